@@ -1,0 +1,92 @@
+// A fitted codec: pipelines for the keys and values of every layer of one model.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "codec/pipeline.h"
+#include "codec/stage.h"
+
+namespace kvsplice::codec {
+
+// The cache of n consecutive tokens.
+struct CacheBlock {
+  std::vector<int32_t> tokens, positions;  // size n
+  std::vector<Matrix<float>> keys;         // per layer [n x width], before rotary embedding
+  std::vector<Matrix<float>> values;       // per layer [n x width]
+
+  size_t count() const { return tokens.size(); }
+  std::vector<Matrix<float>>& of(Kind kind) { return kind == Kind::key ? keys : values; }
+  const std::vector<Matrix<float>>& of(Kind kind) const {
+    return kind == Kind::key ? keys : values;
+  }
+};
+
+// Gives calibration rows one unit at a time, so that only a few units are in memory at once.
+class RowSource {
+ public:
+  virtual ~RowSource() = default;
+  virtual std::span<const int32_t> tokens() const = 0;
+  virtual std::span<const int32_t> positions() const = 0;
+  // [tokens x width] of one layer; keys before rotary embedding.
+  virtual Result<Matrix<float>> read(Kind kind, int layer) const = 0;
+};
+
+// Empirical entropy of integer codes, per column and unit, with the cost of the model itself
+// (half a logarithm per parameter): what an ideal static coder would spend. An estimate, never a size.
+class EntropyMeter {
+ public:
+  void add(const Unit& unit, MatrixView<const int32_t> codes);
+  double bits(Kind kind) const;
+  double bits() const { return bits(Kind::key) + bits(Kind::value); }
+
+ private:
+  struct Column {
+    std::map<int32_t, size_t> counts;
+  };
+  std::map<std::pair<Kind, int>, std::vector<Column>> units_;
+};
+
+class Codec {
+ public:
+  // An unfitted codec; every stage exists for every unit.
+  static Result<Codec> create(const CodecText& text, const ModelShape& shape);
+  static Result<Codec> load(const std::string& path);
+  Result<> save(const std::string& path) const;
+
+  Result<> fit(const RowSource& source, const Embeddings* embeddings, const Progress& progress);
+
+  Result<Bytes> encode(const CacheBlock& block, const Embeddings* embeddings) const;
+  // tokens and positions are stored beside the encoded block, not in it.
+  Result<CacheBlock> decode(ByteSpan bytes, std::span<const int32_t> tokens,
+                            std::span<const int32_t> positions,
+                            const Embeddings* embeddings) const;
+  // decode(encode(block)) without the bytes; counts codes if a meter is given.
+  Result<CacheBlock> roundtrip(const CacheBlock& block, const Embeddings* embeddings,
+                               EntropyMeter* meter) const;
+
+  const CodecText& text() const { return text_; }
+  const ModelShape& shape() const { return shape_; }
+  std::string fingerprint() const;  // of text, shape and every fitted value
+  size_t state_bytes() const;       // side data of the codec file: what the state takes on disk
+  bool whole_block() const;         // some stage encodes blocks, not rows
+  bool needs_embeddings() const;
+  size_t calibration_tokens() const { return calibration_tokens_; }
+
+  struct UnitPipeline {
+    Unit unit;
+    std::vector<std::unique_ptr<Stage>> stages;
+    int history = 0;
+  };
+  const std::vector<UnitPipeline>& units() const { return units_; }
+  std::vector<UnitPipeline>& units() { return units_; }
+
+ private:
+  CodecText text_;
+  ModelShape shape_;
+  std::vector<UnitPipeline> units_;  // in coding order: keys then values, layer by layer
+  size_t calibration_tokens_ = 0;
+};
+
+}  // namespace kvsplice::codec

@@ -1,0 +1,120 @@
+// A codec is a pipeline of stages: predict -> warp -> transform -> quantise -> entropy. A stage is one
+// folder; this header is everything it has to know.
+//
+// The unit of work is the keys or the values of one layer (or of all layers, for stages that join
+// them). Rows are tokens. Keys arrive *before* rotary embedding; `rotate` in front of a pipeline
+// makes it work on keys as the cache stores them.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/bytes.h"
+#include "core/params.h"
+#include "core/progress.h"
+#include "core/shape.h"
+
+namespace kvsplice::codec {
+
+// What one instance of a pipeline works on.
+struct Unit {
+  Kind kind = Kind::key;
+  int layer = 0;               // index into ModelShape::layers, -1 when all layers are joined
+  std::vector<int> head_dims;  // one entry per head, in order; all layers' heads when joined
+  Rope rope;                   // of keys; does not rotate for values or joined layers
+
+  size_t width() const;        // sum of head_dims
+};
+
+// Gives the model's token embedding rows, RMS-normalised: out [tokens x dim].
+struct Embeddings {
+  int dim = 0;
+  std::function<Result<>(std::span<const int32_t> tokens, MatrixView<float> out)> lookup;
+};
+
+// What surrounds the rows of a unit while they pass through a pipeline.
+struct Context {
+  const Unit& unit;
+  std::span<const int32_t> tokens;     // size n
+  std::span<const int32_t> positions;  // size n
+  // Reconstructions of earlier units for the same tokens, nearest first: for values the keys of the
+  // same layer, then keys and values of the layers below. Empty unless the stage asked for history.
+  std::vector<MatrixView<const float>> history = {};
+  const Embeddings* embeddings = nullptr;
+  Progress progress = {};
+  const std::string where = {};  // "layer 3 keys", for messages
+};
+
+// Rows on their way through a pipeline. `values` is what the next stage works on until a quantiser
+// replaces it by `codes`; the number of columns may change from stage to stage.
+struct Rows {
+  Matrix<float> values;
+  Matrix<int32_t> codes;
+  bool quantised = false;
+  int code_bits = 0;  // codes fit in [-2^(bits-1), 2^(bits-1)); 0 = unbounded
+
+  size_t count() const { return quantised ? codes.rows() : values.rows(); }
+  size_t width() const { return quantised ? codes.cols() : values.cols(); }
+};
+
+// What a stage learnt for one unit, by name; saved in codec.gguf.
+struct StateArray {
+  std::vector<size_t> dims;   // row-major, outermost first; at most 4
+  std::vector<float> values;  // product of dims
+  bool half = false;          // saved as f16: only for values that are f16 already
+};
+using State = std::map<std::string, StateArray>;
+
+// One stage of one unit's pipeline: immutable parameters, plus what fit() or load() gave it.
+// encode and decode are const and may be called from several threads at once.
+class Stage {
+ public:
+  virtual ~Stage() = default;
+
+  // Learns from calibration rows (as the stages before have left them).
+  virtual Result<> fit(const Rows& rows, const Context& context) = 0;
+
+  // Replaces `rows` by what the next stage sees. What the decoder needs besides goes to `side`,
+  // which is part of the encoded block and of its size.
+  virtual Result<> encode(Rows& rows, const Context& context, ByteWriter& side) const = 0;
+
+  // The reverse. `side` is exactly what encode wrote, or hostile: check before use.
+  // `count` rows are to be made; rows arrive empty if the stage left none for its successor.
+  virtual Result<> decode(Rows& rows, size_t count, const Context& context,
+                          ByteReader& side) const = 0;
+
+  virtual State save() const { return {}; }
+  // Checks shapes against `width`, the columns the stage receives, and values for being finite.
+  virtual Result<> load(const State& state, size_t width) = 0;
+  // Columns it hands on when it receives `width`; 0 when everything goes to side data.
+  virtual size_t output_width(size_t width) const { return width; }
+};
+
+struct StageInfo {
+  std::string name;                   // as in pipeline text
+  std::vector<std::string> aliases;
+  std::string group;                  // predict, warp, transform, quantise, entropy
+  int version = 1;                    // of its wire format and state
+  std::string summary;                // one sentence for help and manual
+  std::vector<ParamInfo> params;
+  std::function<Result<std::unique_ptr<Stage>>(const KeyValues&)> make;
+
+  // Traits, from the parameters.
+  struct Traits {
+    bool joins_layers = false;    // wants all layers of a kind as one unit
+    int history = 0;              // layers of reconstructions wanted in Context::history
+    bool embeddings = false;      // wants Context::embeddings
+    bool whole_block = false;     // rows depend on each other: encodes blocks, not single rows
+  };
+  std::function<Traits(const KeyValues&)> traits = [](const KeyValues&) { return Traits{}; };
+};
+
+// Generated from the stage folders (see cmake/Stages.cmake), in order of group and name.
+const std::vector<StageInfo>& stage_table();
+const StageInfo* find_stage(std::string_view name);  // by name or alias
+
+}  // namespace kvsplice::codec

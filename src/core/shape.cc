@@ -1,0 +1,62 @@
+#include "core/shape.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace kvsplice {
+
+namespace {
+
+// direction +1 rotates, -1 rotates back.
+void turn(const Rope& rope, MatrixView<float> rows, int head_dim,
+          std::span<const int32_t> positions, float direction) {
+  const size_t pairs = rope.frequency.size();
+  const bool adjacent = rope.pairs == Rope::Pairs::adjacent;
+  const float gain = direction > 0 ? rope.magnitude : 1 / rope.magnitude;
+  std::vector<float> cosine(pairs), sine(pairs);
+  for (size_t r = 0; r < rows.rows; ++r) {
+    for (size_t i = 0; i < pairs; ++i) {
+      // Double keeps the angle exact at large positions; the model's own rotation is float.
+      const double angle = double(positions[r]) * rope.frequency[i];
+      cosine[i] = gain * static_cast<float>(std::cos(angle));
+      sine[i] = gain * direction * static_cast<float>(std::sin(angle));
+    }
+    for (size_t head = 0; head < rows.cols; head += head_dim) {
+      float* x = &rows(r, head);
+      for (size_t i = 0; i < pairs; ++i) {
+        float& a = x[adjacent ? 2 * i : i];
+        float& b = x[adjacent ? 2 * i + 1 : i + pairs];
+        const float u = a, v = b;
+        a = u * cosine[i] - v * sine[i];
+        b = u * sine[i] + v * cosine[i];
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void Rope::apply(MatrixView<float> rows, int head_dim, std::span<const int32_t> positions) const {
+  turn(*this, rows, head_dim, positions, 1);
+}
+
+void Rope::undo(MatrixView<float> rows, int head_dim, std::span<const int32_t> positions) const {
+  turn(*this, rows, head_dim, positions, -1);
+}
+
+size_t ModelShape::f16_bytes_per_token() const {
+  size_t bytes = 0;
+  for (const auto& l : layers) bytes += 2 * (l.width(Kind::key) + l.width(Kind::value));
+  return bytes;
+}
+
+double ModelShape::f16_bytes(size_t tokens) const {
+  double bytes = 0;
+  for (const auto& l : layers) {
+    const size_t held = l.window > 0 ? std::min<size_t>(tokens, l.window) : tokens;
+    bytes += 2.0 * (l.width(Kind::key) + l.width(Kind::value)) * double(held);
+  }
+  return bytes;
+}
+
+}  // namespace kvsplice

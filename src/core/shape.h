@@ -1,0 +1,66 @@
+// What the rest of the program knows of a language model: the geometry of its cache, its rotary
+// embedding and a fingerprint. Filled in by host/, stored in dumps, codecs and sessions.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kvsplice/matrix.h"
+#include "kvsplice/result.h"
+
+namespace kvsplice {
+
+enum class Kind { key, value };
+
+inline const char* name(Kind kind) { return kind == Kind::key ? "key" : "value"; }
+
+// Rotary position embedding of one layer: pair i of a head turns by position * frequency[i].
+// Scaling schemes (linear, YaRN, frequency factors) are folded into the table, since all of them are
+// linear in the position. No frequencies: the layer does not rotate.
+struct Rope {
+  enum class Pairs { adjacent, halves };  // (2i, 2i+1), or (i, i + n/2) with n = 2 * frequency.size()
+  Pairs pairs = Pairs::adjacent;
+  std::vector<float> frequency;
+  float magnitude = 1;  // YaRN's attention factor, applied to the rotated pairs
+
+  bool rotates() const { return !frequency.empty(); }
+  bool operator==(const Rope&) const = default;
+
+  // Rotates every head of each row in place. rows: [n x heads * head_dim], positions: size n.
+  void apply(MatrixView<float> rows, int head_dim, std::span<const int32_t> positions) const;
+  void undo(MatrixView<float> rows, int head_dim, std::span<const int32_t> positions) const;
+};
+
+struct LayerShape {
+  int layer = 0;         // index in the model
+  int kv_heads = 0;
+  int key_dim = 0;       // per head
+  int value_dim = 0;
+  int window = 0;        // sliding attention window in tokens, 0 = attends to everything
+  Rope rope;
+
+  int heads_dim(Kind kind) const { return kind == Kind::key ? key_dim : value_dim; }
+  int width(Kind kind) const { return kv_heads * heads_dim(kind); }
+  bool operator==(const LayerShape&) const = default;
+};
+
+struct ModelShape {
+  std::string architecture;  // "llama", "qwen2", ...
+  std::string model_name;
+  std::string fingerprint;   // 32 hex digits over metadata and tensors; see host/fingerprint.h
+  int query_heads = 0;
+  int embedding_dim = 0;
+  int vocabulary = 0;
+  std::vector<LayerShape> layers;  // the layers that own a cache
+
+  // f16 bytes of one token's keys and values over all layers, windows not considered.
+  size_t f16_bytes_per_token() const;
+  // Denominator of every ratio (docs/measuring.md): layers with a window hold at most `window` tokens.
+  double f16_bytes(size_t tokens) const;
+  size_t values_per_token() const { return f16_bytes_per_token() / 2; }
+  bool operator==(const ModelShape&) const = default;
+};
+
+}  // namespace kvsplice

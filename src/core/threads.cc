@@ -1,0 +1,25 @@
+#include "core/threads.h"
+
+#include <omp.h>
+
+#include <algorithm>
+
+namespace kvsplice {
+
+int thread_count() { return omp_get_max_threads(); }
+void set_thread_count(int n) { omp_set_num_threads(std::max(1, n)); }
+
+void parallel_for(size_t n, const std::function<void(size_t)>& body) {
+#pragma omp parallel for schedule(dynamic, 1)
+  for (size_t i = 0; i < n; ++i) body(i);
+}
+
+void parallel_chunks(size_t n, size_t chunk,
+                     const std::function<void(size_t first, size_t count)>& body) {
+  parallel_for((n + chunk - 1) / chunk, [&](size_t i) {
+    const size_t first = i * chunk;
+    body(first, std::min(chunk, n - first));
+  });
+}
+
+}  // namespace kvsplice

@@ -1,0 +1,75 @@
+// dump.gguf: what a model computed for one or more texts. Tensors `<signal>.<layer>` of type f16,
+// [tokens x heads x head_dim], signals k_pre (keys before RoPE), k, v and q; plus `tokens` and
+// `positions` (i32). Readable by any GGUF reader; docs/extract.md lists the metadata.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/progress.h"
+#include "core/shape.h"
+#include "host/gguf_file.h"
+#include "host/model.h"
+
+namespace kvsplice::extract {
+
+struct TextInfo {
+  std::string name;  // file name, without folders
+  std::string hash;  // of its bytes
+  size_t tokens = 0;
+};
+
+struct DumpInfo {
+  ModelShape shape;                     // of the whole model
+  std::vector<int> layers;              // indices into shape.layers that were dumped, ascending
+  std::vector<int> heads;               // KV heads that were dumped, ascending
+  std::vector<host::Signal> signals;
+  std::vector<TextInfo> texts;          // in order; positions restart at 0 with every text
+  bool synthetic = false;
+
+  size_t tokens() const;
+};
+
+struct ExtractOptions {
+  size_t tokens = 2048;                 // of each text, at most; a text with fewer is an error
+  std::vector<int> layers, heads;       // empty: all
+  bool queries = true;
+  int n_ubatch = 512;
+  int threads = 0;
+};
+
+// Evaluates each text as a sequence of its own and writes everything to `out`.
+Result<DumpInfo> extract(const host::Model& model, const std::vector<std::string>& text_paths,
+                         const ExtractOptions& options, const std::string& out,
+                         const Progress& progress);
+
+struct SyntheticOptions {  // the NeRF-Attention seed's generator, design note "Data"
+  int layers = 4, heads = 4, head_dim = 128;
+  size_t tokens = 512;
+  uint64_t seed = 0;
+};
+Result<DumpInfo> extract_synthetic(const SyntheticOptions& options, const std::string& out);
+
+class Dump {
+ public:
+  static Result<Dump> open(const std::string& path);
+
+  const DumpInfo& info() const { return info_; }
+  const std::string& path() const { return file_.path(); }
+  std::span<const int32_t> tokens() const { return tokens_; }
+  std::span<const int32_t> positions() const { return positions_; }
+  bool has(host::Signal signal) const;
+
+  // Rows [first, first + n) of one layer, all dumped heads: [n x heads * head_dim]. `layer` indexes
+  // shape.layers and must have been dumped. Queries have shape.query_heads heads.
+  Result<Matrix<float>> read(host::Signal signal, int layer, size_t first, size_t n) const;
+  Result<Matrix<float>> read(host::Signal signal, int layer) const;  // all rows
+
+ private:
+  Dump(host::GgufReader file) : file_(std::move(file)) {}
+  host::GgufReader file_;
+  DumpInfo info_;
+  std::vector<int32_t> tokens_, positions_;
+};
+
+}  // namespace kvsplice::extract

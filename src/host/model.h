@@ -1,0 +1,107 @@
+// The language model, behind an interface that knows nothing of llama.cpp. This folder is the only
+// one that includes it; everything here is proved by host_test.cc on generated models.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/progress.h"
+#include "core/shape.h"
+
+namespace kvsplice::host {
+
+using Token = int32_t;
+
+class Model {
+ public:
+  // Refuses by name what cannot be handled: recurrent and hybrid models, MLA, encoders, M-RoPE.
+  static Result<Model> load(const std::string& path);
+  Model(Model&&) noexcept;
+  Model& operator=(Model&&) noexcept;
+  ~Model();
+
+  const ModelShape& shape() const;
+  const std::string& path() const;
+  uint64_t file_bytes() const;
+  int context_limit() const;  // tokens the model was trained for
+
+  // With special tokens (BOS first if the vocabulary adds one).
+  Result<std::vector<Token>> tokenize(const std::string& text) const;
+  std::string piece(Token token) const;
+  bool adds_bos() const;
+  Token bos() const;
+  bool ends_generation(Token token) const;
+
+  // Rows of the token embedding, each divided by its rms: out [tokens x embedding_dim].
+  Result<> normalised_embeddings(std::span<const Token> tokens, MatrixView<float> out) const;
+
+  struct Impl;
+  Impl& impl() const { return *impl_; }
+
+ private:
+  explicit Model(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+enum class CacheType { f32, f16, q8_0, q5_1, q5_0, q4_1, q4_0 };
+const std::vector<std::string>& cache_type_names();
+Result<CacheType> parse_cache_type(const std::string& name);  // error lists the legal names
+double bits_per_value(CacheType type);
+
+enum class Signal { key_before_rope, key, value, query };  // key and query: after RoPE
+const char* name(Signal signal);
+
+// Rows just computed: [n x heads * head_dim], row i belongs to position first + i of the batch.
+struct Capture {
+  Signal signal;
+  int layer;                    // index into ModelShape::layers
+  int head_dim;
+  MatrixView<const float> rows;
+};
+
+struct ContextOptions {
+  int n_ctx = 512;
+  int n_ubatch = 512;           // most tokens evaluated at once
+  int threads = 0;              // 0 = all of core/threads.h
+  CacheType cache = CacheType::f16;
+  bool flash_attention = true;
+  // Called after each tensor is computed, on the caller's thread; an error ends the evaluation.
+  std::function<Result<>(const Capture&)> capture;
+  std::vector<Signal> signals;  // which to capture
+  // Identity hook: writes every stored row back to the cache as it was read (self-test only).
+  bool write_back = false;
+};
+
+// One sequence being evaluated.
+class Context {
+ public:
+  static Result<Context> create(const Model& model, const ContextOptions& options);
+  Context(Context&&) noexcept;
+  Context& operator=(Context&&) noexcept;
+  ~Context();
+
+  // Evaluates tokens at positions size() ...; logits are kept for the last `outputs` of them.
+  Result<> decode(std::span<const Token> tokens, size_t outputs = 0);
+  // Row i of the outputs of the last decode, size vocabulary.
+  std::span<const float> logits(size_t i) const;
+  size_t size() const;          // tokens in the cache
+  void clear();
+  Result<> truncate(size_t n);  // keeps the first n tokens
+
+  // Rows [first, first + n) of the cache as floats; keys after RoPE. f16 and f32 caches only.
+  // out: [n x width(kind)].
+  Result<> read_cache(Kind kind, int layer, size_t first, MatrixView<float> out) const;
+  Result<> write_cache(Kind kind, int layer, size_t first, MatrixView<const float> rows);
+  size_t cache_bytes() const;   // as allocated by llama.cpp
+
+ private:
+  struct Impl;
+  explicit Context(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace kvsplice::host

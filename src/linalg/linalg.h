@@ -1,0 +1,48 @@
+// Dense linear algebra behind a few functions (OpenBLAS, LAPACK). Matrices are row-major; shapes are
+// stated as [rows x columns]. Statistics accumulate in double: float Gram matrices lose definiteness.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "kvsplice/matrix.h"
+#include "kvsplice/result.h"
+
+namespace kvsplice {
+
+enum class Trans { no, yes };
+
+// c = alpha * op(a) op(b) + beta * c.
+void gemm(Trans ta, Trans tb, float alpha, MatrixView<const float> a, MatrixView<const float> b,
+          float beta, MatrixView<float> c);
+void gemm(Trans ta, Trans tb, double alpha, MatrixView<const double> a, MatrixView<const double> b,
+          double beta, MatrixView<double> c);
+
+std::vector<double> column_means(MatrixView<const float> x);                  // size x.cols
+
+// Sum over rows of (x - mean)(x - mean)^T, [cols x cols], not divided by the number of rows.
+// An empty mean stands for zeros.
+Matrix<double> scatter(MatrixView<const float> x, std::span<const double> mean);
+// Sum over rows of (x - x_mean)(y - y_mean)^T, [x.cols x y.cols].
+Matrix<double> cross_scatter(MatrixView<const float> x, std::span<const double> x_mean,
+                             MatrixView<const float> y, std::span<const double> y_mean);
+
+struct Eigen {
+  std::vector<double> values;  // descending
+  Matrix<double> vectors;      // row i belongs to values[i]; unit length; the entry of largest
+                               // magnitude is positive, so that the result has one sign
+};
+Result<Eigen> symmetric_eigen(Matrix<double> a);                 // a: [n x n], upper triangle read
+
+struct Svd {
+  Matrix<float> u;                    // [n x r]
+  std::vector<float> values;          // descending, size r = min(n, d)
+  Matrix<float> vt;                   // [r x d]; signs as for Eigen
+};
+Result<Svd> thin_svd(MatrixView<const float> a);
+Result<std::vector<double>> singular_values(MatrixView<const float> a);
+
+// Solves a x = b for symmetric positive definite a [n x n], b [n x m]; error numeric if not definite.
+Result<Matrix<double>> solve_spd(Matrix<double> a, Matrix<double> b);
+
+}  // namespace kvsplice
