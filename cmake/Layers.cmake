@@ -55,7 +55,8 @@ function(kvsplice_add_extras)
   kvsplice_add_extra(kvsplice_bench ${bench} ${layer_bench})
   kvsplice_add_extra(kvsplice_experiments ${experiments})
   if(TARGET kvsplice_bench)
-    target_link_libraries(kvsplice_bench PUBLIC benchmark::benchmark kvsplice_stage_cases)
+    target_link_libraries(kvsplice_bench PUBLIC
+      benchmark::benchmark $<TARGET_NAME_IF_EXISTS:kvsplice_stage_cases>)
   endif()
 endfunction()
 
