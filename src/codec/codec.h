@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "codec/entropy_meter.h"
 #include "codec/pipeline.h"
 #include "codec/stage.h"
 
@@ -31,21 +32,6 @@ class RowSource {
   virtual std::span<const int32_t> positions() const = 0;
   // [tokens x width] of one layer; keys before rotary embedding.
   virtual Result<Matrix<float>> read(Kind kind, int layer) const = 0;
-};
-
-// Empirical entropy of integer codes, per column and unit, with the cost of the model itself
-// (half a logarithm per parameter): what an ideal static coder would spend. An estimate, never a size.
-class EntropyMeter {
- public:
-  void add(const Unit& unit, MatrixView<const int32_t> codes);
-  double bits(Kind kind) const;
-  double bits() const { return bits(Kind::key) + bits(Kind::value); }
-
- private:
-  struct Column {
-    std::map<int32_t, size_t> counts;
-  };
-  std::map<std::pair<Kind, int>, std::vector<Column>> units_;
 };
 
 class Codec {
