@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "codec/entropy_meter.h"
 #include "codec/pipeline.h"
 #include "codec/stage.h"
 
@@ -33,21 +34,6 @@ class RowSource {
   virtual Result<Matrix<float>> read(Kind kind, int layer) const = 0;
 };
 
-// Empirical entropy of integer codes, per column and unit, with the cost of the model itself
-// (half a logarithm per parameter): what an ideal static coder would spend. An estimate, never a size.
-class EntropyMeter {
- public:
-  void add(const Unit& unit, MatrixView<const int32_t> codes);
-  double bits(Kind kind) const;
-  double bits() const { return bits(Kind::key) + bits(Kind::value); }
-
- private:
-  struct Column {
-    std::map<int32_t, size_t> counts;
-  };
-  std::map<std::pair<Kind, int>, std::vector<Column>> units_;
-};
-
 class Codec {
  public:
   // An unfitted codec; every stage exists for every unit.
@@ -60,8 +46,7 @@ class Codec {
   Result<Bytes> encode(const CacheBlock& block, const Embeddings* embeddings) const;
   // tokens and positions are stored beside the encoded block, not in it.
   Result<CacheBlock> decode(ByteSpan bytes, std::span<const int32_t> tokens,
-                            std::span<const int32_t> positions,
-                            const Embeddings* embeddings) const;
+                            std::span<const int32_t> positions, const Embeddings* embeddings) const;
   // decode(encode(block)) without the bytes; counts codes if a meter is given.
   Result<CacheBlock> roundtrip(const CacheBlock& block, const Embeddings* embeddings,
                                EntropyMeter* meter) const;

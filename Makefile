@@ -1,0 +1,54 @@
+# The front door. Everything is built by CMake; these are the commands by name.
+
+JOBS ?= $(shell nproc)
+PRESET := release
+PROGRAM := build/kvsplice
+# A path of yours may be relative; CMake and the scripts run elsewhere.
+override LLAMA_DIR := $(abspath $(LLAMA_DIR))
+export LLAMA_DIR JOBS
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart build test bench experiment-nerf-attention experiment-kvsplice quick \
+        format check clean setup
+
+help:  ## list these targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 28
+	@echo
+	@echo 'JOBS=N limits parallel work; LLAMA_DIR=DIR uses your llama.cpp (install prefix or source tree).'
+
+quickstart: build  ## get what is missing, build, run the main job on a small model
+	tools/quickstart.sh
+
+setup:  ## get what is missing: packages, llama.cpp, the small model
+	tools/setup.sh
+
+build: setup  ## build the program, build/kvsplice
+	cmake --preset $(PRESET) -DKVSPLICE_LLAMA_DIR=$(LLAMA_DIR) $(CMAKE_FLAGS)
+	cmake --build --preset $(PRESET) --parallel $(JOBS)
+
+test: build  ## build and run every test
+	ctest --preset $(PRESET) --parallel $(JOBS) --no-label-summary
+
+bench: build  ## compare our kernels and codecs with their peers and with the machine's limits
+	$(PROGRAM) bench
+
+experiment-nerf-attention: build  ## the study "can a KV cache be computed?", in full
+	$(PROGRAM) experiment nerf-attention -o out/nerf-attention
+
+experiment-kvsplice: build  ## the study "do learned warps before PCA beat PCA?", in full
+	$(PROGRAM) experiment kvsplice -o out/kvsplice
+
+quick: build  ## both studies, small
+	$(PROGRAM) experiment nerf-attention --quick -o out/quick/nerf-attention
+	$(PROGRAM) experiment kvsplice --quick -o out/quick/kvsplice
+
+format:  ## lay out the C++ sources with clang-format 14
+	tools/format
+
+check:  ## what CI checks without building: format, layers, hosts and paths
+	tools/format --check
+	tools/check_layers
+	tools/check_tree
+
+clean:  ## remove what was built, not what was downloaded
+	rm -rf build build-* out

@@ -1,0 +1,56 @@
+// kvsplice VERB ...: parses the command line, runs one verb, prints one line on error.
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <map>
+
+#include "command.h"
+#include "core/version.h"
+#include "terminal.h"
+
+namespace {
+
+using namespace kvsplice;
+
+int exit_code(const Error& error) {
+  if (error.kind == ErrorKind::interrupted) return 130;
+  return error.kind == ErrorKind::usage ? 2 : 1;
+}
+
+int run(int argc, char** argv) {
+  CLI::App app{"Measures, learns and deploys compression of LLM key-value caches (GGUF models).",
+               "kvsplice"};
+  app.set_version_flag("--version", std::string(version()));
+  app.require_subcommand(1);
+  app.footer("kvsplice VERB --help shows the options of a verb.");
+  std::map<CLI::App*, std::function<Result<>()>> actions;
+  for (const auto& command : app::command_table()) {
+    CLI::App* verb = app.add_subcommand(command.name, command.summary);
+    actions[verb] = command.declare(*verb);
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    const int code = app.exit(e);
+    return code == 0 ? 0 : 2;
+  }
+  const Result<> done = actions.at(app.get_subcommands().front())();
+  app::end_progress();
+  if (done.ok()) return 0;
+  fmt::print(stderr, "kvsplice: {}\n", done.error().message);
+  return exit_code(done.error());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  app::remember_command_line(argc, argv);
+  try {
+    return run(argc, argv);
+  } catch (const std::bad_alloc&) {
+    fmt::print(stderr, "kvsplice: out of memory\n");
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "kvsplice: {}\n", e.what());
+  }
+  return 1;
+}

@@ -1,0 +1,100 @@
+# The folders of src/, in order: a folder may include only itself and those before it
+# (tools/check_layers reads this list and checks). Folders that do not exist yet are passed over.
+set(KVSPLICE_LAYERS
+  core simd linalg host extract analyse train codec evaluate quality session live report)
+
+# What a folder needs beyond the earlier folders. PUBLIC where our headers show the library.
+set(KVSPLICE_core_LIBRARIES
+  PUBLIC fmt::fmt OpenMP::OpenMP_CXX Threads::Threads PRIVATE PkgConfig::XXHASH nlohmann_json::nlohmann_json)
+set(KVSPLICE_simd_LIBRARIES PUBLIC hwy::hwy)
+set(KVSPLICE_linalg_LIBRARIES PRIVATE PkgConfig::OPENBLAS PkgConfig::LAPACKE)
+set(KVSPLICE_host_LIBRARIES PRIVATE llama)
+set(KVSPLICE_codec_LIBRARIES PRIVATE PkgConfig::ZSTD PkgConfig::XXHASH)
+set(KVSPLICE_session_LIBRARIES PRIVATE PkgConfig::ZSTD PkgConfig::XXHASH)
+set(KVSPLICE_report_LIBRARIES PRIVATE nlohmann_json::nlohmann_json PkgConfig::XXHASH)
+
+# The library's own sources below a folder: all .cc files but tests, stage cases, fuzz drivers,
+# benchmarks.
+function(kvsplice_glob_library result folder)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${folder}/*.cc)
+  list(FILTER sources EXCLUDE REGEX "_(test|case|fuzz|bench)\\.cc$")
+  set(${result} ${sources} PARENT_SCOPE)
+endfunction()
+
+# One static library. CXX is named because a folder of headers only has no file to tell it from.
+function(kvsplice_add_library target)
+  add_library(${target} STATIC ${ARGN})
+  set_target_properties(${target} PROPERTIES LINKER_LANGUAGE CXX)
+  target_link_libraries(${target} PUBLIC kvsplice_flags PRIVATE kvsplice_warnings)
+endfunction()
+
+function(kvsplice_add_layers)
+  set(earlier)
+  foreach(layer ${KVSPLICE_LAYERS})
+    kvsplice_glob_library(sources ${CMAKE_CURRENT_SOURCE_DIR}/${layer})
+    if(layer STREQUAL "codec")
+      kvsplice_drop_stage_sources(sources)
+    endif()
+    if(NOT sources)
+      continue()
+    endif()
+    kvsplice_add_library(kvsplice_${layer} ${sources})
+    target_link_libraries(kvsplice_${layer} PUBLIC ${earlier} ${KVSPLICE_${layer}_LIBRARIES})
+    list(APPEND earlier kvsplice_${layer})
+  endforeach()
+  add_library(kvsplice INTERFACE)
+  add_library(kvsplice::kvsplice ALIAS kvsplice)
+  target_link_libraries(kvsplice INTERFACE ${earlier})
+endfunction()
+
+# bench/ and experiments/ may include any layer and are linked into the program.
+function(kvsplice_add_extras)
+  file(GLOB bench CONFIGURE_DEPENDS bench/*.cc)
+  file(GLOB_RECURSE layer_bench CONFIGURE_DEPENDS src/*_bench.cc)
+  file(GLOB experiments CONFIGURE_DEPENDS experiments/*.cc experiments/*/*.cc)
+  kvsplice_add_extra(kvsplice_bench ${bench} ${layer_bench})
+  kvsplice_add_extra(kvsplice_experiments ${experiments})
+  if(TARGET kvsplice_bench)
+    kvsplice_names_of(names "bench_" ".cc" ${bench})
+    kvsplice_write_table(kvsplice_bench bench bench_table BenchCase bench "bench/bench.h" "${names}")
+    target_link_libraries(kvsplice_bench PUBLIC
+      benchmark::benchmark $<TARGET_NAME_IF_EXISTS:kvsplice_stage_cases>)
+  endif()
+  if(TARGET kvsplice_experiments)
+    kvsplice_names_of(names "" "_experiment.cc" ${experiments})
+    kvsplice_write_table(kvsplice_experiments experiments experiment_table Experiment experiment
+      "experiments/experiment.h" "${names}")
+  endif()
+endfunction()
+
+function(kvsplice_add_extra target)
+  set(sources ${ARGN})
+  list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
+  if(sources)
+    kvsplice_add_library(${target} ${sources})
+    target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR})
+    target_link_libraries(${target} PUBLIC kvsplice)
+  endif()
+endfunction()
+
+# The program: build/kvsplice. Its target has another name because `kvsplice` is the library.
+function(kvsplice_add_program)
+  file(GLOB sources CONFIGURE_DEPENDS apps/kvsplice/*.cc)
+  list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
+  if(NOT sources)
+    return()
+  endif()
+  add_executable(kvsplice_program ${sources})
+  kvsplice_names_of(verbs "cmd_" ".cc" ${sources})
+  kvsplice_write_table(kvsplice_program app command_table Command command "command.h" "${verbs}")
+  target_include_directories(kvsplice_program PRIVATE ${PROJECT_SOURCE_DIR}/apps/kvsplice)
+  set_target_properties(kvsplice_program PROPERTIES
+    OUTPUT_NAME kvsplice RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
+  target_link_libraries(kvsplice_program PRIVATE kvsplice kvsplice_warnings CLI11::CLI11)
+  foreach(extra kvsplice_bench kvsplice_experiments)
+    if(TARGET ${extra})
+      target_link_libraries(kvsplice_program PRIVATE ${extra})
+    endif()
+  endforeach()
+  install(TARGETS kvsplice_program)
+endfunction()

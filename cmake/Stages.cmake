@@ -1,0 +1,60 @@
+# Stages. A stage is one folder src/codec/<group>/<name>/ whose CMakeLists.txt is one line,
+#     kvsplice_add_stage(<group> <name>)
+# From the folders come the library's stage_table.cc and the tests' stage_cases.cc: explicit calls,
+# no list kept by hand, no registrar objects for the linker to drop.
+
+set(KVSPLICE_STAGE_GROUPS predict warp transform quantise entropy)
+
+# Takes the sources of stages out of a list: kvsplice_add_stage adds them itself.
+macro(kvsplice_drop_stage_sources list)
+  list(JOIN KVSPLICE_STAGE_GROUPS "|" groups)
+  list(FILTER ${list} EXCLUDE REGEX "/codec/(${groups})/")
+endmacro()
+
+# Called by src/codec/CMakeLists.txt. The globs are sorted, so the tables are in group, name order.
+function(kvsplice_add_stages)
+  if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/stage.h)
+    return()
+  endif()
+  set_property(GLOBAL PROPERTY KVSPLICE_STAGES "")
+  add_library(kvsplice_stage_cases STATIC)
+  target_link_libraries(kvsplice_stage_cases PUBLIC kvsplice_codec PRIVATE kvsplice_warnings)
+  foreach(group ${KVSPLICE_STAGE_GROUPS})
+    file(GLOB folders CONFIGURE_DEPENDS LIST_DIRECTORIES true ${group}/*)
+    # A second glob makes an added CMakeLists.txt alone start a new configure.
+    file(GLOB ignored CONFIGURE_DEPENDS ${group}/*/CMakeLists.txt)
+    foreach(folder ${folders})
+      if(IS_DIRECTORY ${folder})
+        kvsplice_need_file(${folder} CMakeLists.txt)
+        add_subdirectory(${folder})
+      endif()
+    endforeach()
+  endforeach()
+  get_property(stages GLOBAL PROPERTY KVSPLICE_STAGES)
+  kvsplice_write_table(kvsplice_codec codec stage_table StageInfo stage "codec/stage.h" "${stages}")
+  kvsplice_write_table(
+    kvsplice_stage_cases codec stage_cases StageCase case "codec/stage_case.h" "${stages}")
+endfunction()
+
+function(kvsplice_add_stage group name)
+  set(folder ${CMAKE_CURRENT_SOURCE_DIR})
+  if(NOT folder STREQUAL "${PROJECT_SOURCE_DIR}/src/codec/${group}/${name}")
+    message(FATAL_ERROR "kvsplice_add_stage(${group} ${name}) does not stand in codec/${group}/${name}")
+  endif()
+  kvsplice_need_file(${folder} spec.md)
+  kvsplice_need_file(${folder} ${name}_case.cc)
+  get_property(stages GLOBAL PROPERTY KVSPLICE_STAGES)
+  if(name IN_LIST stages)
+    message(FATAL_ERROR "two stages are called ${name}; a name is used once, whatever the group")
+  endif()
+  set_property(GLOBAL APPEND PROPERTY KVSPLICE_STAGES ${name})
+  kvsplice_glob_library(sources ${folder})
+  target_sources(kvsplice_codec PRIVATE ${sources})
+  target_sources(kvsplice_stage_cases PRIVATE ${folder}/${name}_case.cc)
+endfunction()
+
+function(kvsplice_need_file folder file)
+  if(NOT EXISTS ${folder}/${file})
+    message(FATAL_ERROR "the stage folder ${folder} has no ${file}")
+  endif()
+endfunction()

@@ -1,0 +1,87 @@
+# Tests: one GoogleTest program per folder of src/ (label `unit`), one per folder of tests/ (label:
+# the folder's name), and every tests/python/*_test.py. All are found by name, none is listed.
+
+# What a test may want to know of its surroundings.
+set(KVSPLICE_TEST_SETTINGS
+  KVSPLICE_SOURCE_DIR=${PROJECT_SOURCE_DIR}
+  KVSPLICE_BINARY=${PROJECT_BINARY_DIR}/kvsplice
+  KVSPLICE_TEST_MODEL=${test_model})
+
+# Sanitizers slow numerical code down.
+set(KVSPLICE_UNIT_TIMEOUT 60)
+if(KVSPLICE_SANITIZE)
+  set(KVSPLICE_UNIT_TIMEOUT 300)
+endif()
+
+# What `.ci/run` builds for the sanitizers: tests that need neither a model nor the program.
+add_custom_target(unit_tests)
+
+function(kvsplice_add_all_tests)
+  foreach(layer ${KVSPLICE_LAYERS} apps experiments)
+    kvsplice_add_layer_tests(${layer})
+  endforeach()
+  file(GLOB folders CONFIGURE_DEPENDS LIST_DIRECTORIES true tests/*)
+  foreach(folder ${folders})
+    if(IS_DIRECTORY ${folder})
+      kvsplice_add_test_folder(${folder})
+    endif()
+  endforeach()
+  kvsplice_add_python_tests()
+  kvsplice_add_check_tests()
+endfunction()
+
+function(kvsplice_add_layer_tests layer)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS src/${layer}/*_test.cc)
+  if(sources)
+    kvsplice_add_test_program(test_${layer} unit ${KVSPLICE_UNIT_TIMEOUT} ${sources})
+    add_dependencies(unit_tests test_${layer})
+    target_link_libraries(test_${layer} PRIVATE kvsplice_${layer})
+    if(layer STREQUAL "codec")
+      target_link_libraries(test_${layer} PRIVATE kvsplice_stage_cases)
+    endif()
+  endif()
+endfunction()
+
+function(kvsplice_add_test_folder folder)
+  cmake_path(GET folder FILENAME name)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${folder}/*_test.cc)
+  if(sources)
+    kvsplice_add_test_program(test_${name} ${name} 300 ${sources})
+    target_link_libraries(test_${name} PRIVATE kvsplice $<TARGET_NAME_IF_EXISTS:kvsplice_stage_cases>)
+    if(TARGET kvsplice_program)
+      add_dependencies(test_${name} kvsplice_program)
+    endif()
+  endif()
+endfunction()
+
+# PRE_TEST: the program is asked for its tests when ctest starts, not while building.
+function(kvsplice_add_test_program target label timeout)
+  add_executable(${target} ${ARGN})
+  set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+  target_link_libraries(${target} PRIVATE
+    kvsplice_flags kvsplice_warnings GTest::gmock_main rapidcheck rapidcheck_gtest)
+  foreach(setting ${KVSPLICE_TEST_SETTINGS})
+    string(REPLACE "=" "=\"" setting "${setting}\"")
+    target_compile_definitions(${target} PRIVATE ${setting})
+  endforeach()
+  gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
+    PROPERTIES LABELS ${label} TIMEOUT ${timeout})
+endfunction()
+
+function(kvsplice_add_python_tests)
+  file(GLOB sources CONFIGURE_DEPENDS tests/python/*_test.py)
+  foreach(source ${sources})
+    cmake_path(GET source STEM name)
+    add_test(NAME python.${name} COMMAND ${KVSPLICE_SETUP_PYTHON} ${source})
+    set_tests_properties(python.${name} PROPERTIES
+      LABELS python TIMEOUT 300 ENVIRONMENT "${KVSPLICE_TEST_SETTINGS}")
+  endforeach()
+endfunction()
+
+# The repository's own rules, as tests.
+function(kvsplice_add_check_tests)
+  foreach(check layers tree)
+    add_test(NAME check.${check} COMMAND ${PROJECT_SOURCE_DIR}/tools/check_${check})
+    set_tests_properties(check.${check} PROPERTIES LABELS check TIMEOUT 60)
+  endforeach()
+endfunction()

@@ -1,0 +1,449 @@
+#include "codec/codec.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <deque>
+
+#include "codec/pack.h"
+#include "core/threads.h"
+
+namespace kvsplice::codec {
+
+size_t Unit::width() const {
+  size_t sum = 0;
+  for (int d : head_dims) sum += d;
+  return sum;
+}
+
+namespace {
+
+Unit layer_unit(const ModelShape& shape, Kind kind, int layer) {
+  const LayerShape& l = shape.layers[layer];
+  Unit unit{kind, layer, std::vector<int>(l.kv_heads, l.heads_dim(kind)), {}};
+  if (kind == Kind::key) unit.rope = l.rope;
+  return unit;
+}
+
+Unit joined_unit(const ModelShape& shape, Kind kind) {
+  Unit all{kind, -1, {}, {}};
+  for (size_t l = 0; l < shape.layers.size(); ++l) {
+    const Unit one = layer_unit(shape, kind, static_cast<int>(l));
+    all.head_dims.insert(all.head_dims.end(), one.head_dims.begin(), one.head_dims.end());
+  }
+  return all;
+}
+
+StageInfo::Traits merged_traits(const PipelineText& pipeline) {
+  StageInfo::Traits all;
+  for (const auto& stage : pipeline) {
+    const auto t = find_stage(stage.name)->traits(stage.params);
+    all.joins_layers |= t.joins_layers;
+    all.history = std::max(all.history, t.history);
+    all.embeddings |= t.embeddings;
+    all.whole_block |= t.whole_block;
+  }
+  return all;
+}
+
+Result<Codec::UnitPipeline> make_unit(Unit unit, const PipelineText& pipeline) {
+  Codec::UnitPipeline made{std::move(unit), {}, merged_traits(pipeline).history};
+  for (const auto& stage : pipeline) {
+    KVS_ASSIGN(auto instance, find_stage(stage.name)->make(stage.params));
+    made.stages.push_back(std::move(instance));
+  }
+  return made;
+}
+
+bool is_entropy(const StageText& stage) { return find_stage(stage.name)->group == "entropy"; }
+
+bool ends_quantised(const PipelineText& pipeline) {
+  return std::any_of(pipeline.begin(), pipeline.end(),
+                     [](const StageText& s) { return find_stage(s.name)->group == "quantise"; });
+}
+
+std::string unit_name(const Unit& unit) {
+  return unit.layer < 0 ? fmt::format("all layers' {}s", name(unit.kind))
+                        : fmt::format("layer {} {}s", unit.layer, name(unit.kind));
+}
+
+Error within(const std::string& where, const Error& error) {
+  return {error.kind, where + ": " + error.message};
+}
+
+Matrix<float> gather(const CacheBlock& block, const Unit& unit) {
+  const auto& layers = block.of(unit.kind);
+  if (unit.layer >= 0) return layers[unit.layer];
+  Matrix<float> joined(block.count(), unit.width());
+  size_t at = 0;
+  for (const auto& one : layers) {
+    for (size_t r = 0; r < one.rows(); ++r) {
+      std::copy_n(one.row(r).begin(), one.cols(), joined.row(r).begin() + at);
+    }
+    at += one.cols();
+  }
+  return joined;
+}
+
+void scatter_to(Matrix<float> rows, const Unit& unit, const ModelShape& shape, CacheBlock& block) {
+  auto& layers = block.of(unit.kind);
+  if (unit.layer >= 0) {
+    layers[unit.layer] = std::move(rows);
+    return;
+  }
+  size_t at = 0;
+  for (size_t l = 0; l < layers.size(); ++l) {
+    const size_t width = shape.layers[l].width(unit.kind);
+    layers[l] = copy(MatrixView<const float>(rows.view()).col_range(at, width));
+    at += width;
+  }
+}
+
+Result<> check_finite(const Matrix<float>& rows, const std::string& where) {
+  for (size_t i = 0; i < rows.size(); ++i) {
+    if (!std::isfinite(rows.flat()[i])) {
+      return Error{ErrorKind::numeric,
+                   fmt::format("{}: value {} at row {}, column {}; only finite values can be coded",
+                               where, rows.flat()[i], i / rows.cols(), i % rows.cols())};
+    }
+  }
+  return {};
+}
+
+Result<> check_block(const CacheBlock& block, const ModelShape& shape) {
+  const size_t n = block.count();
+  if (block.positions.size() != n || block.keys.size() != shape.layers.size() ||
+      block.values.size() != shape.layers.size()) {
+    return Error{ErrorKind::usage,
+                 fmt::format("block of {} tokens, {} positions, {} key and {} value layers; the "
+                             "model has {} layers",
+                             n, block.positions.size(), block.keys.size(), block.values.size(),
+                             shape.layers.size())};
+  }
+  for (Kind kind : {Kind::key, Kind::value}) {
+    for (size_t l = 0; l < shape.layers.size(); ++l) {
+      const Matrix<float>& m = block.of(kind)[l];
+      const size_t width = shape.layers[l].width(kind);
+      if (m.rows() != n || m.cols() != width) {
+        return Error{ErrorKind::usage, fmt::format("layer {} {}s are {} x {}, wanted {} x {}", l,
+                                                   name(kind), m.rows(), m.cols(), n, width)};
+      }
+      KVS_TRY(check_finite(m, fmt::format("layer {} {}s", l, name(kind))));
+    }
+  }
+  return {};
+}
+
+// Reconstructions nearest first: for values the keys of their layer, then the layers below.
+std::vector<MatrixView<const float>> history_of(const Unit& unit, int depth,
+                                                const CacheBlock& made) {
+  std::vector<MatrixView<const float>> history;
+  if (depth == 0) return history;
+  if (unit.kind == Kind::value) history.push_back(made.keys[unit.layer]);
+  for (int l = unit.layer - 1; l >= 0 && l >= unit.layer - depth; --l) {
+    history.push_back(made.keys[l]);
+    history.push_back(made.values[l]);
+  }
+  return history;
+}
+
+// Runs `body` for every unit: in order if some look at others' reconstructions, else on all
+// threads.
+Result<> for_units(const std::vector<Codec::UnitPipeline>& units,
+                   const std::function<Result<>(size_t)>& body) {
+  const bool ordered =
+      std::any_of(units.begin(), units.end(), [](const auto& u) { return u.history > 0; });
+  std::vector<Result<>> results(units.size());
+  if (ordered) {
+    for (size_t i = 0; i < units.size(); ++i) KVS_TRY(body(i));
+    return {};
+  }
+  parallel_for(units.size(), [&](size_t i) { results[i] = body(i); });
+  for (auto& r : results) KVS_TRY(r);
+  return {};
+}
+
+// The forward half of a pipeline; stops before an entropy coder unless `bytes` is given.
+Result<std::vector<Bytes>> run_encode(const Codec::UnitPipeline& unit, const PipelineText& text,
+                                      Rows& rows, const Context& context, bool with_entropy) {
+  std::vector<Bytes> sides;
+  for (size_t s = 0; s < unit.stages.size(); ++s) {
+    if (is_entropy(text[s]) && !with_entropy) break;
+    ByteWriter side;
+    if (auto done = unit.stages[s]->encode(rows, context, side); !done.ok()) {
+      return within(fmt::format("{}, {}", context.where, text[s].name), done.error());
+    }
+    sides.push_back(side.take());
+  }
+  return sides;
+}
+
+// The backward half, from the last of `sides` to the first.
+Result<> run_decode(const Codec::UnitPipeline& unit, const PipelineText& text,
+                    const std::vector<ByteSpan>& sides, Rows& rows, size_t count,
+                    const Context& context) {
+  for (size_t s = sides.size(); s-- > 0;) {
+    ByteReader side(sides[s]);
+    if (auto done = unit.stages[s]->decode(rows, count, context, side); !done.ok()) {
+      return within(fmt::format("{}, {}", context.where, text[s].name), done.error());
+    }
+  }
+  if (rows.quantised || rows.values.rows() != count || rows.values.cols() != unit.unit.width()) {
+    return Error{ErrorKind::format, context.where + ": decoded to another shape"};
+  }
+  return {};
+}
+
+size_t width_behind(const Codec::UnitPipeline& unit) {
+  size_t width = unit.unit.width();
+  for (const auto& stage : unit.stages) width = stage->output_width(width);
+  return width;
+}
+
+CacheBlock empty_block(const ModelShape& shape, std::span<const int32_t> tokens,
+                       std::span<const int32_t> positions) {
+  CacheBlock block;
+  block.tokens.assign(tokens.begin(), tokens.end());
+  block.positions.assign(positions.begin(), positions.end());
+  block.keys.resize(shape.layers.size());
+  block.values.resize(shape.layers.size());
+  return block;
+}
+
+}  // namespace
+
+Result<Codec> Codec::create(const CodecText& text, const ModelShape& shape) {
+  Codec codec;
+  codec.text_ = text;
+  codec.shape_ = shape;
+  const auto key = merged_traits(text.key), value = merged_traits(text.value);
+  if (std::max(key.history, value.history) > 0 && (key.joins_layers || value.joins_layers)) {
+    return Error{ErrorKind::usage,
+                 "a stage that predicts from other layers cannot stand beside one that joins them"};
+  }
+  for (Kind kind : {Kind::key, Kind::value}) {
+    if (!merged_traits(text.of(kind)).joins_layers) continue;
+    KVS_ASSIGN(UnitPipeline unit, make_unit(joined_unit(shape, kind), text.of(kind)));
+    codec.units_.push_back(std::move(unit));
+  }
+  for (size_t l = 0; l < shape.layers.size(); ++l) {
+    for (Kind kind : {Kind::key, Kind::value}) {
+      if (merged_traits(text.of(kind)).joins_layers) continue;
+      KVS_ASSIGN(UnitPipeline unit,
+                 make_unit(layer_unit(shape, kind, static_cast<int>(l)), text.of(kind)));
+      codec.units_.push_back(std::move(unit));
+    }
+  }
+  return codec;
+}
+
+namespace {
+
+// One unit's calibration rows; joined layers are read one after the other.
+Result<Matrix<float>> read_unit(const RowSource& source, const Unit& unit,
+                                const ModelShape& shape) {
+  if (unit.layer >= 0) return source.read(unit.kind, unit.layer);
+  Matrix<float> joined(source.tokens().size(), unit.width());
+  size_t at = 0;
+  for (size_t l = 0; l < shape.layers.size(); ++l) {
+    KVS_ASSIGN(const Matrix<float> one, source.read(unit.kind, static_cast<int>(l)));
+    for (size_t r = 0; r < one.rows(); ++r) {
+      std::copy_n(one.row(r).begin(), one.cols(), joined.row(r).begin() + at);
+    }
+    at += one.cols();
+  }
+  return joined;
+}
+
+}  // namespace
+
+Result<> Codec::fit(const RowSource& source, const Embeddings* embeddings,
+                    const Progress& progress) {
+  calibration_tokens_ = source.tokens().size();
+  if (calibration_tokens_ == 0) {
+    return Error{ErrorKind::numeric, "no calibration tokens: texts must be longer than the sinks"};
+  }
+  if (needs_embeddings() && embeddings == nullptr) {
+    return Error{ErrorKind::usage, "this codec reads token embeddings: name the model (-m)"};
+  }
+  int depth = 0;
+  for (const auto& u : units_) depth = std::max(depth, u.history);
+  // Only the newest layers' reconstructions are kept.
+  CacheBlock made = empty_block(shape_, {}, {});
+  for (size_t i = 0; i < units_.size(); ++i) {
+    UnitPipeline& unit = units_[i];
+    const PipelineText& text = text_.of(unit.unit.kind);
+    const std::string where = unit_name(unit.unit);
+    KVS_TRY(progress.step("fit " + where, i, units_.size()));
+    KVS_ASSIGN(Matrix<float> values, read_unit(source, unit.unit, shape_));
+    KVS_TRY(check_finite(values, where));
+    const Context context{unit.unit,
+                          source.tokens(),
+                          source.positions(),
+                          history_of(unit.unit, unit.history, made),
+                          embeddings,
+                          progress,
+                          where};
+    Rows rows{std::move(values), {}, false, 0};
+    std::vector<Bytes> sides;
+    const size_t count = rows.values.rows();
+    for (size_t s = 0; s < unit.stages.size(); ++s) {
+      ByteWriter side;
+      auto fitted = unit.stages[s]->fit(rows, context);
+      const bool last = s + 1 == unit.stages.size() && depth == 0;
+      if (fitted.ok() && !last && !is_entropy(text[s])) {
+        fitted = unit.stages[s]->encode(rows, context, side);
+      }
+      if (!fitted.ok()) return within(fmt::format("{}, {}", where, text[s].name), fitted.error());
+      if (!is_entropy(text[s])) sides.push_back(side.take());
+    }
+    if (depth == 0) continue;
+    const std::vector<ByteSpan> views(sides.begin(), sides.end());
+    KVS_TRY(run_decode(unit, text, views, rows, count, context));
+    made.of(unit.unit.kind)[unit.unit.layer] = std::move(rows.values);
+    if (const int old = unit.unit.layer - depth - 1; old >= 0) made.of(unit.unit.kind)[old] = {};
+  }
+  return {};
+}
+
+Result<Bytes> Codec::encode(const CacheBlock& block, const Embeddings* embeddings) const {
+  KVS_TRY(check_block(block, shape_));
+  CacheBlock made = empty_block(shape_, {}, {});
+  std::vector<Bytes> payloads(units_.size());
+  const bool closed_loop =
+      std::any_of(units_.begin(), units_.end(), [](const auto& u) { return u.history > 0; });
+  KVS_TRY(for_units(units_, [&](size_t i) -> Result<> {
+    const UnitPipeline& unit = units_[i];
+    const PipelineText& text = text_.of(unit.unit.kind);
+    const Context context{
+        unit.unit,  block.tokens, block.positions,     history_of(unit.unit, unit.history, made),
+        embeddings, {},           unit_name(unit.unit)};
+    Rows rows{gather(block, unit.unit), {}, false, 0};
+    KVS_ASSIGN(std::vector<Bytes> sides, run_encode(unit, text, rows, context, false));
+    ByteWriter payload;
+    for (const Bytes& side : sides) {
+      payload.put_varint(side.size());
+      payload.put_bytes(side);
+    }
+    Rows left = closed_loop ? rows : std::move(rows);
+    if (sides.size() < unit.stages.size()) {
+      ByteWriter coded;
+      KVS_TRY(unit.stages.back()->encode(left, context, coded));
+      payload.put_varint(coded.size());
+      payload.put_bytes(coded.bytes());
+    }
+    KVS_TRY(pack(left, payload));
+    payloads[i] = payload.take();
+    if (!closed_loop) return {};
+    const std::vector<ByteSpan> views(sides.begin(), sides.end());
+    KVS_TRY(run_decode(unit, text, views, rows, block.count(), context));
+    made.of(unit.unit.kind)[unit.unit.layer] = std::move(rows.values);
+    return {};
+  }));
+  ByteWriter out;
+  for (const Bytes& p : payloads) out.put_varint(p.size());
+  for (const Bytes& p : payloads) out.put_bytes(p);
+  return out.take();
+}
+
+Result<CacheBlock> Codec::decode(ByteSpan bytes, std::span<const int32_t> tokens,
+                                 std::span<const int32_t> positions,
+                                 const Embeddings* embeddings) const {
+  if (tokens.size() != positions.size()) {
+    return Error{ErrorKind::usage,
+                 fmt::format("{} tokens but {} positions", tokens.size(), positions.size())};
+  }
+  ByteReader in(bytes);
+  std::vector<size_t> sizes(units_.size());
+  for (size_t& size : sizes) {
+    KVS_ASSIGN(size, in.get_varint());
+  }
+  std::vector<ByteSpan> payloads(units_.size());
+  for (size_t i = 0; i < payloads.size(); ++i) {
+    KVS_ASSIGN(payloads[i], in.take(sizes[i]));
+  }
+  if (in.left() > 0) {
+    return Error{ErrorKind::format, fmt::format("{} bytes behind the last unit", in.left())};
+  }
+  CacheBlock block = empty_block(shape_, tokens, positions);
+  KVS_TRY(for_units(units_, [&](size_t i) -> Result<> {
+    const UnitPipeline& unit = units_[i];
+    const PipelineText& text = text_.of(unit.unit.kind);
+    const Context context{
+        unit.unit,  tokens, positions,           history_of(unit.unit, unit.history, block),
+        embeddings, {},     unit_name(unit.unit)};
+    ByteReader payload(payloads[i]);
+    std::vector<ByteSpan> sides(unit.stages.size());
+    for (ByteSpan& side : sides) {
+      KVS_ASSIGN(const uint64_t size, payload.get_varint());
+      KVS_ASSIGN(side, payload.take(size));
+    }
+    const bool quantised = ends_quantised(text) && !is_entropy(text.back());
+    auto rows = unpack(payload, tokens.size(), width_behind(unit), quantised);
+    if (!rows.ok()) return within(context.where, rows.error());
+    if (payload.left() > 0) {
+      return Error{ErrorKind::format,
+                   fmt::format("{}: {} bytes too many", context.where, payload.left())};
+    }
+    KVS_TRY(run_decode(unit, text, sides, *rows, tokens.size(), context));
+    scatter_to(std::move(rows->values), unit.unit, shape_, block);
+    return {};
+  }));
+  return block;
+}
+
+Result<CacheBlock> Codec::roundtrip(const CacheBlock& block, const Embeddings* embeddings,
+                                    EntropyMeter* meter) const {
+  KVS_TRY(check_block(block, shape_));
+  CacheBlock made = empty_block(shape_, block.tokens, block.positions);
+  std::vector<Matrix<int32_t>> codes(units_.size());
+  KVS_TRY(for_units(units_, [&](size_t i) -> Result<> {
+    const UnitPipeline& unit = units_[i];
+    const PipelineText& text = text_.of(unit.unit.kind);
+    const Context context{
+        unit.unit,  block.tokens, block.positions,     history_of(unit.unit, unit.history, made),
+        embeddings, {},           unit_name(unit.unit)};
+    Rows rows{gather(block, unit.unit), {}, false, 0};
+    KVS_ASSIGN(const std::vector<Bytes> sides, run_encode(unit, text, rows, context, false));
+    if (!rows.quantised) {  // the implicit f16 of what is left over
+      ByteWriter packed;
+      const size_t width = rows.width();
+      KVS_TRY(pack(rows, packed));
+      ByteReader reader(packed.bytes());
+      KVS_ASSIGN(rows, unpack(reader, block.count(), width, false));
+    } else if (meter != nullptr) {
+      codes[i] = rows.codes;
+    }
+    const std::vector<ByteSpan> views(sides.begin(), sides.end());
+    KVS_TRY(run_decode(unit, text, views, rows, block.count(), context));
+    scatter_to(std::move(rows.values), unit.unit, shape_, made);
+    return {};
+  }));
+  for (size_t i = 0; meter != nullptr && i < units_.size(); ++i) {
+    if (!codes[i].empty()) meter->add(units_[i].unit, codes[i]);
+  }
+  return made;
+}
+
+size_t Codec::state_bytes() const {
+  size_t bytes = 0;
+  for (const auto& unit : units_) {
+    for (const auto& stage : unit.stages) {
+      for (const auto& [name, array] : stage->save()) {
+        bytes += array.values.size() * (array.half ? 2 : 4);
+      }
+    }
+  }
+  return bytes;
+}
+
+bool Codec::whole_block() const {
+  return merged_traits(text_.key).whole_block || merged_traits(text_.value).whole_block;
+}
+
+bool Codec::needs_embeddings() const {
+  return merged_traits(text_.key).embeddings || merged_traits(text_.value).embeddings;
+}
+
+}  // namespace kvsplice::codec

@@ -1,0 +1,60 @@
+#include "codec/dump_source.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace kvsplice::codec {
+
+ModelShape dumped_shape(const extract::DumpInfo& info) {
+  ModelShape shape = info.shape;
+  shape.layers.clear();
+  for (int layer : info.layers) {
+    LayerShape one = info.shape.layers[layer];
+    one.kv_heads = std::min<int>(one.kv_heads, static_cast<int>(info.heads.size()));
+    shape.layers.push_back(one);
+  }
+  return shape;
+}
+
+Result<DumpSource> DumpSource::open(const std::vector<std::string>& paths, size_t sinks) {
+  DumpSource source;
+  for (const std::string& path : paths) {
+    KVS_ASSIGN(extract::Dump dump, extract::Dump::open(path));
+    const ModelShape shape = dumped_shape(dump.info());
+    if (source.dumps_.empty()) {
+      source.shape_ = shape;
+    } else if (!(shape == source.shape_)) {
+      return Error{ErrorKind::mismatch,
+                   fmt::format("{} and {} differ in model, layers or heads", paths[0], path)};
+    }
+    size_t at = 0;
+    for (const auto& text : dump.info().texts) {
+      const size_t skip = std::min(sinks, text.tokens);
+      source.parts_.push_back({source.dumps_.size(), at + skip, text.tokens - skip});
+      for (size_t i = at + skip; i < at + text.tokens; ++i) {
+        source.tokens_.push_back(dump.tokens()[i]);
+        source.positions_.push_back(dump.positions()[i]);
+      }
+      at += text.tokens;
+    }
+    source.dumps_.push_back(std::move(dump));
+  }
+  return source;
+}
+
+Result<Matrix<float>> DumpSource::read(Kind kind, int layer) const {
+  Matrix<float> all(tokens_.size(), shape_.layers[layer].width(kind));
+  size_t row = 0;
+  for (const Part& part : parts_) {
+    const auto& dump = dumps_[part.dump];
+    const auto signal = kind == Kind::key ? host::Signal::key_before_rope : host::Signal::value;
+    KVS_ASSIGN(const Matrix<float> rows,
+               dump.read(signal, dump.info().layers[layer], part.first, part.count));
+    std::copy(rows.flat().begin(), rows.flat().end(), all.row(row).begin());
+    row += part.count;
+  }
+  return all;
+}
+
+}  // namespace kvsplice::codec

@@ -1,0 +1,37 @@
+// Dumps as calibration rows.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "codec/codec.h"
+#include "extract/dump.h"
+
+namespace kvsplice::codec {
+
+// The geometry of what a dump holds: its layers and heads only.
+ModelShape dumped_shape(const extract::DumpInfo& info);
+
+// The rows of one or more dumps of one model, one text after the other, without the first `sinks`
+// tokens of each text (they stay exact in use, and their outliers would spoil the statistics).
+class DumpSource : public RowSource {
+ public:
+  static Result<DumpSource> open(const std::vector<std::string>& paths, size_t sinks);
+
+  const ModelShape& shape() const { return shape_; }
+  std::span<const int32_t> tokens() const override { return tokens_; }
+  std::span<const int32_t> positions() const override { return positions_; }
+  Result<Matrix<float>> read(Kind kind, int layer) const override;
+
+ private:
+  struct Part {  // consecutive rows of one dump
+    size_t dump, first, count;
+  };
+  DumpSource() = default;
+  std::vector<extract::Dump> dumps_;
+  std::vector<Part> parts_;
+  ModelShape shape_;
+  std::vector<int32_t> tokens_, positions_;
+};
+
+}  // namespace kvsplice::codec

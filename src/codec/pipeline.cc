@@ -1,0 +1,160 @@
+#include "codec/pipeline.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace kvsplice::codec {
+
+namespace {
+
+const std::vector<std::string> kGroups = {"predict", "warp", "transform", "quantise", "entropy"};
+
+Error usage(std::string message) { return {ErrorKind::usage, std::move(message)}; }
+
+std::string_view trim(std::string_view text) {
+  const char* space = " \t\r\n";
+  const size_t first = text.find_first_not_of(space);
+  if (first == text.npos) return {};
+  return text.substr(first, text.find_last_not_of(space) - first + 1);
+}
+
+std::vector<std::string_view> split(std::string_view text, char separator) {
+  std::vector<std::string_view> parts;
+  for (size_t at = 0;;) {
+    const size_t end = text.find(separator, at);
+    parts.push_back(trim(text.substr(at, end - at)));
+    if (end == text.npos) return parts;
+    at = end + 1;
+  }
+}
+
+Result<StageText> parse_stage(std::string_view text) {
+  const size_t open = text.find('(');
+  StageText stage{std::string(trim(text.substr(0, open))), {}};
+  if (stage.name.empty()) return usage(fmt::format("a stage has no name in '{}'", text));
+  if (open == text.npos) return stage;
+  if (text.back() != ')') return usage(fmt::format("'{}' lacks its closing ')'", text));
+  const std::string_view inside = trim(text.substr(open + 1, text.size() - open - 2));
+  if (inside.empty()) return stage;
+  for (std::string_view pair : split(inside, ',')) {
+    const size_t equals = pair.find('=');
+    if (equals == pair.npos) {
+      return usage(fmt::format("'{}' in '{}' is not of the form key=value", pair, text));
+    }
+    const std::string key(trim(pair.substr(0, equals)));
+    for (const auto& [seen, value] : stage.params) {
+      if (seen == key) return usage(fmt::format("'{}' is given twice in '{}'", key, text));
+    }
+    stage.params.emplace_back(key, trim(pair.substr(equals + 1)));
+  }
+  return stage;
+}
+
+Error unknown_stage(const std::string& name) {
+  std::vector<std::string> names;
+  for (const auto& info : stage_table()) {
+    names.push_back(info.name);
+    names.insert(names.end(), info.aliases.begin(), info.aliases.end());
+  }
+  return usage(fmt::format("no stage is called '{}'; legal: {}", name, fmt::join(names, ", ")));
+}
+
+size_t group_index(const StageInfo& info) {
+  return std::find(kGroups.begin(), kGroups.end(), info.group) - kGroups.begin();
+}
+
+Result<> check_order(const PipelineText& pipeline) {
+  size_t last = 0;
+  const StageInfo* before = nullptr;
+  for (const auto& stage : pipeline) {
+    const StageInfo* info = find_stage(stage.name);
+    const size_t group = group_index(*info);
+    const bool quantised = before != nullptr && before->group == "quantise";
+    // Stages that work on numbers may stand in any order; a quantiser ends them.
+    if (info->group == "entropy" && !quantised) {
+      return usage(fmt::format("'{}' codes integers: it must follow a quantise stage", stage.name));
+    }
+    if (last >= 3 && group <= last) {
+      return usage(fmt::format("'{}' ({}) cannot follow '{}' ({})", stage.name, info->group,
+                               before->name, before->group));
+    }
+    last = group;
+    before = info;
+  }
+  return {};
+}
+
+Result<PipelineText> parse_pipeline(std::string_view text) {
+  PipelineText pipeline;
+  for (std::string_view part : split(text, '|')) {
+    if (part.empty()) return usage(fmt::format("an empty stage in '{}'", trim(text)));
+    KVS_ASSIGN(StageText stage, parse_stage(part));
+    const StageInfo* info = find_stage(stage.name);
+    if (info == nullptr) return unknown_stage(stage.name);
+    auto made = info->make(stage.params);
+    if (!made.ok()) return made.error();
+    pipeline.push_back(std::move(stage));
+  }
+  KVS_TRY(check_order(pipeline));
+  return pipeline;
+}
+
+// "k" or "v" if the text starts with that letter and a colon.
+char kind_letter(std::string_view text) {
+  const size_t colon = text.find(':');
+  const std::string_view head = colon == text.npos ? "" : trim(text.substr(0, colon));
+  return head == "k" || head == "v" ? head[0] : 0;
+}
+
+}  // namespace
+
+const StageInfo* find_stage(std::string_view name) {
+  for (const auto& info : stage_table()) {
+    if (info.name == name) return &info;
+    for (const auto& alias : info.aliases) {
+      if (alias == name) return &info;
+    }
+  }
+  return nullptr;
+}
+
+Result<CodecText> parse_codec(std::string_view text) {
+  CodecText codec;
+  if (kind_letter(text) == 0) {
+    KVS_ASSIGN(codec.key, parse_pipeline(text));
+    codec.value = codec.key;
+    return codec;
+  }
+  const auto parts = split(text, ';');
+  if (parts.size() != 2) {
+    return usage(fmt::format("'{}': give both kinds as 'k: ... ; v: ...'", trim(text)));
+  }
+  for (std::string_view part : parts) {
+    const char letter = kind_letter(part);
+    PipelineText& side = letter == 'k' ? codec.key : codec.value;
+    if (letter == 0 || !side.empty()) {
+      return usage(fmt::format("'{}': give both kinds once, as 'k: ... ; v: ...'", trim(text)));
+    }
+    KVS_ASSIGN(side, parse_pipeline(part.substr(part.find(':') + 1)));
+  }
+  return codec;
+}
+
+std::string print(const PipelineText& text) {
+  std::vector<std::string> stages;
+  for (const auto& stage : text) {
+    std::vector<std::string> pairs;
+    for (const auto& [key, value] : stage.params) pairs.push_back(key + "=" + value);
+    stages.push_back(pairs.empty() ? stage.name
+                                   : fmt::format("{}({})", stage.name, fmt::join(pairs, ",")));
+  }
+  return fmt::format("{}", fmt::join(stages, " | "));
+}
+
+std::string print(const CodecText& text) {
+  if (text.key == text.value) return print(text.key);
+  return fmt::format("k: {} ; v: {}", print(text.key), print(text.value));
+}
+
+}  // namespace kvsplice::codec

