@@ -15,12 +15,12 @@ class Random {
   explicit Random(uint64_t seed);
 
   uint64_t next64();
-  uint32_t next32();                       // as NumPy: low half first, high half kept for the next call
-  double uniform();                        // [0, 1)
+  uint32_t next32();  // as NumPy: low half first, high half kept for the next call
+  double uniform();   // [0, 1)
   double uniform(double low, double high) { return low + (high - low) * uniform(); }
-  double normal();                         // mean 0, variance 1
-  uint64_t below(uint64_t bound);          // [0, bound), as Generator.integers with 64-bit type
-  void shuffle(std::span<uint32_t> items);  // Fisher-Yates from the end
+  double normal();                          // mean 0, variance 1
+  uint64_t below(uint64_t bound);           // [0, bound), as Generator.integers with 64-bit type
+  void shuffle(std::span<uint32_t> items);  // as Generator.shuffle: Fisher-Yates from the end
 
  private:
   __extension__ typedef unsigned __int128 uint128;

@@ -1,0 +1,329 @@
+#include "linalg/linalg.h"
+
+#include <cblas.h>
+#include <fmt/format.h>
+#include <lapacke.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/threads.h"
+
+namespace kvsplice {
+
+namespace {
+
+// OpenBLAS adds in another order when it has another number of threads, and its threads spin while
+// they wait. So every call runs on one thread; parallel work is cut into fixed pieces here.
+class OneBlasThread {
+ public:
+  OneBlasThread() : before_(thread_count()) {
+    set_thread_count(1);  // the OpenMP build asks OpenMP, for the calling thread only
+    if (openblas_get_parallel() == OPENBLAS_THREAD) openblas_set_num_threads(1);
+  }
+  ~OneBlasThread() { set_thread_count(before_); }
+  OneBlasThread(const OneBlasThread&) = delete;
+  OneBlasThread& operator=(const OneBlasThread&) = delete;
+
+ private:
+  int before_;
+};
+
+CBLAS_TRANSPOSE blas(Trans t) { return t == Trans::no ? CblasNoTrans : CblasTrans; }
+
+// BLAS wants a stride of at least one, even of an empty matrix.
+template <class T>
+blasint stride(MatrixView<T> m) {
+  return static_cast<blasint>(std::max<size_t>(m.stride, 1));
+}
+
+void blas_gemm(Trans ta, Trans tb, size_t inner, float alpha, MatrixView<const float> a,
+               MatrixView<const float> b, float beta, MatrixView<float> c) {
+  cblas_sgemm(CblasRowMajor, blas(ta), blas(tb), c.rows, c.cols, inner, alpha, a.data, stride(a),
+              b.data, stride(b), beta, c.data, stride(c));
+}
+
+void blas_gemm(Trans ta, Trans tb, size_t inner, double alpha, MatrixView<const double> a,
+               MatrixView<const double> b, double beta, MatrixView<double> c) {
+  cblas_dgemm(CblasRowMajor, blas(ta), blas(tb), c.rows, c.cols, inner, alpha, a.data, stride(a),
+              b.data, stride(b), beta, c.data, stride(c));
+}
+
+void blas_syrk(MatrixView<const double> x, double beta, MatrixView<double> c) {
+  cblas_dsyrk(CblasRowMajor, CblasUpper, CblasTrans, c.cols, x.rows, 1, x.data, stride(x), beta,
+              c.data, stride(c));
+}
+
+constexpr size_t kGemmChunk = 256;
+
+template <class T>
+void chunked_gemm(Trans ta, Trans tb, T alpha, MatrixView<const T> a, MatrixView<const T> b, T beta,
+                  MatrixView<T> c) {
+  const size_t inner = ta == Trans::no ? a.cols : a.rows;
+  assert((ta == Trans::no ? a.rows : a.cols) == c.rows);
+  assert((tb == Trans::no ? b.cols : b.rows) == c.cols);
+  assert((tb == Trans::no ? b.rows : b.cols) == inner);
+  const auto multiply = [&](MatrixView<const T> pa, MatrixView<const T> pb, MatrixView<T> pc) {
+    OneBlasThread one;
+    blas_gemm(ta, tb, inner, alpha, pa, pb, beta, pc);
+  };
+  if (c.rows == 0 || c.cols == 0) return;
+  if (c.rows <= kGemmChunk && c.cols <= kGemmChunk) return multiply(a, b, c);
+  if (c.rows >= c.cols) {
+    parallel_chunks(c.rows, kGemmChunk, [&](size_t first, size_t n) {
+      multiply(ta == Trans::no ? a.row_range(first, n) : a.col_range(first, n), b,
+               c.row_range(first, n));
+    });
+  } else {
+    parallel_chunks(c.cols, kGemmChunk, [&](size_t first, size_t n) {
+      multiply(a, tb == Trans::no ? b.col_range(first, n) : b.row_range(first, n),
+               c.col_range(first, n));
+    });
+  }
+}
+
+// How a sum over rows is cut for threads, by its shape alone: narrow results are summed over four
+// ranges of rows at a time, wide ones strip of columns by strip (more copies would take too much).
+struct Cut {
+  size_t strip, strips, lane, lanes;
+
+  Cut(size_t rows, size_t cols, size_t result) {
+    constexpr size_t kStrip = 512, kLanes = 4, kNarrow = size_t{1} << 20;
+    const bool narrow = result <= kNarrow;
+    strip = std::max<size_t>(narrow ? cols : kStrip, 1);
+    strips = (cols + strip - 1) / strip;
+    lanes = narrow ? kLanes : 1;
+    lane = (rows + lanes - 1) / lanes;
+  }
+};
+
+constexpr size_t kBlock = 128;  // rows that are centred and multiplied at a time
+
+// block = x - mean, in the precision of the block.
+template <class T>
+void centre(MatrixView<const float> x, std::span<const double> mean, MatrixView<T> block) {
+  for (size_t r = 0; r < x.rows; ++r) {
+    const float* from = &x(r, 0);
+    T* to = &block(r, 0);
+    if (mean.empty()) {
+      std::copy_n(from, x.cols, to);
+    } else {
+      for (size_t c = 0; c < x.cols; ++c) to[c] = static_cast<T>(from[c] - mean[c]);
+    }
+  }
+}
+
+std::span<const double> part(std::span<const double> mean, size_t first, size_t n) {
+  return mean.empty() ? mean : mean.subspan(first, n);
+}
+
+// Calls add(block) for the centred rows of x, block by block.
+template <class T, class Add>
+void for_blocks(MatrixView<const float> x, std::span<const double> mean, const Add& add) {
+  Matrix<T> buffer(std::min(kBlock, x.rows), x.cols);
+  for (size_t first = 0; first < x.rows; first += kBlock) {
+    const size_t n = std::min(kBlock, x.rows - first);
+    const MatrixView<T> block = buffer.view().row_range(0, n);
+    centre(x.row_range(first, n), mean, block);
+    add(first, block);
+  }
+}
+
+void sum_lanes(std::vector<Matrix<double>>& sums) {
+  for (size_t lane = 1; lane < sums.size(); ++lane) {
+    std::span<double> to = sums[0].flat();
+    for (size_t i = 0; i < to.size(); ++i) to[i] += sums[lane].flat()[i];
+  }
+}
+
+void mirror_upper(Matrix<double>& a) {
+  for (size_t r = 0; r < a.rows(); ++r) {
+    for (size_t c = 0; c < r; ++c) a(r, c) = a(c, r);
+  }
+}
+
+Error not_finite(const char* what) {
+  return {ErrorKind::numeric, fmt::format("{}: the matrix holds a value that is not finite", what)};
+}
+
+template <class T>
+bool all_finite(MatrixView<T> a) {
+  for (size_t r = 0; r < a.rows; ++r) {
+    for (const T& x : a.row(r)) {
+      if (!std::isfinite(x)) return false;
+    }
+  }
+  return true;
+}
+
+// The sign that makes the entry of largest magnitude positive; of equal ones the first counts.
+template <class T>
+T sign_of(std::span<const T> v) {
+  T largest = 0;
+  for (T x : v) {
+    if (std::abs(x) > std::abs(largest)) largest = x;
+  }
+  return largest < 0 ? T(-1) : T(1);
+}
+
+}  // namespace
+
+void gemm(Trans ta, Trans tb, float alpha, MatrixView<const float> a, MatrixView<const float> b,
+          float beta, MatrixView<float> c) {
+  chunked_gemm<float>(ta, tb, alpha, a, b, beta, c);
+}
+
+void gemm(Trans ta, Trans tb, double alpha, MatrixView<const double> a, MatrixView<const double> b,
+          double beta, MatrixView<double> c) {
+  chunked_gemm<double>(ta, tb, alpha, a, b, beta, c);
+}
+
+std::vector<double> column_means(MatrixView<const float> x) {
+  constexpr size_t kChunk = 1024;
+  const size_t chunks = (x.rows + kChunk - 1) / kChunk;
+  Matrix<double> sums(chunks, x.cols);
+  parallel_chunks(x.rows, kChunk, [&](size_t first, size_t n) {
+    double* sum = sums.row(first / kChunk).data();
+    for (size_t r = first; r < first + n; ++r) {
+      const float* row = &x(r, 0);
+      for (size_t c = 0; c < x.cols; ++c) sum[c] += row[c];
+    }
+  });
+  std::vector<double> means(x.cols);
+  for (size_t i = 0; i < chunks; ++i) {
+    for (size_t c = 0; c < x.cols; ++c) means[c] += sums(i, c);
+  }
+  for (double& m : means) m /= static_cast<double>(std::max<size_t>(x.rows, 1));
+  return means;
+}
+
+Matrix<double> scatter(MatrixView<const float> x, std::span<const double> mean) {
+  const Cut cut(x.rows, x.cols, x.cols * x.cols);
+  std::vector<Matrix<double>> sums(cut.lanes, Matrix<double>(x.cols, x.cols));
+  parallel_for(cut.lanes * cut.strips, [&](size_t task) {
+    OneBlasThread one;
+    const size_t left = task / cut.lanes * cut.strip, lane = task % cut.lanes;
+    const size_t top = std::min(lane * cut.lane, x.rows);
+    const size_t width = std::min(cut.strip, x.cols - left), rest = x.cols - left - width;
+    const MatrixView<double> sum = sums[lane].view().row_range(left, width);
+    for_blocks<double>(
+        x.row_range(top, std::min(cut.lane, x.rows - top)).col_range(left, width + rest),
+        part(mean, left, width + rest), [&](size_t, MatrixView<const double> block) {
+          blas_syrk(block.col_range(0, width), 1, sum.col_range(left, width));
+          if (rest == 0) return;
+          blas_gemm(Trans::yes, Trans::no, block.rows, 1, block.col_range(0, width),
+                    block.col_range(width, rest), 1, sum.col_range(left + width, rest));
+        });
+  });
+  sum_lanes(sums);
+  mirror_upper(sums[0]);
+  return std::move(sums[0]);
+}
+
+Matrix<double> cross_scatter(MatrixView<const float> x, std::span<const double> x_mean,
+                             MatrixView<const float> y, std::span<const double> y_mean) {
+  assert(x.rows == y.rows);
+  const Cut cut(x.rows, x.cols, x.cols * y.cols);
+  std::vector<Matrix<double>> sums(cut.lanes, Matrix<double>(x.cols, y.cols));
+  parallel_for(cut.lanes * cut.strips, [&](size_t task) {
+    OneBlasThread one;
+    const size_t left = task / cut.lanes * cut.strip, lane = task % cut.lanes;
+    const size_t top = std::min(lane * cut.lane, x.rows), n = std::min(cut.lane, x.rows - top);
+    const size_t width = std::min(cut.strip, x.cols - left);
+    const MatrixView<double> sum = sums[lane].view().row_range(left, width);
+    Matrix<double> other(std::min(kBlock, n), y.cols);
+    for_blocks<double>(x.row_range(top, n).col_range(left, width), part(x_mean, left, width),
+                       [&](size_t first, MatrixView<const double> block) {
+                         const MatrixView<double> beside = other.view().row_range(0, block.rows);
+                         centre(y.row_range(top + first, block.rows), y_mean, beside);
+                         blas_gemm(Trans::yes, Trans::no, block.rows, 1, block, beside, 1, sum);
+                       });
+  });
+  sum_lanes(sums);
+  return std::move(sums[0]);
+}
+
+Result<Eigen> symmetric_eigen(Matrix<double> a) {
+  assert(a.rows() == a.cols());
+  const size_t n = a.rows();
+  if (!all_finite(a.view())) return not_finite("eigenvectors");
+  Eigen eigen{std::vector<double>(n), Matrix<double>(n, n)};
+  if (n == 0) return eigen;
+  OneBlasThread one;
+  std::vector<double> ascending(n);
+  // The upper triangle of rows is the lower one of columns; eigenvectors come out as rows of `a`.
+  if (LAPACKE_dsyevd(LAPACK_COL_MAJOR, 'V', 'L', n, a.data(), n, ascending.data()) != 0) {
+    return Error{ErrorKind::numeric, "eigenvectors: no convergence"};
+  }
+  for (size_t i = 0; i < n; ++i) {
+    const std::span<const double> from = a.row(n - 1 - i);
+    const double sign = sign_of(from);
+    eigen.values[i] = ascending[n - 1 - i];
+    for (size_t j = 0; j < n; ++j) eigen.vectors(i, j) = sign * from[j];
+  }
+  return eigen;
+}
+
+Result<Svd> thin_svd(MatrixView<const float> a) {
+  if (!all_finite(a)) return not_finite("singular value decomposition");
+  const size_t n = a.rows, d = a.cols, r = std::min(n, d);
+  Svd svd{Matrix<float>(n, r), std::vector<float>(r), Matrix<float>(r, d)};
+  if (r == 0) return svd;
+  OneBlasThread one;
+  Matrix<float> work = copy(a);
+  // Read by columns, `work` is the transpose, so U and V^T change places and need no transposing.
+  if (LAPACKE_sgesdd(LAPACK_COL_MAJOR, 'S', d, n, work.data(), d, svd.values.data(), svd.vt.data(),
+                     d, svd.u.data(), r) != 0) {
+    return Error{ErrorKind::numeric, "singular value decomposition: no convergence"};
+  }
+  for (size_t i = 0; i < r; ++i) {
+    if (sign_of<float>(svd.vt.row(i)) > 0) continue;
+    for (float& x : svd.vt.row(i)) x = -x;
+    for (size_t t = 0; t < n; ++t) svd.u(t, i) = -svd.u(t, i);
+  }
+  return svd;
+}
+
+Result<std::vector<double>> singular_values(MatrixView<const float> a) {
+  if (!all_finite(a)) return not_finite("singular values");
+  std::vector<double> values(std::min(a.rows, a.cols));
+  if (values.empty()) return values;
+  OneBlasThread one;
+  Matrix<double> work(a.rows, a.cols);
+  centre(a, {}, work.view());
+  double unused;
+  if (LAPACKE_dgesdd(LAPACK_COL_MAJOR, 'N', a.cols, a.rows, work.data(), a.cols, values.data(),
+                     &unused, 1, &unused, 1) != 0) {
+    return Error{ErrorKind::numeric, "singular values: no convergence"};
+  }
+  return values;
+}
+
+Result<Matrix<double>> solve_spd(Matrix<double> a, Matrix<double> b) {
+  assert(a.rows() == a.cols() && a.rows() == b.rows());
+  const size_t n = a.rows();
+  if (!all_finite(a.view()) || !all_finite(b.view())) return not_finite("least squares");
+  if (n == 0) return b;
+  {
+    OneBlasThread one;
+    const lapack_int info = LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'L', n, a.data(), n);
+    if (info != 0) {
+      return Error{
+          ErrorKind::numeric,
+          fmt::format("the matrix of {0} x {0} is not positive definite (at row {1}); more "
+                      "rows or a larger ridge would help",
+                      n, info - 1)};
+    }
+  }
+  // By rows the factor is upper triangular: a = r^T r.
+  parallel_chunks(b.cols(), kGemmChunk, [&](size_t first, size_t m) {
+    OneBlasThread one;
+    for (CBLAS_TRANSPOSE side : {CblasTrans, CblasNoTrans}) {
+      cblas_dtrsm(CblasRowMajor, CblasLeft, CblasUpper, side, CblasNonUnit, n, m, 1, a.data(), n,
+                  b.data() + first, b.cols());
+    }
+  });
+  return b;
+}
+
+}  // namespace kvsplice

@@ -1,0 +1,257 @@
+#include "linalg/linalg.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "core/random.h"
+#include "core/threads.h"
+
+namespace kvsplice {
+namespace {
+
+Matrix<float> noise(size_t rows, size_t cols, uint64_t seed) {
+  Random random(seed);
+  Matrix<float> m(rows, cols);
+  for (float& x : m.flat()) x = static_cast<float>(random.normal());
+  return m;
+}
+
+// Rows whose covariance has eigenvalues from 1 down to `smallest`, in no particular direction.
+Matrix<float> coloured(size_t rows, size_t cols, double smallest, uint64_t seed) {
+  Matrix<float> scaled = noise(rows, cols, seed);
+  for (size_t c = 0; c < cols; ++c) {
+    const double scale =
+        std::pow(smallest, 0.5 * double(c) / double(std::max<size_t>(cols - 1, 1)));
+    for (size_t r = 0; r < rows; ++r) scaled(r, c) *= static_cast<float>(scale);
+  }
+  const Svd turn = thin_svd(noise(cols, cols, seed + 1)).value();
+  Matrix<float> out(rows, cols);
+  gemm(Trans::no, Trans::no, 1.f, scaled, turn.vt, 0.f, out);
+  return out;
+}
+
+template <class T>
+Matrix<double> transposed_if(Trans t, MatrixView<T> a) {
+  Matrix<double> out(t == Trans::no ? a.rows : a.cols, t == Trans::no ? a.cols : a.rows);
+  for (size_t r = 0; r < a.rows; ++r) {
+    for (size_t c = 0; c < a.cols; ++c) (t == Trans::no ? out(r, c) : out(c, r)) = a(r, c);
+  }
+  return out;
+}
+
+Matrix<double> plain_product(const Matrix<double>& a, const Matrix<double>& b) {
+  Matrix<double> out(a.rows(), b.cols());
+  for (size_t r = 0; r < a.rows(); ++r) {
+    for (size_t k = 0; k < a.cols(); ++k) {
+      for (size_t c = 0; c < b.cols(); ++c) out(r, c) += a(r, k) * b(k, c);
+    }
+  }
+  return out;
+}
+
+double largest_difference(std::span<const double> a, std::span<const double> b) {
+  EXPECT_EQ(a.size(), b.size());
+  double most = 0;
+  for (size_t i = 0; i < a.size(); ++i) most = std::max(most, std::abs(a[i] - b[i]));
+  return most;
+}
+
+// A second way to singular values: one-sided Jacobi rotations in double. Returns them descending.
+std::vector<double> jacobi_singular_values(MatrixView<const float> a) {
+  Matrix<double> m = transposed_if(Trans::yes, a);  // row i is column i of a
+  const auto dot = [&](size_t i, size_t j) {
+    return std::inner_product(m.row(i).begin(), m.row(i).end(), m.row(j).begin(), 0.0);
+  };
+  for (int sweep = 0; sweep < 30; ++sweep) {
+    double off = 0;
+    for (size_t i = 0; i < m.rows(); ++i) {
+      for (size_t j = i + 1; j < m.rows(); ++j) {
+        const double p = dot(i, j), q = dot(i, i), r = dot(j, j);
+        if (p == 0) continue;
+        off = std::max(off, std::abs(p) / std::sqrt(q * r));
+        const double angle = 0.5 * std::atan2(2 * p, q - r);
+        const double c = std::cos(angle), s = std::sin(angle);
+        for (size_t k = 0; k < m.cols(); ++k) {
+          const double u = m(i, k), v = m(j, k);
+          m(i, k) = c * u + s * v;
+          m(j, k) = c * v - s * u;
+        }
+      }
+    }
+    if (off < 1e-14) break;
+  }
+  std::vector<double> values;
+  for (size_t i = 0; i < m.rows(); ++i) values.push_back(std::sqrt(dot(i, i)));
+  std::sort(values.rbegin(), values.rend());
+  values.resize(std::min(a.rows, a.cols));
+  return values;
+}
+
+TEST(Gemm, EqualsPlainProductForEveryTransposition) {
+  const size_t sizes[][3] = {{3, 4, 5}, {300, 17, 40}, {40, 33, 700}, {1, 1, 1}, {513, 5, 513}};
+  for (const auto& [n, k, m] : sizes) {
+    for (Trans ta : {Trans::no, Trans::yes}) {
+      for (Trans tb : {Trans::no, Trans::yes}) {
+        const auto a = ta == Trans::no ? noise(n, k, 1) : noise(k, n, 1);
+        const auto b = tb == Trans::no ? noise(k, m, 2) : noise(m, k, 2);
+        Matrix<float> c = noise(n, m, 3);
+        Matrix<double> wanted =
+            plain_product(transposed_if(ta, a.view()), transposed_if(tb, b.view()));
+        for (size_t i = 0; i < c.size(); ++i) {
+          wanted.flat()[i] = 2 * wanted.flat()[i] - 0.5 * c.flat()[i];
+        }
+        gemm(ta, tb, 2.f, a, b, -0.5f, c);
+        const std::vector<double> got(c.flat().begin(), c.flat().end());
+        EXPECT_LT(largest_difference(got, wanted.flat()), 1e-4) << n << ' ' << k << ' ' << m;
+      }
+    }
+  }
+}
+
+TEST(Gemm, EmptySumScalesByBeta) {
+  Matrix<float> c(2, 2);
+  std::fill(c.flat().begin(), c.flat().end(), 3.f);
+  gemm(Trans::no, Trans::no, 1.f, Matrix<float>(2, 0), Matrix<float>(0, 2), 0.f, c);
+  EXPECT_EQ(c, Matrix<float>(2, 2));
+}
+
+TEST(Statistics, MeansAndScatterEqualPlainSums) {
+  for (size_t rows : {0, 1, 3, 127, 129, 1500}) {
+    const auto x = noise(rows, 21, rows + 1), y = noise(rows, 9, rows + 2);
+    const auto mx = column_means(x), my = column_means(y);
+    Matrix<double> cx(rows, 21), cy(rows, 9);
+    std::vector<double> plain(21);
+    for (size_t r = 0; r < rows; ++r) {
+      for (size_t c = 0; c < 21; ++c) plain[c] += x(r, c) / double(rows);
+      for (size_t c = 0; c < 21; ++c) cx(r, c) = x(r, c) - mx[c];
+      for (size_t c = 0; c < 9; ++c) cy(r, c) = y(r, c) - my[c];
+    }
+    EXPECT_LT(largest_difference(mx, plain), 1e-14);
+    const auto xt = transposed_if(Trans::yes, cx.view());
+    EXPECT_LT(largest_difference(scatter(x, mx).flat(), plain_product(xt, cx).flat()), 1e-10);
+    EXPECT_LT(largest_difference(cross_scatter(x, mx, y, my).flat(), plain_product(xt, cy).flat()),
+              1e-10);
+  }
+}
+
+TEST(Statistics, WideScatterIsCutIntoStripsOfColumns) {
+  const auto x = noise(40, 1100, 5);
+  const Matrix<double> d = transposed_if(Trans::no, x.view());
+  const auto wanted = plain_product(transposed_if(Trans::yes, x.view()), d);
+  EXPECT_LT(largest_difference(scatter(x, {}).flat(), wanted.flat()), 1e-12);
+  EXPECT_LT(largest_difference(cross_scatter(x, {}, x, {}).flat(), wanted.flat()), 1e-12);
+}
+
+TEST(Statistics, DoNotDependOnTheNumberOfThreads) {
+  const auto x = coloured(3000, 96, 1e-6, 3);
+  const int before = thread_count();
+  set_thread_count(1);
+  const auto means = column_means(x);
+  const auto one = scatter(x, means);
+  const auto eigen = symmetric_eigen(one).value();
+  const auto svd = thin_svd(x).value();
+  Matrix<float> product(3000, 96);
+  gemm(Trans::no, Trans::no, 1.f, x, svd.vt, 0.f, product);
+  set_thread_count(2);
+  EXPECT_EQ(column_means(x), means);
+  EXPECT_EQ(scatter(x, means), one);
+  EXPECT_EQ(symmetric_eigen(one)->vectors, eigen.vectors);
+  EXPECT_EQ(thin_svd(x)->u, svd.u);
+  Matrix<float> again(3000, 96);
+  gemm(Trans::no, Trans::no, 1.f, x, svd.vt, 0.f, again);
+  EXPECT_EQ(again, product);
+  EXPECT_EQ(thread_count(), 2);
+  set_thread_count(before);
+}
+
+TEST(SymmetricEigen, MatchesClosedFormOfThePathGraph) {
+  const size_t n = 40;  // tridiagonal (-1, 2, -1): 2 - 2 cos(k pi / (n + 1))
+  Matrix<double> a(n, n);
+  for (size_t i = 0; i < n; ++i) {
+    a(i, i) = 2;
+    if (i + 1 < n) a(i, i + 1) = -1;  // upper triangle only
+  }
+  const auto eigen = symmetric_eigen(a).value();
+  for (size_t i = 0; i < n; ++i) {
+    EXPECT_NEAR(eigen.values[i], 2 - 2 * std::cos((n - i) * M_PI / (n + 1)), 1e-13);
+    const auto v = eigen.vectors.row(i);
+    const double largest = *std::max_element(v.begin(), v.end());
+    const double smallest = *std::min_element(v.begin(), v.end());
+    EXPECT_GE(largest, -smallest * (1 - 1e-12));
+    EXPECT_NEAR(std::inner_product(v.begin(), v.end(), v.begin(), 0.0), 1, 1e-13);
+  }
+}
+
+TEST(SymmetricEigen, VectorsRebuildTheMatrix) {
+  for (size_t n : {1, 2, 5, 60, 192}) {
+    const auto x = noise(2 * n, n, n);
+    const auto a = scatter(x, {});
+    auto eigen = symmetric_eigen(a).value();
+    Matrix<double> scaled = eigen.vectors;
+    for (size_t i = 0; i < n; ++i) {
+      for (double& v : scaled.row(i)) v *= eigen.values[i];
+      EXPECT_GE(eigen.values[i == 0 ? 0 : i - 1], eigen.values[i]);
+    }
+    Matrix<double> rebuilt(n, n);
+    gemm(Trans::yes, Trans::no, 1.0, eigen.vectors, scaled, 0.0, rebuilt);
+    EXPECT_LT(largest_difference(rebuilt.flat(), a.flat()), 1e-12 * eigen.values[0]);
+  }
+}
+
+TEST(ThinSvd, MatchesJacobiAndRebuilds) {
+  const size_t sizes[][2] = {{1, 1}, {7, 3}, {3, 7}, {60, 60}, {300, 64}, {20, 128}};
+  for (const auto& [n, d] : sizes) {
+    const auto a = coloured(n, d, 1e-4, n + d);
+    const auto svd = thin_svd(a).value();
+    const std::vector<double> got(svd.values.begin(), svd.values.end());
+    const auto wanted = jacobi_singular_values(a);
+    EXPECT_LT(largest_difference(got, wanted), 1e-5 * wanted[0]) << n << " x " << d;
+    EXPECT_LT(largest_difference(singular_values(a).value(), wanted), 1e-12 * wanted[0]);
+    Matrix<float> us = svd.u;
+    for (size_t r = 0; r < n; ++r) {
+      for (size_t i = 0; i < got.size(); ++i) us(r, i) *= svd.values[i];
+    }
+    Matrix<float> rebuilt = a;
+    gemm(Trans::no, Trans::no, 1.f, us, svd.vt, -1.f, rebuilt);
+    for (float x : rebuilt.flat()) EXPECT_LT(std::abs(x), 1e-5 * wanted[0]);
+    for (size_t i = 0; i < got.size(); ++i) {
+      const auto v = svd.vt.row(i);
+      EXPECT_GE(*std::max_element(v.begin(), v.end()), -*std::min_element(v.begin(), v.end()));
+    }
+  }
+}
+
+TEST(ThinSvd, RefusesWhatIsNotFiniteAndTakesEmpty) {
+  Matrix<float> a(3, 3);
+  a(1, 1) = std::numeric_limits<float>::infinity();
+  EXPECT_FALSE(thin_svd(a).ok());
+  EXPECT_FALSE(singular_values(a).ok());
+  EXPECT_TRUE(thin_svd(Matrix<float>(0, 3)).ok());
+  Matrix<double> e(2, 2);
+  e(0, 1) = std::numeric_limits<double>::quiet_NaN();
+  EXPECT_FALSE(symmetric_eigen(e).ok());
+  EXPECT_TRUE(symmetric_eigen(Matrix<double>()).ok());
+}
+
+TEST(SolveSpd, ReturnsWhatWasMultiplied) {
+  const size_t n = 70, m = 300;
+  const auto a = scatter(noise(200, n, 1), {});
+  const auto x = transposed_if(Trans::no, noise(n, m, 2).view());
+  EXPECT_LT(largest_difference(solve_spd(a, plain_product(a, x))->flat(), x.flat()), 1e-11);
+}
+
+TEST(SolveSpd, RefusesIndefiniteMatrices) {
+  Matrix<double> a(2, 2);
+  a(0, 0) = 1, a(1, 1) = -1;
+  const auto solved = solve_spd(a, Matrix<double>(2, 1));
+  ASSERT_FALSE(solved.ok());
+  EXPECT_EQ(solved.error().kind, ErrorKind::numeric);
+  EXPECT_NE(solved.error().message.find("at row 1"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace kvsplice
