@@ -1,0 +1,1 @@
+#include "codec/stage_case.h"
