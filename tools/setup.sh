@@ -159,14 +159,26 @@ llama_key() {
   } | short_hash
 }
 
+# The first prefix with an installed llama.cpp that is new enough for src/host.
 installed_llama() {
   local prefix prefixes=${CMAKE_PREFIX_PATH:-}
   for prefix in ${prefixes//:/ } /usr/local /usr; do
-    if compgen -G "$prefix/lib*/cmake/llama/llama-config.cmake" >/dev/null ||
-      compgen -G "$prefix/lib/*/cmake/llama/llama-config.cmake" >/dev/null; then
+    if has_llama_package "$prefix" && new_enough "$prefix/include/llama.h"; then
       echo "$prefix"
       return
     fi
+  done
+}
+
+has_llama_package() {
+  local config=cmake/llama/llama-config.cmake
+  compgen -G "$1/lib*/$config" >/dev/null || compgen -G "$1/lib/*/$config" >/dev/null
+}
+
+new_enough() {
+  local name
+  for name in llama_memory_seq_rm llama_flash_attn_type; do
+    grep -qs "$name" "$1" || return 1
   done
 }
 

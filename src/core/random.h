@@ -20,7 +20,7 @@ class Random {
   double uniform(double low, double high) { return low + (high - low) * uniform(); }
   double normal();                          // mean 0, variance 1
   uint64_t below(uint64_t bound);           // [0, bound), as Generator.integers with 64-bit type
-  void shuffle(std::span<uint32_t> items);  // Fisher-Yates from the end
+  void shuffle(std::span<uint32_t> items);  // as Generator.shuffle: Fisher-Yates from the end
 
  private:
   __extension__ typedef unsigned __int128 uint128;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -30,12 +31,15 @@ class Results {
 
  private:
   Results() = default;
+  Result<> claim(const std::string& name);  // a table or figure, named once
+
   std::filesystem::path dir_;
   std::string verb_, command_, started_;
   std::vector<std::string> findings_;
   std::vector<std::pair<std::string, std::string>> notes_;  // values as JSON text
   std::vector<std::string> inputs_;                         // as JSON text
   std::vector<std::string> tables_, figures_;               // as JSON text, in order of the page
+  std::set<std::string> names_;
 };
 
 // One self-contained HTML page from results directories.

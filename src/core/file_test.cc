@@ -1,0 +1,67 @@
+#include "core/file.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <fstream>
+
+namespace kvsplice {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+
+class File : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const auto* test = ::testing::UnitTest::GetInstance()->current_test_info();
+    dir_ = fs::temp_directory_path() /
+           ("kvsplice-file-" + std::to_string(::getpid()) + "-" + test->name());
+    fs::create_directories(dir_);
+  }
+  void TearDown() override { fs::remove_all(dir_); }
+  size_t entries() const {
+    return size_t(std::distance(fs::directory_iterator(dir_), fs::directory_iterator()));
+  }
+
+  fs::path dir_;
+};
+
+TEST_F(File, RoundTrip) {
+  const std::string text("a\0b\n", 4);
+  ASSERT_TRUE(write_text(dir_ / "x", text).ok());
+  EXPECT_EQ(read_text(dir_ / "x").value(), text);
+  EXPECT_EQ(read_file(dir_ / "x").value().size(), 4u);
+  EXPECT_EQ(entries(), 1u) << "no temporary is left behind";
+}
+
+TEST_F(File, Empty) {
+  ASSERT_TRUE(write_file(dir_ / "x", {}).ok());
+  EXPECT_TRUE(read_file(dir_ / "x").value().empty());
+}
+
+TEST_F(File, WritingReplacesTheWhole) {
+  ASSERT_TRUE(write_text(dir_ / "x", "a longer text").ok());
+  ASSERT_TRUE(write_text(dir_ / "x", "short").ok());
+  EXPECT_EQ(read_text(dir_ / "x").value(), "short");
+}
+
+TEST_F(File, FailedWriteLeavesNothing) {
+  fs::create_directory(dir_ / "taken");
+  const auto written = write_text(dir_ / "taken", "x");  // a directory cannot be replaced
+  ASSERT_FALSE(written.ok());
+  EXPECT_EQ(written.error().kind, ErrorKind::io);
+  EXPECT_THAT(written.error().message, HasSubstr("taken"));
+  EXPECT_EQ(entries(), 1u);
+  EXPECT_FALSE(write_text(dir_ / "no" / "such", "x").ok());
+}
+
+TEST_F(File, ErrorsNameTheFileAndTheReason) {
+  const auto missing = read_file(dir_ / "missing");
+  EXPECT_THAT(missing.error().message, HasSubstr("missing: No such file"));
+  EXPECT_THAT(read_file(dir_).error().message, HasSubstr("not a regular file"));
+}
+
+}  // namespace
+}  // namespace kvsplice
