@@ -85,22 +85,20 @@ class Klt : public Stage {
 
   Result<> load(const State& state, size_t width) override {
     KVS_ASSIGN(const StateArray* mean, find_array(state, "mean", {width}));
-    mean_ = mean->values;
-    bases_.clear();
-    size_t covered = 0;
-    while (covered < width) {
-      const std::string name = basis_name(bases_.size());
+    std::vector<Matrix<float>> bases;
+    for (size_t covered = 0; covered < width; covered += bases.back().cols()) {
+      const std::string name = basis_name(bases.size());
       KVS_ASSIGN(const StateArray* array, find_array(state, name, {kAny, kAny}));
       const size_t kept = array->dims[0], columns = array->dims[1];
       if (columns == 0 || columns > width - covered || kept == 0 || kept > columns) {
         return Error{ErrorKind::format, fmt::format("array '{}' is {} x {} with {} columns to go",
                                                     name, kept, columns, width - covered)};
       }
-      Matrix<float> basis(kept, columns);
-      std::copy(array->values.begin(), array->values.end(), basis.data());
-      bases_.push_back(std::move(basis));
-      covered += columns;
+      bases.emplace_back(kept, columns);
+      std::copy(array->values.begin(), array->values.end(), bases.back().data());
     }
+    mean_ = mean->values;
+    bases_ = std::move(bases);
     return {};
   }
 
