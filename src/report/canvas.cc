@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <sstream>
+
 #include "report/text.h"
 
 namespace kvsplice::report {
@@ -18,6 +20,29 @@ double text_width(std::string_view text, double size) {
   return 0.58 * size * static_cast<double>(display_width(text));
 }
 
+std::vector<std::string> wrapped(std::string_view text, double size, double width) {
+  std::vector<std::string> lines;
+  std::istringstream words{clean_text(text)};
+  for (std::string word; words >> word;) {
+    if (lines.empty() || text_width(lines.back() + ' ' + word, size) > width) {
+      lines.push_back(word);
+    } else {
+      lines.back() += ' ' + word;
+    }
+  }
+  return lines;
+}
+
+std::string elided(std::string_view text, double size, double width) {
+  std::string kept = clean_text(text);
+  if (text_width(kept, size) <= width) return kept;
+  while (!kept.empty() && text_width(kept + "…", size) > width) {
+    while ((kept.back() & 0xc0) == 0x80) kept.pop_back();  // the rest of a code point
+    kept.pop_back();
+  }
+  return kept + "…";
+}
+
 // Nothing is special between single quotes but the quote itself, which is doubled.
 std::string gnuplot_string(std::string_view text) {
   std::string out = "'";
@@ -30,6 +55,7 @@ std::string Canvas::at(double x, double y) const {
 }
 
 void Canvas::text(double x, double y, std::string_view text, const TextStyle& style) {
+  if (text.empty()) return;
   command(
       fmt::format("set label {} at {} {} rotate by {:g} font '{},{:g}' textcolor rgb '{}' front",
                   gnuplot_string(text), at(x, y), name(style.align), style.turn,

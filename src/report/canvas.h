@@ -26,6 +26,12 @@ struct TextStyle {
 // Estimated, for any usual sans-serif font: generous rather than tight.
 double text_width(std::string_view text, double size);
 
+// Lines no wider than `width`, broken between words; a longer word stays whole.
+std::vector<std::string> wrapped(std::string_view text, double size, double width);
+
+// The text, or its beginning and "…" if it is wider than `width`.
+std::string elided(std::string_view text, double size, double width);
+
 class Canvas {
  public:
   Canvas(double width, double height) : width_(width), height_(height) {}

@@ -65,31 +65,44 @@ struct Size {
   double width, height;
 };
 
-Size panel_size(int columns, size_t panels) {
-  if (columns == 1) return panels == 1 ? Size{720, 430} : Size{720, 330};
+Size panel_size(size_t columns, size_t panels) {
+  if (columns == 1) return panels == 1 ? Size{720, 420} : Size{720, 320};
   return columns == 2 ? Size{480, 330} : Size{370, 280};
+}
+
+// Height of a row of panels: legends of their own come on top of the usual height.
+double row_height(const Figure& figure, size_t first, size_t columns, const Size& size) {
+  double legend = 0;
+  for (size_t i = first; i < std::min(first + columns, figure.panels.size()); ++i) {
+    legend = std::max(legend, legend_height(figure.panels[i].series, size.width));
+  }
+  return size.height + legend;
 }
 
 Canvas lay_out(const Figure& figure) {
   const size_t panels = figure.panels.size();
-  const int columns = std::clamp(figure.columns, 1, static_cast<int>(panels));
-  const size_t rows = (panels + columns - 1) / columns;
+  const auto columns = std::clamp<size_t>(std::max(figure.columns, 1), 1, panels);
   const Size size = panel_size(columns, panels);
-  const double width = 2 * kMargin + columns * size.width + (columns - 1) * kBetween;
+  const double width = 2 * kMargin + columns * (size.width + kBetween) - kBetween;
+  const auto& legend = figure.panels.front().series;
   const bool shared = shares_legend(figure);
-  Canvas probe(width, 1);
-  const auto& first = figure.panels.front().series;
-  const double head =
-      shared ? draw_legend(probe, first, kMargin, 0, width - kMargin, true) + 10 : 0;
-  Canvas canvas(width, 2 * kMargin + head + rows * size.height + (rows - 1) * kBetween);
+  const double head = shared ? legend_height(legend, width - 2 * kMargin) + 10 : 0;
+  double height = 2 * kMargin + head - kBetween;
+  std::vector<double> heights;
+  for (size_t i = 0; i < panels; i += columns) {
+    heights.push_back(shared ? size.height : row_height(figure, i, columns, size));
+    height += heights.back() + kBetween;
+  }
 
+  Canvas canvas(width, height);
   canvas.command("set multiplot");
-  if (shared) draw_legend(canvas, first, kMargin, kMargin, width - kMargin);
+  if (shared) draw_legend(canvas, legend, {kMargin, kMargin, width - kMargin, kMargin + head});
+  double top = kMargin + head;
   for (size_t i = 0; i < panels; ++i) {
     const double left = kMargin + (i % columns) * (size.width + kBetween);
-    const double top = kMargin + head + (i / columns) * (size.height + kBetween);
-    draw_panel(canvas, figure.panels[i], {left, top, left + size.width, top + size.height},
-               !shared);
+    const double bottom = top + heights[i / columns];
+    draw_panel(canvas, figure.panels[i], {left, top, left + size.width, bottom}, !shared);
+    if (i % columns == columns - 1) top = bottom + kBetween;
   }
   canvas.command("unset multiplot");
   return canvas;
@@ -101,7 +114,6 @@ std::string preamble() {
       "set encoding utf8\n"
       "unset key\n"
       "set border 3 linecolor rgb '{0}' linewidth 1\n"
-      "set tics nomirror out scale 0.4\n"
       "set grid linecolor rgb '{1}' linetype 1 linewidth 1\n"
       "$nothing << EOD\nEOD\n",
       kAxis, kGrid);
@@ -113,14 +125,15 @@ std::string svg_terminal(const Canvas& canvas) {
       canvas.width(), canvas.height());
 }
 
-// Twice the pixels, for sharp letters; gnuplot without cairo has the plainer `png`.
+// Twice the pixels, for sharp letters (fonts are in points of 4/3 pixels); gnuplot without cairo
+// has the plainer `png`.
 std::string png_terminal(const Canvas& canvas) {
   return fmt::format(
       "if (strstrt(GPVAL_TERMINALS, ' pngcairo ') > 0) {{\n"
-      "  set terminal pngcairo size {0:.0f},{1:.0f} noenhanced font 'sans-serif,9' fontscale 2 "
+      "  set terminal pngcairo size {0:.0f},{1:.0f} noenhanced font 'sans-serif,12' fontscale 1.5 "
       "linewidth 2 pointscale 2 background '#ffffff'\n"
       "}} else {{\n"
-      "  set terminal png size {0:.0f},{1:.0f} noenhanced fontscale 2 linewidth 2 truecolor\n"
+      "  set terminal png size {0:.0f},{1:.0f} noenhanced fontscale 1.5 linewidth 2 truecolor\n"
       "}}\n",
       2 * canvas.width(), 2 * canvas.height());
 }
@@ -138,6 +151,21 @@ Result<std::string> run_gnuplot(const std::string& figure, const std::string& sc
   return std::move(finished->output);
 }
 
+// gnuplot passes the font on as it is named, where SVG wants its weight apart, and leaves a title
+// that browsers show as a tip over the whole figure.
+std::string tidied(std::string svg) {
+  const std::string bold = "font-family=\"sans-serif:Bold\"";
+  const std::string plain = "font-family=\"sans-serif\" font-weight=\"bold\"";
+  for (size_t at = 0; (at = svg.find(bold, at)) != std::string::npos; at += plain.size()) {
+    svg.replace(at, bold.size(), plain);
+  }
+  const size_t title = svg.find("<title>"), end = svg.find("</desc>");
+  if (title != std::string::npos && end != std::string::npos && title < end) {
+    svg.erase(title, end + 7 - title);
+  }
+  return svg;
+}
+
 }  // namespace
 
 Result<> draw(const Figure& figure, const std::filesystem::path& dir) {
@@ -146,7 +174,7 @@ Result<> draw(const Figure& figure, const std::filesystem::path& dir) {
   const std::string script = preamble() + canvas.script();
   KVS_ASSIGN(const std::string svg, run_gnuplot(figure.name, svg_terminal(canvas) + script));
   KVS_ASSIGN(const std::string png, run_gnuplot(figure.name, png_terminal(canvas) + script));
-  KVS_TRY(write_text(dir / (figure.name + ".svg"), svg));
+  KVS_TRY(write_text(dir / (figure.name + ".svg"), tidied(svg)));
   return write_text(dir / (figure.name + ".png"), png);
 }
 

@@ -6,7 +6,6 @@ namespace kvsplice::report {
 
 namespace {
 
-constexpr double kGap = 7;     // from the point's centre to its note
 constexpr double kRadius = 4;  // of a marker
 
 double overlap(const Box& a, const Box& b) {
@@ -29,7 +28,7 @@ std::vector<Box> candidates(const Note& note) {
   std::vector<Box> boxes;
   for (const Direction& d : note.above_first ? above : beside) {
     // Diagonal places touch the corner of the marker, not a circle of the full gap.
-    const double gap = d.x != 0 && d.y != 0 ? 0.5 * kGap : kGap;
+    const double gap = d.x != 0 && d.y != 0 ? 0.5 * note.gap : note.gap;
     const double x = note.spot.x + d.x * (gap + note.width / 2);
     const double y = note.spot.y + d.y * (gap + note.height / 2);
     boxes.push_back(

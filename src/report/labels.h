@@ -14,6 +14,7 @@ struct Spot {
 struct Note {
   Spot spot;
   double width, height;
+  double gap;                // from the point's centre to the note
   bool above_first = false;  // over bars
 };
 

@@ -14,6 +14,7 @@ namespace kvsplice::report {
 namespace {
 
 constexpr double kTickSize = 11, kNoteSize = 10.5, kLabelSize = 12, kTitleSize = 13;
+constexpr double kTurn = M_PI / 6;  // of names that do not fit side by side
 
 double x_of(const Series& series, size_t i) {
   return series.x.empty() ? static_cast<double>(i) : series.x[i];
@@ -54,6 +55,12 @@ Bars bars_of(const Panel& panel) {
   return bars;
 }
 
+double widest(const std::vector<Tick>& ticks) {
+  double width = 0;
+  for (const auto& t : ticks) width = std::max(width, text_width(t.label, kTickSize));
+  return width;
+}
+
 // A panel while it is drawn.
 class Drawing {
  public:
@@ -65,9 +72,9 @@ class Drawing {
  private:
   void make_axes();
   void make_x_axis(const std::vector<double>& xs);
-  void make_area(double head);
-  bool turned_ticks() const;
-  void draw_head(bool with_legend);
+  void make_area(double top);
+  void turn_ticks();
+  double draw_head(bool with_legend);
   void draw_axes();
   void draw_series();
   void draw_notes();
@@ -84,7 +91,8 @@ class Drawing {
   Box area_;  // of the plot, between the axes
   const Bars bars_;
   Axis x_axis_, y_axis_;
-  std::string plots_;  // arguments of the plot command
+  bool turned_ = false;  // names of ticks
+  std::string plots_;    // arguments of the plot command
 };
 
 void Drawing::make_axes() {
@@ -100,6 +108,10 @@ void Drawing::make_axes() {
     }
   }
   y_axis_ = make_axis(ys, panel_.log_y, bars_.count > 0 && !panel_.log_y, 6);
+  const bool notes_on_bars =
+      std::any_of(panel_.series.begin(), panel_.series.end(),
+                  [](const Series& s) { return is_bars(s) && !s.notes.empty(); });
+  if (notes_on_bars && !y_axis_.log) y_axis_.high += 0.08 * (y_axis_.high - y_axis_.low);
   make_x_axis(xs);
 }
 
@@ -122,34 +134,45 @@ void Drawing::make_x_axis(const std::vector<double>& xs) {
   }
 }
 
-bool Drawing::turned_ticks() const {
-  double widest = 0;
-  for (const auto& t : x_axis_.ticks) widest = std::max(widest, text_width(t.label, kTickSize));
-  return !panel_.ticks.empty() && widest + 6 > area_.width() / (x_axis_.high - x_axis_.low);
+// Names of bars that do not fit side by side are turned, and shortened to the room there is.
+void Drawing::turn_ticks() {
+  if (panel_.ticks.empty()) return;
+  const double slot = area_.width() / (x_axis_.high - x_axis_.low);
+  if (widest(x_axis_.ticks) + 8 <= slot) return;
+  turned_ = true;
+  const double sideways = (area_.left - box_.left + slot / 2) / std::cos(kTurn);
+  const double room = std::min(sideways, 0.3 * box_.height() / std::sin(kTurn));
+  for (auto& t : x_axis_.ticks) t.label = elided(t.label, kTickSize, room);
+  area_.bottom -= widest(x_axis_.ticks) * std::sin(kTurn);
+  // Where even turned names would touch, some go without.
+  const auto every = static_cast<size_t>(std::ceil(1.3 * kTickSize / slot));
+  for (size_t i = 0; i < x_axis_.ticks.size(); ++i) {
+    if (i % every != 0) x_axis_.ticks[i].label.clear();
+  }
 }
 
 // Leaves room for what surrounds the plot.
-void Drawing::make_area(double head) {
-  double y_ticks = 0, x_ticks = 0;
-  for (const auto& t : y_axis_.ticks) y_ticks = std::max(y_ticks, text_width(t.label, kTickSize));
-  for (const auto& t : x_axis_.ticks) x_ticks = std::max(x_ticks, text_width(t.label, kTickSize));
-  area_.left = box_.left + y_ticks + 10 + (panel_.y_label.empty() ? 4 : 24);
+void Drawing::make_area(double top) {
+  area_.left = box_.left + widest(y_axis_.ticks) + 10 + (panel_.y_label.empty() ? 4 : 24);
   area_.right = box_.right - 14;
-  area_.top = box_.top + head + 6;
+  area_.top = top + 8;
   area_.bottom = box_.bottom - 22 - (panel_.x_label.empty() ? 0 : 22);
-  if (turned_ticks()) area_.bottom -= std::min(0.6 * x_ticks, 0.3 * box_.height());
+  turn_ticks();
 }
 
-void Drawing::draw_head(bool with_legend) {
+// Title and legend; returns where they end.
+double Drawing::draw_head(bool with_legend) {
   double y = box_.top;
-  if (!panel_.title.empty()) {
-    canvas_.text(box_.left, y + 10, panel_.title, {.size = kTitleSize, .bold = true});
-    y += 26;
+  for (const auto& line : wrapped(panel_.title, kTitleSize, box_.width())) {
+    canvas_.text(box_.left, y + 10, line, {.size = kTitleSize, .bold = true});
+    y += 20;
   }
-  if (with_legend && has_legend(panel_)) {
-    y += draw_legend(canvas_, panel_.series, box_.left, y, box_.right);
+  if (!panel_.title.empty()) y += 5;
+  if (with_legend) {
+    draw_legend(canvas_, panel_.series, {box_.left, y, box_.right, box_.bottom});
+    y += legend_height(panel_.series, box_.width());
   }
-  make_area(y - box_.top);
+  return y;
 }
 
 std::string tick_list(const Axis& axis) {
@@ -169,10 +192,13 @@ void Drawing::draw_axes() {
   if (x_axis_.log) canvas_.command("set logscale x");
   if (y_axis_.log) canvas_.command("set logscale y");
   const std::string tick_text = fmt::format("font ',{:g}' textcolor rgb '{}'", kTickSize, kMuted);
-  canvas_.command(fmt::format("set xtics {} ({}) {}",
-                              turned_ticks() ? "rotate by -35 left" : "norotate",
-                              tick_list(x_axis_), tick_text));
-  canvas_.command(fmt::format("set ytics ({}) {}", tick_list(y_axis_), tick_text));
+  const std::string turn =
+      turned_ ? fmt::format("rotate by {:g} right", kTurn * 180 / M_PI) : "norotate";
+  canvas_.command(x_axis_.empty
+                      ? "unset xtics; unset ytics"
+                      : fmt::format("set xtics nomirror out scale 0.4 {0} ({1}) {3}\n"
+                                    "set ytics nomirror out scale 0.4 ({2}) {3}",
+                                    turn, tick_list(x_axis_), tick_list(y_axis_), tick_text));
   // Names of bars need no vertical lines.
   canvas_.command(panel_.ticks.empty() && bars_.count == 0 ? "set grid xtics ytics"
                                                            : "set grid noxtics ytics");
@@ -213,9 +239,11 @@ std::string Drawing::plots(size_t index, double offset) {
   } else if (s.style != Style::points) {
     add("using 1:2 with lines " + line_style(index, 2));
   }
-  if (!s.error.empty()) {
-    add(fmt::format("using 1:2:3:4 with yerrorbars pointsize 0 linewidth 1.2 linecolor rgb '{}'",
-                    s.style == Style::bars ? kInk : series_colour(index)));
+  if (!s.error.empty()) {  // arrows with flat heads: the style for error bars leaves a gap
+    add(
+        fmt::format("using 1:3:(0):($4-$3) with vectors heads size screen {:.5f},90 nofilled "
+                    "linewidth 1.2 linecolor rgb '{}'",
+                    3 / canvas_.width(), is_bars(s) ? kInk : series_colour(index)));
   }
   if (s.style == Style::points || s.style == Style::line_points) {
     add("using 1:2 with points " + point_style(index));
@@ -260,7 +288,7 @@ void Drawing::draw_notes() {
       if (i >= s.notes.size() || s.notes[i].empty()) continue;
       const Spot top = {points.back().x, py(s.y[i] + error_of(s, i))};
       notes.push_back({is_bars(s) ? top : points.back(), text_width(s.notes[i], kNoteSize),
-                       kNoteSize + 2, is_bars(s)});
+                       kNoteSize + 2, is_bars(s) ? 3.0 : 7.0, is_bars(s)});
       texts.push_back(s.notes[i]);
     }
     add_obstacles(taken, points, !is_bars(s) && s.style != Series::Style::points);
@@ -281,7 +309,7 @@ void Drawing::draw_notes() {
 
 void Drawing::draw(bool with_legend) {
   make_axes();
-  draw_head(with_legend);
+  make_area(draw_head(with_legend));
   draw_axes();
   if (x_axis_.empty) {
     canvas_.text((area_.left + area_.right) / 2, (area_.top + area_.bottom) / 2, "no data",

@@ -6,12 +6,11 @@
 
 namespace kvsplice::report {
 
-// Entries of the legend, drawn in as many rows as they need; returns their height.
-// With `dry` nothing is drawn.
-double draw_legend(Canvas& canvas, const std::vector<Series>& series, double left, double top,
-                   double right, bool dry = false);
-
 bool has_legend(const Panel& panel);
+
+// The legend in as many rows as it needs between `left` and `right`.
+double legend_height(const std::vector<Series>& series, double width);
+void draw_legend(Canvas& canvas, const std::vector<Series>& series, const Box& box);
 
 // Labels, objects and arrows set before are drawn with the panel and then forgotten.
 void draw_panel(Canvas& canvas, const Panel& panel, const Box& box, bool with_legend);
