@@ -40,7 +40,7 @@ ErrorSums& ErrorSums::operator+=(const ErrorSums& other) {
   return *this;
 }
 
-double ErrorSums::relative_rms() const { return error > 0 ? std::sqrt(error / energy) : 0; }
+double ErrorSums::relative_rms() const { return error == 0 ? 0 : std::sqrt(error / energy); }
 
 Result<> VectorErrors::add(MatrixView<const float> original, MatrixView<const float> decoded,
                            size_t head_dim) {

@@ -128,6 +128,9 @@ TEST(ErrorSums, OfZeroOriginals) {
   one(0, 0) = 1;
   sums.add(zero, one);
   EXPECT_TRUE(std::isinf(sums.relative_rms()));
+  one(0, 0) = std::numeric_limits<float>::quiet_NaN();
+  sums.add(zero, one);
+  EXPECT_TRUE(std::isnan(sums.relative_rms()));
 }
 
 }  // namespace
