@@ -1,6 +1,6 @@
-// The statistics of a whole dump: per head, per layer and per signal (keys as the cache stores them,
-// keys before rotation, values). Texts are sequences of their own: what looks along time is computed
-// for each text and averaged.
+// The statistics of a whole dump: per head, per layer and per signal (keys as the cache stores
+// them, keys before rotation, values). Texts are sequences of their own: what looks along time is
+// computed for each text and averaged.
 #pragma once
 
 #include <vector>
@@ -19,7 +19,7 @@ struct AnalyseOptions {
 struct SignalAnalysis {
   host::Signal signal{};
   double lag1 = 0, low10 = 0, rank_ratio = 0, kurtosis = 0, mean_share = 0;  // means over layers
-  Rates coordinate, head, layer;  // means over layers
+  Rates coordinate, head, layer;                                             // means over layers
   // One KLT over all layers; without it if only one layer was analysed.
   bool joint = false;
   Rates model;

@@ -1,6 +1,7 @@
 // What one orthonormal transform (KLT) would be worth, by what shares it: each head, each layer
-// (all heads jointly) or the model (all layers jointly). The basis is learnt on one part of the rows
-// and judged on the other, because with more columns than rows a basis fits its own rows for free.
+// (all heads jointly) or the model (all layers jointly). The basis is learnt on one part of the
+// rows and judged on the other, because with more columns than rows a basis fits its own rows for
+// free.
 #pragma once
 
 #include <array>
@@ -19,8 +20,8 @@ namespace kvsplice::analyse {
 inline constexpr std::array<double, 3> kDistortions = {0.01, 0.05, 0.10};
 
 struct Rates {
-  double gain = 0;                // coding gain in bits per value
-  std::array<double, 3> bits{};   // bits per value at kDistortions, by reverse water-filling
+  double gain = 0;               // coding gain in bits per value
+  std::array<double, 3> bits{};  // bits per value at kDistortions, by reverse water-filling
 };
 // `energy`: mean of |x|^2, mean included.
 Rates rates(std::span<const double> variances, double energy);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "analyse/sequence.h"
 #include "core/threads.h"
@@ -19,9 +20,10 @@ Result<> check_finite(MatrixView<const float> rows) {
   for (size_t r = 0; r < rows.rows; ++r) {
     for (size_t c = 0; c < rows.cols; ++c) {
       if (!std::isfinite(rows(r, c))) {
-        return Error{ErrorKind::numeric,
-                     fmt::format("value {} at row {}, column {}; only finite values can be analysed",
-                                 rows(r, c), r, c)};
+        return Error{
+            ErrorKind::numeric,
+            fmt::format("value {} at row {}, column {}; only finite values can be analysed",
+                        rows(r, c), r, c)};
       }
     }
   }
@@ -30,25 +32,22 @@ Result<> check_finite(MatrixView<const float> rows) {
 
 using Role = Texts::Role;
 
-// Rows [first, first + n) of one role.
+// Those of rows [first, first + n) whose role is wanted.
 Matrix<float> selected(MatrixView<const float> rows, size_t first, size_t n, const Texts& texts,
-                       Role role) {
+                       const std::function<bool(Role)>& wanted) {
   const auto roles = std::span(texts.roles()).subspan(first, n);
-  Matrix<float> out(std::count(roles.begin(), roles.end(), role), rows.cols);
+  Matrix<float> out(std::count_if(roles.begin(), roles.end(), wanted), rows.cols);
   for (size_t i = 0, at = 0; i < n; ++i) {
-    if (roles[i] == role) std::copy_n(rows.row(first + i).begin(), rows.cols, out.row(at++).begin());
+    if (wanted(roles[i]))
+      std::copy_n(rows.row(first + i).begin(), rows.cols, out.row(at++).begin());
   }
   return out;
 }
 
-Matrix<float> without_sinks(MatrixView<const float> rows, const Texts& texts) {
-  const auto& roles = texts.roles();
-  Matrix<float> out(rows.rows - std::count(roles.begin(), roles.end(), Role::sink), rows.cols);
-  for (size_t r = 0, at = 0; r < rows.rows; ++r) {
-    if (roles[r] != Role::sink) std::copy_n(rows.row(r).begin(), rows.cols, out.row(at++).begin());
-  }
-  return out;
-}
+bool is_sink(Role role) { return role == Role::sink; }
+bool is_fit(Role role) { return role == Role::fit; }
+bool is_test(Role role) { return role == Role::test; }
+bool is_coded(Role role) { return role != Role::sink; }
 
 Result<RankProfile> rank_of(const Moments& head) {
   KVS_ASSIGN(const Eigen gram, symmetric_eigen(head.products));
@@ -110,7 +109,7 @@ Result<HeadResult> analyse_head(MatrixView<const float> rows, const Texts& texts
   KVS_ASSIGN(result.head.spectrum, principal_shares(all));
   result.head.klt = rates(result.variances, halves.test.energy());
   result.head.mean_share = all.mean_share();
-  result.head.kurtosis = excess_kurtosis(without_sinks(rows, texts));
+  result.head.kurtosis = excess_kurtosis(selected(rows, 0, rows.rows, texts, is_coded));
   return result;
 }
 
@@ -123,11 +122,11 @@ UnitMoments moments_of(MatrixView<const float> rows, const Texts& texts) {
   UnitMoments m;
   size_t at = 0;
   for (size_t length : texts.lengths()) {
-    const Moments fit(selected(rows, at, length, texts, Role::fit));
-    const Moments test(selected(rows, at, length, texts, Role::test));
+    const Moments fit(selected(rows, at, length, texts, is_fit));
+    const Moments test(selected(rows, at, length, texts, is_test));
     m.all.fit += fit;
     m.all.test += test;
-    Moments text(selected(rows, at, length, texts, Role::sink));
+    Moments text(selected(rows, at, length, texts, is_sink));
     text += fit;
     text += test;
     m.texts.push_back(std::move(text));
@@ -180,8 +179,8 @@ Result<UnitAnalysis> analyse_unit(MatrixView<const float> rows, size_t head_dim,
   std::vector<Result<HeadResult>> results(rows.cols / head_dim);
   parallel_for(results.size(), [&](size_t h) {
     const size_t first = h * head_dim;
-    results[h] = analyse_head(rows.col_range(first, head_dim), texts, moments.texts, moments.all,
-                              first);
+    results[h] =
+        analyse_head(rows.col_range(first, head_dim), texts, moments.texts, moments.all, first);
   });
   std::vector<HeadResult> heads;
   for (auto& r : results) {

@@ -67,8 +67,8 @@ class Texts {
   std::vector<Role> roles_;
 };
 
-// rows: [texts.rows() x heads * head_dim]. Errors name the first value that is not finite. Heads are
-// numbered from 0; the caller says which layer, heads and signal these are.
+// rows: [texts.rows() x heads * head_dim]. Errors name the first value that is not finite. Heads
+// are numbered from 0; the caller says which layer, heads and signal these are.
 Result<UnitAnalysis> analyse_unit(MatrixView<const float> rows, size_t head_dim,
                                   const Texts& texts);
 

@@ -55,11 +55,13 @@ double bits_per_value(CacheType type);
 enum class Signal { key_before_rope, key, value, query };  // key and query: after RoPE
 const char* name(Signal signal);
 
-// Rows just computed: [n x heads * head_dim], row i belongs to position first + i of the batch.
+// Rows just computed: [n x heads * head_dim], row i belongs to position first + i of the sequence.
+// Queries are scaled so that attention weighs by softmax(q . k / sqrt(key_dim)).
 struct Capture {
   Signal signal;
   int layer;  // index into ModelShape::layers
   int head_dim;
+  size_t first;
   MatrixView<const float> rows;
 };
 

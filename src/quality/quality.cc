@@ -28,8 +28,9 @@ Result<> check(const host::Model& model, size_t tokens, const std::vector<Subjec
                const Options& o) {
   if (o.n_ctx < 8) return out_of_range("ctx", o.n_ctx, "8 or more");
   if (o.n_ctx > model.context_limit()) {
-    return out_of_range("ctx", o.n_ctx, fmt::format("at most {}, what the model was trained for",
-                                                    model.context_limit()));
+    return out_of_range(
+        "ctx", o.n_ctx,
+        fmt::format("at most {}, what the model was trained for", model.context_limit()));
   }
   if (o.chunks < 1) return out_of_range("chunks", o.chunks, "1 or more");
   if (o.skip_chunks < 0) return out_of_range("skip-chunks", o.skip_chunks, "0 or more");
@@ -48,15 +49,14 @@ Result<> check(const host::Model& model, size_t tokens, const std::vector<Subjec
   for (const Subject& s : subjects) {
     if (s.codec == nullptr || s.codec->shape() == model.shape()) continue;
     const bool same_model = s.codec->shape().fingerprint == model.shape().fingerprint;
-    return Error{ErrorKind::mismatch,
-                 same_model
-                     ? fmt::format("{} covers only some layers or heads of the model; in the loop "
-                                   "all are needed",
-                                   s.name)
-                     : fmt::format("{} was fitted for model {} ({}), not for this one, {} ({})",
-                                   s.name, s.codec->shape().model_name,
-                                   s.codec->shape().fingerprint, model.shape().model_name,
-                                   model.shape().fingerprint)};
+    return Error{
+        ErrorKind::mismatch,
+        same_model ? fmt::format("{} covers only some layers or heads of the model; in the loop "
+                                 "all are needed",
+                                 s.name)
+                   : fmt::format("{} was fitted for model {} ({}), not for this one, {} ({})",
+                                 s.name, s.codec->shape().model_name, s.codec->shape().fingerprint,
+                                 model.shape().model_name, model.shape().fingerprint)};
   }
   return {};
 }
@@ -96,8 +96,7 @@ Result<std::vector<Group>> make_groups(const host::Model& model,
 
 }  // namespace
 
-Result<std::vector<Outcome>> measure(const host::Model& model,
-                                     std::span<const host::Token> tokens,
+Result<std::vector<Outcome>> measure(const host::Model& model, std::span<const host::Token> tokens,
                                      const std::vector<Subject>& subjects, const Options& options,
                                      const Progress& progress) {
   KVS_TRY(check(model, tokens.size(), subjects, options));

@@ -13,14 +13,17 @@ namespace kvsplice::simd::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// |x| <= 10,000: absolute error below 2e-7. The quarter turns n = round(x / (pi/2)) are taken off in
-// three parts, the first two of 11 bits, so that n * part is exact with and without fused multiply.
-// On the rest, |r| <= pi/4, minimax polynomials: sin to 2e-9, cos to 1e-10 before rounding.
+// |x| <= 10,000: absolute error below 2e-7. Quarter turns n = round(x / (pi/2)) are found by adding
+// 1.5 * 2^23, whose last bit has weight one, and taken off in three parts, the first two of 11 bits,
+// so that n * part is exact with and without fused multiply-add. On the rest, |r| <= pi/4, stand
+// minimax polynomials: sine to 2e-9, cosine to 1e-10 before rounding.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE void sin_cos(D d, V x, V& sine, V& cosine) {
   const hn::RebindToSigned<D> di;
-  const auto turns = hn::NearestInt(hn::Mul(x, hn::Set(d, 0.636619772f)));
-  const V n = hn::ConvertTo(d, turns);
+  const V round = hn::Set(d, 0x1.8p23f);
+  const V shifted = hn::MulAdd(x, hn::Set(d, 0.636619772f), round);
+  const auto turns = hn::BitCast(di, shifted);  // n in the low bits
+  const V n = hn::Sub(shifted, round);
   V r = hn::NegMulAdd(n, hn::Set(d, 0x1.92p+0f), x);
   r = hn::NegMulAdd(n, hn::Set(d, 0x1.fb4p-12f), r);
   r = hn::NegMulAdd(n, hn::Set(d, 0x1.4442d2p-24f), r);
@@ -34,14 +37,13 @@ HWY_INLINE void sin_cos(D d, V x, V& sine, V& cosine) {
   c = hn::MulAdd(u, hn::MulAdd(u, c, hn::Set(d, -0.5f)), hn::Set(d, 1.0f));
 
   // Odd quarters swap the two; the signs follow bit 1 of the quarter (of quarter + 1 for cosine).
-  const auto odd = hn::MaskFromVec(
-      hn::BitCast(d, hn::VecFromMask(di, hn::Eq(hn::And(turns, hn::Set(di, 1)), hn::Set(di, 1)))));
+  const V odd = hn::BitCast(d, hn::ShiftLeft<31>(turns));
   const V top = hn::SignBit(d);
-  const auto sine_sign = hn::And(hn::BitCast(d, hn::ShiftLeft<30>(turns)), top);
-  const auto cosine_sign =
-      hn::And(hn::BitCast(d, hn::ShiftLeft<30>(hn::Add(turns, hn::Set(di, 1)))), top);
-  sine = hn::Xor(hn::IfThenElse(odd, c, s), sine_sign);
-  cosine = hn::Xor(hn::IfThenElse(odd, s, c), cosine_sign);
+  const V sine_sign = hn::And(hn::BitCast(d, hn::ShiftLeft<30>(turns)), top);
+  const auto next = hn::Add(turns, hn::Set(di, 1));
+  const V cosine_sign = hn::And(hn::BitCast(d, hn::ShiftLeft<30>(next)), top);
+  sine = hn::Xor(hn::IfNegativeThenElse(odd, c, s), sine_sign);
+  cosine = hn::Xor(hn::IfNegativeThenElse(odd, s, c), cosine_sign);
 }
 
 }  // namespace kvsplice::simd::HWY_NAMESPACE

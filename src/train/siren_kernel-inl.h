@@ -132,14 +132,17 @@ void sine_rows(const float* z, size_t rows, const float* bias, float omega, floa
   const Tag tag;
   const size_t n = hn::Lanes(tag);
   const Vector scale = hn::Set(tag, omega);
-  for (size_t j = 0; j < width(); j += n) {
-    const Vector shift = hn::Load(tag, bias + j);
-    for (size_t i = j; i < rows * width(); i += width()) {
-      Vector s, c;
-      simd::HWY_NAMESPACE::sin_cos(tag, hn::Mul(scale, hn::Add(hn::Load(tag, z + i), shift)), s, c);
-      hn::Store(s, tag, sine + i);
-      hn::Store(c, tag, cosine + i);
-    }
+  const Vector shift0 = hn::Load(tag, bias), shift1 = hn::Load(tag, bias + n);
+  for (size_t i = 0; i < rows * width(); i += 2 * n) {
+    const Vector x0 = hn::Mul(scale, hn::Add(hn::Load(tag, z + i), shift0));
+    const Vector x1 = hn::Mul(scale, hn::Add(hn::Load(tag, z + i + n), shift1));
+    Vector s0, c0, s1, c1;
+    simd::HWY_NAMESPACE::sin_cos(tag, x0, s0, c0);
+    simd::HWY_NAMESPACE::sin_cos(tag, x1, s1, c1);
+    hn::Store(s0, tag, sine + i);
+    hn::Store(s1, tag, sine + i + n);
+    hn::Store(c0, tag, cosine + i);
+    hn::Store(c1, tag, cosine + i + n);
   }
 }
 
