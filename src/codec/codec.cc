@@ -8,6 +8,7 @@
 
 #include "codec/pack.h"
 #include "core/threads.h"
+#include "linalg/linalg.h"
 
 namespace kvsplice::codec {
 
@@ -284,7 +285,8 @@ Result<> Codec::fit(const RowSource& source, const Embeddings* embeddings,
                           history_of(unit.unit, unit.history, made),
                           embeddings,
                           progress,
-                          where};
+                          where,
+                          rms_about_mean(values)};
     Rows rows{std::move(values), {}, false, 0};
     std::vector<Bytes> sides;
     const size_t count = rows.values.rows();

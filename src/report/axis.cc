@@ -21,8 +21,8 @@ std::string superscript(int value) {
 }
 
 std::string power_label(double mantissa, int exponent) {
-  const std::string power = "10" + superscript(exponent);
-  return mantissa == 1 ? power : fmt::format("{:g}×{}", mantissa, power);
+  const std::string factor = mantissa == 1 ? "" : fmt::format("{:g}×", mantissa);
+  return factor + "10" + superscript(exponent);
 }
 
 // The smallest of 1, 2, 2.5, 5 times a power of ten that is at least `least`.
@@ -164,9 +164,9 @@ Axis make_axis(const std::vector<double>& values, bool log, bool from_zero, int 
 std::string tick_label(double value, double step, double size) {
   if (std::abs(value) < step * 1e-6) return "0";
   if (size < 1e-3) {
-    const int power = static_cast<int>(std::floor(std::log10(size) + 1e-9));
-    const double mantissa = std::round(value / std::pow(10, power) * 1e6) / 1e6;
-    return power_label(mantissa, power);
+    const int power = static_cast<int>(std::floor(std::log10(step) + 1e-9));
+    const double mantissa = std::round(value / std::pow(10, power) * 1e3) / 1e3;
+    return fmt::format("{:g}×10{}", mantissa, superscript(power));
   }
   struct Unit {
     double from, value;

@@ -156,7 +156,7 @@ void Drawing::make_area(double top) {
   area_.left = box_.left + widest(y_axis_.ticks) + 10 + (panel_.y_label.empty() ? 4 : 24);
   area_.right = box_.right - 14;
   area_.top = top + 8;
-  area_.bottom = box_.bottom - 22 - (panel_.x_label.empty() ? 0 : 22);
+  area_.bottom = box_.bottom - 24 - (panel_.x_label.empty() ? 0 : 22);
   turn_ticks();
 }
 
@@ -230,7 +230,11 @@ std::string Drawing::plots(size_t index, double offset) {
   const std::string name = fmt::format("$series{}", index);
   canvas_.command(fmt::format("{} << EOD\n{}EOD", name, data(s, offset)));
   std::string out;
-  const auto add = [&](const std::string& how) { out += fmt::format("{} {}, ", name, how); };
+  // gnuplot gives the title to the SVG, where browsers show it as a tip over the series.
+  const std::string title = s.label.empty() ? "notitle" : "title " + gnuplot_string(s.label);
+  const auto add = [&](const std::string& how) {
+    out += fmt::format("{} {} {}, ", name, how, title);
+  };
   if (s.style == Style::bars) {
     add(fmt::format("using 1:2:5 with boxes fillstyle solid noborder linecolor rgb '{}'",
                     series_colour(index)));
@@ -291,7 +295,7 @@ void Drawing::draw_notes() {
                        kNoteSize + 2, is_bars(s) ? 3.0 : 7.0, is_bars(s)});
       texts.push_back(s.notes[i]);
     }
-    add_obstacles(taken, points, !is_bars(s) && s.style != Series::Style::points);
+    if (!is_bars(s)) add_obstacles(taken, points, s.style != Series::Style::points);
   }
   const auto boxes = place_notes(notes, taken, area_);
   for (size_t i = 0; i < boxes.size(); ++i) {

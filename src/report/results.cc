@@ -11,6 +11,7 @@
 #include "core/file_hash.h"
 #include "core/version.h"
 #include "report/machine.h"
+#include "report/text.h"
 
 namespace kvsplice::report {
 
@@ -96,10 +97,7 @@ void Results::note(const std::string& key, double value) { set(notes_, key, dump
 void Results::finding(const std::string& sentence) { findings_.push_back(sentence); }
 
 Result<> Results::claim(const std::string& name) {
-  const bool plain = std::all_of(name.begin(), name.end(), [](unsigned char c) {
-    return std::isalnum(c) || c == '-' || c == '_' || c == '.';
-  });
-  if (!plain || name.empty() || name.front() == '.' || name == "manifest") {
+  if (!is_plain_name(name) || name == "manifest") {
     return Error{ErrorKind::usage,
                  fmt::format("'{}' is not a name for a table or figure; allowed: letters, digits, "
                              "-, _ and . (not first), but not 'manifest'",

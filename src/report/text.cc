@@ -1,6 +1,7 @@
 #include "report/text.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cstdint>
 
 namespace kvsplice::report {
@@ -76,6 +77,13 @@ std::string html_escape(std::string_view text) {
     }
   }
   return out;
+}
+
+bool is_plain_name(std::string_view name) {
+  const bool plain = std::all_of(name.begin(), name.end(), [](unsigned char c) {
+    return std::isalnum(c) || c == '-' || c == '_' || c == '.';
+  });
+  return plain && !name.empty() && name.front() != '.';
 }
 
 }  // namespace kvsplice::report

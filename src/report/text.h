@@ -15,4 +15,7 @@ size_t display_width(std::string_view clean);
 // Cleaned and escaped for element content and for attributes in double quotes.
 std::string html_escape(std::string_view text);
 
+// Whether tables and figures may be called this: part of a file name, never a path.
+bool is_plain_name(std::string_view name);
+
 }  // namespace kvsplice::report
