@@ -91,6 +91,7 @@ function(kvsplice_add_program)
   kvsplice_names_of(verbs "cmd_" ".cc" ${sources})
   kvsplice_write_table(kvsplice_program app command_table Command command "command.h" "${verbs}")
   target_include_directories(kvsplice_program PRIVATE ${PROJECT_SOURCE_DIR}/apps/kvsplice)
+  target_precompile_headers(kvsplice_program PRIVATE <CLI/CLI.hpp> <fmt/format.h>)
   set_target_properties(kvsplice_program PROPERTIES
     OUTPUT_NAME kvsplice RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
   target_link_libraries(kvsplice_program PRIVATE kvsplice kvsplice_warnings CLI11::CLI11)
