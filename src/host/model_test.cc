@@ -11,6 +11,7 @@ namespace kvsplice::host {
 namespace {
 
 using ::kvsplice::testing::must;
+using ::kvsplice::testing::put_file;
 using ::kvsplice::testing::TempDir;
 using ::kvsplice::testing::TinyModel;
 using ::kvsplice::testing::TinyOptions;
@@ -53,14 +54,14 @@ TEST_F(ModelTest, RefusesWhatIsNotAModel) {
   EXPECT_THAT(Model::load(path).error().message, HasSubstr("is not a GGUF file"));
   kvsplice::testing::GgufEmitter other;
   other.set_text("general.type", "imatrix");
-  must(write_file(path, other.bytes()));
+  put_file(path, other.bytes());
   EXPECT_THAT(Model::load(path).error().message, HasSubstr("not a model"));
 }
 
 TEST_F(ModelTest, RefusesTruncatedModels) {
   const Bytes whole = TinyModel({}).file.bytes();
   for (size_t part = 1; part < 20; ++part) {
-    must(write_file(path, ByteSpan(whole).first(whole.size() * part / 20)));
+    put_file(path, ByteSpan(whole).first(whole.size() * part / 20));
     const auto loaded = Model::load(path);
     ASSERT_FALSE(loaded.ok());
     EXPECT_EQ(loaded.error().kind, ErrorKind::format);
@@ -71,7 +72,7 @@ TEST_F(ModelTest, RefusesTruncatedModels) {
 TEST_F(ModelTest, SaysWhichTensorIsMissing) {
   kvsplice::testing::GgufEmitter file;
   file.set_text("general.architecture", "llama");
-  must(write_file(path, file.bytes()));
+  put_file(path, file.bytes());
   EXPECT_THAT(Model::load(path).error().message, HasSubstr("llama.context_length"));
 }
 

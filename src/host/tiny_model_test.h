@@ -7,7 +7,10 @@
 
 #include <cmath>
 #include <filesystem>
+#include <fstream>
+#include <functional>
 #include <map>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -41,6 +44,27 @@ template <class T>
 T must(Result<T> result) {
   if (!result.ok()) throw std::runtime_error(result.error().message);
   return std::move(result).value();
+}
+
+// Without waiting for the disk.
+inline void put_file(const std::string& path, ByteSpan bytes) {
+  std::ofstream file(path, std::ios::binary);
+  file.write(reinterpret_cast<const char*>(bytes.data()), std::streamsize(bytes.size()));
+}
+
+// Turns one bit of each byte in turn, and back.
+inline void for_each_flip(const std::string& path, const std::function<void()>& look) {
+  std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+  const size_t size = std::filesystem::file_size(path);
+  for (size_t i = 0; i < size; ++i) {
+    file.seekg(std::streamoff(i));
+    const char byte = char(file.get());
+    for (const char value : {char(byte ^ (1 << (i * 5 % 8))), byte}) {
+      file.seekp(std::streamoff(i));
+      file.put(value).flush();
+      if (value != byte) look();
+    }
+  }
 }
 
 class GgufEmitter {
@@ -134,7 +158,7 @@ class TinyModel {
     }
   }
 
-  void save(const std::string& path) const { must(write_file(path, file.bytes())); }
+  void save(const std::string& path) const { put_file(path, file.bytes()); }
   const std::vector<float>& weight(const std::string& name) const { return weights_.at(name); }
 
   TinyOptions options;
