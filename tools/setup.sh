@@ -139,7 +139,8 @@ pip_download() {
   mkdir -p "$partial"
   "$(venv_path)/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps \
     --require-hashes -r "$requirements/$name.txt" --dest "$partial" "$@" >&2 ||
-    die "pip could not get what tools/requirements/$name.txt names"
+    die "pip could not get $(grep -o '^[^# ]*==[^ ]*' "$requirements/$name.txt");" \
+      "without a network, put its file into $downloads"
   mv "$partial"/* "$downloads/"
   rm -r "$partial"
 }

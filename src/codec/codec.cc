@@ -8,6 +8,7 @@
 
 #include "codec/pack.h"
 #include "core/threads.h"
+#include "linalg/linalg.h"
 
 namespace kvsplice::codec {
 
@@ -284,7 +285,8 @@ Result<> Codec::fit(const RowSource& source, const Embeddings* embeddings,
                           history_of(unit.unit, unit.history, made),
                           embeddings,
                           progress,
-                          where};
+                          where,
+                          rms_about_mean(values)};
     Rows rows{std::move(values), {}, false, 0};
     std::vector<Bytes> sides;
     const size_t count = rows.values.rows();
@@ -347,6 +349,22 @@ Result<Bytes> Codec::encode(const CacheBlock& block, const Embeddings* embedding
   return out.take();
 }
 
+Result<std::vector<ByteSpan>> Codec::payloads(ByteSpan bytes) const {
+  ByteReader in(bytes);
+  std::vector<size_t> sizes(units_.size());
+  for (size_t& size : sizes) {
+    KVS_ASSIGN(size, in.get_varint());
+  }
+  std::vector<ByteSpan> parts(units_.size());
+  for (size_t i = 0; i < parts.size(); ++i) {
+    KVS_ASSIGN(parts[i], in.take(sizes[i]));
+  }
+  if (in.left() > 0) {
+    return Error{ErrorKind::format, fmt::format("{} bytes behind the last unit", in.left())};
+  }
+  return parts;
+}
+
 Result<CacheBlock> Codec::decode(ByteSpan bytes, std::span<const int32_t> tokens,
                                  std::span<const int32_t> positions,
                                  const Embeddings* embeddings) const {
@@ -354,18 +372,7 @@ Result<CacheBlock> Codec::decode(ByteSpan bytes, std::span<const int32_t> tokens
     return Error{ErrorKind::usage,
                  fmt::format("{} tokens but {} positions", tokens.size(), positions.size())};
   }
-  ByteReader in(bytes);
-  std::vector<size_t> sizes(units_.size());
-  for (size_t& size : sizes) {
-    KVS_ASSIGN(size, in.get_varint());
-  }
-  std::vector<ByteSpan> payloads(units_.size());
-  for (size_t i = 0; i < payloads.size(); ++i) {
-    KVS_ASSIGN(payloads[i], in.take(sizes[i]));
-  }
-  if (in.left() > 0) {
-    return Error{ErrorKind::format, fmt::format("{} bytes behind the last unit", in.left())};
-  }
+  KVS_ASSIGN(const std::vector<ByteSpan> payloads, this->payloads(bytes));
   CacheBlock block = empty_block(shape_, tokens, positions);
   KVS_TRY(for_units(units_, [&](size_t i) -> Result<> {
     const UnitPipeline& unit = units_[i];

@@ -47,6 +47,7 @@ struct Context {
   const Embeddings* embeddings = nullptr;
   Progress progress = {};
   const std::string where = {};  // "layer 3 keys", for messages
+  double rms = 0;                // while fitting: of the unit's rows about their mean, as they came
 };
 
 // Rows on their way through a pipeline. `values` is what the next stage works on until a quantiser

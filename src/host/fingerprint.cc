@@ -51,7 +51,7 @@ void put_scalar(const gguf_context* header, int64_t id, gguf_type type, ByteWrit
   }
 }
 
-Bytes one_entry(const gguf_context* header, int64_t id) {
+uint64_t hash_entry(const gguf_context* header, int64_t id) {
   ByteWriter out;
   out.put_string(gguf_get_key(header, id));
   const gguf_type type = gguf_get_kv_type(header, id);
@@ -60,10 +60,10 @@ Bytes one_entry(const gguf_context* header, int64_t id) {
   } else {
     put_scalar(header, id, type, out);
   }
-  return out.take();
+  return hash64(out.bytes());
 }
 
-Result<Bytes> one_tensor(const GgufSource& file, const SourceTensor& tensor) {
+Result<uint64_t> hash_tensor(const GgufSource& file, const SourceTensor& tensor) {
   ByteWriter out;
   out.put_string(tensor.name);
   out.put(static_cast<int32_t>(tensor.type));
@@ -81,29 +81,26 @@ Result<Bytes> one_tensor(const GgufSource& file, const SourceTensor& tensor) {
     }
   }
   out.put(hash64(data));
-  return out.take();
+  return hash64(out.bytes());
 }
 
 }  // namespace
 
 Result<std::string> fingerprint(const std::vector<GgufSource>& files) {
-  std::vector<Bytes> entries, tensors;
+  std::vector<uint64_t> hashes;
   const gguf_context* header = files.front().header();
   for (int64_t i = 0; i < gguf_get_n_kv(header); ++i) {
-    if (matters(gguf_get_key(header, i))) entries.push_back(one_entry(header, i));
+    if (matters(gguf_get_key(header, i))) hashes.push_back(hash_entry(header, i));
   }
   for (const GgufSource& file : files) {
     for (const SourceTensor& tensor : file.tensors()) {
-      KVS_ASSIGN(Bytes bytes, one_tensor(file, tensor));
-      tensors.push_back(std::move(bytes));
+      KVS_ASSIGN(uint64_t hash, hash_tensor(file, tensor));
+      hashes.push_back(hash);
     }
   }
-  // Order in the file does not matter either.
-  std::sort(entries.begin(), entries.end());
-  std::sort(tensors.begin(), tensors.end());
+  std::sort(hashes.begin(), hashes.end());  // the order in the file does not matter either
   ByteWriter all;
-  for (const Bytes& e : entries) all.put_bytes(e);
-  for (const Bytes& t : tensors) all.put_bytes(t);
+  all.put_array(std::span<const uint64_t>(hashes));
   return hash128_hex(all.bytes());
 }
 

@@ -154,6 +154,7 @@ Result<GgufWriter> GgufWriter::create(const std::string& path) {
   if (impl->fd < 0) return impl->failed("create");
   GgufWriter writer(std::move(impl));
   writer.set("general.architecture", std::string("kvsplice"));
+  writer.set("general.type", std::string("kvsplice"));
   return writer;
 }
 

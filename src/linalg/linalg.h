@@ -20,6 +20,7 @@ void gemm(Trans ta, Trans tb, double alpha, MatrixView<const double> a, MatrixVi
           double beta, MatrixView<double> c);
 
 std::vector<double> column_means(MatrixView<const float> x);  // size x.cols
+double rms_about_mean(MatrixView<const float> x);  // of all values, about the mean of their column
 
 // Sum over rows of (x - mean)(x - mean)^T, [cols x cols], not divided by the number of rows.
 // An empty mean stands for zeros.
@@ -41,6 +42,10 @@ struct Svd {
   Matrix<float> vt;           // [r x d]; signs as for Eigen
 };
 Result<Svd> thin_svd(MatrixView<const float> a);
+// The first `rank` of them, by way of the smaller Gram matrix: far faster, and as good for
+// rebuilding `a`, but vectors whose singular value is below 1e-7 of the largest need not be
+// orthogonal.
+Result<Svd> truncated_svd(MatrixView<const float> a, size_t rank);
 Result<std::vector<double>> singular_values(MatrixView<const float> a);
 
 // Solves a x = b for symmetric positive definite a [n x n], b [n x m]; error numeric if not
