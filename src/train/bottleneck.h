@@ -74,7 +74,7 @@ class BottleneckLoss {
     parallel_for(chunks_.size(), [&](size_t i) {
       Chunk& c = chunks_[i];
       c.gather(rows, picked.subspan(i * kChunk, c.x.rows()));
-      warp_.forward(c.x, c.z, &c.forward);
+      warp_.forward(c.x, c.z, c.forward);
       if (whitens) c.gather_statistics();
       if (!whitens) there_and_back(c, scale);
     });
@@ -139,7 +139,7 @@ class BottleneckLoss {
   void there_and_back(Chunk& c, T scale) {
     std::fill(c.sums.begin(), c.sums.end(), T(0));
     project(c, c.z, mean_along_, mean_, c.y);
-    warp_.inverse(c.y, c.back, &c.inverse);
+    warp_.inverse(c.y, c.back, c.inverse);
     c.squares = elementwise_kernel::residual(c.back.data(), c.x.data(), c.x.size(), 2 * scale);
     warp_.inverse_backward(c.inverse, c.back, c.sums);
     project(c, c.back, {}, {}, c.y);
@@ -174,10 +174,13 @@ class BottleneckLoss {
     }
   }
 
+  // All sums go to the first chunk's, in the order of the chunks.
   void add_up() {
-    for (size_t i = 1; i < chunks_.size(); ++i) {
-      for (size_t k = 0; k < chunks_[0].sums.size(); ++k) chunks_[0].sums[k] += chunks_[i].sums[k];
-    }
+    parallel_chunks(chunks_[0].sums.size(), 1 << 14, [&](size_t first, size_t n) {
+      for (size_t i = 1; i < chunks_.size(); ++i) {
+        for (size_t k = first; k < first + n; ++k) chunks_[0].sums[k] += chunks_[i].sums[k];
+      }
+    });
   }
 
   const Warp& warp_;
@@ -191,8 +194,7 @@ class BottleneckLoss {
 // What makes a gradient no longer than `limit` (0: any length).
 inline float clip_factor(std::span<const float> gradient, double limit) {
   if (limit <= 0) return 1;
-  double squares = 0;
-  for (float g : gradient) squares += double(g) * double(g);
+  const double squares = elementwise_kernel::sum_of_squares(gradient.data(), gradient.size());
   return float(std::min(1.0, limit / (std::sqrt(squares) + 1e-6)));
 }
 

@@ -9,6 +9,8 @@
 #include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
+#include <algorithm>
+
 #include "train/elementwise_kernel.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -17,6 +19,9 @@ namespace kvsplice::elementwise_kernel::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 using Tag = hn::ScalableTag<float>;
 using Vector = hn::Vec<Tag>;
+
+// Squares of so many values are summed in float, the sums in double.
+constexpr size_t kBlock = 1024;
 
 // What is left of n after whole vectors goes to the scalar reference.
 HWY_INLINE size_t whole_vectors(size_t n) { return n / hn::Lanes(Tag()) * hn::Lanes(Tag()); }
@@ -80,15 +85,14 @@ void bounded_exp(const float* x, size_t n, float* bounded, float* factor) {
   reference::bounded_exp(x + end, n - end, bounded + end, factor + end);
 }
 
-// Squares of 1024 values at a time are summed in float, the sums in double.
 double residual(float* y, const float* x, size_t n, float scale) {
   const Tag tag;
   const Vector factor = hn::Set(tag, scale);
   const size_t end = whole_vectors(n);
   double sum = 0;
-  for (size_t first = 0; first < end; first += 1024) {
+  for (size_t first = 0; first < end; first += kBlock) {
     Vector squares = hn::Zero(tag);
-    for (size_t i = first; i < first + 1024 && i < end; i += hn::Lanes(tag)) {
+    for (size_t i = first; i < std::min(first + kBlock, end); i += hn::Lanes(tag)) {
       const Vector difference = hn::Sub(hn::LoadU(tag, y + i), hn::LoadU(tag, x + i));
       squares = hn::MulAdd(difference, difference, squares);
       hn::StoreU(hn::Mul(factor, difference), tag, y + i);
@@ -96,6 +100,21 @@ double residual(float* y, const float* x, size_t n, float scale) {
     sum += double(hn::GetLane(hn::SumOfLanes(tag, squares)));
   }
   return sum + reference::residual(y + end, x + end, n - end, scale);
+}
+
+double sum_of_squares(const float* x, size_t n) {
+  const Tag tag;
+  const size_t end = whole_vectors(n);
+  double sum = 0;
+  for (size_t first = 0; first < end; first += kBlock) {
+    Vector squares = hn::Zero(tag);
+    for (size_t i = first; i < std::min(first + kBlock, end); i += hn::Lanes(tag)) {
+      const Vector v = hn::LoadU(tag, x + i);
+      squares = hn::MulAdd(v, v, squares);
+    }
+    sum += double(hn::GetLane(hn::SumOfLanes(tag, squares)));
+  }
+  return sum + reference::sum_of_squares(x + end, n - end);
 }
 
 void adamw(const AdamWStep<float>& s, const float* g, float scale, size_t n, float* p, float* m,

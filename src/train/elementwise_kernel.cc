@@ -14,6 +14,7 @@ HWY_EXPORT(softplus);
 HWY_EXPORT(gelu);
 HWY_EXPORT(bounded_exp);
 HWY_EXPORT(residual);
+HWY_EXPORT(sum_of_squares);
 HWY_EXPORT(adamw);
 
 void softplus(const float* x, size_t n, float* value, float* derivative) {
@@ -31,6 +32,10 @@ void bounded_exp(const float* x, size_t n, float* bounded, float* factor) {
 
 double residual(float* y, const float* x, size_t n, float scale) {
   return HWY_DYNAMIC_DISPATCH(residual)(y, x, n, scale);
+}
+
+double sum_of_squares(const float* x, size_t n) {
+  return HWY_DYNAMIC_DISPATCH(sum_of_squares)(x, n);
 }
 
 void adamw(const AdamWStep<float>& step, const float* g, float scale, size_t n, float* p, float* m,

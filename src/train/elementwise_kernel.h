@@ -22,6 +22,8 @@ void bounded_exp(const float* x, size_t n, float* bounded, float* factor);
 // y = scale (y - x); returns the sum of (y - x)^2.
 double residual(float* y, const float* x, size_t n, float scale);
 
+double sum_of_squares(const float* x, size_t n);
+
 // One step of AdamW on parameters p with moments m, v after the gradient scale * g.
 template <class T>
 struct AdamWStep {
@@ -72,6 +74,13 @@ double residual(T* y, const T* x, size_t n, T scale) {
     sum += double(difference) * double(difference);
     y[i] = scale * difference;
   }
+  return sum;
+}
+
+template <class T>
+double sum_of_squares(const T* x, size_t n) {
+  double sum = 0;
+  for (size_t i = 0; i < n; ++i) sum += double(x[i]) * double(x[i]);
   return sum;
 }
 

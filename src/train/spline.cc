@@ -4,6 +4,7 @@
 #include <cassert>
 #include <cmath>
 
+#include "core/threads.h"
 #include "train/elementwise_kernel.h"
 
 namespace kvsplice::train {
@@ -12,18 +13,29 @@ namespace {
 
 constexpr double kLeastSlope = 1e-4, kLeastMean = 1e-8, kLeastScale = 1e-3;
 
+constexpr size_t kChunk = 256;  // rows of a task when all threads work
+
+template <class T>
+void map_rows(const spline_kernel::Pieces<T>& pieces, MatrixView<const T> in, MatrixView<T> out) {
+  assert(in.cols == pieces.dim && out.cols == pieces.dim && in.rows == out.rows);
+  spline_kernel::map(pieces, in.data, in.stride, out.data, out.stride, in.rows);
+}
+
 }  // namespace
 
 Matrix<float> quantile_knots(MatrixView<const float> rows, size_t knots) {
   Matrix<float> out(knots, rows.cols);
-  std::vector<float> column(rows.rows);
-  for (size_t c = 0; c < rows.cols; ++c) {
+  parallel_for(rows.cols, [&](size_t c) {
+    std::vector<float> column(rows.rows);
     for (size_t r = 0; r < rows.rows; ++r) column[r] = rows(r, c);
-    std::sort(column.begin(), column.end());
+    auto from = column.begin();
     for (size_t k = 0; k < knots; ++k) {
-      out(k, c) = column[(rows.rows - 1) * k / (knots - 1)];
+      const auto at = column.begin() + long((rows.rows - 1) * k / (knots - 1));
+      std::nth_element(from, at, column.end());
+      out(k, c) = *at;
+      from = at;
     }
-  }
+  });
   return out;
 }
 
@@ -86,17 +98,29 @@ spline_kernel::Pieces<T> Spline<T>::inverse_pieces() const {
 }
 
 template <class T>
-void Spline<T>::forward(MatrixView<const T> x, MatrixView<T> z, Trace* trace) const {
-  assert(x.cols == dim() && z.cols == dim() && z.rows == x.rows);
-  if (trace) *trace = x;
-  spline_kernel::map(forward_pieces(), x.data, x.stride, z.data, z.stride, x.rows);
+void Spline<T>::forward(MatrixView<const T> x, MatrixView<T> z, Trace& trace) const {
+  trace = x;
+  map_rows(forward_pieces(), x, z);
 }
 
 template <class T>
-void Spline<T>::inverse(MatrixView<const T> z, MatrixView<T> x, Trace* trace) const {
-  assert(x.cols == dim() && z.cols == dim() && z.rows == x.rows);
-  if (trace) *trace = z;
-  spline_kernel::map(inverse_pieces(), z.data, z.stride, x.data, x.stride, z.rows);
+void Spline<T>::inverse(MatrixView<const T> z, MatrixView<T> x, Trace& trace) const {
+  trace = z;
+  map_rows(inverse_pieces(), z, x);
+}
+
+template <class T>
+void Spline<T>::forward(MatrixView<const T> x, MatrixView<T> z) const {
+  parallel_chunks(x.rows, kChunk, [&](size_t first, size_t n) {
+    map_rows(forward_pieces(), x.row_range(first, n), z.row_range(first, n));
+  });
+}
+
+template <class T>
+void Spline<T>::inverse(MatrixView<const T> z, MatrixView<T> x) const {
+  parallel_chunks(z.rows, kChunk, [&](size_t first, size_t n) {
+    map_rows(inverse_pieces(), z.row_range(first, n), x.row_range(first, n));
+  });
 }
 
 // `sums` holds four tables: moments and totals of the forward map, then of the inverse.

@@ -38,9 +38,12 @@ class Spline {
   std::span<const T> parameters() const { return parameters_; }
   void parameters_changed();  // call after writing to parameters()
 
-  // out may be in, but not when a trace is wanted.
-  void forward(MatrixView<const T> x, MatrixView<T> z, Trace* trace = nullptr) const;
-  void inverse(MatrixView<const T> z, MatrixView<T> x, Trace* trace = nullptr) const;
+  // Of any number of rows, on all threads; out may be in.
+  void forward(MatrixView<const T> x, MatrixView<T> z) const;
+  void inverse(MatrixView<const T> z, MatrixView<T> x) const;
+  // Of one chunk of rows on the caller's thread, keeping what the reverse needs.
+  void forward(MatrixView<const T> x, MatrixView<T> z, Trace& trace) const;
+  void inverse(MatrixView<const T> z, MatrixView<T> x, Trace& trace) const;
 
   // Gradients are gathered with respect to the tables, `sums` (size sums_size(), zeroed by the
   // caller), and turned into those of the parameters once.
