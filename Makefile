@@ -3,6 +3,8 @@
 JOBS ?= $(shell nproc)
 PRESET := release
 PROGRAM := build/kvsplice
+# A path of yours may be relative; CMake and the scripts run elsewhere.
+override LLAMA_DIR := $(abspath $(LLAMA_DIR))
 export LLAMA_DIR JOBS
 
 .DEFAULT_GOAL := help
@@ -21,11 +23,11 @@ setup:  ## get what is missing: packages, llama.cpp, the small model
 	tools/setup.sh
 
 build: setup  ## build the program, build/kvsplice
-	cmake --preset $(PRESET) -DKVSPLICE_LLAMA_DIR=$(LLAMA_DIR)
+	cmake --preset $(PRESET) -DKVSPLICE_LLAMA_DIR=$(LLAMA_DIR) $(CMAKE_FLAGS)
 	cmake --build --preset $(PRESET) --parallel $(JOBS)
 
 test: build  ## build and run every test
-	ctest --preset $(PRESET) --parallel $(JOBS)
+	ctest --preset $(PRESET) --parallel $(JOBS) --no-label-summary
 
 bench: build  ## compare our kernels and codecs with their peers and with the machine's limits
 	$(PROGRAM) bench

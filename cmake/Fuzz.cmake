@@ -14,6 +14,8 @@ endfunction()
 
 function(kvsplice_add_fuzz_driver target source corpus)
   add_executable(${target} ${source})
+  add_dependencies(unit_tests ${target})
+  set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/fuzz)
   target_link_libraries(${target} PRIVATE
     kvsplice kvsplice_warnings $<TARGET_NAME_IF_EXISTS:kvsplice_stage_cases>)
   if(NOT EXISTS ${corpus})

@@ -9,6 +9,10 @@ if(EXISTS "${KVSPLICE_LLAMA_DIR}/CMakeLists.txt")
   set(BUILD_SHARED_LIBS OFF)
   add_subdirectory(${KVSPLICE_LLAMA_DIR} ${PROJECT_BINARY_DIR}/llama.cpp EXCLUDE_FROM_ALL SYSTEM)
 else()
+  # What an earlier configure found may belong to another prefix.
+  foreach(found Llama_DIR ggml_DIR llama_LIBRARY)
+    unset(${found} CACHE)
+  endforeach()
   find_package(Llama QUIET CONFIG PATHS "${KVSPLICE_SETUP_LLAMA}" NO_DEFAULT_PATH)
   if(NOT Llama_FOUND)
     message(FATAL_ERROR "No llama.cpp at '${KVSPLICE_SETUP_LLAMA}': run tools/setup.sh, or name an "

@@ -7,6 +7,15 @@ set(KVSPLICE_TEST_SETTINGS
   KVSPLICE_BINARY=${PROJECT_BINARY_DIR}/kvsplice
   KVSPLICE_TEST_MODEL=${test_model})
 
+# Sanitizers slow numerical code down.
+set(KVSPLICE_UNIT_TIMEOUT 60)
+if(KVSPLICE_SANITIZE)
+  set(KVSPLICE_UNIT_TIMEOUT 300)
+endif()
+
+# What `.ci/run` builds for the sanitizers: tests that need neither a model nor the program.
+add_custom_target(unit_tests)
+
 function(kvsplice_add_all_tests)
   foreach(layer ${KVSPLICE_LAYERS} apps experiments)
     kvsplice_add_layer_tests(${layer})
@@ -24,7 +33,8 @@ endfunction()
 function(kvsplice_add_layer_tests layer)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS src/${layer}/*_test.cc)
   if(sources)
-    kvsplice_add_test_program(test_${layer} unit 60 ${sources})
+    kvsplice_add_test_program(test_${layer} unit ${KVSPLICE_UNIT_TIMEOUT} ${sources})
+    add_dependencies(unit_tests test_${layer})
     target_link_libraries(test_${layer} PRIVATE kvsplice_${layer})
     if(layer STREQUAL "codec")
       target_link_libraries(test_${layer} PRIVATE kvsplice_stage_cases)
@@ -47,6 +57,7 @@ endfunction()
 # PRE_TEST: the program is asked for its tests when ctest starts, not while building.
 function(kvsplice_add_test_program target label timeout)
   add_executable(${target} ${ARGN})
+  set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
   target_link_libraries(${target} PRIVATE
     kvsplice_flags kvsplice_warnings GTest::gmock_main rapidcheck rapidcheck_gtest)
   foreach(setting ${KVSPLICE_TEST_SETTINGS})

@@ -139,7 +139,8 @@ pip_download() {
   mkdir -p "$partial"
   "$(venv_path)/bin/python" -m pip download --quiet --disable-pip-version-check --no-deps \
     --require-hashes -r "$requirements/$name.txt" --dest "$partial" "$@" >&2 ||
-    die "pip could not get what tools/requirements/$name.txt names"
+    die "pip could not get $(grep -o '^[^# ]*==[^ ]*' "$requirements/$name.txt");" \
+      "without a network, put its file into $downloads"
   mv "$partial"/* "$downloads/"
   rm -r "$partial"
 }
@@ -159,14 +160,26 @@ llama_key() {
   } | short_hash
 }
 
+# The first prefix with an installed llama.cpp that is new enough for src/host.
 installed_llama() {
   local prefix prefixes=${CMAKE_PREFIX_PATH:-}
   for prefix in ${prefixes//:/ } /usr/local /usr; do
-    if compgen -G "$prefix/lib*/cmake/llama/llama-config.cmake" >/dev/null ||
-      compgen -G "$prefix/lib/*/cmake/llama/llama-config.cmake" >/dev/null; then
+    if has_llama_package "$prefix" && new_enough "$prefix/include/llama.h"; then
       echo "$prefix"
       return
     fi
+  done
+}
+
+has_llama_package() {
+  local config=cmake/llama/llama-config.cmake
+  compgen -G "$1/lib*/$config" >/dev/null || compgen -G "$1/lib/*/$config" >/dev/null
+}
+
+new_enough() {
+  local name
+  for name in llama_memory_seq_rm llama_flash_attn_type; do
+    grep -qs "$name" "$1" || return 1
   done
 }
 

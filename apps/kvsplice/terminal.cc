@@ -4,8 +4,8 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <cmath>
 #include <chrono>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <mutex>
@@ -27,8 +27,7 @@ void on_interrupt(int) {
 }
 
 std::string quoted(const std::string& word) {
-  const char* plain =
-      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./=:,+@%";
+  const char* plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./=:,+@%";
   if (!word.empty() && word.find_first_not_of(plain) == word.npos) return word;
   std::string out = "'";
   for (char c : word) {
@@ -44,10 +43,10 @@ std::string quoted(const std::string& word) {
 double seconds(Clock::duration d) { return std::chrono::duration<double>(d).count(); }
 
 std::string time_text(double s) {
-  return s < 60     ? fmt::format("{:.0f} s", s)
-         : s < 3600 ? fmt::format("{:.0f} min {:02.0f} s", std::floor(s / 60), std::fmod(s, 60))
-                    : fmt::format("{:.0f} h {:02.0f} min", std::floor(s / 3600),
-                                  std::fmod(s, 3600) / 60);
+  return s < 60 ? fmt::format("{:.0f} s", s)
+         : s < 3600
+             ? fmt::format("{:.0f} min {:02.0f} s", std::floor(s / 60), std::fmod(s, 60))
+             : fmt::format("{:.0f} h {:02.0f} min", std::floor(s / 3600), std::fmod(s, 3600) / 60);
 }
 
 // Time left is judged from the work done since `total` last changed (a new kind of work).
@@ -71,7 +70,7 @@ struct Bar {
         done > 0 && of > 0 ? ", " + time_text(spent / double(done) * double(of - done)) + " left"
                            : "";
     const std::string line = fmt::format("{} {}/{}{}", what, done, of, left);
-    fmt::print(stderr, terminal ? "\r\033[K{}" : "{}\n", line);
+    fmt::print(stderr, "{}{}{}", terminal ? "\r\033[K" : "", line, terminal ? "" : "\n");
     std::fflush(stderr);
     g_line_open = terminal;
   }

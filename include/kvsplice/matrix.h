@@ -1,4 +1,5 @@
-// Dense row-major matrices and views of them. Rows are tokens wherever a matrix holds cache vectors.
+// Dense row-major matrices and views of them. Rows are tokens wherever a matrix holds cache
+// vectors.
 #pragma once
 
 #include <cassert>
@@ -20,9 +21,7 @@ struct MatrixView {
   MatrixView() = default;
   MatrixView(T* d, size_t r, size_t c) : MatrixView(d, r, c, c) {}
   MatrixView(T* d, size_t r, size_t c, size_t s) : data(d), rows(r), cols(c), stride(s) {}
-  operator MatrixView<const T>() const
-    requires(!std::is_const_v<T>)
-  {
+  operator MatrixView<const T>() const requires(!std::is_const_v<T>) {
     return {data, rows, cols, stride};
   }
 

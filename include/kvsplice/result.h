@@ -29,9 +29,7 @@ struct Nothing {};
 template <class T = Nothing>
 class [[nodiscard]] Result {
  public:
-  Result()
-    requires std::is_default_constructible_v<T>
-      : state_(T{}) {}
+  Result() requires std::is_default_constructible_v<T> : state_(T{}) {}
   Result(T value) : state_(std::move(value)) {}
   Result(Error error) : state_(std::move(error)) {}
 
@@ -56,19 +54,21 @@ class [[nodiscard]] Result {
 }  // namespace kvsplice
 
 // Leaves the function with the error of `expr`, if it has one.
-#define KVS_TRY(expr)                                    \
-  do {                                                   \
-    if (auto kvs_result = (expr); !kvs_result.ok()) {    \
-      return kvs_result.error();                         \
-    }                                                    \
+#define KVS_TRY(expr) KVS_TRY_AT_(expr, __COUNTER__)
+#define KVS_TRY_AT_(expr, number) KVS_TRY_IN_(expr, number)
+#define KVS_TRY_IN_(expr, number)                              \
+  do {                                                         \
+    if (auto kvs_done_##number = (expr); !kvs_done_##number) { \
+      return kvs_done_##number.error();                        \
+    }                                                          \
   } while (0)
 
 // `KVS_ASSIGN(auto rows, read(...))`: declares or assigns the value, or leaves with the error.
-#define KVS_ASSIGN(target, expr) KVS_ASSIGN_AT_(target, expr, __LINE__)
-#define KVS_ASSIGN_AT_(target, expr, line) KVS_ASSIGN_IN_(target, expr, line)
-#define KVS_ASSIGN_IN_(target, expr, line)               \
-  auto kvs_result_##line = (expr);                       \
-  if (!kvs_result_##line.ok()) {                         \
-    return kvs_result_##line.error();                    \
-  }                                                      \
-  target = std::move(kvs_result_##line).value()
+#define KVS_ASSIGN(target, expr) KVS_ASSIGN_AT_(target, expr, __COUNTER__)
+#define KVS_ASSIGN_AT_(target, expr, number) KVS_ASSIGN_IN_(target, expr, number)
+#define KVS_ASSIGN_IN_(target, expr, number) \
+  auto kvs_result_##number = (expr);         \
+  if (!kvs_result_##number.ok()) {           \
+    return kvs_result_##number.error();      \
+  }                                          \
+  target = std::move(kvs_result_##number).value()

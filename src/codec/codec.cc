@@ -8,6 +8,7 @@
 
 #include "codec/pack.h"
 #include "core/threads.h"
+#include "linalg/linalg.h"
 
 namespace kvsplice::codec {
 
@@ -59,9 +60,8 @@ Result<Codec::UnitPipeline> make_unit(Unit unit, const PipelineText& pipeline) {
 bool is_entropy(const StageText& stage) { return find_stage(stage.name)->group == "entropy"; }
 
 bool ends_quantised(const PipelineText& pipeline) {
-  return std::any_of(pipeline.begin(), pipeline.end(), [](const StageText& s) {
-    return find_stage(s.name)->group == "quantise";
-  });
+  return std::any_of(pipeline.begin(), pipeline.end(),
+                     [](const StageText& s) { return find_stage(s.name)->group == "quantise"; });
 }
 
 std::string unit_name(const Unit& unit) {
@@ -127,9 +127,8 @@ Result<> check_block(const CacheBlock& block, const ModelShape& shape) {
       const Matrix<float>& m = block.of(kind)[l];
       const size_t width = shape.layers[l].width(kind);
       if (m.rows() != n || m.cols() != width) {
-        return Error{ErrorKind::usage,
-                     fmt::format("layer {} {}s are {} x {}, wanted {} x {}", l, name(kind),
-                                 m.rows(), m.cols(), n, width)};
+        return Error{ErrorKind::usage, fmt::format("layer {} {}s are {} x {}, wanted {} x {}", l,
+                                                   name(kind), m.rows(), m.cols(), n, width)};
       }
       KVS_TRY(check_finite(m, fmt::format("layer {} {}s", l, name(kind))));
     }
@@ -150,7 +149,8 @@ std::vector<MatrixView<const float>> history_of(const Unit& unit, int depth,
   return history;
 }
 
-// Runs `body` for every unit: in order if some look at others' reconstructions, else on all threads.
+// Runs `body` for every unit: in order if some look at others' reconstructions, else on all
+// threads.
 Result<> for_units(const std::vector<Codec::UnitPipeline>& units,
                    const std::function<Result<>(size_t)>& body) {
   const bool ordered =
@@ -279,8 +279,14 @@ Result<> Codec::fit(const RowSource& source, const Embeddings* embeddings,
     KVS_TRY(progress.step("fit " + where, i, units_.size()));
     KVS_ASSIGN(Matrix<float> values, read_unit(source, unit.unit, shape_));
     KVS_TRY(check_finite(values, where));
-    const Context context{unit.unit, source.tokens(), source.positions(),
-                          history_of(unit.unit, unit.history, made), embeddings, progress, where};
+    const Context context{unit.unit,
+                          source.tokens(),
+                          source.positions(),
+                          history_of(unit.unit, unit.history, made),
+                          embeddings,
+                          progress,
+                          where,
+                          rms_about_mean(values)};
     Rows rows{std::move(values), {}, false, 0};
     std::vector<Bytes> sides;
     const size_t count = rows.values.rows();
@@ -312,9 +318,9 @@ Result<Bytes> Codec::encode(const CacheBlock& block, const Embeddings* embedding
   KVS_TRY(for_units(units_, [&](size_t i) -> Result<> {
     const UnitPipeline& unit = units_[i];
     const PipelineText& text = text_.of(unit.unit.kind);
-    const Context context{unit.unit, block.tokens, block.positions,
-                          history_of(unit.unit, unit.history, made), embeddings, {},
-                          unit_name(unit.unit)};
+    const Context context{
+        unit.unit,  block.tokens, block.positions,     history_of(unit.unit, unit.history, made),
+        embeddings, {},           unit_name(unit.unit)};
     Rows rows{gather(block, unit.unit), {}, false, 0};
     KVS_ASSIGN(std::vector<Bytes> sides, run_encode(unit, text, rows, context, false));
     ByteWriter payload;
@@ -343,32 +349,37 @@ Result<Bytes> Codec::encode(const CacheBlock& block, const Embeddings* embedding
   return out.take();
 }
 
-Result<CacheBlock> Codec::decode(ByteSpan bytes, std::span<const int32_t> tokens,
-                                 std::span<const int32_t> positions,
-                                 const Embeddings* embeddings) const {
-  if (tokens.size() != positions.size()) {
-    return Error{ErrorKind::usage, fmt::format("{} tokens but {} positions", tokens.size(),
-                                               positions.size())};
-  }
+Result<std::vector<ByteSpan>> Codec::payloads(ByteSpan bytes) const {
   ByteReader in(bytes);
   std::vector<size_t> sizes(units_.size());
   for (size_t& size : sizes) {
     KVS_ASSIGN(size, in.get_varint());
   }
-  std::vector<ByteSpan> payloads(units_.size());
-  for (size_t i = 0; i < payloads.size(); ++i) {
-    KVS_ASSIGN(payloads[i], in.take(sizes[i]));
+  std::vector<ByteSpan> parts(units_.size());
+  for (size_t i = 0; i < parts.size(); ++i) {
+    KVS_ASSIGN(parts[i], in.take(sizes[i]));
   }
   if (in.left() > 0) {
     return Error{ErrorKind::format, fmt::format("{} bytes behind the last unit", in.left())};
   }
+  return parts;
+}
+
+Result<CacheBlock> Codec::decode(ByteSpan bytes, std::span<const int32_t> tokens,
+                                 std::span<const int32_t> positions,
+                                 const Embeddings* embeddings) const {
+  if (tokens.size() != positions.size()) {
+    return Error{ErrorKind::usage,
+                 fmt::format("{} tokens but {} positions", tokens.size(), positions.size())};
+  }
+  KVS_ASSIGN(const std::vector<ByteSpan> payloads, this->payloads(bytes));
   CacheBlock block = empty_block(shape_, tokens, positions);
   KVS_TRY(for_units(units_, [&](size_t i) -> Result<> {
     const UnitPipeline& unit = units_[i];
     const PipelineText& text = text_.of(unit.unit.kind);
-    const Context context{unit.unit, tokens, positions,
-                          history_of(unit.unit, unit.history, block), embeddings, {},
-                          unit_name(unit.unit)};
+    const Context context{
+        unit.unit,  tokens, positions,           history_of(unit.unit, unit.history, block),
+        embeddings, {},     unit_name(unit.unit)};
     ByteReader payload(payloads[i]);
     std::vector<ByteSpan> sides(unit.stages.size());
     for (ByteSpan& side : sides) {
@@ -397,9 +408,9 @@ Result<CacheBlock> Codec::roundtrip(const CacheBlock& block, const Embeddings* e
   KVS_TRY(for_units(units_, [&](size_t i) -> Result<> {
     const UnitPipeline& unit = units_[i];
     const PipelineText& text = text_.of(unit.unit.kind);
-    const Context context{unit.unit, block.tokens, block.positions,
-                          history_of(unit.unit, unit.history, made), embeddings, {},
-                          unit_name(unit.unit)};
+    const Context context{
+        unit.unit,  block.tokens, block.positions,     history_of(unit.unit, unit.history, made),
+        embeddings, {},           unit_name(unit.unit)};
     Rows rows{gather(block, unit.unit), {}, false, 0};
     KVS_ASSIGN(const std::vector<Bytes> sides, run_encode(unit, text, rows, context, false));
     if (!rows.quantised) {  // the implicit f16 of what is left over

@@ -46,8 +46,9 @@ class Codec {
   Result<Bytes> encode(const CacheBlock& block, const Embeddings* embeddings) const;
   // tokens and positions are stored beside the encoded block, not in it.
   Result<CacheBlock> decode(ByteSpan bytes, std::span<const int32_t> tokens,
-                            std::span<const int32_t> positions,
-                            const Embeddings* embeddings) const;
+                            std::span<const int32_t> positions, const Embeddings* embeddings) const;
+  // The bytes of each unit within an encoded block, in the order of units().
+  Result<std::vector<ByteSpan>> payloads(ByteSpan bytes) const;
   // decode(encode(block)) without the bytes; counts codes if a meter is given.
   Result<CacheBlock> roundtrip(const CacheBlock& block, const Embeddings* embeddings,
                                EntropyMeter* meter) const;

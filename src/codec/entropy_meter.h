@@ -1,5 +1,6 @@
 // Empirical entropy of integer codes, per column and unit, with the cost of the model itself
-// (half a logarithm per parameter): what an ideal static coder would spend. An estimate, never a size.
+// (half a logarithm per parameter): what an ideal static coder would spend. An estimate, never a
+// size.
 #pragma once
 
 #include <array>

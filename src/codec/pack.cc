@@ -71,8 +71,8 @@ std::vector<int> column_bits(const Rows& rows) {
   return bits;
 }
 
-// A quantised block: one byte `code_bits`; if it is 0, one byte of width per column; then the codes,
-// row by row, in one bit stream.
+// A quantised block: one byte `code_bits`; if it is 0, one byte of width per column; then the
+// codes, row by row, in one bit stream.
 void pack_codes(const Rows& rows, ByteWriter& out) {
   const std::vector<int> bits = column_bits(rows);
   out.put(static_cast<uint8_t>(rows.code_bits));

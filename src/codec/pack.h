@@ -1,5 +1,5 @@
-// What a pipeline leaves over is stored as it stands: floats as f16, integer codes in as few bits as
-// they need. This is the implicit last step of every pipeline without an entropy coder.
+// What a pipeline leaves over is stored as it stands: floats as f16, integer codes in as few bits
+// as they need. This is the implicit last step of every pipeline without an entropy coder.
 #pragma once
 
 #include "codec/stage.h"

@@ -1,5 +1,5 @@
-// A codec is a pipeline of stages: predict -> warp -> transform -> quantise -> entropy. A stage is one
-// folder; this header is everything it has to know.
+// A codec is a pipeline of stages: predict -> warp -> transform -> quantise -> entropy. A stage is
+// one folder; this header is everything it has to know.
 //
 // The unit of work is the keys or the values of one layer (or of all layers, for stages that join
 // them). Rows are tokens. Keys arrive *before* rotary embedding; `rotate` in front of a pipeline
@@ -27,7 +27,7 @@ struct Unit {
   std::vector<int> head_dims;  // one entry per head, in order; all layers' heads when joined
   Rope rope;                   // of keys; does not rotate for values or joined layers
 
-  size_t width() const;        // sum of head_dims
+  size_t width() const;  // sum of head_dims
 };
 
 // Gives the model's token embedding rows, RMS-normalised: out [tokens x dim].
@@ -47,6 +47,7 @@ struct Context {
   const Embeddings* embeddings = nullptr;
   Progress progress = {};
   const std::string where = {};  // "layer 3 keys", for messages
+  double rms = 0;                // while fitting: of the unit's rows about their mean, as they came
 };
 
 // Rows on their way through a pipeline. `values` is what the next stage works on until a quantiser
@@ -95,20 +96,20 @@ class Stage {
 };
 
 struct StageInfo {
-  std::string name;                   // as in pipeline text
+  std::string name;  // as in pipeline text
   std::vector<std::string> aliases;
-  std::string group;                  // predict, warp, transform, quantise, entropy
-  int version = 1;                    // of its wire format and state
-  std::string summary;                // one sentence for help and manual
+  std::string group;    // predict, warp, transform, quantise, entropy
+  int version = 1;      // of its wire format and state
+  std::string summary;  // one sentence for help and manual
   std::vector<ParamInfo> params;
   std::function<Result<std::unique_ptr<Stage>>(const KeyValues&)> make;
 
   // Traits, from the parameters.
   struct Traits {
-    bool joins_layers = false;    // wants all layers of a kind as one unit
-    int history = 0;              // layers of reconstructions wanted in Context::history
-    bool embeddings = false;      // wants Context::embeddings
-    bool whole_block = false;     // rows depend on each other: encodes blocks, not single rows
+    bool joins_layers = false;  // wants all layers of a kind as one unit
+    int history = 0;            // layers of reconstructions wanted in Context::history
+    bool embeddings = false;    // wants Context::embeddings
+    bool whole_block = false;   // rows depend on each other: encodes blocks, not single rows
   };
   std::function<Traits(const KeyValues&)> traits = [](const KeyValues&) { return Traits{}; };
 };

@@ -10,17 +10,17 @@
 namespace kvsplice::codec {
 
 // Error of decode(encode(x)) allowed on well-behaved input (heads of correlated, near-Gaussian
-// values with unequal variances), as rms error / rms of x. Both ends count: a stage that does better
-// than `least` has been skipped.
+// values with unequal variances), as rms error / rms of x. Both ends count: a stage that does
+// better than `least` has been skipped.
 struct ErrorBounds {
   double least = 0;
   double most = 0;
 };
 
 struct StageVariant {
-  std::string pipeline;        // pipeline text with the stage under test, e.g. "klt | step(delta=0.5)"
+  std::string pipeline;  // pipeline text with the stage under test, e.g. "klt | step(delta=0.5)"
   ErrorBounds error;
-  double least_bits = 0;       // bounds on real bits per value, side data counted, at 256 rows
+  double least_bits = 0;  // bounds on real bits per value, side data counted, at 256 rows
   double most_bits = 1e9;
 };
 

@@ -21,7 +21,7 @@ static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "wire formats are littl
 class ByteWriter {
  public:
   template <class T>
-    requires std::is_arithmetic_v<T>
+  requires std::is_arithmetic_v<T>
   void put(T value) {
     const auto* p = reinterpret_cast<const uint8_t*>(&value);
     bytes_.insert(bytes_.end(), p, p + sizeof value);
@@ -48,8 +48,7 @@ class ByteReader {
   explicit ByteReader(ByteSpan bytes) : bytes_(bytes) {}
 
   template <class T>
-    requires std::is_arithmetic_v<T>
-  Result<T> get() {
+  requires std::is_arithmetic_v<T> Result<T> get() {
     KVS_ASSIGN(ByteSpan from, take(sizeof(T)));
     T value;
     std::memcpy(&value, from.data(), sizeof value);

@@ -13,7 +13,8 @@ namespace kvsplice {
 namespace {
 
 Error failed(const char* verb, const std::filesystem::path& path) {
-  return {ErrorKind::io, fmt::format("cannot {} {}: {}", verb, path.string(), std::strerror(errno))};
+  return {ErrorKind::io,
+          fmt::format("cannot {} {}: {}", verb, path.string(), std::strerror(errno))};
 }
 
 struct Descriptor {

@@ -12,7 +12,9 @@ std::string print(int v) { return std::to_string(v); }
 std::string print(double v) { return fmt::format("{}", v); }
 
 std::string allowed(const Range& range) { return fmt::format("{} ... {}", range.low, range.high); }
-std::string allowed(const Choice& choice) { return fmt::format("{}", fmt::join(choice.names, ", ")); }
+std::string allowed(const Choice& choice) {
+  return fmt::format("{}", fmt::join(choice.names, ", "));
+}
 
 namespace {
 
@@ -57,10 +59,10 @@ Error unknown_key(std::string_view owner, std::string_view key,
                   const std::vector<ParamInfo>& known) {
   std::vector<std::string> names;
   for (const auto& p : known) names.push_back(p.name);
-  return {ErrorKind::usage,
-          known.empty() ? fmt::format("{} takes no parameters, got '{}'", owner, key)
-                        : fmt::format("{} has no parameter '{}'; legal: {}", owner, key,
-                                      fmt::join(names, ", "))};
+  return {ErrorKind::usage, known.empty()
+                                ? fmt::format("{} takes no parameters, got '{}'", owner, key)
+                                : fmt::format("{} has no parameter '{}'; legal: {}", owner, key,
+                                              fmt::join(names, ", "))};
 }
 
 }  // namespace kvsplice::params_detail

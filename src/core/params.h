@@ -62,7 +62,8 @@ template <class T>
 const char* type_name(const std::optional<T>&) {
   return type_name(T{});
 }
-Error unknown_key(std::string_view owner, std::string_view key, const std::vector<ParamInfo>& known);
+Error unknown_key(std::string_view owner, std::string_view key,
+                  const std::vector<ParamInfo>& known);
 }  // namespace params_detail
 
 // Fields may be int, double, std::string (with a Choice) or std::optional of these (no default).

@@ -17,10 +17,13 @@ enum class Kind { key, value };
 inline const char* name(Kind kind) { return kind == Kind::key ? "key" : "value"; }
 
 // Rotary position embedding of one layer: pair i of a head turns by position * frequency[i].
-// Scaling schemes (linear, YaRN, frequency factors) are folded into the table, since all of them are
-// linear in the position. No frequencies: the layer does not rotate.
+// Scaling schemes (linear, YaRN, frequency factors) are folded into the table, since all of them
+// are linear in the position. No frequencies: the layer does not rotate.
 struct Rope {
-  enum class Pairs { adjacent, halves };  // (2i, 2i+1), or (i, i + n/2) with n = 2 * frequency.size()
+  enum class Pairs {
+    adjacent,
+    halves
+  };  // (2i, 2i+1), or (i, i + n/2) with n = 2 * frequency.size()
   Pairs pairs = Pairs::adjacent;
   std::vector<float> frequency;
   float magnitude = 1;  // YaRN's attention factor, applied to the rotated pairs
@@ -34,11 +37,11 @@ struct Rope {
 };
 
 struct LayerShape {
-  int layer = 0;         // index in the model
+  int layer = 0;  // index in the model
   int kv_heads = 0;
-  int key_dim = 0;       // per head
+  int key_dim = 0;  // per head
   int value_dim = 0;
-  int window = 0;        // sliding attention window in tokens, 0 = attends to everything
+  int window = 0;  // sliding attention window in tokens, 0 = attends to everything
   Rope rope;
 
   int heads_dim(Kind kind) const { return kind == Kind::key ? key_dim : value_dim; }
@@ -49,7 +52,7 @@ struct LayerShape {
 struct ModelShape {
   std::string architecture;  // "llama", "qwen2", ...
   std::string model_name;
-  std::string fingerprint;   // 32 hex digits over metadata and tensors; see host/fingerprint.h
+  std::string fingerprint;  // 32 hex digits over metadata and tensors; see host/fingerprint.h
   int query_heads = 0;
   int embedding_dim = 0;
   int vocabulary = 0;
@@ -57,7 +60,8 @@ struct ModelShape {
 
   // f16 bytes of one token's keys and values over all layers, windows not considered.
   size_t f16_bytes_per_token() const;
-  // Denominator of every ratio (docs/measuring.md): layers with a window hold at most `window` tokens.
+  // Denominator of every ratio (docs/measuring.md): layers with a window hold at most `window`
+  // tokens.
   double f16_bytes(size_t tokens) const;
   size_t values_per_token() const { return f16_bytes_per_token() / 2; }
   bool operator==(const ModelShape&) const = default;

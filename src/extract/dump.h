@@ -20,19 +20,19 @@ struct TextInfo {
 };
 
 struct DumpInfo {
-  ModelShape shape;                     // of the whole model
-  std::vector<int> layers;              // indices into shape.layers that were dumped, ascending
-  std::vector<int> heads;               // KV heads that were dumped, ascending
+  ModelShape shape;         // of the whole model
+  std::vector<int> layers;  // indices into shape.layers that were dumped, ascending
+  std::vector<int> heads;   // KV heads that were dumped, ascending
   std::vector<host::Signal> signals;
-  std::vector<TextInfo> texts;          // in order; positions restart at 0 with every text
+  std::vector<TextInfo> texts;  // in order; positions restart at 0 with every text
   bool synthetic = false;
 
   size_t tokens() const;
 };
 
 struct ExtractOptions {
-  size_t tokens = 2048;                 // of each text, at most; a text with fewer is an error
-  std::vector<int> layers, heads;       // empty: all
+  size_t tokens = 2048;            // of each text, at most; a text with fewer is an error
+  std::vector<int> layers, heads;  // empty: all
   bool queries = true;
   int n_ubatch = 512;
   int threads = 0;

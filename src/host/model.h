@@ -55,18 +55,20 @@ double bits_per_value(CacheType type);
 enum class Signal { key_before_rope, key, value, query };  // key and query: after RoPE
 const char* name(Signal signal);
 
-// Rows just computed: [n x heads * head_dim], row i belongs to position first + i of the batch.
+// Rows just computed: [n x heads * head_dim], row i belongs to position first + i of the sequence.
+// Queries are scaled so that attention weighs by softmax(q . k / sqrt(key_dim)).
 struct Capture {
   Signal signal;
-  int layer;                    // index into ModelShape::layers
+  int layer;  // index into ModelShape::layers
   int head_dim;
+  size_t first;
   MatrixView<const float> rows;
 };
 
 struct ContextOptions {
   int n_ctx = 512;
-  int n_ubatch = 512;           // most tokens evaluated at once
-  int threads = 0;              // 0 = all of core/threads.h
+  int n_ubatch = 512;  // most tokens evaluated at once
+  int threads = 0;     // 0 = all of core/threads.h
   CacheType cache = CacheType::f16;
   bool flash_attention = true;
   // Called after each tensor is computed, on the caller's thread; an error ends the evaluation.
@@ -88,7 +90,7 @@ class Context {
   Result<> decode(std::span<const Token> tokens, size_t outputs = 0);
   // Row i of the outputs of the last decode, size vocabulary.
   std::span<const float> logits(size_t i) const;
-  size_t size() const;          // tokens in the cache
+  size_t size() const;  // tokens in the cache
   void clear();
   Result<> truncate(size_t n);  // keeps the first n tokens
 
@@ -96,7 +98,7 @@ class Context {
   // out: [n x width(kind)].
   Result<> read_cache(Kind kind, int layer, size_t first, MatrixView<float> out) const;
   Result<> write_cache(Kind kind, int layer, size_t first, MatrixView<const float> rows);
-  size_t cache_bytes() const;   // as allocated by llama.cpp
+  size_t cache_bytes() const;  // as allocated by llama.cpp
 
  private:
   struct Impl;

@@ -1,33 +1,17 @@
 #include "linalg/linalg.h"
 
 #include <cblas.h>
-#include <fmt/format.h>
-#include <lapacke.h>
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "core/threads.h"
+#include "linalg/one_blas_thread.h"
 
 namespace kvsplice {
 
 namespace {
-
-// OpenBLAS adds in another order when it has another number of threads, and its threads spin while
-// they wait. So every call runs on one thread; parallel work is cut into fixed pieces here.
-class OneBlasThread {
- public:
-  OneBlasThread() : before_(thread_count()) {
-    set_thread_count(1);  // the OpenMP build asks OpenMP, for the calling thread only
-    if (openblas_get_parallel() == OPENBLAS_THREAD) openblas_set_num_threads(1);
-  }
-  ~OneBlasThread() { set_thread_count(before_); }
-  OneBlasThread(const OneBlasThread&) = delete;
-  OneBlasThread& operator=(const OneBlasThread&) = delete;
-
- private:
-  int before_;
-};
 
 CBLAS_TRANSPOSE blas(Trans t) { return t == Trans::no ? CblasNoTrans : CblasTrans; }
 
@@ -142,30 +126,6 @@ void mirror_upper(Matrix<double>& a) {
   }
 }
 
-Error not_finite(const char* what) {
-  return {ErrorKind::numeric, fmt::format("{}: the matrix holds a value that is not finite", what)};
-}
-
-template <class T>
-bool all_finite(MatrixView<T> a) {
-  for (size_t r = 0; r < a.rows; ++r) {
-    for (const T& x : a.row(r)) {
-      if (!std::isfinite(x)) return false;
-    }
-  }
-  return true;
-}
-
-// The sign that makes the entry of largest magnitude positive; of equal ones the first counts.
-template <class T>
-T sign_of(std::span<const T> v) {
-  T largest = 0;
-  for (T x : v) {
-    if (std::abs(x) > std::abs(largest)) largest = x;
-  }
-  return largest < 0 ? T(-1) : T(1);
-}
-
 }  // namespace
 
 void gemm(Trans ta, Trans tb, float alpha, MatrixView<const float> a, MatrixView<const float> b,
@@ -195,6 +155,21 @@ std::vector<double> column_means(MatrixView<const float> x) {
   }
   for (double& m : means) m /= static_cast<double>(std::max<size_t>(x.rows, 1));
   return means;
+}
+
+double rms_about_mean(MatrixView<const float> x) {
+  constexpr size_t kChunk = 1024;
+  const std::vector<double> mean = column_means(x);
+  std::vector<double> sums((x.rows + kChunk - 1) / kChunk);
+  parallel_chunks(x.rows, kChunk, [&](size_t first, size_t n) {
+    double sum = 0;
+    for (size_t r = first; r < first + n; ++r) {
+      for (size_t c = 0; c < x.cols; ++c) sum += (x(r, c) - mean[c]) * (x(r, c) - mean[c]);
+    }
+    sums[first / kChunk] = sum;
+  });
+  const double sum = std::accumulate(sums.begin(), sums.end(), 0.0);
+  return std::sqrt(sum / static_cast<double>(std::max<size_t>(x.rows * x.cols, 1)));
 }
 
 Matrix<double> scatter(MatrixView<const float> x, std::span<const double> mean) {
@@ -241,89 +216,6 @@ Matrix<double> cross_scatter(MatrixView<const float> x, std::span<const double> 
   });
   sum_lanes(sums);
   return std::move(sums[0]);
-}
-
-Result<Eigen> symmetric_eigen(Matrix<double> a) {
-  assert(a.rows() == a.cols());
-  const size_t n = a.rows();
-  if (!all_finite(a.view())) return not_finite("eigenvectors");
-  Eigen eigen{std::vector<double>(n), Matrix<double>(n, n)};
-  if (n == 0) return eigen;
-  OneBlasThread one;
-  std::vector<double> ascending(n);
-  // The upper triangle of rows is the lower one of columns; eigenvectors come out as rows of `a`.
-  if (LAPACKE_dsyevd(LAPACK_COL_MAJOR, 'V', 'L', n, a.data(), n, ascending.data()) != 0) {
-    return Error{ErrorKind::numeric, "eigenvectors: no convergence"};
-  }
-  for (size_t i = 0; i < n; ++i) {
-    const std::span<const double> from = a.row(n - 1 - i);
-    const double sign = sign_of(from);
-    eigen.values[i] = ascending[n - 1 - i];
-    for (size_t j = 0; j < n; ++j) eigen.vectors(i, j) = sign * from[j];
-  }
-  return eigen;
-}
-
-Result<Svd> thin_svd(MatrixView<const float> a) {
-  if (!all_finite(a)) return not_finite("singular value decomposition");
-  const size_t n = a.rows, d = a.cols, r = std::min(n, d);
-  Svd svd{Matrix<float>(n, r), std::vector<float>(r), Matrix<float>(r, d)};
-  if (r == 0) return svd;
-  OneBlasThread one;
-  Matrix<float> work = copy(a);
-  // Read by columns, `work` is the transpose, so U and V^T change places and need no transposing.
-  if (LAPACKE_sgesdd(LAPACK_COL_MAJOR, 'S', d, n, work.data(), d, svd.values.data(), svd.vt.data(),
-                     d, svd.u.data(), r) != 0) {
-    return Error{ErrorKind::numeric, "singular value decomposition: no convergence"};
-  }
-  for (size_t i = 0; i < r; ++i) {
-    if (sign_of<float>(svd.vt.row(i)) > 0) continue;
-    for (float& x : svd.vt.row(i)) x = -x;
-    for (size_t t = 0; t < n; ++t) svd.u(t, i) = -svd.u(t, i);
-  }
-  return svd;
-}
-
-Result<std::vector<double>> singular_values(MatrixView<const float> a) {
-  if (!all_finite(a)) return not_finite("singular values");
-  std::vector<double> values(std::min(a.rows, a.cols));
-  if (values.empty()) return values;
-  OneBlasThread one;
-  Matrix<double> work(a.rows, a.cols);
-  centre(a, {}, work.view());
-  double unused;
-  if (LAPACKE_dgesdd(LAPACK_COL_MAJOR, 'N', a.cols, a.rows, work.data(), a.cols, values.data(),
-                     &unused, 1, &unused, 1) != 0) {
-    return Error{ErrorKind::numeric, "singular values: no convergence"};
-  }
-  return values;
-}
-
-Result<Matrix<double>> solve_spd(Matrix<double> a, Matrix<double> b) {
-  assert(a.rows() == a.cols() && a.rows() == b.rows());
-  const size_t n = a.rows();
-  if (!all_finite(a.view()) || !all_finite(b.view())) return not_finite("least squares");
-  if (n == 0) return b;
-  {
-    OneBlasThread one;
-    const lapack_int info = LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'L', n, a.data(), n);
-    if (info != 0) {
-      return Error{
-          ErrorKind::numeric,
-          fmt::format("the matrix of {0} x {0} is not positive definite (at row {1}); more "
-                      "rows or a larger ridge would help",
-                      n, info - 1)};
-    }
-  }
-  // By rows the factor is upper triangular: a = r^T r.
-  parallel_chunks(b.cols(), kGemmChunk, [&](size_t first, size_t m) {
-    OneBlasThread one;
-    for (CBLAS_TRANSPOSE side : {CblasTrans, CblasNoTrans}) {
-      cblas_dtrsm(CblasRowMajor, CblasLeft, CblasUpper, side, CblasNonUnit, n, m, 1, a.data(), n,
-                  b.data() + first, b.cols());
-    }
-  });
-  return b;
 }
 
 }  // namespace kvsplice

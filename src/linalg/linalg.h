@@ -1,5 +1,6 @@
-// Dense linear algebra behind a few functions (OpenBLAS, LAPACK). Matrices are row-major; shapes are
-// stated as [rows x columns]. Statistics accumulate in double: float Gram matrices lose definiteness.
+// Dense linear algebra behind a few functions (OpenBLAS, LAPACK). Matrices are row-major; shapes
+// are stated as [rows x columns]. Statistics accumulate in double: float Gram matrices lose
+// definiteness.
 #pragma once
 
 #include <span>
@@ -18,7 +19,8 @@ void gemm(Trans ta, Trans tb, float alpha, MatrixView<const float> a, MatrixView
 void gemm(Trans ta, Trans tb, double alpha, MatrixView<const double> a, MatrixView<const double> b,
           double beta, MatrixView<double> c);
 
-std::vector<double> column_means(MatrixView<const float> x);                  // size x.cols
+std::vector<double> column_means(MatrixView<const float> x);  // size x.cols
+double rms_about_mean(MatrixView<const float> x);  // of all values, about the mean of their column
 
 // Sum over rows of (x - mean)(x - mean)^T, [cols x cols], not divided by the number of rows.
 // An empty mean stands for zeros.
@@ -32,17 +34,22 @@ struct Eigen {
   Matrix<double> vectors;      // row i belongs to values[i]; unit length; the entry of largest
                                // magnitude is positive, so that the result has one sign
 };
-Result<Eigen> symmetric_eigen(Matrix<double> a);                 // a: [n x n], upper triangle read
+Result<Eigen> symmetric_eigen(Matrix<double> a);  // a: [n x n], upper triangle read
 
 struct Svd {
-  Matrix<float> u;                    // [n x r]
-  std::vector<float> values;          // descending, size r = min(n, d)
-  Matrix<float> vt;                   // [r x d]; signs as for Eigen
+  Matrix<float> u;            // [n x r]
+  std::vector<float> values;  // descending, size r = min(n, d)
+  Matrix<float> vt;           // [r x d]; signs as for Eigen
 };
 Result<Svd> thin_svd(MatrixView<const float> a);
+// The first `rank` of them, by way of the smaller Gram matrix: far faster, and as good for
+// rebuilding `a`, but vectors whose singular value is below 1e-7 of the largest need not be
+// orthogonal.
+Result<Svd> truncated_svd(MatrixView<const float> a, size_t rank);
 Result<std::vector<double>> singular_values(MatrixView<const float> a);
 
-// Solves a x = b for symmetric positive definite a [n x n], b [n x m]; error numeric if not definite.
+// Solves a x = b for symmetric positive definite a [n x n], b [n x m]; error numeric if not
+// definite.
 Result<Matrix<double>> solve_spd(Matrix<double> a, Matrix<double> b);
 
 }  // namespace kvsplice

@@ -131,6 +131,9 @@ TEST(Statistics, MeansAndScatterEqualPlainSums) {
       for (size_t c = 0; c < 9; ++c) cy(r, c) = y(r, c) - my[c];
     }
     EXPECT_LT(largest_difference(mx, plain), 1e-14);
+    double squares = 0;
+    for (double v : cx.flat()) squares += v * v / double(rows * 21);
+    EXPECT_NEAR(rms_about_mean(x), std::sqrt(squares), 1e-12);
     const auto xt = transposed_if(Trans::yes, cx.view());
     EXPECT_LT(largest_difference(scatter(x, mx).flat(), plain_product(xt, cx).flat()), 1e-10);
     EXPECT_LT(largest_difference(cross_scatter(x, mx, y, my).flat(), plain_product(xt, cy).flat()),
@@ -223,6 +226,32 @@ TEST(ThinSvd, MatchesJacobiAndRebuilds) {
       EXPECT_GE(*std::max_element(v.begin(), v.end()), -*std::min_element(v.begin(), v.end()));
     }
   }
+}
+
+TEST(TruncatedSvd, IsTheHeadOfTheThinOne) {
+  const size_t sizes[][2] = {{1, 1}, {300, 64}, {20, 128}, {500, 128}};
+  for (const auto& [n, d] : sizes) {
+    const auto a = coloured(n, d, 1e-4, n * d);
+    const size_t rank = (std::min(n, d) + 1) / 2;
+    const auto full = thin_svd(a).value();
+    const auto part = truncated_svd(a, rank).value();
+    Matrix<float> difference(n, d);
+    const auto add_product = [&](const Svd& svd, float sign) {
+      Matrix<float> us(n, rank);
+      for (size_t r = 0; r < n; ++r) {
+        for (size_t i = 0; i < rank; ++i) us(r, i) = svd.u(r, i) * svd.values[i];
+      }
+      gemm(Trans::no, Trans::no, sign, us, svd.vt.view().row_range(0, rank), 1.f, difference);
+    };
+    add_product(full, 1);
+    add_product(part, -1);
+    for (size_t i = 0; i < rank; ++i) {
+      EXPECT_NEAR(part.values[i], full.values[i], 1e-5 * full.values[0]);
+    }
+    for (float x : difference.flat()) EXPECT_LT(std::abs(x), 1e-4 * full.values[0]);
+  }
+  EXPECT_EQ(truncated_svd(Matrix<float>(5, 3), 2)->u,
+            Matrix<float>(5, 2));  // zeros have no direction
 }
 
 TEST(ThinSvd, RefusesWhatIsNotFiniteAndTakesEmpty) {

@@ -12,8 +12,8 @@ namespace kvsplice::report {
 struct Series {
   enum class Style { line, points, line_points, bars, steps };
   std::string label;
-  std::vector<double> x, y;            // bars: x may be empty (0, 1, 2, ...)
-  std::vector<double> error = {};      // optional half-height of error bars
+  std::vector<double> x, y;        // bars: x may be empty (0, 1, 2, ...)
+  std::vector<double> error = {};  // optional half-height of error bars
   Style style = Style::line;
   std::vector<std::string> notes = {};  // optional text beside each point
 };
@@ -29,7 +29,7 @@ struct Figure {
   std::string name;     // file name without extension
   std::string caption;  // one or two sentences: what is seen, on which data
   std::vector<Panel> panels;
-  int columns = 1;      // panels per row
+  int columns = 1;  // panels per row
 };
 
 // Writes DIR/name.svg and DIR/name.png. Error if gnuplot is missing or fails, with its message.

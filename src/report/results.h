@@ -1,8 +1,9 @@
-// A results directory: manifest.json (command, version, seeds, hashes of inputs, machine), tables as
-// CSV and JSON, figures as SVG and PNG. `kvsplice report` turns one or more of them into a page.
+// A results directory: manifest.json (command, version, seeds, hashes of inputs, machine), tables
+// as CSV and JSON, figures as SVG and PNG. `kvsplice report` turns one or more of them into a page.
 #pragma once
 
 #include <filesystem>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -13,28 +14,32 @@ namespace kvsplice::report {
 
 class Results {
  public:
-  // Makes the directory if needed. `verb` and `command` (the whole command line) go to the manifest.
+  // Makes the directory if needed. `verb` and `command` (the whole command line) go to the
+  // manifest.
   static Result<Results> create(const std::filesystem::path& dir, const std::string& verb,
                                 const std::string& command);
 
-  Result<> add_input(const std::string& path);                        // its size and hash
-  void note(const std::string& key, const std::string& value);        // a setting or a remark
+  Result<> add_input(const std::string& path);                  // its size and hash
+  void note(const std::string& key, const std::string& value);  // a setting or a remark
   void note(const std::string& key, double value);
-  void finding(const std::string& sentence);                          // shown on top of the page
+  void finding(const std::string& sentence);  // shown on top of the page
   Result<> add(const Table& table);
   Result<> add(const Figure& figure);
-  Result<> finish();                                                  // writes manifest.json, last
+  Result<> finish();  // writes manifest.json, last
 
   const std::filesystem::path& dir() const { return dir_; }
 
  private:
   Results() = default;
+  Result<> claim(const std::string& name);  // a table or figure, named once
+
   std::filesystem::path dir_;
   std::string verb_, command_, started_;
   std::vector<std::string> findings_;
-  std::vector<std::pair<std::string, std::string>> notes_;   // values as JSON text
-  std::vector<std::string> inputs_;                          // as JSON text
-  std::vector<std::string> tables_, figures_;                // as JSON text, in order of the page
+  std::vector<std::pair<std::string, std::string>> notes_;  // values as JSON text
+  std::vector<std::string> inputs_;                         // as JSON text
+  std::vector<std::string> tables_, figures_;               // as JSON text, in order of the page
+  std::set<std::string> names_;
 };
 
 // One self-contained HTML page from results directories.

@@ -11,9 +11,9 @@ namespace kvsplice::report {
 using Cell = std::variant<std::monostate, std::string, double, int64_t>;
 
 struct Column {
-  std::string name;      // as in CSV: lower case with underscores
-  int decimals = -1;     // for text and HTML; -1: six significant digits. CSV and JSON are exact.
-  bool in_text = true;   // shown on the terminal and the page, or only in the files
+  std::string name;     // as in CSV: lower case with underscores
+  int decimals = -1;    // for text and HTML; -1: six significant digits. CSV and JSON are exact.
+  bool in_text = true;  // shown on the terminal and the page, or only in the files
 };
 
 class Table {

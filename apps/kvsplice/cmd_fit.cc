@@ -1,0 +1,88 @@
+// kvsplice fit: fits a codec to dumps.
+#include <fmt/format.h>
+
+#include <chrono>
+
+#include "codec/dump_source.h"
+#include "command.h"
+#include "core/threads.h"
+#include "host/model.h"
+#include "terminal.h"
+
+namespace kvsplice::app {
+
+namespace {
+
+struct FitArguments {
+  std::vector<std::string> dumps;
+  std::string codec, model, out;
+  size_t sinks = 4;
+  int threads = 0;
+};
+
+std::string stage_help() {
+  std::string text = "Stages, joined by '|'; 'k: ... ; v: ...' gives keys and values their own:\n";
+  for (const auto& info : codec::stage_table()) {
+    std::vector<std::string> params;
+    for (const auto& p : info.params) {
+      params.push_back(fmt::format("      {:<12}{} ({}{})", p.name, p.help, p.allowed,
+                                   p.default_value.empty() ? "" : "; default " + p.default_value));
+    }
+    text += fmt::format(
+        "  {}{}: {}\n{}{}", info.name,
+        info.aliases.empty() ? "" : fmt::format(" (also {})", fmt::join(info.aliases, ", ")),
+        info.summary, fmt::join(params, "\n"), params.empty() ? "" : "\n");
+  }
+  return text;
+}
+
+Result<> run(const FitArguments& a) {
+  if (a.threads > 0) set_thread_count(a.threads);
+  const auto begun = std::chrono::steady_clock::now();
+  KVS_ASSIGN(const codec::CodecText text, codec::parse_codec(a.codec));
+  KVS_ASSIGN(const auto source, codec::DumpSource::open(a.dumps, a.sinks));
+  KVS_ASSIGN(codec::Codec codec, codec::Codec::create(text, source.shape()));
+  std::optional<host::Model> model;
+  codec::Embeddings embeddings;
+  if (!a.model.empty()) {
+    KVS_ASSIGN(model, host::Model::load(a.model));
+    if (model->shape().fingerprint != source.shape().fingerprint) {
+      return Error{ErrorKind::mismatch, fmt::format("{} is not the model of the dumps", a.model)};
+    }
+    embeddings.dim = model->shape().embedding_dim;
+    embeddings.lookup = [&](std::span<const int32_t> tokens, MatrixView<float> out) {
+      return model->normalised_embeddings(tokens, out);
+    };
+  }
+  KVS_TRY(codec.fit(source, model ? &embeddings : nullptr, terminal_progress()));
+  KVS_TRY(codec.save(a.out));
+  end_progress();
+  const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - begun;
+  fmt::print("{}: {}, fitted on {} tokens in {:.1f} s, {:.2f} MB of side data\n", a.out,
+             codec::print(codec.text()), codec.calibration_tokens(), spent.count(),
+             double(codec.state_bytes()) / 1e6);
+  return {};
+}
+
+}  // namespace
+
+Command fit_command();
+
+Command fit_command() {
+  return {
+      "fit", "fit a codec to one or more dumps", [](CLI::App& app) -> std::function<Result<>()> {
+        auto a = std::make_shared<FitArguments>();
+        app.add_option("dump", a->dumps, "dumps to calibrate on, of one model")->required();
+        app.add_option("--codec", a->codec, "pipeline, e.g. 'klt(scope=layer) | step(delta=0.6)'")
+            ->required();
+        app.add_option("-o,--out", a->out, "codec file to write")->required();
+        app.add_option("-m,--model", a->model, "model, for stages that read token embeddings");
+        app.add_option("--sinks", a->sinks, "first tokens of each text to leave out")
+            ->capture_default_str();
+        app.add_option("--threads", a->threads, "threads (default: all)");
+        app.footer(stage_help());
+        return [a] { return run(*a); };
+      }};
+}
+
+}  // namespace kvsplice::app

@@ -1,0 +1,113 @@
+// kvsplice quality: perplexity, divergence and bytes of caches, in the loop.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "command.h"
+#include "core/file.h"
+#include "core/threads.h"
+#include "report/quality_report.h"
+#include "terminal.h"
+
+namespace kvsplice::app {
+
+namespace {
+
+struct QualityArguments {
+  std::string model, text, out;
+  std::vector<std::string> caches;
+  quality::Options options;
+};
+
+// Codecs own their memory here; subjects point at them.
+Result<quality::Subject> subject_of(const std::string& cache,
+                                    std::vector<std::unique_ptr<codec::Codec>>& codecs) {
+  if (cache == "floor") return quality::Subject{"floor", std::nullopt, nullptr};
+  const auto& types = host::cache_type_names();
+  if (std::find(types.begin(), types.end(), cache) != types.end()) {
+    KVS_ASSIGN(const auto type, host::parse_cache_type(cache));
+    return quality::Subject{cache, type, nullptr};
+  }
+  if (!std::filesystem::exists(cache)) {
+    return Error{ErrorKind::usage,
+                 fmt::format("--cache '{}' is neither a file nor one of {}, floor", cache,
+                             fmt::join(types, ", "))};
+  }
+  KVS_ASSIGN(codec::Codec loaded, codec::Codec::load(cache));
+  codecs.push_back(std::make_unique<codec::Codec>(std::move(loaded)));
+  return quality::Subject{std::filesystem::path(cache).filename().string(), std::nullopt,
+                          codecs.back().get()};
+}
+
+Result<> write(const QualityArguments& a, const std::vector<quality::Outcome>& outcomes) {
+  KVS_ASSIGN(auto results, report::Results::create(a.out, "quality", command_line()));
+  KVS_TRY(results.add_input(a.model));
+  KVS_TRY(results.add_input(a.text));
+  for (const std::string& cache : a.caches) {
+    if (std::filesystem::exists(cache)) KVS_TRY(results.add_input(cache));
+  }
+  results.note("ctx", a.options.n_ctx);
+  results.note("chunks", a.options.chunks);
+  results.note("skip_chunks", a.options.skip_chunks);
+  results.note("sinks", a.options.sinks);
+  results.note("window", a.options.window);
+  for (const auto& line : report::quality_findings(outcomes)) results.finding(line);
+  KVS_TRY(results.add(report::quality_table(outcomes)));
+  KVS_TRY(results.add(report::quality_figure(outcomes)));
+  return results.finish();
+}
+
+Result<> run(const QualityArguments& a) {
+  if (a.options.threads > 0) set_thread_count(a.options.threads);
+  std::vector<std::unique_ptr<codec::Codec>> codecs;
+  std::vector<quality::Subject> subjects;
+  for (const std::string& cache : a.caches) {
+    KVS_ASSIGN(auto subject, subject_of(cache, codecs));
+    subjects.push_back(std::move(subject));
+  }
+  KVS_ASSIGN(const std::string text, read_text(a.text));
+  KVS_ASSIGN(const auto model, host::Model::load(a.model));
+  KVS_ASSIGN(const auto tokens, model.tokenize(text));
+  KVS_ASSIGN(const auto outcomes,
+             quality::measure(model, tokens, subjects, a.options, terminal_progress()));
+  KVS_TRY(write(a, outcomes));
+  end_progress();
+  fmt::print("{}\nresults in {}\n", report::quality_table(outcomes).text(), a.out);
+  return {};
+}
+
+}  // namespace
+
+Command quality_command();
+
+Command quality_command() {
+  return {"quality", "perplexity, divergence and bytes of caches, in the loop of the model",
+          [](CLI::App& app) -> std::function<Result<>()> {
+            auto a = std::make_shared<QualityArguments>();
+            app.add_option("-m,--model", a->model, "model, GGUF")->required();
+            app.add_option("-f,--file", a->text, "text to score")->required();
+            app.add_option("-o,--out", a->out, "directory for the results")->required();
+            app.add_option(
+                   "--cache", a->caches,
+                   "f16, q8_0, q5_1, q5_0, q4_1, q4_0, f32, floor or a codec file; repeatable")
+                ->required()
+                ->allow_extra_args(false);
+            app.add_option("--ctx", a->options.n_ctx, "tokens of a chunk")->capture_default_str();
+            app.add_option("--chunks", a->options.chunks, "chunks to score")->capture_default_str();
+            app.add_option("--skip-chunks", a->options.skip_chunks, "chunks passed over first")
+                ->capture_default_str();
+            app.add_option("--sinks", a->options.sinks, "first tokens, kept exact")
+                ->capture_default_str();
+            app.add_option("--window", a->options.window,
+                           "newest tokens kept exact, beside those being evaluated")
+                ->capture_default_str();
+            app.add_option("--step", a->options.step,
+                           "tokens evaluated at once with codecs (default 32; ctx/2 for codecs of "
+                           "whole blocks)");
+            app.add_option("--threads", a->options.threads, "threads (default: all)");
+            return [a] { return run(*a); };
+          }};
+}
+
+}  // namespace kvsplice::app

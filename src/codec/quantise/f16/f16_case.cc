@@ -1,0 +1,14 @@
+#include "codec/stage_case.h"
+
+namespace kvsplice::codec {
+
+StageCase f16_case() {
+  StageCase c;
+  c.stage = "f16";
+  c.variants = {
+      {"f16", {1e-5, 1e-3}, 16, 16.1},
+  };
+  return c;
+}
+
+}  // namespace kvsplice::codec

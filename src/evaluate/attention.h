@@ -1,0 +1,27 @@
+// Causal attention of some queries over one layer's cache: softmax(q . k / sqrt(key_dim)) v.
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "kvsplice/matrix.h"
+
+namespace kvsplice::evaluate {
+
+struct AttentionShape {
+  size_t kv_heads = 0;
+  size_t queries_per_head = 0;  // query heads that share one key and value head, side by side
+  size_t key_dim = 0, value_dim = 0;
+  size_t window = 0;  // a query sees this many tokens up to its own; 0 = all
+
+  size_t query_heads() const { return kv_heads * queries_per_head; }
+};
+
+// queries: [m x query_heads * key_dim], row i stands at token `at[i]` (ascending) and sees the keys
+// and values of tokens up to its own. keys: [n x kv_heads * key_dim], values: [n x kv_heads *
+// value_dim], all after rotary embedding. Result: [m x query_heads * value_dim].
+Matrix<float> attend(MatrixView<const float> queries, std::span<const size_t> at,
+                     MatrixView<const float> keys, MatrixView<const float> values,
+                     const AttentionShape& shape);
+
+}  // namespace kvsplice::evaluate

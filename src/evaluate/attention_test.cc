@@ -1,0 +1,102 @@
+#include "evaluate/attention.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "core/random.h"
+
+namespace kvsplice::evaluate {
+namespace {
+
+Matrix<float> noise(size_t rows, size_t cols, uint64_t seed, double scale = 1) {
+  Random random(seed);
+  Matrix<float> x(rows, cols);
+  for (float& v : x.flat()) v = static_cast<float>(scale * random.normal());
+  return x;
+}
+
+// By the definition, one query at a time, in double.
+std::vector<double> plain_attention(const Matrix<float>& q, size_t row, size_t token, size_t head,
+                                    const Matrix<float>& k, const Matrix<float>& v,
+                                    const AttentionShape& s) {
+  const size_t kv = head / s.queries_per_head;
+  std::vector<double> out(s.value_dim);
+  double sum = 0;
+  for (size_t t = 0; t <= token; ++t) {
+    if (s.window > 0 && token - t >= s.window) continue;
+    double dot = 0;
+    for (size_t i = 0; i < s.key_dim; ++i) {
+      dot += double(q(row, head * s.key_dim + i)) * k(t, kv * s.key_dim + i);
+    }
+    const double weight = std::exp(dot / std::sqrt(double(s.key_dim)));
+    sum += weight;
+    for (size_t i = 0; i < s.value_dim; ++i) out[i] += weight * v(t, kv * s.value_dim + i);
+  }
+  for (double& x : out) x /= sum;
+  return out;
+}
+
+void expect_plain(const AttentionShape& shape, size_t tokens, const std::vector<size_t>& at) {
+  const auto q = noise(at.size(), shape.query_heads() * shape.key_dim, 1);
+  const auto k = noise(tokens, shape.kv_heads * shape.key_dim, 2, 2);
+  const auto v = noise(tokens, shape.kv_heads * shape.value_dim, 3);
+  const auto out = attend(q, at, k, v, shape);
+  ASSERT_EQ(out.rows(), at.size());
+  ASSERT_EQ(out.cols(), shape.query_heads() * shape.value_dim);
+  for (size_t i = 0; i < at.size(); ++i) {
+    for (size_t h = 0; h < shape.query_heads(); ++h) {
+      const auto expected = plain_attention(q, i, at[i], h, k, v, shape);
+      for (size_t d = 0; d < shape.value_dim; ++d) {
+        ASSERT_NEAR(out(i, h * shape.value_dim + d), expected[d], 2e-5) << i << " " << h;
+      }
+    }
+  }
+}
+
+std::vector<size_t> every(size_t step, size_t tokens) {
+  std::vector<size_t> at;
+  for (size_t t = step - 1; t < tokens; t += step) at.push_back(t);
+  return at;
+}
+
+TEST(Attend, EqualsTheDefinition) { expect_plain({2, 1, 8, 8, 0}, 40, every(1, 40)); }
+
+TEST(Attend, SharesHeadsAndTakesUnequalWidths) {
+  expect_plain({3, 2, 8, 5, 0}, 50, every(3, 50));
+}
+
+TEST(Attend, SeesOnlyTheWindow) { expect_plain({1, 2, 4, 4, 7}, 60, every(1, 60)); }
+
+TEST(Attend, BlocksOfQueriesDoNotShow) { expect_plain({1, 1, 4, 4, 0}, 600, every(1, 600)); }
+
+TEST(Attend, FirstTokenSeesItselfOnly) {
+  const auto q = noise(1, 4, 1), k = noise(3, 4, 2), v = noise(3, 4, 3);
+  const std::vector<size_t> at = {0};
+  const auto out = attend(q, at, k, v, {1, 1, 4, 4, 0});
+  for (size_t i = 0; i < 4; ++i) EXPECT_EQ(out(0, i), v(0, i));
+}
+
+TEST(Attend, LargeScoresDoNotOverflow) {
+  const auto q = noise(1, 4, 1, 1e4), k = noise(9, 4, 2, 1e4), v = noise(9, 4, 3);
+  const std::vector<size_t> at = {8};
+  const auto out = attend(q, at, k, v, {1, 1, 4, 4, 0});
+  size_t best = 0;
+  auto score = [&](size_t t) {
+    double dot = 0;
+    for (size_t i = 0; i < 4; ++i) dot += double(q(0, i)) * k(t, i);
+    return dot;
+  };
+  for (size_t t = 1; t < 9; ++t) best = score(t) > score(best) ? t : best;
+  for (size_t i = 0; i < 4; ++i) EXPECT_NEAR(out(0, i), v(best, i), 1e-6);
+}
+
+TEST(Attend, OfNoQueriesIsEmpty) {
+  const auto out = attend(Matrix<float>(0, 4), {}, noise(3, 4, 1), noise(3, 4, 2), {1, 1, 4, 4, 0});
+  EXPECT_EQ(out.rows(), 0);
+}
+
+}  // namespace
+}  // namespace kvsplice::evaluate

@@ -1,0 +1,56 @@
+#include "extract/dump.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "extract/dump_file.h"
+
+namespace kvsplice::extract {
+
+size_t DumpInfo::tokens() const {
+  size_t n = 0;
+  for (const TextInfo& text : texts) n += text.tokens;
+  return n;
+}
+
+Result<Dump> Dump::open(const std::string& path) {
+  KVS_ASSIGN(host::GgufReader file, host::GgufReader::open(path));
+  Dump dump(std::move(file));
+  KVS_ASSIGN(dump.info_, read_info(dump.file_));
+  dump.tokens_.resize(dump.info_.tokens());
+  dump.positions_.resize(dump.info_.tokens());
+  KVS_TRY(dump.file_.read("tokens", 0, std::span<int32_t>(dump.tokens_)));
+  KVS_TRY(dump.file_.read("positions", 0, std::span<int32_t>(dump.positions_)));
+  if (dump.positions_ != positions_of(dump.info_)) {
+    return Error{ErrorKind::format,
+                 fmt::format("{}: positions do not count from the start of every text", path)};
+  }
+  return dump;
+}
+
+bool Dump::has(host::Signal signal) const {
+  return std::find(info_.signals.begin(), info_.signals.end(), signal) != info_.signals.end();
+}
+
+Result<Matrix<float>> Dump::read(host::Signal signal, int layer, size_t first, size_t n) const {
+  if (!has(signal)) {
+    return Error{ErrorKind::usage, fmt::format("{} holds no '{}'", path(), host::name(signal))};
+  }
+  if (std::find(info_.layers.begin(), info_.layers.end(), layer) == info_.layers.end()) {
+    return Error{ErrorKind::usage, fmt::format("{} does not hold layer {}", path(), layer)};
+  }
+  if (first > info_.tokens() || n > info_.tokens() - first) {
+    return Error{ErrorKind::usage,
+                 fmt::format("{}: rows {} ... {} of {}", path(), first, first + n, info_.tokens())};
+  }
+  Matrix<float> rows(n, dumped_heads(info_, signal) * size_t(dumped_dim(info_, signal, layer)));
+  KVS_TRY(file_.read(tensor_name(signal, layer), first * rows.cols(), rows.flat()));
+  return rows;
+}
+
+Result<Matrix<float>> Dump::read(host::Signal signal, int layer) const {
+  return read(signal, layer, 0, info_.tokens());
+}
+
+}  // namespace kvsplice::extract

@@ -1,0 +1,182 @@
+#include "extract/dump_file.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <numeric>
+
+namespace kvsplice::extract {
+
+namespace {
+
+using host::Signal;
+
+constexpr int64_t format = 1;
+constexpr Signal all_signals[] = {Signal::key_before_rope, Signal::key, Signal::value,
+                                  Signal::query};
+
+Error damaged(const host::GgufReader& file, const std::string& what) {
+  return {ErrorKind::format, fmt::format("{}: {}", file.path(), what)};
+}
+
+Result<> check_kind(const host::GgufReader& file) {
+  const Result<std::string> kind = file.text("kvsplice.kind");
+  if (!kind.ok() || *kind != "dump") {
+    return damaged(file, "not a dump of KVSplice (kvsplice.kind is not 'dump')");
+  }
+  KVS_ASSIGN(int64_t version, file.integer("kvsplice.dump.format"));
+  if (version < 1 || version > format) {
+    return Error{ErrorKind::unsupported,
+                 fmt::format("{}: dump format {}; this program reads 1 ... {}", file.path(),
+                             version, format)};
+  }
+  return {};
+}
+
+// Ascending numbers, at least one, each in [0, below).
+Result<std::vector<int>> read_subset(const host::GgufReader& file, const std::string& key,
+                                     int below) {
+  KVS_ASSIGN(std::vector<int32_t> values, file.integers(key));
+  bool sound = !values.empty() && values.front() >= 0 && values.back() < below;
+  for (size_t i = 1; i < values.size(); ++i) sound = sound && values[i] > values[i - 1];
+  if (!sound) {
+    return damaged(file, fmt::format("{} is [{}], ascending numbers of 0 ... {} are wanted", key,
+                                     fmt::join(values, ", "), below - 1));
+  }
+  return values;
+}
+
+Result<std::vector<Signal>> read_signals(const host::GgufReader& file) {
+  KVS_ASSIGN(std::vector<std::string> names, file.texts("kvsplice.dump.signals"));
+  std::vector<Signal> signals;
+  for (const std::string& name : names) {
+    const auto found = std::find_if(std::begin(all_signals), std::end(all_signals),
+                                    [&](Signal s) { return host::name(s) == name; });
+    if (found == std::end(all_signals)) {
+      return damaged(file, fmt::format("signal '{}' is unknown", name));
+    }
+    signals.push_back(*found);
+  }
+  return signals;
+}
+
+Result<std::vector<TextInfo>> read_texts(const host::GgufReader& file) {
+  KVS_ASSIGN(std::vector<std::string> names, file.texts("kvsplice.dump.text.names"));
+  KVS_ASSIGN(std::vector<std::string> hashes, file.texts("kvsplice.dump.text.hashes"));
+  KVS_ASSIGN(std::vector<int32_t> tokens, file.integers("kvsplice.dump.text.tokens"));
+  if (names.empty() || hashes.size() != names.size() || tokens.size() != names.size()) {
+    return damaged(file, fmt::format("{} names, {} hashes and {} lengths of texts", names.size(),
+                                     hashes.size(), tokens.size()));
+  }
+  std::vector<TextInfo> texts;
+  for (size_t i = 0; i < names.size(); ++i) {
+    if (tokens[i] < 1) return damaged(file, fmt::format("text {} has {} tokens", i, tokens[i]));
+    texts.push_back({names[i], hashes[i], static_cast<size_t>(tokens[i])});
+  }
+  return texts;
+}
+
+Result<> check_tensor(const host::GgufReader& file, const std::string& name, host::TensorType type,
+                      size_t count) {
+  const host::TensorInfo* tensor = file.find(name);
+  if (tensor == nullptr) return damaged(file, fmt::format("tensor '{}' is missing", name));
+  if (tensor->type != type || tensor->count() != count) {
+    return damaged(file, fmt::format("tensor '{}' has {} values where {} of its type belong", name,
+                                     tensor->count(), count));
+  }
+  return {};
+}
+
+Result<> check_tensors(const host::GgufReader& file, const DumpInfo& info) {
+  KVS_TRY(check_tensor(file, "tokens", host::TensorType::i32, info.tokens()));
+  KVS_TRY(check_tensor(file, "positions", host::TensorType::i32, info.tokens()));
+  for (int layer : info.layers) {
+    if (info.heads.back() >= info.shape.layers[size_t(layer)].kv_heads) {
+      return damaged(file, fmt::format("layer {} has no KV head {}", layer, info.heads.back()));
+    }
+    for (Signal signal : info.signals) {
+      const size_t width = dumped_heads(info, signal) * size_t(dumped_dim(info, signal, layer));
+      KVS_TRY(check_tensor(file, tensor_name(signal, layer), host::TensorType::f16,
+                           info.tokens() * width));
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string tensor_name(Signal signal, int layer) {
+  return fmt::format("{}.{}", host::name(signal), layer);
+}
+
+size_t dumped_heads(const DumpInfo& info, Signal signal) {
+  return signal == Signal::query ? size_t(info.shape.query_heads) : info.heads.size();
+}
+
+int dumped_dim(const DumpInfo& info, Signal signal, int layer) {
+  return info.shape.layers[size_t(layer)].heads_dim(signal == Signal::value ? Kind::value
+                                                                            : Kind::key);
+}
+
+std::vector<int32_t> positions_of(const DumpInfo& info) {
+  std::vector<int32_t> positions;
+  for (const TextInfo& text : info.texts) {
+    for (size_t i = 0; i < text.tokens; ++i) positions.push_back(static_cast<int32_t>(i));
+  }
+  return positions;
+}
+
+Result<host::GgufWriter> begin_dump(const std::string& path, const DumpInfo& info,
+                                    std::span<const int32_t> tokens) {
+  KVS_ASSIGN(host::GgufWriter file, host::GgufWriter::create(path));
+  file.set("kvsplice.kind", std::string("dump"));
+  file.set("kvsplice.dump.format", format);
+  file.set("kvsplice.dump.synthetic", info.synthetic);
+  file.set("kvsplice.dump.layers", std::vector<int32_t>(info.layers));
+  file.set("kvsplice.dump.heads", std::vector<int32_t>(info.heads));
+  std::vector<std::string> signals, names, hashes;
+  std::vector<int32_t> lengths;
+  for (Signal signal : info.signals) signals.push_back(host::name(signal));
+  for (const TextInfo& text : info.texts) {
+    names.push_back(text.name);
+    hashes.push_back(text.hash);
+    lengths.push_back(static_cast<int32_t>(text.tokens));
+  }
+  file.set("kvsplice.dump.signals", signals);
+  file.set("kvsplice.dump.text.names", names);
+  file.set("kvsplice.dump.text.hashes", hashes);
+  file.set("kvsplice.dump.text.tokens", lengths);
+  host::write_shape(file, info.shape);
+
+  const size_t n = info.tokens();
+  file.declare({"tokens", host::TensorType::i32, {n}});
+  file.declare({"positions", host::TensorType::i32, {n}});
+  for (int layer : info.layers) {
+    for (Signal signal : info.signals) {
+      file.declare({tensor_name(signal, layer),
+                    host::TensorType::f16,
+                    {n, dumped_heads(info, signal), size_t(dumped_dim(info, signal, layer))}});
+    }
+  }
+  KVS_TRY(file.begin_data());
+  KVS_TRY(file.write("tokens", 0, tokens));
+  KVS_TRY(file.write("positions", 0, std::span<const int32_t>(positions_of(info))));
+  return file;
+}
+
+Result<DumpInfo> read_info(const host::GgufReader& file) {
+  KVS_TRY(check_kind(file));
+  DumpInfo info;
+  KVS_ASSIGN(info.shape, host::read_shape(file));
+  KVS_ASSIGN(info.synthetic, file.flag("kvsplice.dump.synthetic"));
+  const auto layers = static_cast<int>(info.shape.layers.size());
+  KVS_ASSIGN(info.layers, read_subset(file, "kvsplice.dump.layers", layers));
+  KVS_ASSIGN(info.heads, read_subset(file, "kvsplice.dump.heads", info.shape.query_heads));
+  KVS_ASSIGN(info.signals, read_signals(file));
+  KVS_ASSIGN(info.texts, read_texts(file));
+  KVS_TRY(check_tensors(file, info));
+  return info;
+}
+
+}  // namespace kvsplice::extract

@@ -1,0 +1,28 @@
+// The layout of dump.gguf, shared by what writes it and what reads it. docs/extract.md describes
+// it.
+#pragma once
+
+#include <string>
+
+#include "extract/dump.h"
+
+namespace kvsplice::extract {
+
+// Tensor of a signal at an index into shape.layers: "k_pre.7".
+std::string tensor_name(host::Signal signal, int layer);
+
+// What one row of a layer holds: the dumped KV heads, or all query heads.
+size_t dumped_heads(const DumpInfo& info, host::Signal signal);
+int dumped_dim(const DumpInfo& info, host::Signal signal, int layer);
+
+// Metadata and tensors of `info`, tokens and positions too; what is missing are the signals'
+// values.
+Result<host::GgufWriter> begin_dump(const std::string& path, const DumpInfo& info,
+                                    std::span<const int32_t> tokens);
+
+Result<DumpInfo> read_info(const host::GgufReader& file);
+
+// Positions of all rows: 0, 1, 2, ... from every text's start.
+std::vector<int32_t> positions_of(const DumpInfo& info);
+
+}  // namespace kvsplice::extract

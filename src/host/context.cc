@@ -1,0 +1,232 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/threads.h"
+#include "host/cache_type.h"
+#include "host/capture.h"
+#include "host/log.h"
+#include "host/model_impl.h"
+
+namespace kvsplice::host {
+
+struct Context::Impl {
+  const Model::Impl& model;
+  ContextOptions options;
+  NodeHook hook;
+  LlamaContext context;
+  std::vector<std::array<CacheTensor, 2>> caches;  // keys, values; like shape.layers
+  std::optional<Capturer> capturer;
+  Batch batch;
+  std::vector<float> logits;
+  size_t size = 0;
+
+  Impl(const Model::Impl& m, const ContextOptions& o)
+      : model(m), options(o), batch(static_cast<size_t>(o.n_ubatch)) {}
+
+  Result<> find_caches();
+  Result<> decode_piece(std::span<const Token> tokens, size_t outputs);
+  Result<const CacheTensor*> cache_of(Kind kind, int layer, size_t first, size_t rows,
+                                      size_t cols) const;
+  size_t vocabulary() const { return static_cast<size_t>(model.shape.vocabulary); }
+  llama_memory_t memory() const { return llama_get_memory(context.get()); }
+};
+
+namespace {
+
+Result<> check(const Model::Impl& model, const ContextOptions& o) {
+  const int limit = llama_model_n_ctx_train(model.model.get());
+  if (o.n_ctx < 1 || o.n_ctx > limit) {
+    return Error{ErrorKind::usage,
+                 fmt::format("context of {} tokens; the model allows 1 ... {}", o.n_ctx, limit)};
+  }
+  if (o.n_ubatch < 1) {
+    return Error{ErrorKind::usage,
+                 fmt::format("n_ubatch is {}, at least 1 is allowed", o.n_ubatch)};
+  }
+  const std::string type = cache_type_names()[static_cast<size_t>(o.cache)];
+  if (!is_float(o.cache) && !o.flash_attention) {
+    return Error{ErrorKind::usage, fmt::format("a cache of type {} needs flash attention", type)};
+  }
+  if (!is_float(o.cache) && (o.capture || o.write_back)) {
+    return Error{ErrorKind::usage,
+                 fmt::format("rows of a {} cache cannot be captured, llama.cpp rotates them first; "
+                             "f16 and f32 can",
+                             type)};
+  }
+  if (!o.signals.empty() != bool(o.capture)) {
+    return Error{ErrorKind::usage, "signals to capture and a function that takes them go together"};
+  }
+  return {};
+}
+
+}  // namespace
+
+Context::Context(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Context::Context(Context&&) noexcept = default;
+Context& Context::operator=(Context&&) noexcept = default;
+Context::~Context() = default;
+
+Result<Context> Context::create(const Model& model, const ContextOptions& options) {
+  KVS_TRY(check(model.impl(), options));
+  auto impl = std::make_unique<Impl>(model.impl(), options);
+  ContextOptions& o = impl->options;
+  o.n_ubatch = std::min(o.n_ubatch, o.n_ctx);
+  llama_context_params params = context_params(impl->hook, o.n_ctx, o.n_ubatch);
+  if (o.threads > 0) params.n_threads = params.n_threads_batch = o.threads;
+  params.type_k = params.type_v = ggml_type_of(o.cache);
+  if (!o.flash_attention) params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
+  listen_to_log();
+  impl->context.reset(llama_init_from_model(model.impl().model.get(), params));
+  if (!impl->context) {
+    return Error{ErrorKind::unsupported,
+                 fmt::format("no context of {} tokens with a {} cache: {}", o.n_ctx,
+                             cache_type_names()[static_cast<size_t>(o.cache)],
+                             first_log_error("no reason given"))};
+  }
+  KVS_TRY(impl->find_caches());
+  impl->capturer.emplace(impl->model, o, impl->caches);
+  if (!impl->capturer->idle()) {
+    impl->hook.on_node = [c = &*impl->capturer](ggml_tensor* node, bool ask) {
+      return c->on_node(node, ask);
+    };
+  }
+  return Context(std::move(impl));
+}
+
+Result<> Context::Impl::find_caches() {
+  const llama_token token = 0;
+  batch.fill({&token, 1}, 0, 1);
+  KVS_ASSIGN(auto layers, survey_graph(context.get(), hook, batch));
+  llama_memory_clear(memory(), true);
+  for (const LayerShape& l : model.shape.layers) {
+    const LayerGraph& found = layers[l.layer];
+    if (found.key == nullptr) {
+      return Error{ErrorKind::unsupported, fmt::format("layer {} has lost its cache", l.layer)};
+    }
+    // Some models rotate differently in long contexts; their keys would not be the ones described.
+    if (is_float(options.cache) && found.rope != l.rope) {
+      return Error{
+          ErrorKind::unsupported,
+          fmt::format("with a context of {} tokens the model rotates by another table than "
+                      "in short contexts; a shorter context is handled",
+                      options.n_ctx)};
+    }
+    caches.push_back({CacheTensor{found.key, false}, {found.value, !options.flash_attention}});
+  }
+  return {};
+}
+
+Result<> Context::decode(std::span<const Token> tokens, size_t outputs) {
+  Impl& m = *impl_;
+  if (outputs > tokens.size()) {
+    return Error{ErrorKind::usage, fmt::format("logits of {} tokens wanted, {} are evaluated",
+                                               outputs, tokens.size())};
+  }
+  if (tokens.size() > size_t(m.options.n_ctx) - m.size) {
+    return Error{ErrorKind::usage, fmt::format("{} tokens after {} exceed the context of {}",
+                                               tokens.size(), m.size, m.options.n_ctx)};
+  }
+  m.logits.clear();
+  m.logits.reserve(outputs * m.vocabulary());
+  const auto most = static_cast<size_t>(m.options.n_ubatch);
+  const size_t silent = tokens.size() - outputs;
+  for (size_t at = 0; at < tokens.size(); at += most) {
+    const size_t n = std::min(most, tokens.size() - at);
+    const size_t before_outputs = std::min(n, silent > at ? silent - at : 0);
+    KVS_TRY(m.decode_piece(tokens.subspan(at, n), n - before_outputs));
+  }
+  return {};
+}
+
+Result<> Context::Impl::decode_piece(std::span<const Token> tokens, size_t outputs) {
+  batch.fill(tokens, size, outputs);
+  capturer->begin(size, tokens.size());
+  listen_to_log();
+  const int status = llama_decode(context.get(), batch.get());
+  Result<> outcome = capturer->outcome();
+  if (outcome.ok() && status != 0) {
+    outcome =
+        Error{ErrorKind::numeric,
+              fmt::format("llama.cpp cannot evaluate {} tokens at position {}: {}", tokens.size(),
+                          size, first_log_error(fmt::format("status {}", status)))};
+  }
+  if (!outcome.ok()) {
+    llama_memory_seq_rm(memory(), 0, static_cast<llama_pos>(size), -1);
+    return outcome;
+  }
+  if (outputs > 0) {
+    const float* rows = llama_get_logits(context.get());
+    logits.insert(logits.end(), rows, rows + outputs * vocabulary());
+  }
+  size += tokens.size();
+  return {};
+}
+
+std::span<const float> Context::logits(size_t i) const {
+  assert((i + 1) * impl_->vocabulary() <= impl_->logits.size());
+  return {&impl_->logits[i * impl_->vocabulary()], impl_->vocabulary()};
+}
+
+size_t Context::size() const { return impl_->size; }
+
+void Context::clear() {
+  llama_memory_clear(impl_->memory(), true);
+  impl_->size = 0;
+}
+
+Result<> Context::truncate(size_t n) {
+  if (n > impl_->size) {
+    return Error{ErrorKind::usage, fmt::format("cannot keep {} of {} tokens", n, impl_->size)};
+  }
+  if (!llama_memory_seq_rm(impl_->memory(), 0, static_cast<llama_pos>(n), -1)) {
+    return Error{ErrorKind::unsupported, "this model's cache cannot be truncated"};
+  }
+  impl_->size = n;
+  return {};
+}
+
+Result<const CacheTensor*> Context::Impl::cache_of(Kind kind, int layer, size_t first, size_t rows,
+                                                   size_t cols) const {
+  if (!is_float(options.cache)) {
+    return Error{
+        ErrorKind::usage,
+        fmt::format("rows of a {} cache cannot be read or written, of f16 and f32 they can",
+                    cache_type_names()[static_cast<size_t>(options.cache)])};
+  }
+  if (layer < 0 || size_t(layer) >= caches.size()) {
+    return Error{ErrorKind::usage,
+                 fmt::format("layer {} is not in 0 ... {}", layer, caches.size() - 1)};
+  }
+  if (first > size || rows > size - first) {
+    return Error{ErrorKind::usage,
+                 fmt::format("rows {} ... {} of a cache of {} tokens", first, first + rows, size)};
+  }
+  const auto width = static_cast<size_t>(model.shape.layers[size_t(layer)].width(kind));
+  if (cols != width) {
+    return Error{ErrorKind::usage, fmt::format("rows of {} values, {}s of layer {} have {}", cols,
+                                               name(kind), layer, width)};
+  }
+  return &caches[size_t(layer)][kind == Kind::key ? 0 : 1];
+}
+
+Result<> Context::read_cache(Kind kind, int layer, size_t first, MatrixView<float> out) const {
+  KVS_ASSIGN(const CacheTensor* cache, impl_->cache_of(kind, layer, first, out.rows, out.cols));
+  cache->get(first, out);
+  return {};
+}
+
+Result<> Context::write_cache(Kind kind, int layer, size_t first, MatrixView<const float> rows) {
+  KVS_ASSIGN(const CacheTensor* cache, impl_->cache_of(kind, layer, first, rows.rows, rows.cols));
+  return cache->set(first, rows);
+}
+
+size_t Context::cache_bytes() const {
+  size_t bytes = 0;
+  for (const auto& pair : impl_->caches) {
+    for (const CacheTensor& cache : pair) bytes += ggml_nbytes(cache.tensor);
+  }
+  return bytes;
+}
+
+}  // namespace kvsplice::host

@@ -1,0 +1,149 @@
+// ModelShape as GGUF metadata. One array per property, one entry per layer; the frequencies of all
+// layers stand one after the other.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "host/gguf_file.h"
+
+namespace kvsplice::host {
+
+namespace {
+
+const std::string prefix = "kvsplice.model.";
+
+Error damaged(const GgufReader& file, const std::string& what) {
+  return {ErrorKind::format,
+          fmt::format("{}: the description of the model is damaged: {}", file.path(), what)};
+}
+
+// One integer per layer, each in [low, high].
+Result<std::vector<int32_t>> per_layer(const GgufReader& file, const std::string& key,
+                                       size_t layers, int low, int high) {
+  KVS_ASSIGN(std::vector<int32_t> values, file.integers(prefix + key));
+  if (values.size() != layers) {
+    return damaged(file, fmt::format("{} layers but {} {}", layers, values.size(), key));
+  }
+  for (int32_t v : values) {
+    if (v < low || v > high) {
+      return damaged(file, fmt::format("{} {} is not in {} ... {}", key, v, low, high));
+    }
+  }
+  return values;
+}
+
+Result<int> bounded(const GgufReader& file, const std::string& key, int low, int high) {
+  KVS_ASSIGN(int64_t value, file.integer(prefix + key));
+  if (value < low || value > high) {
+    return damaged(file, fmt::format("{} {} is not in {} ... {}", key, value, low, high));
+  }
+  return static_cast<int>(value);
+}
+
+Result<> read_ropes(const GgufReader& file, std::vector<LayerShape>& layers) {
+  constexpr int most = 1 << 15;
+  const size_t n = layers.size();
+  KVS_ASSIGN(std::vector<int32_t> halves, per_layer(file, "rope.halves", n, 0, 1));
+  KVS_ASSIGN(std::vector<int32_t> pairs, per_layer(file, "rope.pairs", n, 0, most));
+  KVS_ASSIGN(std::vector<float> magnitudes, file.numbers(prefix + "rope.magnitude"));
+  KVS_ASSIGN(std::vector<float> frequencies, file.numbers(prefix + "rope.frequency"));
+  if (magnitudes.size() != n) return damaged(file, "rope.magnitude must have one entry per layer");
+  size_t at = 0;
+  for (size_t i = 0; i < n; ++i) {
+    Rope& rope = layers[i].rope;
+    const auto count = static_cast<size_t>(pairs[i]);
+    if (2 * pairs[i] > layers[i].key_dim || count > frequencies.size() - at) {
+      return damaged(file, fmt::format("layer {} has {} rotated pairs", i, count));
+    }
+    rope.pairs = halves[i] ? Rope::Pairs::halves : Rope::Pairs::adjacent;
+    rope.magnitude = magnitudes[i];
+    const auto from = frequencies.begin() + static_cast<ptrdiff_t>(at);
+    rope.frequency.assign(from, from + pairs[i]);
+    at += count;
+    if (!std::isfinite(rope.magnitude) || rope.magnitude <= 0) {
+      return damaged(file, fmt::format("layer {} has rope.magnitude {}", i, rope.magnitude));
+    }
+    for (float f : rope.frequency) {
+      if (!std::isfinite(f))
+        return damaged(file, fmt::format("layer {} has rope.frequency {}", i, f));
+    }
+  }
+  if (at != frequencies.size()) return damaged(file, "rope.frequency has entries left over");
+  return {};
+}
+
+Result<std::vector<LayerShape>> read_layers(const GgufReader& file, int query_heads) {
+  constexpr int most = 1 << 16;
+  KVS_ASSIGN(std::vector<int32_t> numbers, file.integers(prefix + "layers"));
+  const size_t n = numbers.size();
+  if (n == 0 || n > size_t{most}) return damaged(file, fmt::format("{} layers", n));
+  KVS_ASSIGN(std::vector<int32_t> kv_heads, per_layer(file, "kv_heads", n, 1, most));
+  KVS_ASSIGN(std::vector<int32_t> key_dim, per_layer(file, "key_dim", n, 1, most));
+  KVS_ASSIGN(std::vector<int32_t> value_dim, per_layer(file, "value_dim", n, 1, most));
+  KVS_ASSIGN(std::vector<int32_t> window, per_layer(file, "window", n, 0, 1 << 30));
+  std::vector<LayerShape> layers(n);
+  for (size_t i = 0; i < n; ++i) {
+    if (numbers[i] < 0 || (i > 0 && numbers[i] <= numbers[i - 1])) {
+      return damaged(file, "layers must ascend");
+    }
+    const int64_t widest = int64_t{kv_heads[i]} * std::max(key_dim[i], value_dim[i]);
+    if (query_heads % kv_heads[i] != 0 || widest > (1 << 24)) {
+      return damaged(
+          file, fmt::format("layer {} has {} KV heads of {} and {} dimensions for {} query heads",
+                            i, kv_heads[i], key_dim[i], value_dim[i], query_heads));
+    }
+    layers[i] = {numbers[i], kv_heads[i], key_dim[i], value_dim[i], window[i], {}};
+  }
+  return layers;
+}
+
+}  // namespace
+
+void write_shape(GgufWriter& file, const ModelShape& shape) {
+  file.set(prefix + "architecture", shape.architecture);
+  file.set(prefix + "name", shape.model_name);
+  file.set(prefix + "fingerprint", shape.fingerprint);
+  file.set(prefix + "query_heads", int64_t{shape.query_heads});
+  file.set(prefix + "embedding_dim", int64_t{shape.embedding_dim});
+  file.set(prefix + "vocabulary", int64_t{shape.vocabulary});
+
+  std::vector<int32_t> layers, kv_heads, key_dim, value_dim, window, halves, pairs;
+  std::vector<float> magnitude, frequency;
+  for (const LayerShape& l : shape.layers) {
+    layers.push_back(l.layer);
+    kv_heads.push_back(l.kv_heads);
+    key_dim.push_back(l.key_dim);
+    value_dim.push_back(l.value_dim);
+    window.push_back(l.window);
+    halves.push_back(l.rope.pairs == Rope::Pairs::halves);
+    pairs.push_back(static_cast<int32_t>(l.rope.frequency.size()));
+    magnitude.push_back(l.rope.magnitude);
+    frequency.insert(frequency.end(), l.rope.frequency.begin(), l.rope.frequency.end());
+  }
+  file.set(prefix + "layers", layers);
+  file.set(prefix + "kv_heads", kv_heads);
+  file.set(prefix + "key_dim", key_dim);
+  file.set(prefix + "value_dim", value_dim);
+  file.set(prefix + "window", window);
+  file.set(prefix + "rope.halves", halves);
+  file.set(prefix + "rope.pairs", pairs);
+  file.set(prefix + "rope.magnitude", magnitude);
+  file.set(prefix + "rope.frequency", frequency);
+}
+
+Result<ModelShape> read_shape(const GgufReader& file) {
+  constexpr int most = 1 << 30;
+  ModelShape shape;
+  KVS_ASSIGN(shape.architecture, file.text(prefix + "architecture"));
+  KVS_ASSIGN(shape.model_name, file.text(prefix + "name"));
+  KVS_ASSIGN(shape.fingerprint, file.text(prefix + "fingerprint"));
+  KVS_ASSIGN(shape.query_heads, bounded(file, "query_heads", 1, 1 << 16));
+  KVS_ASSIGN(shape.embedding_dim, bounded(file, "embedding_dim", 0, most));
+  KVS_ASSIGN(shape.vocabulary, bounded(file, "vocabulary", 0, most));
+  KVS_ASSIGN(shape.layers, read_layers(file, shape.query_heads));
+  KVS_TRY(read_ropes(file, shape.layers));
+  return shape;
+}
+
+}  // namespace kvsplice::host

@@ -1,0 +1,129 @@
+#include "host/graph_survey.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+
+#include "host/log.h"
+#include "host/rope_table.h"
+
+namespace kvsplice::host {
+
+namespace {
+
+class Survey {
+ public:
+  bool on_node(ggml_tensor* node, bool ask) {
+    if (!ask) return true;
+    ++seen_[{node->name, node->op}];
+    if (node->op == GGML_OP_SET_ROWS) {
+      see_store(node);
+    } else if (node->op == GGML_OP_FLASH_ATTN_EXT) {
+      see_attention(node);
+    }
+    return false;
+  }
+
+  Result<std::map<int, LayerGraph>> finish() {
+    KVS_TRY(trouble_);
+    for (auto& [number, layer] : layers_) {
+      if (layer.key == nullptr || layer.value == nullptr) {
+        return Error{ErrorKind::unsupported, fmt::format("layer {} has no cache of its own for {}",
+                                                         number, layer.key ? "values" : "keys")};
+      }
+      if (seen_[layer.before_rope] != 1) layer.before_rope = {};
+    }
+    return std::move(layers_);
+  }
+
+ private:
+  void see_store(ggml_tensor* node) {
+    if (const auto number = key_cache_layer(node)) {
+      LayerGraph& layer = layers_[*number];
+      layer.key = root_of(node);
+      if (Result<> traced = trace_rope(node->src[0], layer); !traced.ok() && trouble_.ok()) {
+        trouble_ = Error{traced.error().kind,
+                         fmt::format("layer {}: {}", *number, traced.error().message)};
+      }
+    } else if (const auto value_layer = value_cache_layer(node)) {
+      layers_[*value_layer].value = root_of(node);
+    }
+  }
+
+  // Walks from the stored keys back to their rotation. Behind a norm or a scaling the keys before
+  // rotation are those that rotate into the stored ones, which no node holds.
+  static Result<> trace_rope(const ggml_tensor* stored, LayerGraph& layer) {
+    bool exact = true;
+    for (const ggml_tensor* node = stored; node != nullptr; node = node->src[0]) {
+      switch (node->op) {
+        case GGML_OP_ROPE: {
+          KVS_ASSIGN(layer.rope, rope_of(node));
+          if (exact) layer.before_rope = {node->src[0]->name, node->src[0]->op};
+          return {};
+        }
+        case GGML_OP_VIEW:
+        case GGML_OP_RESHAPE:
+        case GGML_OP_PERMUTE:
+        case GGML_OP_TRANSPOSE:
+        case GGML_OP_CONT:
+          break;
+        case GGML_OP_NORM:
+        case GGML_OP_RMS_NORM:
+        case GGML_OP_L2_NORM:
+        case GGML_OP_MUL:
+        case GGML_OP_ADD:
+        case GGML_OP_SCALE:
+          exact = false;
+          break;
+        case GGML_OP_CONCAT:
+          return Error{ErrorKind::unsupported,
+                       "keys are put together from rotated and unrotated parts"};
+        default:
+          return {};
+      }
+    }
+    return {};
+  }
+
+  // The first attention after a layer's store is its own; later ones are of layers that share it.
+  void see_attention(ggml_tensor* node) {
+    ggml_tensor *query = node->src[0], *key = node->src[1], *value = node->src[2];
+    const auto number = key_cache_layer(key);
+    if (!number || layers_[*number].query_heads != 0) return;
+    LayerGraph& layer = layers_[*number];
+    layer.query_heads = static_cast<int>(query->ne[2]);
+    layer.kv_heads = static_cast<int>(key->ne[2]);
+    layer.key_dim = static_cast<int>(key->ne[0]);
+    layer.value_dim = static_cast<int>(value->ne[0]);
+    std::memcpy(&layer.scale, node->op_params, sizeof layer.scale);
+    if (const ggml_tensor* mask = node->src[3]; mask != nullptr && mask->type == GGML_TYPE_F16) {
+      ggml_fp16_t first = 0;
+      ggml_backend_tensor_get(mask, &first, 0, sizeof first);
+      layer.hides_first_cell = ggml_fp16_to_fp32(first) < 0;
+    }
+  }
+
+  std::map<int, LayerGraph> layers_;
+  std::map<NodeName, int> seen_;
+  Result<> trouble_;
+};
+
+}  // namespace
+
+Result<std::map<int, LayerGraph>> survey_graph(llama_context* context, NodeHook& hook,
+                                               const Batch& one_token) {
+  Survey survey;
+  hook.on_node = [&](ggml_tensor* node, bool ask) { return survey.on_node(node, ask); };
+  hook.abort = true;
+  listen_to_log();
+  const int status = llama_decode(context, one_token.get());
+  hook = {};
+  if (status != 2 && status != 0) {  // 2: aborted; 0: by a back-end that does not abort
+    return Error{ErrorKind::unsupported,
+                 fmt::format("llama.cpp cannot evaluate the model: {}",
+                             first_log_error(fmt::format("status {}", status)))};
+  }
+  return survey.finish();
+}
+
+}  // namespace kvsplice::host

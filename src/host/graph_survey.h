@@ -1,0 +1,41 @@
+// Finds out what a model's graph does with its cache, without evaluating it: a one-token decode is
+// aborted as soon as every node has been shown.
+#pragma once
+
+#include <ggml.h>
+
+#include <map>
+#include <string>
+
+#include "core/shape.h"
+#include "host/batch.h"
+#include "host/node_hook.h"
+
+namespace kvsplice::host {
+
+// Names are not unique in a graph; with the op they may be.
+struct NodeName {
+  std::string name;
+  ggml_op op = GGML_OP_NONE;
+  bool operator==(const NodeName&) const = default;
+  auto operator<=>(const NodeName&) const = default;
+};
+
+// A layer that owns a cache.
+struct LayerGraph {
+  ggml_tensor* key = nullptr;  // the caches themselves
+  ggml_tensor* value = nullptr;
+  Rope rope;
+  NodeName before_rope;  // where keys can be had before rotation; no name: nowhere
+
+  // Known from the flash attention node, so only with flash attention.
+  int query_heads = 0, kv_heads = 0, key_dim = 0, value_dim = 0;
+  float scale = 0;                // of the products of keys and queries
+  bool hides_first_cell = false;  // by the mask of the surveyed token
+};
+
+// By layer of the model. `hook` is the one the context was created with.
+Result<std::map<int, LayerGraph>> survey_graph(llama_context* context, NodeHook& hook,
+                                               const Batch& one_token);
+
+}  // namespace kvsplice::host

@@ -1,0 +1,131 @@
+// Loading, and refusing by name what KVSplice does not handle.
+#include "host/model.h"
+
+#include <fmt/format.h>
+
+#include <mutex>
+
+#include "host/fingerprint.h"
+#include "host/log.h"
+#include "host/model_impl.h"
+
+namespace kvsplice::host {
+
+namespace {
+
+Error refused(const Model::Impl& model, const std::string& why) {
+  return {ErrorKind::unsupported,
+          fmt::format("{}: architecture '{}' {}; KVSplice handles decoders with a key-value cache",
+                      model.path, model.shape.architecture, why)};
+}
+
+// The files of a split model, llama.cpp's way of naming them.
+Result<std::vector<GgufSource>> open_files(const std::string& path) {
+  std::vector<GgufSource> files;
+  KVS_ASSIGN(GgufSource first, GgufSource::open(path));
+  const auto count = static_cast<int>(first.integer_or("split.count", 1));
+  const auto number = static_cast<int>(first.integer_or("split.no", 0));
+  files.push_back(std::move(first));
+  if (count <= 1) return files;
+  std::vector<char> prefix(path.size() + 1), name(path.size() + 32);
+  if (number != 0 ||
+      llama_split_prefix(prefix.data(), prefix.size(), path.c_str(), number, count) <= 0) {
+    return Error{
+        ErrorKind::format,
+        fmt::format("{} is part {} of {}; give the first, named <name>-00001-of-{:05}.gguf", path,
+                    number + 1, count, count)};
+  }
+  for (int i = 1; i < count; ++i) {
+    llama_split_path(name.data(), name.size(), prefix.data(), i, count);
+    KVS_ASSIGN(GgufSource part, GgufSource::open(name.data()));
+    files.push_back(std::move(part));
+  }
+  return files;
+}
+
+// Some of these llama.cpp could not even load, so they are told by the metadata.
+Result<> check_metadata(const Model::Impl& model) {
+  const GgufSource& file = model.files.front();
+  if (model.shape.architecture.empty()) {
+    return Error{
+        ErrorKind::format,
+        fmt::format("{} is a GGUF file but not a model: no general.architecture", model.path)};
+  }
+  if (file.integer_or(model.shape.architecture + ".attention.kv_lora_rank", 0) > 0) {
+    return refused(model, "uses multi-head latent attention (MLA)");
+  }
+  return {};
+}
+
+Result<> check_architecture(const Model::Impl& model) {
+  const llama_model* m = model.model.get();
+  if (llama_model_is_recurrent(m)) return refused(model, "is recurrent");
+  if (llama_model_is_hybrid(m)) return refused(model, "is a hybrid with recurrent layers");
+  if (llama_model_is_diffusion(m)) return refused(model, "is a diffusion model");
+  if (llama_model_has_encoder(m) || !llama_model_has_decoder(m)) {
+    return refused(model, "has an encoder");
+  }
+  switch (llama_model_rope_type(m)) {
+    case LLAMA_ROPE_TYPE_NONE:
+    case LLAMA_ROPE_TYPE_NORM:
+    case LLAMA_ROPE_TYPE_NEOX:
+      return {};
+    default:
+      return refused(model, "rotates by several positions (M-RoPE)");
+  }
+}
+
+Result<> load_llama(Model::Impl& model) {
+  static std::once_flag started;
+  std::call_once(started, llama_backend_init);
+  listen_to_log();
+  llama_model_params params = llama_model_default_params();
+  params.n_gpu_layers = 0;
+  model.model.reset(llama_model_load_from_file(model.path.c_str(), params));
+  if (!model.model) {
+    return Error{ErrorKind::format, fmt::format("llama.cpp cannot load {}: {}", model.path,
+                                                first_log_error("no reason given"))};
+  }
+  model.vocabulary = llama_model_get_vocab(model.model.get());
+  model.shape.embedding_dim = llama_model_n_embd(model.model.get());
+  model.shape.vocabulary = llama_vocab_n_tokens(model.vocabulary);
+  return {};
+}
+
+}  // namespace
+
+Model::Model(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Model::Model(Model&&) noexcept = default;
+Model& Model::operator=(Model&&) noexcept = default;
+Model::~Model() = default;
+
+Result<Model> Model::load(const std::string& path) {
+  auto impl = std::make_unique<Impl>();
+  impl->path = path;
+  KVS_ASSIGN(impl->files, open_files(path));
+  const GgufSource& file = impl->files.front();
+  impl->shape.architecture = file.text_or("general.architecture", "");
+  impl->shape.model_name = file.text_or("general.name", "");
+  KVS_TRY(check_metadata(*impl));
+  KVS_TRY(load_llama(*impl));
+  KVS_TRY(check_architecture(*impl));
+  if (Result<> found = discover_layers(*impl); !found.ok()) {
+    return Error{found.error().kind, fmt::format("{}: architecture '{}': {}", path,
+                                                 impl->shape.architecture, found.error().message)};
+  }
+  KVS_ASSIGN(impl->shape.fingerprint, fingerprint(impl->files));
+  return Model(std::move(impl));
+}
+
+const ModelShape& Model::shape() const { return impl_->shape; }
+const std::string& Model::path() const { return impl_->path; }
+
+uint64_t Model::file_bytes() const {
+  uint64_t bytes = 0;
+  for (const GgufSource& file : impl_->files) bytes += file.file_bytes();
+  return bytes;
+}
+
+int Model::context_limit() const { return llama_model_n_ctx_train(impl_->model.get()); }
+
+}  // namespace kvsplice::host

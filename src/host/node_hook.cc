@@ -1,0 +1,45 @@
+#include "host/node_hook.h"
+
+#include <charconv>
+#include <string_view>
+
+namespace kvsplice::host {
+
+namespace {
+
+std::optional<int> layer_in_name(std::string_view name, std::string_view before) {
+  if (!name.starts_with(before)) return {};
+  name.remove_prefix(before.size());
+  int layer = -1;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), layer);
+  if (error != std::errc() || end != name.data() + name.size() || layer < 0) return {};
+  return layer;
+}
+
+}  // namespace
+
+ggml_tensor* root_of(ggml_tensor* node) {
+  while (true) {
+    if (node->view_src != nullptr) {
+      node = node->view_src;
+    } else if (node->op == GGML_OP_CPY) {  // an f32 cache is cast for flash attention
+      node = node->src[0];
+    } else {
+      return node;
+    }
+  }
+}
+
+std::optional<int> key_cache_layer(ggml_tensor* node) {
+  return layer_in_name(root_of(node)->name, "cache_k_l");
+}
+
+std::optional<int> value_cache_layer(ggml_tensor* node) {
+  return layer_in_name(root_of(node)->name, "cache_v_l");
+}
+
+bool is_key_query_product(const ggml_tensor* node) {
+  return node->op == GGML_OP_MUL_MAT && layer_in_name(node->name, "kq-").has_value();
+}
+
+}  // namespace kvsplice::host

@@ -1,0 +1,76 @@
+#include "host/rope_table.h"
+
+#include <fmt/format.h>
+#include <ggml-backend.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+namespace kvsplice::host {
+
+namespace {
+
+// Places of ggml_rope_ext's arguments in op_params.
+struct RopeParams {
+  int dims, mode, original_context, first_dim;
+  float base, scale, extrapolation, attention, beta_fast, beta_slow;
+
+  explicit RopeParams(const int32_t* p)
+      : dims(p[1]),
+        mode(p[2]),
+        original_context(p[4]),
+        first_dim(p[15]),
+        base(std::bit_cast<float>(p[5])),
+        scale(std::bit_cast<float>(p[6])),
+        extrapolation(std::bit_cast<float>(p[7])),
+        attention(std::bit_cast<float>(p[8])),
+        beta_fast(std::bit_cast<float>(p[9])),
+        beta_slow(std::bit_cast<float>(p[10])) {}
+};
+
+// Share of the unscaled angle in pair i, by YaRN's ramp.
+float extrapolated_share(const RopeParams& p, size_t i) {
+  if (p.extrapolation == 0) return 0;
+  float ends[2];
+  ggml_rope_yarn_corr_dims(p.dims, p.original_context, p.base, p.beta_fast, p.beta_slow, ends);
+  const float along = (float(i) - ends[0]) / std::max(0.001f, ends[1] - ends[0]);
+  return (1 - std::clamp(along, 0.0f, 1.0f)) * p.extrapolation;
+}
+
+std::vector<float> frequency_factors(const ggml_tensor* node, size_t pairs) {
+  std::vector<float> factors(pairs, 1.0f);
+  if (node->src[2] != nullptr) {
+    ggml_backend_tensor_get(node->src[2], factors.data(), 0, pairs * sizeof(float));
+  }
+  return factors;
+}
+
+}  // namespace
+
+Result<Rope> rope_of(const ggml_tensor* node) {
+  const RopeParams p(node->op_params);
+  if ((p.mode != GGML_ROPE_TYPE_NORMAL && p.mode != GGML_ROPE_TYPE_NEOX) || p.first_dim != 0) {
+    return Error{ErrorKind::unsupported,
+                 fmt::format("rotary embedding of mode {} from dimension {} is not handled; "
+                             "modes 0 and 2 from dimension 0 are",
+                             p.mode, p.first_dim)};
+  }
+  Rope rope;
+  rope.pairs = p.mode == GGML_ROPE_TYPE_NEOX ? Rope::Pairs::halves : Rope::Pairs::adjacent;
+  rope.magnitude = p.attention;
+  if (p.extrapolation != 0) rope.magnitude *= 1 + 0.1f * std::log(1 / p.scale);
+  const auto pairs = static_cast<size_t>(p.dims / 2);
+  const std::vector<float> factors = frequency_factors(node, pairs);
+  // ggml steps from pair to pair by a float factor; its rounding is kept.
+  const float step = std::pow(p.base, -2.0f / float(p.dims));
+  double frequency = 1;
+  for (size_t i = 0; i < pairs; ++i, frequency *= step) {
+    const float share = extrapolated_share(p, i);
+    rope.frequency.push_back(
+        static_cast<float>(frequency / factors[i] * (p.scale * (1 - share) + share)));
+  }
+  return rope;
+}
+
+}  // namespace kvsplice::host

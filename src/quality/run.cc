@@ -1,0 +1,216 @@
+#include "quality/run.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "core/threads.h"
+
+namespace kvsplice::quality {
+
+namespace {
+
+constexpr size_t kBlock = 256;  // tokens in an encoded block, as in sessions
+
+using Clock = std::chrono::steady_clock;
+
+// Adds the time until it goes out of scope.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& seconds) : seconds_(seconds) {}
+  ~Stopwatch() { seconds_ += std::chrono::duration<double>(Clock::now() - begun_).count(); }
+
+ private:
+  double& seconds_;
+  Clock::time_point begun_ = Clock::now();
+};
+
+// The least a detour can do: rows rounded to a step of 1/500 of their rms, far below f16's effect
+// on attention, so that what it changes in the logits is the host's own noise.
+Matrix<float> nudged(const Matrix<float>& rows) {
+  double squares = 0;
+  for (float x : rows.flat()) squares += double(x) * x;
+  const float step = static_cast<float>(std::sqrt(squares / double(rows.size())) / 500);
+  Matrix<float> out = rows;
+  if (step > 0) {
+    for (float& x : out.flat()) x = std::round(x / step) * step;
+  }
+  return out;
+}
+
+void append(codec::CacheBlock& all, const codec::CacheBlock& more) {
+  if (all.count() == 0) {
+    all = more;
+    return;
+  }
+  all.tokens.insert(all.tokens.end(), more.tokens.begin(), more.tokens.end());
+  all.positions.insert(all.positions.end(), more.positions.begin(), more.positions.end());
+  for (Kind kind : {Kind::key, Kind::value}) {
+    for (size_t l = 0; l < all.of(kind).size(); ++l) {
+      const Matrix<float>&old = all.of(kind)[l], &fresh = more.of(kind)[l];
+      Matrix<float> joined(old.rows() + fresh.rows(), old.cols());
+      std::copy(old.flat().begin(), old.flat().end(), joined.data());
+      std::copy(fresh.flat().begin(), fresh.flat().end(), joined.data() + old.size());
+      all.of(kind)[l] = std::move(joined);
+    }
+  }
+}
+
+codec::CacheBlock slice(const codec::CacheBlock& all, size_t first, size_t n) {
+  codec::CacheBlock part;
+  part.tokens.assign(all.tokens.begin() + first, all.tokens.begin() + first + n);
+  part.positions.assign(all.positions.begin() + first, all.positions.begin() + first + n);
+  for (Kind kind : {Kind::key, Kind::value}) {
+    for (const auto& rows : all.of(kind)) {
+      part.of(kind).push_back(copy(rows.view().row_range(first, n)));
+    }
+  }
+  return part;
+}
+
+}  // namespace
+
+Run::Run(const host::Model& model, const Subject& subject, int step, const Options& options)
+    : model_(&model), subject_(subject), step_(step), options_(options) {
+  embeddings_.dim = model.shape().embedding_dim;
+  embeddings_.lookup = [&model](std::span<const int32_t> tokens, MatrixView<float> out) {
+    return model.normalised_embeddings(tokens, out);
+  };
+}
+
+Result<Run> Run::create(const host::Model& model, const Subject& subject, int step,
+                        const Options& options) {
+  Run run(model, subject, step, options);
+  host::ContextOptions context;
+  context.n_ctx = options.n_ctx;
+  context.n_ubatch = std::min(options.n_ctx, step);
+  context.threads = options.threads;
+  context.cache = subject.type.value_or(host::CacheType::f16);
+  KVS_ASSIGN(run.context_, host::Context::create(model, context));
+  return run;
+}
+
+Result<> Run::evaluate(std::span<const host::Token> chunk, std::span<const host::Token> targets,
+                       const LogProbs& base, LogProbs& out) {
+  const size_t n = chunk.size(), first_scored = n / 2;
+  context_->clear();
+  replaced_ = static_cast<size_t>(options_.sinks);
+  originals_ = {};
+  for (size_t at = 0; at < n; at += step_) {
+    const size_t end = std::min(n, at + step_);
+    const size_t outputs = end > first_scored ? end - std::max(at, first_scored) : 0;
+    {
+      Stopwatch watch(seconds_);
+      if (!subject_.type) KVS_TRY(replace_up_to(chunk, at));
+      KVS_TRY(context_->decode(chunk.subspan(at, end - at), outputs));
+    }
+    // The last position of a chunk has no target.
+    const size_t scored = end == n ? outputs - 1 : outputs;
+    if (outputs > 0) score(end - outputs - first_scored, scored, targets, base, out);
+  }
+  evaluated_ += n;
+  exact_ += n - (replaced_ - options_.sinks);
+  return count_bytes();
+}
+
+Result<> Run::replace_up_to(std::span<const host::Token> chunk, size_t position) {
+  const size_t window = static_cast<size_t>(options_.window);
+  const size_t limit = position > window ? position - window : 0;
+  if (limit <= replaced_) return {};
+  KVS_ASSIGN(const codec::CacheBlock block,
+             codec::read_block(*context_, model_->shape(), chunk, replaced_, limit - replaced_));
+  KVS_ASSIGN(codec::CacheBlock made, reconstruct(block));
+  KVS_TRY(codec::write_block(*context_, model_->shape(), std::move(made)));
+  if (subject_.codec != nullptr && !subject_.codec->whole_block()) append(originals_, block);
+  replaced_ = limit;
+  return {};
+}
+
+Result<codec::CacheBlock> Run::reconstruct(const codec::CacheBlock& block) {
+  if (subject_.codec == nullptr) {
+    codec::CacheBlock made = block;
+    for (Kind kind : {Kind::key, Kind::value}) {
+      for (auto& rows : made.of(kind)) rows = nudged(rows);
+    }
+    return made;
+  }
+  if (!subject_.codec->whole_block()) {
+    return subject_.codec->roundtrip(block, &embeddings_, &meter_);
+  }
+  KVS_ASSIGN(const Bytes bytes, subject_.codec->encode(block, &embeddings_));
+  bytes_ += bytes.size();
+  encoded_ += block.count();
+  return subject_.codec->decode(bytes, block.tokens, block.positions, &embeddings_);
+}
+
+// Row-wise codecs give the same codes in any grouping, so bytes are counted in blocks of the size
+// that sessions use, once the chunk is done.
+Result<> Run::count_bytes() {
+  for (size_t at = 0; at < originals_.count(); at += kBlock) {
+    const size_t n = std::min(kBlock, originals_.count() - at);
+    const codec::CacheBlock block = slice(originals_, at, n);
+    Bytes bytes;
+    {
+      Stopwatch watch(encode_seconds_);
+      KVS_ASSIGN(bytes, subject_.codec->encode(block, &embeddings_));
+    }
+    Stopwatch watch(decode_seconds_);
+    KVS_TRY(subject_.codec->decode(bytes, block.tokens, block.positions, &embeddings_));
+    bytes_ += bytes.size();
+    encoded_ += n;
+  }
+  return {};
+}
+
+// `first_row`: index of the first output among the scored positions of the chunk.
+void Run::score(size_t first_row, size_t rows, std::span<const host::Token> targets,
+                const LogProbs& base, LogProbs& out) {
+  std::vector<Divergence::Sample> samples(rows);
+  parallel_for(rows, [&](size_t i) {
+    const size_t row = first_row + i;
+    log_softmax(context_->logits(i), out.row(row));
+    if (!base.empty()) {
+      samples[i] = Divergence::compare(base.row(row), out.row(row), targets[row]);
+    }
+  });
+  for (size_t i = 0; i < rows; ++i) {
+    perplexity_.add(-double(out(first_row + i, targets[first_row + i])));
+    if (!base.empty()) divergence_.add(samples[i]);
+  }
+}
+
+Outcome Run::outcome() const {
+  Outcome o;
+  o.cache = subject_.name;
+  o.step = step_;
+  o.ppl = perplexity_.value();
+  o.ppl_error = perplexity_.error();
+  o.scored = perplexity_.count();
+  const Divergence::Summary d = divergence_.summary();
+  o.kld_mean = d.mean;
+  o.kld_median = d.median;
+  o.kld_p99 = d.p99;
+  o.top1_percent = divergence_.count() > 0 ? d.top1_percent : 100;
+  o.rms_dp_percent = d.rms_dp_percent;
+  o.tokens_per_second = double(evaluated_) / seconds_;
+  if (subject_.type) {
+    o.bits_per_value = host::bits_per_value(*subject_.type);
+    o.ratio = o.ratio_with_window = 16 / o.bits_per_value;
+    return o;
+  }
+  if (subject_.codec == nullptr) return o;
+  o.pipeline = codec::print(subject_.codec->text());
+  o.codec_file_bytes = subject_.codec->state_bytes();
+  if (encoded_ == 0) return o;
+  const double values = double(encoded_) * double(model_->shape().values_per_token());
+  const double f16 = double(model_->shape().f16_bytes_per_token());
+  o.bits_per_value = 8 * double(bytes_) / values;
+  o.entropy_bits_per_value = meter_.bits() / values;
+  o.ratio = f16 * double(encoded_) / double(bytes_);
+  o.ratio_with_window = f16 * double(encoded_ + exact_) / (double(bytes_) + f16 * double(exact_));
+  o.encode_us_per_token = 1e6 * encode_seconds_ / double(encoded_);
+  o.decode_us_per_token = 1e6 * decode_seconds_ / double(encoded_);
+  return o;
+}
+
+}  // namespace kvsplice::quality

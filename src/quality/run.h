@@ -1,0 +1,51 @@
+// One cache under test: its context, the replacing of rows, and what it adds up over chunks.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "codec/cache_io.h"
+#include "quality/quality.h"
+#include "quality/score.h"
+
+namespace kvsplice::quality {
+
+// Log-probabilities of the scored positions of one chunk, [scored x vocabulary].
+using LogProbs = Matrix<float>;
+
+class Run {
+ public:
+  static Result<Run> create(const host::Model& model, const Subject& subject, int step,
+                            const Options& options);
+
+  // Evaluates one chunk (its first token already BOS) and scores it; `base` is empty for the base.
+  Result<> evaluate(std::span<const host::Token> chunk, std::span<const host::Token> targets,
+                    const LogProbs& base, LogProbs& out);
+  Outcome outcome() const;
+  const std::string& name() const { return subject_.name; }
+
+ private:
+  Run(const host::Model& model, const Subject& subject, int step, const Options& options);
+  Result<> replace_up_to(std::span<const host::Token> chunk, size_t limit);
+  Result<codec::CacheBlock> reconstruct(const codec::CacheBlock& block);
+  Result<> count_bytes();
+  void score(size_t first_row, size_t rows, std::span<const host::Token> targets,
+             const LogProbs& base, LogProbs& out);
+
+  const host::Model* model_;
+  Subject subject_;
+  int step_;
+  Options options_;
+  std::optional<host::Context> context_;
+  codec::Embeddings embeddings_;
+
+  size_t replaced_ = 0;          // rows [sinks, replaced_) of this chunk went through the codec
+  codec::CacheBlock originals_;  // those rows as they were, for counting bytes
+  Perplexity perplexity_;
+  Divergence divergence_;
+  codec::EntropyMeter meter_;
+  double seconds_ = 0, encode_seconds_ = 0, decode_seconds_ = 0;
+  size_t evaluated_ = 0, encoded_ = 0, exact_ = 0, bytes_ = 0;
+};
+
+}  // namespace kvsplice::quality

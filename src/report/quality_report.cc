@@ -1,0 +1,137 @@
+#include "report/quality_report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+
+namespace kvsplice::report {
+
+namespace {
+
+using quality::Outcome;
+
+bool is_base(const Outcome& o) { return o.cache.rfind("f16", 0) == 0 && o.pipeline.empty(); }
+
+// KLD of the floor measured in steps of the same size, 0 if it was not measured.
+double floor_of(const std::vector<Outcome>& outcomes, const Outcome& of) {
+  for (const Outcome& o : outcomes) {
+    if (o.cache == "floor" && o.step == of.step) return o.kld_mean;
+  }
+  return 0;
+}
+
+Cell measured(double value, bool known) { return known ? Cell(value) : Cell(); }
+
+// Bits that stand for the cache in a picture: an entropy coder's bytes, or the named estimate.
+double drawn_bits(const Outcome& o) {
+  return o.entropy_bits_per_value > 0 ? std::min(o.bits_per_value, o.entropy_bits_per_value)
+                                      : o.bits_per_value;
+}
+
+}  // namespace
+
+Table quality_table(const std::vector<Outcome>& outcomes) {
+  Table table("quality", "Quality in the loop",
+              {{"cache"},
+               {"bits_per_value", 3},
+               {"ratio", 2},
+               {"ratio_with_window", 2},
+               {"ppl", 4},
+               {"ppl_error", 3},
+               {"kld_mean", 5},
+               {"kld_median", 5},
+               {"kld_p99", 4},
+               {"top1_percent", 2},
+               {"rms_dp_percent", 2},
+               {"tokens_per_second", 0},
+               {"encode_us_per_token", 1},
+               {"decode_us_per_token", 1},
+               {"entropy_bits_per_value", 3},
+               {"kld_above_floor", 5},
+               {"codec_file_bytes", 0, false},
+               {"scored_tokens", 0, false},
+               {"step", 0, false},
+               {"pipeline", -1, false}});
+  for (const Outcome& o : outcomes) {
+    const bool codec = !o.pipeline.empty(), coded = o.bits_per_value > 0;
+    const double floor = floor_of(outcomes, o);
+    table.add({o.cache,
+               measured(o.bits_per_value, coded),
+               measured(o.ratio, coded),
+               measured(o.ratio_with_window, coded),
+               o.ppl,
+               o.ppl_error,
+               o.kld_mean,
+               o.kld_median,
+               o.kld_p99,
+               o.top1_percent,
+               o.rms_dp_percent,
+               o.tokens_per_second,
+               measured(o.encode_us_per_token, codec && coded),
+               measured(o.decode_us_per_token, codec && coded),
+               measured(o.entropy_bits_per_value, o.entropy_bits_per_value > 0),
+               measured(std::max(0.0, o.kld_mean - floor), floor > 0),
+               int64_t(o.codec_file_bytes),
+               int64_t(o.scored),
+               int64_t(o.step),
+               o.pipeline});
+  }
+  return table;
+}
+
+Figure quality_figure(const std::vector<Outcome>& outcomes) {
+  Series llama{"llama.cpp cache types", {}, {}, {}, Series::Style::line_points, {}};
+  Series codecs{"codecs", {}, {}, {}, Series::Style::points, {}};
+  Series floor{"noise floor", {}, {}, {}, Series::Style::line, {}};
+  double most = 0;
+  for (const Outcome& o : outcomes) most = std::max(most, drawn_bits(o));
+  for (const Outcome& o : outcomes) {
+    if (is_base(o)) continue;
+    if (o.cache == "floor") {
+      floor.x = {0, std::min(most, 9.0)};
+      floor.y = {o.kld_mean, o.kld_mean};
+      continue;
+    }
+    Series& to = o.pipeline.empty() ? llama : codecs;
+    to.x.push_back(drawn_bits(o));
+    to.y.push_back(o.kld_mean);
+    to.notes.push_back(o.cache);
+  }
+  Panel panel;
+  panel.title = "Divergence from the f16 cache";
+  panel.x_label = "bits per value";
+  panel.y_label = "mean KLD (nats)";
+  panel.log_y = true;
+  for (Series* s : {&llama, &codecs, &floor}) {
+    if (!s->x.empty()) panel.series.push_back(std::move(*s));
+  }
+  return {"quality_kld",
+          "Mean KLD against bits per value, lower left is better. Codecs without an entropy coder "
+          "stand at their entropy estimate where that is lower than what they store.",
+          {panel},
+          1};
+}
+
+std::vector<std::string> quality_findings(const std::vector<Outcome>& outcomes) {
+  std::vector<std::string> findings;
+  const auto q4 = std::find_if(outcomes.begin(), outcomes.end(),
+                               [](const Outcome& o) { return o.cache == "q4_0"; });
+  for (const Outcome& o : outcomes) {
+    if (o.pipeline.empty() || o.bits_per_value <= 0) continue;
+    std::string line = fmt::format("{}: {:.2f} bits per value stored ({:.1f}x smaller than f16)",
+                                   o.cache, o.bits_per_value, o.ratio);
+    if (o.entropy_bits_per_value > 0) {
+      line += fmt::format(", entropy estimate {:.2f}", o.entropy_bits_per_value);
+    }
+    line += fmt::format("; perplexity {:.2f}, mean KLD {:.4f}", o.ppl, o.kld_mean);
+    if (q4 != outcomes.end()) {
+      line += fmt::format(", {:.2f} times that of q4_0 ({:.4f} at 4.5 bits)",
+                          o.kld_mean / q4->kld_mean, q4->kld_mean);
+    }
+    findings.push_back(line + ".");
+  }
+  return findings;
+}
+
+}  // namespace kvsplice::report

@@ -1,0 +1,160 @@
+// Values that are not numbers, bytes that are not a block, state that is not a codec's.
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "generated_cache.h"
+
+namespace kvsplice::codec {
+namespace {
+
+constexpr float kNotFinite[] = {std::numeric_limits<float>::quiet_NaN(),
+                                std::numeric_limits<float>::infinity(),
+                                -std::numeric_limits<float>::infinity()};
+
+class Hostile : public EveryVariant {};
+
+TEST_P(Hostile, ValuesThatAreNotFiniteAreRefusedByPlace) {
+  for (float bad : kNotFinite) {
+    for (Kind kind : {Kind::key, Kind::value}) {
+      CacheBlock block = generate_block(usual_shape(), 8, 2);
+      block.of(kind)[1](5, 3) = bad;
+      for (const Error& error : {codec().encode(block, &embeddings_).error(),
+                                 codec().roundtrip(block, &embeddings_, nullptr).error()}) {
+        EXPECT_EQ(error.kind, ErrorKind::numeric);
+        EXPECT_NE(error.message.find("layer 1"), std::string::npos) << error.message;
+        EXPECT_NE(error.message.find("row 5, column 3"), std::string::npos) << error.message;
+      }
+    }
+  }
+}
+
+TEST_P(Hostile, HugeValuesAreRefusedOrDecodeToTheirSize) {
+  for (float huge : {1e6f, 1e30f, std::numeric_limits<float>::max()}) {
+    CacheBlock block = generate_block(usual_shape(), 8, 2);
+    block.keys[0](2, 1) = huge;
+    const auto bytes = codec().encode(block, &embeddings_);
+    if (!bytes.ok()) {
+      EXPECT_EQ(bytes.error().kind, ErrorKind::numeric) << bytes.error().message;
+      continue;
+    }
+    const auto back = decode(*bytes, block);
+    EXPECT_TRUE(back.ok() || back.error().kind != ErrorKind::usage) << back.error().message;
+  }
+}
+
+TEST_P(Hostile, TruncatedBytesAreAnError) {
+  const CacheBlock block = generate_block(usual_shape(), 12, 3);
+  const Bytes bytes = encode(block);
+  const size_t step = std::max<size_t>(1, bytes.size() / 100);
+  for (size_t size = 0; size < bytes.size(); size += step) {
+    EXPECT_FALSE(decode(ByteSpan(bytes).first(size), block).ok()) << size << " of " << bytes.size();
+  }
+  Bytes longer = bytes;
+  longer.push_back(0);
+  EXPECT_FALSE(decode(longer, block).ok());
+}
+
+TEST_P(Hostile, FlippedBitsGiveAnErrorOrABlockOfTheRightShape) {
+  const CacheBlock block = generate_block(usual_shape(), 12, 3);
+  const Bytes bytes = encode(block);
+  Random random(4);
+  for (int round = 0; round < 300; ++round) {
+    Bytes damaged = bytes;
+    // Half of them near the front, where the lengths are.
+    const size_t range = round % 2 == 0 ? bytes.size() : std::min<size_t>(bytes.size(), 64);
+    for (int flips = 1 + round % 3; flips > 0; --flips) {
+      damaged[random.below(range)] ^= uint8_t(1) << random.below(8);
+    }
+    const auto back = decode(damaged, block);
+    if (!back.ok()) {
+      EXPECT_FALSE(back.error().message.empty());
+      continue;
+    }
+    for (Kind kind : {Kind::key, Kind::value}) {
+      for (size_t l = 0; l < block.of(kind).size(); ++l) {
+        ASSERT_EQ(back->of(kind)[l].rows(), block.of(kind)[l].rows());
+        ASSERT_EQ(back->of(kind)[l].cols(), block.of(kind)[l].cols());
+      }
+    }
+  }
+}
+
+TEST_P(Hostile, WrongNumberOfTokensIsAnError) {
+  const CacheBlock block = generate_block(usual_shape(), 12, 3),
+                   longer = generate_block(usual_shape(), 200, 3);
+  EXPECT_FALSE(decode(encode(block), longer).ok());
+}
+
+// Calls body(stage, its text, the width it receives) for every stage of every unit of a codec.
+template <class Body>
+void for_stages(const Codec& codec, const Body& body) {
+  for (const auto& unit : codec.units()) {
+    size_t width = unit.unit.width();
+    for (size_t s = 0; s < unit.stages.size(); ++s) {
+      body(*unit.stages[s], codec.text().of(unit.unit.kind)[s], width);
+      width = unit.stages[s]->output_width(width);
+    }
+  }
+}
+
+Result<> load_again(const StageText& text, const State& state, size_t width) {
+  auto stage = find_stage(text.name)->make(text.params).value();
+  return stage->load(state, width);
+}
+
+TEST_P(Hostile, DamagedStateIsRefused) {
+  for_stages(codec(), [](const Stage& stage, const StageText& text, size_t width) {
+    const State good = stage.save();
+    const auto same = load_again(text, good, width);
+    EXPECT_TRUE(same.ok()) << text.name << ": " << same.error().message;
+    for (const auto& [name, array] : good) {
+      State bad = good;
+      bad.erase(name);
+      EXPECT_FALSE(load_again(text, bad, width).ok()) << text.name << " without " << name;
+      bad = good;
+      bad[name].values.pop_back();
+      EXPECT_FALSE(load_again(text, bad, width).ok()) << text.name << ", short " << name;
+      bad = good;
+      bad[name].dims.push_back(2);
+      EXPECT_FALSE(load_again(text, bad, width).ok()) << text.name << ", another shape of " << name;
+      bad = good;
+      bad[name].values[array.values.size() / 2] = kNotFinite[0];
+      EXPECT_FALSE(load_again(text, bad, width).ok()) << text.name << ", NaN in " << name;
+    }
+    if (!good.empty()) {
+      EXPECT_FALSE(load_again(text, good, width + 1).ok()) << text.name << ", one column more";
+    }
+  });
+}
+
+// Finite nonsense may be loaded, but then coding with it must end in an error or a result.
+TEST_P(Hostile, StateOfAbsurdNumbersDoesNoHarm) {
+  const CacheBlock block = generate_block(usual_shape(), 6, 3);
+  for (float absurd : {0.f, -1.f, 1e38f, -1e38f, 1e-38f}) {
+    auto codec = fit_codec(pipeline(), usual_shape()).value();
+    for (auto& unit : codec.units()) {
+      size_t width = unit.unit.width();
+      for (auto& stage : unit.stages) {
+        State state = stage->save();
+        for (auto& [name, array] : state) {
+          for (size_t i = 0; i < array.values.size(); i += 3) array.values[i] = absurd;
+        }
+        if (const auto loaded = stage->load(state, width); !loaded.ok()) {
+          EXPECT_EQ(loaded.error().kind, ErrorKind::format) << loaded.error().message;
+          EXPECT_TRUE(stage->load(stage->save(), width).ok()) << "a failed load changed the stage";
+        }
+        width = stage->output_width(width);
+      }
+    }
+    const auto bytes = codec.encode(block, &embeddings_);
+    if (bytes.ok()) {
+      (void)codec.decode(*bytes, block.tokens, block.positions, &embeddings_).ok();
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Hostile, testing::ValuesIn(all_subjects()), subject_name);
+
+}  // namespace
+}  // namespace kvsplice::codec

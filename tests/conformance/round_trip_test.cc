@@ -1,0 +1,76 @@
+// Every variant of every stage: what it loses, what it takes, and that encode, decode and the
+// detour through a file agree.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "generated_cache.h"
+
+namespace kvsplice::codec {
+namespace {
+
+constexpr size_t kRows = 256;
+
+class RoundTrip : public EveryVariant {};
+
+TEST_P(RoundTrip, ErrorAndBitsAreWithinBothBounds) {
+  const CacheBlock block = generate_block(usual_shape(), kRows, 2);
+  const Bytes bytes = encode(block);
+  const CacheBlock back = decode(bytes, block).value();
+  const StageVariant& v = *GetParam().variant;
+  const double error = relative_error(block, back);
+  const double bits = 8.0 * double(bytes.size()) / double(value_count(block));
+  RecordProperty("error", std::to_string(error));
+  RecordProperty("bits", std::to_string(bits));
+  EXPECT_GE(error, v.error.least);
+  EXPECT_LE(error, v.error.most);
+  EXPECT_GE(bits, v.least_bits);
+  EXPECT_LE(bits, v.most_bits);
+  EXPECT_GT(v.error.most, 0) << "the case states no bound";
+  EXPECT_LT(v.most_bits, 1e9) << "the case states no bound";
+}
+
+TEST_P(RoundTrip, DecodeOfEncodeEqualsRoundtrip) {
+  const CacheBlock block = generate_block(usual_shape(), 40, 3);
+  const CacheBlock decoded = decode(encode(block), block).value();
+  const CacheBlock direct = codec().roundtrip(block, &embeddings_, nullptr).value();
+  EXPECT_EQ(decoded.keys, direct.keys);
+  EXPECT_EQ(decoded.values, direct.values);
+  EXPECT_EQ(decoded.tokens, block.tokens);
+  EXPECT_EQ(decoded.positions, block.positions);
+}
+
+TEST_P(RoundTrip, CodingTheDecodedBlockAgainChangesNothing) {
+  const CacheBlock block = generate_block(usual_shape(), 64, 4);
+  const Bytes once = encode(block);
+  const CacheBlock first = decode(once, block).value();
+  const Bytes twice = encode(first);
+  if (GetParam().stage_case->idempotent) {
+    EXPECT_TRUE(twice == once);
+  } else {
+    EXPECT_LT(relative_error(first, decode(twice, block).value()), 1e-4);
+  }
+}
+
+TEST_P(RoundTrip, SavedCodecDecodesTheSame) {
+  const CacheBlock block = generate_block(usual_shape(), 32, 5);
+  const auto path = std::filesystem::temp_directory_path() /
+                    ("conformance_" + subject_name({GetParam(), 0}) + ".gguf");
+  const auto saved = codec().save(path.string());
+  ASSERT_TRUE(saved.ok()) << saved.error().message;
+  const auto loaded = Codec::load(path.string());
+  std::filesystem::remove(path);
+  ASSERT_TRUE(loaded.ok()) << loaded.error().message;
+  EXPECT_EQ(loaded->fingerprint(), codec().fingerprint());
+  const Bytes bytes = encode(block);
+  EXPECT_TRUE(loaded->encode(block, &embeddings_).value() == bytes);
+  const auto back = loaded->decode(bytes, block.tokens, block.positions, &embeddings_);
+  ASSERT_TRUE(back.ok()) << back.error().message;
+  EXPECT_EQ(back->keys, decode(bytes, block)->keys);
+  EXPECT_EQ(back->values, decode(bytes, block)->values);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, RoundTrip, testing::ValuesIn(all_subjects()), subject_name);
+
+}  // namespace
+}  // namespace kvsplice::codec
