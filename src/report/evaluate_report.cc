@@ -154,7 +154,7 @@ Figure evaluate_figure(const std::vector<EvaluatedCodec>& codecs) {
     }
     layers.series.push_back(std::move(by_layer));
   }
-  return {"evaluate",
+  return {"evaluate_errors",
           attention ? "Relative rms error of attention outputs with the model's own queries, keys "
                       "and values compressed; lower left is better."
                     : "Relative rms error of keys and values; the dump holds no queries, so "
