@@ -117,6 +117,7 @@ Result<> finish_joint(const JointRows& rows, const Plan& plan, SignalAnalysis& s
   signal.model = rates(variances, rows.energy());
   signal.joint = true;
   signal.joint_rows = rows.rows();
+  signal.joint_fit_rows = std::count(in_fit.begin(), in_fit.end(), true);
   signal.joint_width = rows.width();
   return {};
 }
@@ -130,6 +131,8 @@ Result<> analyse_signal(const extract::Dump& dump, const Plan& plan, Signal sign
   const auto& info = dump.info();
   SignalAnalysis sum;
   sum.signal = signal;
+  const auto& roles = plan.texts.roles();
+  sum.fit_rows = std::count(roles.begin(), roles.end(), Texts::Role::fit);
   const bool joint = plan.layers.size() > 1;
   JointRows joint_rows(joint ? plan.joint_rows.size() : 0);
   for (int layer : plan.layers) {
@@ -153,7 +156,8 @@ Result<> analyse_signal(const extract::Dump& dump, const Plan& plan, Signal sign
     unit->layer.layer = shape.layer;
     add(sum, unit->layer, 1.0 / double(plan.layers.size()));
     out.layers.push_back(std::move(unit->layer));
-    out.layer_width = std::max(out.layer_width, rows.cols);
+    sum.head_width = std::max(sum.head_width, dim);
+    sum.layer_width = std::max(sum.layer_width, rows.cols);
   }
   if (joint) KVS_TRY(finish_joint(joint_rows, plan, sum));
   out.signals.push_back(std::move(sum));

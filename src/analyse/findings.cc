@@ -48,10 +48,10 @@ std::string scope_sentence(const SignalAnalysis& s) {
       fmt::format("{}: {}. Bits per value at {} error energy: {}.", plain_name(s.signal),
                   scopes[best].advice, percent(kDistortions[kAt]), figures);
   sentence[0] = static_cast<char>(std::toupper(sentence[0]));
-  if (s.joint && s.joint_rows < 2 * s.joint_width) {
+  if (s.joint && s.joint_fit_rows < 2 * s.joint_width) {
     sentence += fmt::format(" (All layers: learnt from {} rows of {} values; more rows would need "
                             "fewer bits.)",
-                            s.joint_rows / 2, s.joint_width);
+                            s.joint_fit_rows, s.joint_width);
   }
   return sentence;
 }
@@ -97,7 +97,7 @@ std::string tail_sentence(const SignalAnalysis& s) {
                      s.kurtosis > 1 ? "Heavy tails" : "Near-normal coordinates",
                      plain_name(s.signal), s.kurtosis,
                      s.kurtosis > 1 ? "entropy-code rather than clip"
-                                    : "fixed widths lose little to entropy coding");
+                                    : "the rates above, which assume Gaussians, hold");
 }
 
 std::string rank_sentence(const SignalAnalysis& s) {
@@ -130,10 +130,12 @@ const char* verdict(double key_lag1, double key_low10) {
 
 std::vector<std::string> suggestions(const Analysis& analysis) {
   std::vector<std::string> list;
-  if (analysis.tokens < 4 * analysis.layer_width) {
-    list.push_back(fmt::format("Only {} tokens for the {} values of a layer: bases are learnt from "
-                               "half of them, so all rates are too high; dump more text.",
-                               analysis.tokens, analysis.layer_width));
+  for (const SignalAnalysis& s : analysis.signals) {
+    if (s.fit_rows >= 2 * s.layer_width) continue;
+    list.push_back(fmt::format("Only {} rows to learn a basis for the {} values of a layer from: "
+                               "all rates are too high; dump more text.",
+                               s.fit_rows, s.layer_width));
+    break;
   }
   const SignalAnalysis* after = analysis.find(Signal::key);
   const SignalAnalysis* before = analysis.find(Signal::key_before_rope);

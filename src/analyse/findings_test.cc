@@ -19,7 +19,10 @@ SignalAnalysis signal_of(Signal signal, std::array<double, 4> bits) {
   s.layer.bits[1] = bits[2];
   s.model.bits[1] = bits[3];
   s.joint = true;
+  s.fit_rows = 5000;
+  s.layer_width = 128;
   s.joint_rows = 2000;
+  s.joint_fit_rows = 1000;
   s.joint_width = 500;
   return s;
 }
@@ -27,7 +30,6 @@ SignalAnalysis signal_of(Signal signal, std::array<double, 4> bits) {
 Analysis plain() {
   Analysis a;
   a.tokens = 10000;
-  a.layer_width = 128;
   a.signals = {signal_of(Signal::key, {2, 2, 2, 2}), signal_of(Signal::key_before_rope, {1, 1, 1, 1}),
                signal_of(Signal::value, {2, 1.8, 1.5, 1.48})};
   return a;
@@ -93,8 +95,8 @@ TEST(Suggestions, MeanTailsAndRank) {
 TEST(Suggestions, WarnOfTooFewRows) {
   Analysis a = plain();
   EXPECT_THAT(suggestions(a), Not(Contains(HasSubstr("Only"))));
-  a.tokens = 256;
-  EXPECT_THAT(suggestions(a), Contains(HasSubstr("Only 256 tokens for the 128 values")));
+  a.signals[0].fit_rows = 200;
+  EXPECT_THAT(suggestions(a), Contains(HasSubstr("Only 200 rows to learn a basis for the 128")));
   a.signals[2].joint_width = 5760;
   EXPECT_THAT(suggestions(a), Contains(HasSubstr("learnt from 1000 rows of 5760 values")));
 }

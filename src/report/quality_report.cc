@@ -106,7 +106,7 @@ Figure quality_figure(const std::vector<Outcome>& outcomes) {
   for (Series* s : {&llama, &codecs, &floor}) {
     if (!s->x.empty()) panel.series.push_back(std::move(*s));
   }
-  return {"quality",
+  return {"quality_kld",
           "Mean KLD against bits per value, lower left is better. Codecs without an entropy coder "
           "stand at their entropy estimate where that is lower than what they store.",
           {panel},

@@ -1,0 +1,59 @@
+// Runs the program as a user would and keeps what it said.
+#pragma once
+
+#include <sys/wait.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+
+namespace kvsplice::cli {
+
+struct Outcome {
+  int code;
+  std::string text;  // both streams
+};
+
+// A folder of the test's own, removed with it.
+class Folder {
+ public:
+  Folder() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "kvsplice-XXXXXX").string();
+    path_ = mkdtemp(pattern.data());
+  }
+  ~Folder() { std::filesystem::remove_all(path_); }
+  std::string operator/(const std::string& name) const { return (path_ / name).string(); }
+
+ private:
+  std::filesystem::path path_;
+};
+
+// `arguments` are words for the shell.
+inline Outcome run(const std::string& arguments) {
+  FILE* pipe = popen((std::string(KVSPLICE_BINARY) + " " + arguments + " 2>&1").c_str(), "r");
+  Outcome outcome{-1, {}};
+  char buffer[4096];
+  while (const size_t n = fread(buffer, 1, sizeof buffer, pipe)) outcome.text.append(buffer, n);
+  const int status = pclose(pipe);
+  outcome.code = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+  return outcome;
+}
+
+inline std::string sample(const std::string& name) {
+  return std::string(KVSPLICE_SOURCE_DIR) + "/samples/" + name + ".txt";
+}
+
+inline std::string slurp(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::stringstream all;
+  all << in.rdbuf();
+  return all.str();
+}
+
+inline void spill(const std::string& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+}  // namespace kvsplice::cli
