@@ -138,6 +138,43 @@ void Spline<T>::inverse_backward(const Trace& z, MatrixView<T> dx, std::span<T> 
                               &sums[2 * table], &sums[3 * table]);
 }
 
+// By counting rows above each knot.
+template <class T>
+Matrix<T> Spline<T>::counts_above_knots(const Trace& x) const {
+  Matrix<T> ones(x.rows, dim()), moments(segments(), dim()), counts(segments(), dim());
+  std::fill(ones.flat().begin(), ones.flat().end(), T(1));
+  spline_kernel::map_backward(forward_pieces(), x.data, x.stride, ones.data(), dim(), x.rows, false,
+                              moments.data(), counts.data());
+  return counts;
+}
+
+template <class T>
+double Spline<T>::back_slope_squares(const Trace& trace) const {
+  const Matrix<T> above = counts_above_knots(trace);
+  double sum = 0;
+  for (size_t s = 0; s < segments(); ++s) {
+    for (size_t c = 0; c < dim(); ++c) {
+      const T next = s + 1 < segments() ? above(s + 1, c) : T(0);
+      sum += double(above(s, c) - next) * double(back_slope_(s, c)) * double(back_slope_(s, c));
+    }
+  }
+  return sum;
+}
+
+template <class T>
+void Spline<T>::back_slope_squares_backward(const Trace& trace, T weight, std::span<T> sums) const {
+  const Matrix<T> above = counts_above_knots(trace);
+  T* moments = &sums[2 * segments() * dim()];
+  for (size_t c = 0; c < dim(); ++c) {
+    T over = 0;  // the sums' convention: everything above a knot
+    for (size_t s = segments(); s-- > 0;) {
+      const T next = s + 1 < segments() ? above(s + 1, c) : T(0);
+      over += 2 * weight * back_slope_(s, c) * (above(s, c) - next);
+      moments[s * dim() + c] += over;
+    }
+  }
+}
+
 // The chain rule from the tables back to the parameters, segments last to first since y_i depends
 // on all slopes before i.
 template <class T>
