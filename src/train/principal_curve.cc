@@ -20,6 +20,14 @@ constexpr size_t kOrderRows = 4096;  // at most so many rows give the first orde
 constexpr size_t kOrderRank = 16;    // in so many principal components, clear of most noise
 constexpr double kSmoothing = 1e-3;  // weight of squared bends, beside the rows of one knot
 
+constexpr double kRounding = 1e-6;  // of float products, relative to the squares of their factors
+
+double squares(std::span<const float> x) {
+  double sum = 0;
+  for (float v : x) sum += double(v) * double(v);
+  return sum;
+}
+
 // A place on a curve of evenly spaced knots: `share` of the way from knot `knot` to the next.
 struct Place {
   size_t knot;
@@ -91,6 +99,7 @@ Result<Start> start_of(MatrixView<const float> rows, const PrincipalCurveOptions
 
 PrincipalCurve::PrincipalCurve(Matrix<float> points) : points_(std::move(points)), at_{0} {
   assert(points_.rows() >= 2);
+  for (size_t k = 0; k < points_.rows(); ++k) norms_.push_back(squares(points_.row(k)));
   for (size_t k = 0; k + 1 < points_.rows(); ++k) {
     double square = 0;
     for (size_t c = 0; c < points_.cols(); ++c) {
@@ -101,38 +110,55 @@ PrincipalCurve::PrincipalCurve(Matrix<float> points) : points_(std::move(points)
   }
 }
 
-// Distances to all segments come from products with the points alone: for x at share u of the way
-// from p to q, |x - p - u e|^2 = |x|^2 - 2 x.p + |p|^2 - 2 u (x.e - p.e) + u^2 |e|^2, e = q - p.
+// The nearest point of segment k to x: its squared distance and its share of the way.
+std::pair<double, double> PrincipalCurve::nearest_on(size_t k, std::span<const float> x) const {
+  double edge = 0, way = 0, from = 0;
+  for (size_t c = 0; c < x.size(); ++c) {
+    const double p = points_(k, c), e = double(points_(k + 1, c)) - p, d = double(x[c]) - p;
+    edge += e * e;
+    way += d * e;
+    from += d * d;
+  }
+  const double share = edge > 0 ? std::clamp(way / edge, 0.0, 1.0) : 0;
+  return {from - 2 * share * way + share * share * edge, share};
+}
+
+// Distances to all corners come from one product, to rounding; a segment is looked at closely if it
+// may hold a nearer point than the nearest corner: half its length closer than its nearer end.
 std::vector<float> PrincipalCurve::nearest(MatrixView<const float> rows) const {
   assert(rows.cols == points_.cols());
   const size_t m = points_.rows();
-  std::vector<double> square(m), next(m);  // p.p, p.q
-  for (size_t k = 0; k < m; ++k) {
-    for (size_t c = 0; c < points_.cols(); ++c) {
-      square[k] += double(points_(k, c)) * points_(k, c);
-      if (k + 1 < m) next[k] += double(points_(k, c)) * points_(k + 1, c);
-    }
-  }
   std::vector<float> found(rows.rows);
   parallel_chunks(rows.rows, kChunk, [&](size_t first, size_t n) {
-    Matrix<float> with(n, m);
-    gemm(Trans::no, Trans::yes, 1.f, rows.row_range(first, n), points_, 0.f, with);
+    Matrix<float> products(n, m);
+    std::vector<double> distance(m);
+    gemm(Trans::no, Trans::yes, 1.f, rows.row_range(first, n), points_, 0.f, products);
     for (size_t r = 0; r < n; ++r) {
-      double best = HUGE_VAL;
-      for (size_t k = 0; k + 1 < m; ++k) {
-        const double edge = square[k + 1] - 2 * next[k] + square[k];
-        const double way = double(with(r, k + 1)) - with(r, k) - (next[k] - square[k]);
-        const double share = edge > 0 ? std::clamp(way / edge, 0.0, 1.0) : 0;
-        const double distance =
-            square[k] - 2 * double(with(r, k)) - 2 * share * way + share * share * edge;
-        if (distance < best) {
-          best = distance;
-          found[first + r] = at_[k] + float(share) * (at_[k + 1] - at_[k]);
-        }
+      const auto x = rows.row(first + r);
+      const double norm = squares(x);
+      double closest = HUGE_VAL;
+      for (size_t k = 0; k < m; ++k) {
+        const double square = norm - 2 * double(products(r, k)) + norms_[k];
+        distance[k] = std::sqrt(std::max(0.0, square) + kRounding * (norm + norms_[k]));
+        closest = std::min(closest, distance[k]);
       }
+      found[first + r] = place_near(x, distance, closest);
     }
   });
   return found;
+}
+
+float PrincipalCurve::place_near(std::span<const float> x, std::span<const double> distance,
+                                 double closest) const {
+  double best = HUGE_VAL;
+  float place = 0;
+  for (size_t k = 0; k + 1 < distance.size(); ++k) {
+    const float edge = at_[k + 1] - at_[k];
+    if (std::min(distance[k], distance[k + 1]) - edge / 2 > closest) continue;
+    const auto [square, share] = nearest_on(k, x);
+    if (square < best) best = square, place = at_[k] + float(share) * edge;
+  }
+  return place;
 }
 
 void PrincipalCurve::point(float length, std::span<float> out) const {

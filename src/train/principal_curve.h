@@ -24,8 +24,13 @@ class PrincipalCurve {
   void point(float length, std::span<float> out) const;
 
  private:
+  std::pair<double, double> nearest_on(size_t k, std::span<const float> x) const;
+  float place_near(std::span<const float> x, std::span<const double> distance,
+                   double closest) const;
+
   Matrix<float> points_;
-  std::vector<float> at_;  // length at every point
+  std::vector<float> at_;      // length at every point
+  std::vector<double> norms_;  // squared, of every point
 };
 
 struct PrincipalCurveOptions {

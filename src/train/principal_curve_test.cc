@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <numbers>
 
 #include "core/random.h"
 #include "train/geodesic_order.h"
@@ -55,7 +56,7 @@ TEST(PrincipalCurve, FollowsASpiral) {
   Random random(2);
   Matrix<float> rows(1200, 3);
   for (size_t r = 0; r < rows.rows(); ++r) {
-    const double t = random.uniform(), angle = 6 * M_PI * t;
+    const double t = random.uniform(), angle = 6 * std::numbers::pi * t;
     rows(r, 0) = float((0.3 + t) * std::cos(angle) + 0.005 * random.normal());
     rows(r, 1) = float((0.3 + t) * std::sin(angle) + 0.005 * random.normal());
     rows(r, 2) = float(0.005 * random.normal());

@@ -88,6 +88,17 @@ void Spline<T>::parameters_changed() {
 }
 
 template <class T>
+bool Spline<T>::usable() const {
+  const auto finite = [](T v) { return std::isfinite(v); };
+  const auto positive = [](T v) { return v > 0; };
+  const Matrix<T>* tables[] = {&slope_, &offset_, &back_slope_, &back_offset_, &back_knots_};
+  return std::all_of(slope_.flat().begin(), slope_.flat().end(), positive) &&
+         std::all_of(std::begin(tables), std::end(tables), [&](const Matrix<T>* m) {
+           return std::all_of(m->flat().begin(), m->flat().end(), finite);
+         });
+}
+
+template <class T>
 spline_kernel::Pieces<T> Spline<T>::forward_pieces() const {
   return {dim(), segments(), knots_.data() + dim(), slope_.data(), offset_.data()};
 }

@@ -37,6 +37,7 @@ class Spline {
   std::span<T> parameters() { return parameters_; }
   std::span<const T> parameters() const { return parameters_; }
   void parameters_changed();  // call after writing to parameters()
+  bool usable() const;        // all tables are finite and slopes positive
 
   // Of any number of rows, on all threads; out may be in.
   void forward(MatrixView<const T> x, MatrixView<T> z) const;
