@@ -124,14 +124,14 @@ std::pair<double, double> PrincipalCurve::nearest_on(size_t k, std::span<const f
 }
 
 // Distances to all corners come from one product, to rounding; a segment is looked at closely if it
-// may hold a nearer point than the nearest corner: half its length closer than its nearer end.
+// may hold a nearer point than the nearest corner: at most half its length nearer than its ends.
 std::vector<float> PrincipalCurve::nearest(MatrixView<const float> rows) const {
   assert(rows.cols == points_.cols());
   const size_t m = points_.rows();
   std::vector<float> found(rows.rows);
   parallel_chunks(rows.rows, kChunk, [&](size_t first, size_t n) {
     Matrix<float> products(n, m);
-    std::vector<double> distance(m);
+    std::vector<double> at_least(m);
     gemm(Trans::no, Trans::yes, 1.f, rows.row_range(first, n), points_, 0.f, products);
     for (size_t r = 0; r < n; ++r) {
       const auto x = rows.row(first + r);
@@ -139,22 +139,23 @@ std::vector<float> PrincipalCurve::nearest(MatrixView<const float> rows) const {
       double closest = HUGE_VAL;
       for (size_t k = 0; k < m; ++k) {
         const double square = norm - 2 * double(products(r, k)) + norms_[k];
-        distance[k] = std::sqrt(std::max(0.0, square) + kRounding * (norm + norms_[k]));
-        closest = std::min(closest, distance[k]);
+        const double rounding = kRounding * (norm + norms_[k]);
+        at_least[k] = std::sqrt(std::max(0.0, square - rounding));
+        closest = std::min(closest, std::sqrt(std::max(0.0, square + rounding)));
       }
-      found[first + r] = place_near(x, distance, closest);
+      found[first + r] = place_near(x, at_least, closest);
     }
   });
   return found;
 }
 
-float PrincipalCurve::place_near(std::span<const float> x, std::span<const double> distance,
+float PrincipalCurve::place_near(std::span<const float> x, std::span<const double> at_least,
                                  double closest) const {
   double best = HUGE_VAL;
   float place = 0;
-  for (size_t k = 0; k + 1 < distance.size(); ++k) {
+  for (size_t k = 0; k + 1 < at_least.size(); ++k) {
     const float edge = at_[k + 1] - at_[k];
-    if (std::min(distance[k], distance[k + 1]) - edge / 2 > closest) continue;
+    if (std::min(at_least[k], at_least[k + 1]) - edge / 2 > closest) continue;
     const auto [square, share] = nearest_on(k, x);
     if (square < best) best = square, place = at_[k] + float(share) * edge;
   }

@@ -2,6 +2,8 @@
 // linear). Rows of a curve in one scalar plus noise keep their noise and little else.
 #pragma once
 
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "core/progress.h"
@@ -25,7 +27,7 @@ class PrincipalCurve {
 
  private:
   std::pair<double, double> nearest_on(size_t k, std::span<const float> x) const;
-  float place_near(std::span<const float> x, std::span<const double> distance,
+  float place_near(std::span<const float> x, std::span<const double> at_least,
                    double closest) const;
 
   Matrix<float> points_;
