@@ -1,4 +1,6 @@
 // kvsplice experiment kvsplice
+#include <algorithm>
+
 #include "experiments/experiment.h"
 #include "experiments/kvsplice/outputs.h"
 
