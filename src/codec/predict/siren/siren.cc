@@ -81,7 +81,7 @@ class Siren : public Stage {
 
   Result<> fit(const Rows& rows, const Context& context) override {
     KVS_TRY(check_heads(context.unit, rows.values.cols()));
-    KVS_ASSIGN(fitted_, train(rows.values, context));
+    KVS_ASSIGN(fitted_, fit_networks(rows.values, context));
     fitted_rows_ = hash_rows(context);
     return {};
   }
@@ -92,7 +92,7 @@ class Siren : public Stage {
     if (values.rows() == 0) return {};
     const bool known = !fitted_.empty() && hash_rows(context) == fitted_rows_;
     std::vector<train::SirenModel> trained;
-    if (!known) KVS_ASSIGN(trained, train(values, context));
+    if (!known) KVS_ASSIGN(trained, fit_networks(values, context));
     for (const train::SirenModel& model : known ? fitted_ : trained) {
       side.put_array(std::span(model.scale.mean));
       side.put_array(std::span(model.scale.deviation));
@@ -168,8 +168,8 @@ class Siren : public Stage {
     return heads;
   }
 
-  Result<std::vector<train::SirenModel>> train(MatrixView<const float> rows,
-                                               const Context& context) const {
+  Result<std::vector<train::SirenModel>> fit_networks(MatrixView<const float> rows,
+                                                      const Context& context) const {
     std::vector<MatrixView<const float>> targets;
     for (const Columns& c : networks(context.unit)) {
       targets.push_back(rows.col_range(c.first, c.count));
