@@ -57,7 +57,8 @@ Figure improvement_delta(const StudyOptions& options, const Warps& warps) {
   panel.x_label = "components kept (k)";
   panel.y_label = "MSE - MSE of PCA, x 1e-6";
   for (int k : options.k) panel.ticks.push_back(std::to_string(k));
-  for (const auto& [name, errors] : {std::pair{"spline", &warps.spline}, std::pair{"flow", &warps.flow}}) {
+  for (const auto& [name, errors] :
+       {std::pair{"spline", &warps.spline}, std::pair{"flow", &warps.flow}}) {
     Series series;
     series.label = name;
     series.style = Series::Style::bars;

@@ -117,7 +117,8 @@ std::vector<std::string> findings(const StudyOptions& options, const Warps& warp
                                   const std::vector<NumbersRow>& numbers,
                                   const std::vector<RateRow>& rates) {
   std::vector<std::string> out;
-  for (const auto& [name, errors] : {std::pair{"spline", &warps.spline}, std::pair{"flow", &warps.flow}}) {
+  for (const auto& [name, errors] :
+       {std::pair{"spline", &warps.spline}, std::pair{"flow", &warps.flow}}) {
     double best = 0, worst = 0;
     for (size_t i = 0; i < options.k.size(); ++i) {
       best = std::max(best, 1 - errors->mean(i) / warps.pca[i]);
