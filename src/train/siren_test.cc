@@ -106,7 +106,9 @@ TEST(SirenTraining, FollowsTheStoredTrajectory) {
   SirenTrainer<double> trainer(shape, initial_parameters(shape, 7), y);
   for (size_t epoch = 0; epoch < 300; ++epoch) {
     const double loss = trainer.loss_and_gradient();
-    if (epoch % 30 == 0) EXPECT_NEAR(loss, stored[epoch / 30], 2e-5 * loss) << epoch;
+    if (epoch % 30 == 0) {
+      EXPECT_NEAR(loss, stored[epoch / 30], 2e-5 * loss) << epoch;
+    }
     const double rate = 1e-6 + (1e-3 - 1e-6) * (1 + std::cos(M_PI * double(epoch) / 300)) / 2;
     trainer.step(adam_step<double>(rate, epoch + 1));
   }

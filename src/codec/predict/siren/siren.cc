@@ -92,7 +92,9 @@ class Siren : public Stage {
     if (values.rows() == 0) return {};
     const bool known = !fitted_.empty() && hash_rows(context) == fitted_rows_;
     std::vector<train::SirenModel> trained;
-    if (!known) KVS_ASSIGN(trained, fit_networks(values, context));
+    if (!known) {
+      KVS_ASSIGN(trained, fit_networks(values, context));
+    }
     for (const train::SirenModel& model : known ? fitted_ : trained) {
       side.put_array(std::span(model.scale.mean));
       side.put_array(std::span(model.scale.deviation));
