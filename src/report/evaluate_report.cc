@@ -85,13 +85,20 @@ std::vector<Cell> codec_row(const EvaluatedCodec& c) {
   append_errors(row, q.errors(Kind::key));
   append_errors(row, q.errors(Kind::value));
   const double tokens = double(q.tokens), megabytes = q.f16_bytes() / 1e6;
-  row.insert(row.end(), {measured(q.key_entropy_bits), measured(q.value_entropy_bits),
-                         int64_t(q.state_bytes), measured(q.payback_tokens()),
-                         tokens / q.encode_seconds, tokens / q.decode_seconds,
-                         megabytes / q.encode_seconds, megabytes / q.decode_seconds,
-                         int64_t(q.bytes), int64_t(q.tokens), int64_t(q.sink_tokens),
-                         int64_t(q.query_positions), c.pipeline});
+  row.insert(row.end(),
+             {measured(q.key_entropy_bits), measured(q.value_entropy_bits), int64_t(q.state_bytes),
+              measured(q.payback_tokens()), tokens / q.encode_seconds, tokens / q.decode_seconds,
+              megabytes / q.encode_seconds, megabytes / q.decode_seconds, int64_t(q.bytes),
+              int64_t(q.tokens), int64_t(q.sink_tokens), int64_t(q.query_positions), c.pipeline});
   return row;
+}
+
+std::string side_data_clause(const CodecQuality& q) {
+  if (q.state_bytes == 0) return "no side data";
+  const auto payback = q.payback_tokens();
+  if (!payback) return "larger than f16, so its side data never pay";
+  return fmt::format("{:.2f} MB of side data are paid back after {:.0f} tokens",
+                     double(q.state_bytes) / 1e6, *payback);
 }
 
 Cell unit_bits(const UnitQuality& unit) {
@@ -140,15 +147,16 @@ Figure evaluate_figure(const std::vector<EvaluatedCodec>& codecs) {
   bits.log_y = layers.log_y = true;
   for (const EvaluatedCodec& c : codecs) {
     const CodecQuality& q = c.quality;
+    const double error_of_all = headline_error(q);
+    if (error_of_all <= 0) continue;  // exact, which a logarithm cannot show
     bits.series.push_back(
-        {c.name, {q.bits_per_value()}, {headline_error(q)}, {}, Series::Style::points, {}});
+        {c.name, {q.bits_per_value()}, {error_of_all}, {}, Series::Style::points, {}});
     Series by_layer{c.name, {}, {}, {}, Series::Style::line_points, {}};
     for (size_t l = 0; 2 * l < q.units.size(); ++l) {
       ErrorSums vectors = q.units[2 * l].errors.sums();
       vectors += q.units[2 * l + 1].errors.sums();
-      const double y =
-          attention ? q.attention[l].both.relative_rms() : vectors.relative_rms();
-      if (y <= 0) continue;  // exact, which a logarithm cannot show
+      const double y = attention ? q.attention[l].both.relative_rms() : vectors.relative_rms();
+      if (y <= 0) continue;
       by_layer.x.push_back(q.units[2 * l].layer);
       by_layer.y.push_back(y);
     }
@@ -156,7 +164,7 @@ Figure evaluate_figure(const std::vector<EvaluatedCodec>& codecs) {
   }
   return {"evaluate_errors",
           attention ? "Relative rms error of attention outputs with the model's own queries, keys "
-                      "and values compressed; lower left is better."
+                      "and values compressed; lower left is better. Exact codecs are left out."
                     : "Relative rms error of keys and values; the dump holds no queries, so "
                       "attention is not compared.",
           {std::move(bits), std::move(layers)},
@@ -167,23 +175,19 @@ std::vector<std::string> evaluate_findings(const std::vector<EvaluatedCodec>& co
   std::vector<std::string> list;
   for (const EvaluatedCodec& c : codecs) {
     const CodecQuality& q = c.quality;
-    std::string line =
-        fmt::format("{}: {:.2f} bits per value ({:.1f}x smaller than f16)", c.name,
-                    q.bits_per_value(), q.ratio());
+    std::string line = fmt::format("{}: {:.2f} bits per value ({:.1f}x smaller than f16)", c.name,
+                                   q.bits_per_value(), q.ratio());
     line += has_attention(q)
-                ? fmt::format("; attention outputs off by {:.1f} % (keys alone {:.1f} %, values "
-                              "alone {:.1f} %)",
-                              100 * q.attention_error(&AttentionQuality::both),
-                              100 * q.attention_error(&AttentionQuality::key),
-                              100 * q.attention_error(&AttentionQuality::value))
+                ? fmt::format(
+                      "; attention outputs off by {:.1f} % (keys alone {:.1f} %, values "
+                      "alone {:.1f} %)",
+                      100 * q.attention_error(&AttentionQuality::both),
+                      100 * q.attention_error(&AttentionQuality::key),
+                      100 * q.attention_error(&AttentionQuality::value))
                 : std::string("; the dump holds no queries, so attention is not compared");
     line += fmt::format("; cosine of keys {:.4f}, of values {:.4f}",
                         q.errors(Kind::key).cosine_mean(), q.errors(Kind::value).cosine_mean());
-    const auto payback = q.payback_tokens();
-    line += payback ? fmt::format("; {:.2f} MB of side data are paid back after {:.0f} tokens.",
-                                  double(q.state_bytes) / 1e6, *payback)
-                    : std::string("; larger than f16, so its side data never pay.");
-    list.push_back(std::move(line));
+    list.push_back(line + "; " + side_data_clause(q) + ".");
   }
   return list;
 }
