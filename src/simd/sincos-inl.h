@@ -14,9 +14,9 @@ namespace kvsplice::simd::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 // |x| <= 10,000: absolute error below 2e-7. Quarter turns n = round(x / (pi/2)) are found by adding
-// 1.5 * 2^23, whose last bit has weight one, and taken off in three parts, the first two of 11 bits,
-// so that n * part is exact with and without fused multiply-add. On the rest, |r| <= pi/4, stand
-// minimax polynomials: sine to 2e-9, cosine to 1e-10 before rounding.
+// 1.5 * 2^23, whose last bit has weight one, and taken off in three parts, the first two of 11
+// bits, so that n * part is exact with and without fused multiply-add. On the rest, |r| <= pi/4,
+// stand minimax polynomials: sine to 2e-9, cosine to 1e-10 before rounding.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE void sin_cos(D d, V x, V& sine, V& cosine) {
   const hn::RebindToSigned<D> di;

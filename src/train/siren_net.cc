@@ -28,7 +28,8 @@ std::vector<double> initial_parameters(const SirenShape& shape, uint64_t seed) {
   all.reserve(shape.parameters());
   for (const auto& size : layer_sizes(shape)) {
     const bool first = all.empty();
-    const double bound = first ? 1.0 / double(size.in) : std::sqrt(6.0 / double(size.in)) / shape.omega;
+    const double bound =
+        first ? 1.0 / double(size.in) : std::sqrt(6.0 / double(size.in)) / shape.omega;
     for (size_t i = 0; i < size.out * (size.in + 1); ++i) {
       all.push_back(random.uniform(-bound, bound));
     }

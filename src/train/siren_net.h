@@ -64,7 +64,7 @@ struct PanelNet {
   void set(std::span<const double> parameters);
   std::vector<double> parameters() const { return portable(values.data()); }
   std::vector<double> portable(const T* panels) const;  // of values or of a gradient
-  void transpose();  // after every change of values
+  void transpose();                                     // after every change of values
 
   const T* panel(size_t layer, size_t j) const {
     const auto& l = layout.layers[layer];

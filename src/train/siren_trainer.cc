@@ -27,11 +27,13 @@ SirenTrainer<T>::SirenTrainer(const SirenShape& shape, std::span<const double> p
       mean_(net_.layout.size),
       square_(net_.layout.size) {
   net_.set(parameters);
-  for (size_t r = 0; r < rows_; ++r) positions_[r] = T(double(r) / double(std::max<size_t>(rows_ - 1, 1)));
+  for (size_t r = 0; r < rows_; ++r)
+    positions_[r] = T(double(r) / double(std::max<size_t>(rows_ - 1, 1)));
   const size_t width = net_.layout.width, panels = net_.layout.layers.back().out_panels;
   for (size_t first = 0; first < rows_; first += kChunkRows) {
     const size_t rows = std::min(kChunkRows, rows_ - first);
-    chunks_.push_back({first, rows, SirenBlock<T>(net_.layout, std::min(rows, SirenBlock<T>::kRows)),
+    chunks_.push_back({first, rows,
+                       SirenBlock<T>(net_.layout, std::min(rows, SirenBlock<T>::kRows)),
                        AlignedVector<T>(net_.layout.size)});
     for_blocks(first, rows, [&](size_t at, size_t count) {
       T* block = targets_.data() + at * panels * width;
@@ -90,8 +92,8 @@ void SirenTrainer<T>::step(const siren_kernel::AdamStep<T>& adam) {
   const auto update = [&](size_t begin, size_t end, T factor) {
     parallel_chunks(end - begin, 1 << 14, [&](size_t first, size_t count) {
       const size_t at = begin + first;
-      siren_kernel::adam(adam, chunks_[0].gradient.data() + at, factor, count, net_.values.data() + at,
-                         mean_.data() + at, square_.data() + at);
+      siren_kernel::adam(adam, chunks_[0].gradient.data() + at, factor, count,
+                         net_.values.data() + at, mean_.data() + at, square_.data() + at);
     });
   };
   update(0, net_.layout.read_out, T(net_.shape.omega));

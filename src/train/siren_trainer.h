@@ -29,8 +29,8 @@ class SirenTrainer {
   SirenTrainer(const SirenShape& shape, std::span<const double> parameters,
                MatrixView<const float> targets);
 
-  double loss();                // mean of squares over all rows and outputs
-  double loss_and_gradient();   // also computes what step() and gradient() use
+  double loss();               // mean of squares over all rows and outputs
+  double loss_and_gradient();  // also computes what step() and gradient() use
   void step(const siren_kernel::AdamStep<T>& adam);
   std::vector<double> gradient() const;
   std::vector<double> parameters() const { return net_.parameters(); }
@@ -51,7 +51,7 @@ class SirenTrainer {
   size_t rows_;
   PanelNet<T> net_;
   std::vector<T> positions_;
-  AlignedVector<T> targets_;      // in panels, block by block
+  AlignedVector<T> targets_;  // in panels, block by block
   std::vector<Chunk> chunks_;
   AlignedVector<T> mean_, square_;  // Adam's moments
 };
