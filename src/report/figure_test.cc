@@ -12,6 +12,8 @@
 namespace kvsplice::report {
 namespace {
 
+namespace fs = std::filesystem;
+
 // Of this process: tests run side by side.
 std::string folder() {
   static const std::string path = [] {
@@ -23,7 +25,6 @@ std::string folder() {
   return path;
 }
 
-namespace fs = std::filesystem;
 using testing::HasSubstr;
 using Style = Series::Style;
 
