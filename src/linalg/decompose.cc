@@ -66,9 +66,11 @@ Result<Eigen> symmetric_eigen(Matrix<double> a) {
       return Error{ErrorKind::numeric, "eigenvectors: no convergence"};
     }
   }
-  parallel_chunks(n, std::max<size_t>(64, n / 8), [&](size_t first, size_t count) {
+  const size_t chunk = n <= 1024 ? std::max<size_t>(64, n / 8) : n;
+  parallel_chunks(n, chunk, [&](size_t first, size_t count) {
     OneBlasThread one;
-    LAPACKE_dormtr(LAPACK_COL_MAJOR, 'L', 'L', 'N', n, count, a.data(), n, reflectors.data(),
+    Matrix<double> own = a;  // dormtr scribbles on the reflectors
+    LAPACKE_dormtr(LAPACK_COL_MAJOR, 'L', 'L', 'N', n, count, own.data(), n, reflectors.data(),
                    vectors.row(first).data(), n);
   });
   for (size_t i = 0; i < n; ++i) {
