@@ -12,7 +12,7 @@ using report::Series;
 
 constexpr double kWin = 5e-4;  // a fall of the error by more than this share is named
 
-Panel comparison(const std::string& name, const StudyOptions& options, const Warps& warps,
+Panel comparison(const std::string& name, const StudyOptions& options, const WarpErrors& warps,
                  const Errors& errors) {
   Series plain, warped;
   plain.label = "PCA";
@@ -38,7 +38,7 @@ Panel comparison(const std::string& name, const StudyOptions& options, const War
 
 }  // namespace
 
-Figure compression_comparison(const StudyOptions& options, const Warps& warps) {
+Figure compression_comparison(const StudyOptions& options, const WarpErrors& warps) {
   Figure figure;
   figure.name = "compression_comparison";
   figure.caption = fmt::format(
@@ -51,7 +51,7 @@ Figure compression_comparison(const StudyOptions& options, const Warps& warps) {
   return figure;
 }
 
-Figure improvement_delta(const StudyOptions& options, const Warps& warps) {
+Figure improvement_delta(const StudyOptions& options, const WarpErrors& warps) {
   Panel panel;
   panel.title = "Change of the test error by a warp";
   panel.x_label = "components kept (k)";

@@ -4,33 +4,11 @@
 #include <string>
 #include <vector>
 
-#include "core/params.h"
-#include "core/progress.h"
+#include "experiments/kvsplice/options.h"
+#include "experiments/kvsplice/warps.h"
 #include "train/geometric_mix.h"
 
 namespace kvsplice::experiment {
-
-struct StudyOptions {
-  std::vector<int> k = {8, 12, 16, 24, 32, 48, 64};
-  int spline_epochs = 20;
-  int flow_epochs = 12;
-  int rank = 16;
-  int seeds = 5;
-  int data_seed = 13;
-  std::string regulariser = "reference";
-
-  template <class V>
-  void visit(V&& v) {
-    v("k", k, "ranks of the PCA at the test", Range{1, 128});
-    v("spline_epochs", spline_epochs, "passes over the rows for the spline", Range{0, 1000});
-    v("flow_epochs", flow_epochs, "passes over the rows for the flow", Range{0, 1000});
-    v("rank", rank, "components the warps are trained through", Range{1, 128});
-    v("seeds", seeds, "trainings of each warp, with seeds 0, 1, ...", Range{1, 1000});
-    v("data_seed", data_seed, "of GeometricMix; the seed's is 13", Range{0, 1e9});
-    v("regulariser", regulariser, "of the flow: as the seed has it, without gradient, or working",
-      Choice{"reference", "working"});
-  }
-};
 
 // Test errors of one way to code, [seed][k].
 struct Errors {
@@ -38,15 +16,16 @@ struct Errors {
 
   double mean(size_t k) const;
   double deviation(size_t k) const;  // between seeds; 0 for one
+  double median(size_t k) const;
 };
 
-struct Warps {
+struct WarpErrors {
   std::vector<double> pca;  // [k]
   Errors spline, flow;
 };
 
-Result<Warps> compare_warps(const train::GeometricMix& mix, const StudyOptions& options,
-                            const Progress& progress);
+Result<WarpErrors> compare_warps(const train::GeometricMix& mix, const StudyOptions& options,
+                                 const Progress& progress);
 
 // How much one number per vector can say: the curve, and PCA of one to twelve components.
 struct NumbersRow {
@@ -59,13 +38,16 @@ Result<std::vector<NumbersRow>> compare_numbers(const train::GeometricMix& mix,
 
 // Bits and errors of quantised coordinates: plain KLT, and behind splines trained for rank and for
 // rate. Bits are the empirical entropy of the test rows' codes in a model fitted to them, column by
-// column, with the cost of the model (EntropyMeter): an estimate.
+// column, with the cost of the model (EntropyMeter): an estimate. Errors are relative: rms error
+// over the rms of the test rows about their mean.
 struct RateRow {
-  std::string codec;  // pipeline text
+  std::string data, warp;
+  double delta;
   double bits_per_value;
-  double test_mse;
+  double error;
 };
-Result<std::vector<RateRow>> compare_rates(const train::GeometricMix& mix,
+Result<std::vector<RateRow>> compare_rates(const std::string& data, MatrixView<const float> train,
+                                           MatrixView<const float> test,
                                            const StudyOptions& options, const Progress& progress);
 
 // Bytes of the values of one head of 256 tokens x 64, as the seed's ablation counts them, and ours:
@@ -75,6 +57,6 @@ struct MemoryRow {
   double bytes;
   double state_bytes;
 };
-Result<std::vector<MemoryRow>> count_bytes(const StudyOptions& options);
+Result<std::vector<MemoryRow>> count_bytes();
 
 }  // namespace kvsplice::experiment

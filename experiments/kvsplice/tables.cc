@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
 #include <map>
 
@@ -35,26 +34,28 @@ Table single_run(const std::string& name, const std::string& title, const std::s
 
 }  // namespace
 
-Table spline_table(const StudyOptions& options, const Warps& warps) {
+Table spline_table(const StudyOptions& options, const WarpErrors& warps) {
   return single_run("results_spline_pca", "Test error of PCA, plain and behind the spline",
                     "SplinePCA", options, warps.pca, warps.spline.by_seed[0]);
 }
 
-Table flow_table(const StudyOptions& options, const Warps& warps) {
+Table flow_table(const StudyOptions& options, const WarpErrors& warps) {
   return single_run("results_affineflow_pca", "Test error of PCA, plain and behind the flow",
                     "FlowPCA", options, warps.pca, warps.flow.by_seed[0]);
 }
 
-Table seeds_table(const StudyOptions& options, const Warps& warps) {
-  Table table("seeds", "Test error, mean and deviation over training seeds, beside the reference",
+Table seeds_table(const StudyOptions& options, const WarpErrors& warps) {
+  Table table("seeds", "Test error over training seeds, beside the reference's single run",
               {{"k"},
                {"reference_pca", 6},
                {"pca", 6},
                {"reference_spline", 6},
                {"spline_mean", 7},
+               {"spline_median", 7},
                {"spline_deviation", 7},
                {"reference_flow", 6},
                {"flow_mean", 7},
+               {"flow_median", 7},
                {"flow_deviation", 7}});
   for (size_t i = 0; i < options.k.size(); ++i) {
     const auto found = kReference.find(options.k[i]);
@@ -63,8 +64,9 @@ Table seeds_table(const StudyOptions& options, const Warps& warps) {
       return found->second.*figure;
     };
     table.add({int64_t(options.k[i]), reference(&Reference::pca), warps.pca[i],
-               reference(&Reference::spline), warps.spline.mean(i), warps.spline.deviation(i),
-               reference(&Reference::flow), warps.flow.mean(i), warps.flow.deviation(i)});
+               reference(&Reference::spline), warps.spline.mean(i), warps.spline.median(i),
+               warps.spline.deviation(i), reference(&Reference::flow), warps.flow.mean(i),
+               warps.flow.median(i), warps.flow.deviation(i)});
   }
   return table;
 }
@@ -78,8 +80,8 @@ Table numbers_table(const std::vector<NumbersRow>& rows) {
 
 Table rates_table(const std::vector<RateRow>& rows) {
   Table table("rates", "Entropy of quantised coordinates and error (estimate, model included)",
-              {{"codec"}, {"bits_per_value", 4}, {"test_mse", 6}});
-  for (const auto& r : rows) table.add({r.codec, r.bits_per_value, r.test_mse});
+              {{"data"}, {"warp"}, {"delta"}, {"bits_per_value", 4}, {"relative_error", 4}});
+  for (const auto& r : rows) table.add({r.data, r.warp, r.delta, r.bits_per_value, r.error});
   return table;
 }
 
@@ -90,60 +92,38 @@ Table memory_table(const std::vector<MemoryRow>& rows) {
   return table;
 }
 
-namespace {
-
-// At the error of a point of the plain KLT, the bits a warped codec needs, between its own points
-// on a line of bits over log error; NaN outside them.
-double bits_at(const std::vector<RateRow>& rows, const std::string& warp, double error) {
-  std::vector<const RateRow*> points;
+Table ideas_table(const std::vector<IdeaRow>& rows) {
+  Table table("ideas", "The seed's future work: errors beside a plain PCA at the same bytes",
+              {{"idea"},
+               {"data"},
+               {"method"},
+               {"bytes_per_vector", 1},
+               {"relative_error", 4},
+               {"attention_error", 4}});
   for (const auto& r : rows) {
-    const size_t cut = r.codec.find("klt");
-    if (r.codec.substr(0, cut) == warp) points.push_back(&r);
+    const Cell attention = std::isnan(r.attention_error) ? Cell() : Cell(r.attention_error);
+    table.add({r.idea, r.data, r.method, r.bytes, r.error, attention});
   }
-  for (size_t i = 0; i + 1 < points.size(); ++i) {
-    const double low = std::log(points[i]->test_mse), high = std::log(points[i + 1]->test_mse);
-    const double share = (std::log(error) - low) / (high - low);
-    if (share >= 0 && share <= 1) {
-      return points[i]->bits_per_value +
-             share * (points[i + 1]->bits_per_value - points[i]->bits_per_value);
-    }
-  }
-  return NAN;
+  return table;
 }
 
-}  // namespace
-
-std::vector<std::string> findings(const StudyOptions& options, const Warps& warps,
-                                  const std::vector<NumbersRow>& numbers,
-                                  const std::vector<RateRow>& rates) {
-  std::vector<std::string> out;
-  for (const auto& [name, errors] :
-       {std::pair{"spline", &warps.spline}, std::pair{"flow", &warps.flow}}) {
-    double best = 0, worst = 0;
-    for (size_t i = 0; i < options.k.size(); ++i) {
-      best = std::max(best, 1 - errors->mean(i) / warps.pca[i]);
-      worst = std::max(worst, errors->mean(i) / warps.pca[i] - 1);
-    }
-    out.push_back(
-        fmt::format("Behind the {}, PCA's test error falls by at most {:.2f} % and rises "
-                    "by at most {:.2f} % (mean of {} trainings, {} ranks).",
-                    name, 100 * best, 100 * worst, errors->by_seed.size(), options.k.size()));
+Table caches_table(const std::vector<CacheRow>& rows) {
+  Table table("caches", "Real caches: warps before PCA at equal bytes, mean of units",
+              {{"signal"},
+               {"scope"},
+               {"rank"},
+               {"columns"},
+               {"bytes_per_vector", 0},
+               {"method"},
+               {"relative_error", 4},
+               {"attention_error", 4},
+               {"units_better_than_pca"},
+               {"units"}});
+  for (const auto& r : rows) {
+    table.add({r.signal, r.scope, int64_t(r.rank), int64_t(r.columns), r.bytes(), r.method, r.error,
+               r.attention_error, int64_t(r.better), int64_t(r.units)});
   }
-  out.push_back(
-      fmt::format("One number per vector, the place along a curve, leaves an error of "
-                  "{:.6f}; {} numbers of PCA leave {:.6f}.",
-                  numbers.front().test_mse, numbers.back().numbers, numbers.back().test_mse));
-  const RateRow& plain = rates[rates.size() > 1 ? 1 : 0];
-  for (size_t i = 0; i < rates.size(); ++i) {
-    const std::string warp = rates[i].codec.substr(0, rates[i].codec.find("klt"));
-    const bool seen = i > 0 && rates[i - 1].codec.rfind(warp, 0) == 0;
-    const double bits = bits_at(rates, warp, plain.test_mse);
-    if (warp.empty() || seen || std::isnan(bits)) continue;
-    out.push_back(fmt::format("At the error of '{}' ({:.6f}), {} changes the bits by {:+.2f} %.",
-                              plain.codec, plain.test_mse, warp.substr(0, warp.rfind(" |")),
-                              100 * (bits / plain.bits_per_value - 1)));
-  }
-  return out;
+  return table;
 }
 
 }  // namespace kvsplice::experiment

@@ -1,4 +1,4 @@
-#include "experiments/kvsplice/one_head.h"
+#include "experiments/kvsplice/rows.h"
 
 #include <numeric>
 
@@ -6,10 +6,10 @@ namespace kvsplice::experiment {
 
 namespace {
 
-ModelShape shape_of(size_t dim) {
+ModelShape shape_of(size_t heads, size_t head_dim) {
   LayerShape layer;
-  layer.kv_heads = 1;
-  layer.key_dim = layer.value_dim = int(dim);
+  layer.kv_heads = int(heads);
+  layer.key_dim = layer.value_dim = int(head_dim);
   ModelShape shape;
   shape.architecture = shape.model_name = "rows";
   shape.query_heads = 1;
@@ -40,12 +40,22 @@ codec::CacheBlock block_of(MatrixView<const float> rows) {
   return block;
 }
 
-Result<codec::Codec> fit_one_head(const std::string& pipeline, MatrixView<const float> rows,
-                                  const Progress& progress) {
+Result<codec::Codec> fit_rows(const std::string& pipeline, MatrixView<const float> rows,
+                              size_t heads) {
   KVS_ASSIGN(const auto text, codec::parse_codec("k: f16; v: " + pipeline));
-  KVS_ASSIGN(codec::Codec fitted, codec::Codec::create(text, shape_of(rows.cols)));
-  KVS_TRY(fitted.fit(BlockSource(block_of(rows)), nullptr, progress));
+  KVS_ASSIGN(codec::Codec fitted, codec::Codec::create(text, shape_of(heads, rows.cols / heads)));
+  KVS_TRY(fitted.fit(BlockSource(block_of(rows)), nullptr, {}));
   return fitted;
+}
+
+Result<CodedRows> code_rows(const std::string& pipeline, MatrixView<const float> train,
+                            MatrixView<const float> test, size_t heads) {
+  KVS_ASSIGN(const auto fitted, fit_rows(pipeline, train, heads));
+  const codec::CacheBlock block = block_of(test);
+  KVS_ASSIGN(const Bytes bytes, fitted.encode(block, nullptr));
+  KVS_ASSIGN(const auto payloads, fitted.payloads(bytes));
+  KVS_ASSIGN(codec::CacheBlock back, fitted.decode(bytes, block.tokens, block.positions, nullptr));
+  return CodedRows{std::move(back.values[0]), double(payloads.back().size()) / double(test.rows)};
 }
 
 }  // namespace kvsplice::experiment
