@@ -108,6 +108,19 @@ std::vector<std::string> loop_findings(const std::vector<quality::Outcome>& loop
   return out;
 }
 
+std::vector<std::string> own_rank_findings(const std::vector<OwnRankRow>& rows) {
+  std::vector<std::string> out;
+  for (const OwnRankRow& r : rows) {
+    out.push_back(
+        fmt::format("GeometricMix, k = {}: trained through {} components instead of 16, the spline "
+                    "changes PCA's "
+                    "error by {:+.1f} %, the flow by {:+.1f} %; the noise is at {:+.1f} %.",
+                    r.rank, r.rank, 100 * (r.spline / r.pca - 1), 100 * (r.flow / r.pca - 1),
+                    100 * (r.floor / r.pca - 1)));
+  }
+  return out;
+}
+
 }  // namespace
 
 std::vector<std::string> findings(const StudyOptions& options, const Study& study) {
@@ -119,6 +132,7 @@ std::vector<std::string> findings(const StudyOptions& options, const Study& stud
           "{:.6f}; {} numbers of PCA leave {:.6f}.",
           study.numbers.front().test_mse, study.numbers.back().numbers,
           study.numbers.back().test_mse)};
+  for (auto& line : own_rank_findings(study.own_ranks)) out.push_back(std::move(line));
   for (auto& line : rate_findings(study.rates)) out.push_back(std::move(line));
   if (!study.caches.empty()) {
     out.push_back(cache_finding(study.caches, Warp::spline));

@@ -1,4 +1,4 @@
-// What the study shows: tables under the seed's names, its four figures, findings.
+// What the study shows: tables under the seed's names, its four figures and one more, findings.
 #pragma once
 
 #include "experiments/kvsplice/cache_study.h"
@@ -12,6 +12,7 @@ namespace kvsplice::experiment {
 // Everything measured. The last two are empty without a model.
 struct Study {
   WarpErrors warps;
+  std::vector<OwnRankRow> own_ranks;
   std::vector<NumbersRow> numbers;
   std::vector<RateRow> rates;
   std::vector<MemoryRow> memory;
@@ -25,6 +26,7 @@ report::Table spline_table(const StudyOptions& options, const WarpErrors& warps)
 report::Table flow_table(const StudyOptions& options, const WarpErrors& warps);
 // Mean, median and deviation over the seeds, beside the reference's single run.
 report::Table seeds_table(const StudyOptions& options, const WarpErrors& warps);
+report::Table own_ranks_table(const std::vector<OwnRankRow>& rows);
 report::Table numbers_table(const std::vector<NumbersRow>& rows);
 report::Table rates_table(const std::vector<RateRow>& rows);
 report::Table memory_table(const std::vector<MemoryRow>& rows);
@@ -33,6 +35,7 @@ report::Table caches_table(const std::vector<CacheRow>& rows);
 
 report::Figure compression_comparison(const StudyOptions& options, const WarpErrors& warps);
 report::Figure improvement_delta(const StudyOptions& options, const WarpErrors& warps);
+report::Figure own_ranks_figure(const std::vector<OwnRankRow>& rows);
 report::Figure memory_reduction(const std::vector<MemoryRow>& rows);
 report::Figure architecture_diagram(size_t dim, const StudyOptions& options);
 

@@ -54,6 +54,27 @@ Result<WarpErrors> compare_warps(const GeometricMix& mix, const StudyOptions& op
   return all;
 }
 
+Result<std::vector<OwnRankRow>> compare_own_ranks(const GeometricMix& mix,
+                                                  const StudyOptions& options,
+                                                  const Progress& progress) {
+  constexpr double kNoise = 0.03 * 0.03;
+  constexpr size_t kRanks[] = {2, 4, 8, 12};
+  std::vector<OwnRankRow> rows;
+  for (size_t rank : kRanks) {
+    KVS_TRY(progress.step("training through the rank tested", rows.size(), std::size(kRanks)));
+    double errors[std::size(kWarps)];
+    for (Warp warp : kWarps) {
+      KVS_ASSIGN(auto trained, train_warp(warp, mix.train, rank, options, 0));
+      KVS_ASSIGN(const auto error,
+                 test_errors(std::move(trained), mix.train, mix.test, {int(rank)}));
+      errors[int(warp)] = error[0];
+    }
+    const double floor = kNoise * (1 - double(rank) / double(mix.train.cols()));
+    rows.push_back({rank, errors[0], errors[1], errors[2], floor});
+  }
+  return rows;
+}
+
 Result<std::vector<NumbersRow>> compare_numbers(const GeometricMix& mix, const Progress& progress) {
   KVS_ASSIGN(const auto curve, train::fit_principal_curve(mix.train, {}, progress));
   const std::vector<float> places = curve.nearest(mix.test);

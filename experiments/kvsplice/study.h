@@ -27,6 +27,17 @@ struct WarpErrors {
 Result<WarpErrors> compare_warps(const train::GeometricMix& mix, const StudyOptions& options,
                                  const Progress& progress);
 
+// Test errors when a warp is trained through the rank at which it is tested, training seed 0. The
+// seed trains through 16 and tests at all ranks.
+struct OwnRankRow {
+  size_t rank;
+  double pca, spline, flow;
+  double floor;  // the noise that no code of so many numbers can know
+};
+Result<std::vector<OwnRankRow>> compare_own_ranks(const train::GeometricMix& mix,
+                                                  const StudyOptions& options,
+                                                  const Progress& progress);
+
 // How much one number per vector can say: the curve, and PCA of one to twelve components.
 struct NumbersRow {
   std::string method;

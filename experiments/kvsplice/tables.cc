@@ -71,6 +71,13 @@ Table seeds_table(const StudyOptions& options, const WarpErrors& warps) {
   return table;
 }
 
+Table own_ranks_table(const std::vector<OwnRankRow>& rows) {
+  Table table("own_ranks", "Test error of warps trained through the rank they are tested at",
+              {{"k"}, {"pca", 6}, {"spline", 6}, {"flow", 6}, {"floor", 6}});
+  for (const auto& r : rows) table.add({int64_t(r.rank), r.pca, r.spline, r.flow, r.floor});
+  return table;
+}
+
 Table numbers_table(const std::vector<NumbersRow>& rows) {
   Table table("numbers", "Numbers kept of a vector and what the rest costs",
               {{"method"}, {"numbers_per_vector"}, {"test_mse", 6}});
