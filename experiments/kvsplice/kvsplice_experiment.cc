@@ -24,6 +24,7 @@ StudyOptions quick(StudyOptions options) {
 Result<> study_mix(const train::GeometricMix& mix, const StudyOptions& options,
                    const Progress& progress, Study& study) {
   KVS_ASSIGN(study.warps, compare_warps(mix, options, progress));
+  KVS_ASSIGN(study.own_ranks, compare_own_ranks(mix, options, progress));
   KVS_ASSIGN(study.numbers, compare_numbers(mix, progress));
   KVS_ASSIGN(study.rates, compare_rates("GeometricMix", mix.train, mix.test, options, progress));
   KVS_ASSIGN(study.memory, count_bytes());
@@ -74,19 +75,18 @@ Result<> write(const StudyOptions& options, const Study& study, size_t dim,
                report::Results& results) {
   for (const auto& p : describe(options)) results.note(p.name, p.default_value);
   for (const auto& line : findings(options, study)) results.finding(line);
-  std::vector<report::Table> tables = {spline_table(options, study.warps),
-                                       flow_table(options, study.warps),
-                                       seeds_table(options, study.warps),
-                                       numbers_table(study.numbers),
-                                       rates_table(study.rates),
-                                       memory_table(study.memory),
-                                       ideas_table(study.ideas)};
+  std::vector<report::Table> tables = {
+      spline_table(options, study.warps), flow_table(options, study.warps),
+      seeds_table(options, study.warps),  own_ranks_table(study.own_ranks),
+      numbers_table(study.numbers),       rates_table(study.rates),
+      memory_table(study.memory),         ideas_table(study.ideas)};
   if (!study.caches.empty()) tables.push_back(caches_table(study.caches));
   if (!study.loop.empty()) tables.push_back(report::quality_table(study.loop));
   for (const auto& table : tables) KVS_TRY(results.add(table));
   for (const auto& figure :
        {compression_comparison(options, study.warps), improvement_delta(options, study.warps),
-        memory_reduction(study.memory), architecture_diagram(dim, options)}) {
+        own_ranks_figure(study.own_ranks), memory_reduction(study.memory),
+        architecture_diagram(dim, options)}) {
     KVS_TRY(results.add(figure));
   }
   return {};
