@@ -97,7 +97,7 @@ Figure own_ranks_figure(const std::vector<OwnRankRow>& rows) {
     panel.series.push_back(series);
   }
   Figure figure;
-  figure.name = "own_ranks";
+  figure.name = "own_rank_errors";
   figure.caption =
       "Test error on GeometricMix. The seed trains its warps through 16 components, where the rows "
       "are at their noise and nothing is left to learn; below, a warp trained for the rank helps.";
