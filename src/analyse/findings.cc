@@ -97,7 +97,7 @@ std::string tail_sentence(const SignalAnalysis& s) {
                      s.kurtosis > 1 ? "Heavy tails" : "Near-normal coordinates",
                      plain_name(s.signal), s.kurtosis,
                      s.kurtosis > 1 ? "entropy-code rather than clip"
-                                    : "fixed widths lose little to entropy coding");
+                                    : "the rates above, which assume Gaussians, hold");
 }
 
 std::string rank_sentence(const SignalAnalysis& s) {

@@ -125,7 +125,7 @@ Figure structure_figure(const Analysis& analysis) {
 }
 
 Figure spectra_figure(const Analysis& analysis) {
-  Figure figure{"spectra", {}, {}, 2};
+  Figure figure{"principal_components", {}, {}, 2};
   for (const auto& s : analysis.signals) figure.panels.push_back(spectrum_panel(analysis, s));
   figure.panels.push_back(layer_panel(analysis, "Energy of the mean by layer",
                                       "share of the energy", &LayerAnalysis::mean_share));

@@ -146,13 +146,13 @@ Table analysis_heads_table(const Analysis& analysis) {
   Table table("analysis", "Head by head", std::move(columns));
   for (const HeadAnalysis& h : analysis.heads) {
     std::vector<Cell> row = {name(h.signal), int64_t(h.layer), int64_t(h.head), h.lag1()};
-    for (double share : h.low_energy) row.push_back(share);
+    for (double share : h.low_energy) row.emplace_back(share);
     append(row, {h.rank.effective, h.rank.full, h.rank.ratio, h.rank.top1, h.rank.top10,
                  h.mean_share, h.kurtosis, ar1_gain(h.lag1())});
     append(row, cells_of(h.klt));
     append(row, {int64_t(components_for(h.spectrum, 0.9)),
                  int64_t(components_for(h.spectrum, 0.99))});
-    for (size_t lag = 2; lag <= kLags; ++lag) row.push_back(h.autocorrelation[lag]);
+    for (size_t lag = 2; lag <= kLags; ++lag) row.emplace_back(h.autocorrelation[lag]);
     table.add(std::move(row));
   }
   return table;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cctype>
 #include <sstream>
 
 #include "report/text.h"
@@ -43,11 +44,16 @@ std::string elided(std::string_view text, double size, double width) {
   return kept + "…";
 }
 
-// Nothing is special between single quotes but the quote itself, which is doubled.
+// Between double quotes gnuplot gives a meaning to quotes, backslashes and backquotes; written as
+// octal numbers, they and all other signs are safe. (Single quotes fail on a leading apostrophe.)
 std::string gnuplot_string(std::string_view text) {
-  std::string out = "'";
-  for (const char c : clean_text(text)) out.append(c == '\'' ? 2 : 1, c);
-  return out + "'";
+  std::string out = "\"";
+  for (const char c : clean_text(text)) {
+    const auto byte = static_cast<unsigned char>(c);
+    const bool plain = std::isalnum(byte) || byte >= 0x80 || c == ' ' || c == '.';
+    out += plain ? std::string(1, c) : fmt::format("\\{:03o}", byte);
+  }
+  return out + '"';
 }
 
 std::string Canvas::at(double x, double y) const {

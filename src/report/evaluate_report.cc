@@ -121,8 +121,8 @@ Table evaluate_layers_table(const std::vector<EvaluatedCodec>& codecs) {
       append_errors(row, unit.errors);
       if (has_attention(q)) {
         const AttentionQuality& a = q.attention[i / 2];
-        row.push_back((unit.kind == Kind::key ? a.key : a.value).relative_rms());
-        row.push_back(a.both.relative_rms());
+        row.emplace_back((unit.kind == Kind::key ? a.key : a.value).relative_rms());
+        row.emplace_back(a.both.relative_rms());
       } else {
         row.insert(row.end(), 2, Cell());
       }
@@ -154,7 +154,7 @@ Figure evaluate_figure(const std::vector<EvaluatedCodec>& codecs) {
     }
     layers.series.push_back(std::move(by_layer));
   }
-  return {"evaluate",
+  return {"evaluate_errors",
           attention ? "Relative rms error of attention outputs with the model's own queries, keys "
                       "and values compressed; lower left is better."
                     : "Relative rms error of keys and values; the dump holds no queries, so "

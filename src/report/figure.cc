@@ -151,17 +151,23 @@ Result<std::string> run_gnuplot(const std::string& figure, const std::string& sc
   return std::move(finished->output);
 }
 
-// gnuplot passes the font on as it is named, where SVG wants its weight apart, and leaves a title
-// that browsers show as a tip over the whole figure.
+void erase_all(std::string& text, std::string_view from, std::string_view to) {
+  for (size_t at = 0; (at = text.find(from, at)) != std::string::npos;) {
+    const size_t end = text.find(to, at);
+    if (end == std::string::npos) return;
+    text.erase(at, end + to.size() - at);
+  }
+}
+
+// gnuplot passes the font on as it is named, where SVG wants its weight apart, and gives all parts
+// titles such as "gnuplot_plot_1", which browsers show as tips.
 std::string tidied(std::string svg) {
+  erase_all(svg, "<title>", "</title>");
+  erase_all(svg, "<desc>", "</desc>");
   const std::string bold = "font-family=\"sans-serif:Bold\"";
   const std::string plain = "font-family=\"sans-serif\" font-weight=\"bold\"";
   for (size_t at = 0; (at = svg.find(bold, at)) != std::string::npos; at += plain.size()) {
     svg.replace(at, bold.size(), plain);
-  }
-  const size_t title = svg.find("<title>"), end = svg.find("</desc>");
-  if (title != std::string::npos && end != std::string::npos && title < end) {
-    svg.erase(title, end + 7 - title);
   }
   return svg;
 }

@@ -1,12 +1,13 @@
 #include "report/machine.h"
 
 #include <fmt/format.h>
-#include <hwy/highway.h>
 #include <sched.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include <fstream>
+
+#include "simd/limits_kernel.h"
 
 namespace kvsplice::report {
 
@@ -40,12 +41,6 @@ std::string operating_system() {
   return name.empty() ? kernel : name + ", " + kernel;
 }
 
-// Highway's bits are ordered: the lowest one that is both compiled and supported is the best.
-std::string simd_target() {
-  const int64_t usable = hwy::SupportedTargets() & HWY_TARGETS;
-  return hwy::TargetName(usable & -usable);
-}
-
 }  // namespace
 
 Machine this_machine() {
@@ -60,7 +55,7 @@ Machine this_machine() {
 #else
   m.compiler = "GCC " __VERSION__;
 #endif
-  m.simd = simd_target();
+  m.simd = simd_target_name();
   return m;
 }
 

@@ -175,10 +175,13 @@ double Drawing::draw_head(bool with_legend) {
   return y;
 }
 
+// gnuplot takes the label of a tick for a format, where %% means a per cent sign.
 std::string tick_list(const Axis& axis) {
   std::string list;
   for (const auto& t : axis.ticks) {
-    list += fmt::format("{}{} {}", list.empty() ? "" : ", ", gnuplot_string(t.label), t.value);
+    std::string label;
+    for (const char c : t.label) label.append(c == '%' ? 2 : 1, c);
+    list += fmt::format("{}{} {}", list.empty() ? "" : ", ", gnuplot_string(label), t.value);
   }
   return list;
 }
@@ -230,11 +233,7 @@ std::string Drawing::plots(size_t index, double offset) {
   const std::string name = fmt::format("$series{}", index);
   canvas_.command(fmt::format("{} << EOD\n{}EOD", name, data(s, offset)));
   std::string out;
-  // gnuplot gives the title to the SVG, where browsers show it as a tip over the series.
-  const std::string title = s.label.empty() ? "notitle" : "title " + gnuplot_string(s.label);
-  const auto add = [&](const std::string& how) {
-    out += fmt::format("{} {} {}, ", name, how, title);
-  };
+  const auto add = [&](const std::string& how) { out += fmt::format("{} {}, ", name, how); };
   if (s.style == Style::bars) {
     add(fmt::format("using 1:2:5 with boxes fillstyle solid noborder linecolor rgb '{}'",
                     series_colour(index)));

@@ -18,7 +18,9 @@ void expect_failure(const std::string& arguments, int code, const std::string& s
   EXPECT_EQ(outcome.code, code) << arguments << "\n" << outcome.text;
   EXPECT_THAT(outcome.text, HasSubstr(says)) << arguments;
   // One line, unless it is the command-line parser's with its hint.
-  if (code == 1) EXPECT_EQ(std::count(outcome.text.begin(), outcome.text.end(), '\n'), 1);
+  if (code == 1) {
+    EXPECT_EQ(std::count(outcome.text.begin(), outcome.text.end(), '\n'), 1) << outcome.text;
+  }
 }
 
 TEST(Program, SaysItsVersionAndVerbs) {
@@ -32,7 +34,7 @@ TEST(Program, SaysItsVersionAndVerbs) {
 
 TEST(Program, WrongUsageIsCodeTwo) {
   expect_failure("", 2, "subcommand");
-  expect_failure("compress", 2, "compress");
+  expect_failure("compress", 2, "subcommand");
   expect_failure("quality --frobnicate", 2, "required");
   expect_failure("extract -o", 2, "-o");
 }

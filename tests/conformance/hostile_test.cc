@@ -87,9 +87,9 @@ TEST_P(Hostile, WrongNumberOfTokensIsAnError) {
 }
 
 // Calls body(stage, its text, the width it receives) for every stage of every unit of a codec.
-template <class Body>
-void for_stages(const Codec& codec, const Body& body) {
-  for (const auto& unit : codec.units()) {
+template <class AnyCodec, class Body>
+void for_stages(AnyCodec& codec, const Body& body) {
+  for (auto& unit : codec.units()) {
     size_t width = unit.unit.width();
     for (size_t s = 0; s < unit.stages.size(); ++s) {
       body(*unit.stages[s], codec.text().of(unit.unit.kind)[s], width);
@@ -122,7 +122,10 @@ TEST_P(Hostile, DamagedStateIsRefused) {
       bad[name].values[array.values.size() / 2] = kNotFinite[0];
       EXPECT_FALSE(load_again(text, bad, width).ok()) << text.name << ", NaN in " << name;
     }
-    if (!good.empty()) {
+    const bool knows_width = std::any_of(good.begin(), good.end(), [&](const auto& entry) {
+      return std::count(entry.second.dims.begin(), entry.second.dims.end(), width) > 0;
+    });
+    if (knows_width) {
       EXPECT_FALSE(load_again(text, good, width + 1).ok()) << text.name << ", one column more";
     }
   });
@@ -131,25 +134,33 @@ TEST_P(Hostile, DamagedStateIsRefused) {
 // Finite nonsense may be loaded, but then coding with it must end in an error or a result.
 TEST_P(Hostile, StateOfAbsurdNumbersDoesNoHarm) {
   const CacheBlock block = generate_block(usual_shape(), 6, 3);
+  Codec codec = fit_codec(pipeline(), usual_shape()).value();
   for (float absurd : {0.f, -1.f, 1e38f, -1e38f, 1e-38f}) {
-    auto codec = fit_codec(pipeline(), usual_shape()).value();
-    for (auto& unit : codec.units()) {
-      size_t width = unit.unit.width();
-      for (auto& stage : unit.stages) {
-        State state = stage->save();
-        for (auto& [name, array] : state) {
-          for (size_t i = 0; i < array.values.size(); i += 3) array.values[i] = absurd;
-        }
-        if (const auto loaded = stage->load(state, width); !loaded.ok()) {
-          EXPECT_EQ(loaded.error().kind, ErrorKind::format) << loaded.error().message;
-          EXPECT_TRUE(stage->load(stage->save(), width).ok()) << "a failed load changed the stage";
-        }
-        width = stage->output_width(width);
+    std::vector<std::pair<Stage*, State>> good;
+    std::vector<size_t> widths;
+    for_stages(codec, [&](Stage& stage, const StageText&, size_t width) {
+      good.emplace_back(&stage, stage.save());
+      widths.push_back(width);
+    });
+    for (size_t s = 0; s < good.size(); ++s) {
+      State state = good[s].second;
+      for (auto& [name, array] : state) {
+        for (size_t i = 0; i < array.values.size(); i += 3) array.values[i] = absurd;
+      }
+      const auto loaded = good[s].first->load(state, widths[s]);
+      if (loaded.ok()) continue;
+      EXPECT_EQ(loaded.error().kind, ErrorKind::format) << loaded.error().message;
+      const State kept = good[s].first->save();
+      for (const auto& [name, array] : good[s].second) {
+        EXPECT_EQ(kept.at(name).values, array.values) << "a refused load has changed " << name;
       }
     }
     const auto bytes = codec.encode(block, &embeddings_);
     if (bytes.ok()) {
       (void)codec.decode(*bytes, block.tokens, block.positions, &embeddings_).ok();
+    }
+    for (size_t s = 0; s < good.size(); ++s) {
+      EXPECT_TRUE(good[s].first->load(good[s].second, widths[s]).ok());
     }
   }
 }

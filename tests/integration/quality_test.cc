@@ -48,11 +48,12 @@ TEST_F(Loop, PerplexityOfF16IsThatOfAPlainEvaluation) {
   auto context = host::Context::create(*model, plain);
   ASSERT_TRUE(context.ok());
   std::vector<host::Token> chunk(tokens.begin(), tokens.begin() + 128);
-  chunk[0] = model->bos();
-  ASSERT_TRUE(context->decode(chunk, 128).ok());
+  if (model->adds_bos()) chunk[0] = model->bos();
+  // The same rows are asked for: the host's rounding depends on how many there are.
+  ASSERT_TRUE(context->decode(chunk, 64).ok());
   double nll = 0;
   for (int i = 64; i < 127; ++i) {
-    const auto logits = context->logits(i);
+    const auto logits = context->logits(i - 64);
     double sum = 0;
     for (float x : logits) sum += std::exp(double(x));
     nll += std::log(sum) - logits[tokens[i + 1]];

@@ -6,7 +6,7 @@ StageCase f16_case() {
   StageCase c;
   c.stage = "f16";
   c.variants = {
-      {"f16", {1e-5, 1e-3}, 16, 16.1},
+      {"f16", {1.5e-4, 2.6e-4}, 16, 16.1},
   };
   return c;
 }

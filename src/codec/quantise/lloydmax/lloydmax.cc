@@ -28,7 +28,7 @@ class Sample {
  public:
   // Long columns are thinned to evenly spaced rows.
   Sample(MatrixView<const float> x, size_t column) {
-    constexpr size_t kMost = 16384;
+    constexpr size_t kMost = 32768;
     sorted_.resize(std::min(x.rows, kMost));
     for (size_t i = 0; i < sorted_.size(); ++i) {
       sorted_[i] = x(i * x.rows / sorted_.size(), column);

@@ -6,10 +6,10 @@ StageCase lloydmax_case() {
   StageCase c;
   c.stage = "lloydmax";
   c.variants = {
-      {"lloydmax", {0.01, 0.5}, 4, 4.1},
-      {"lloydmax(bits=1)", {0.01, 0.9}, 1, 1.1},
-      {"lloydmax(bits=8)", {0.001, 0.5}, 8, 8.1},
-      {"klt | lloydmax(bits=3)", {0.01, 0.5}, 3, 3.1},
+      {"lloydmax", {0.038, 0.057}, 4, 4.01},
+      {"lloydmax(bits=1)", {0.23, 0.34}, 1, 1.01},
+      {"lloydmax(bits=8)", {0.007, 0.0125}, 8, 8.01},
+      {"klt | lloydmax(bits=3)", {0.07, 0.107}, 3, 3.01},
   };
   return c;
 }

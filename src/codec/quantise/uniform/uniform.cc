@@ -94,7 +94,7 @@ class Uniform : public Stage {
     for (float v : x) most = std::max(most, std::abs(v));
     const uint16_t nearest = to_half(most / largest_);
     const bool reached = most / from_half(nearest) >= largest_ - 0.5f;
-    return nearest == 0 || reached ? nearest : nearest - 1;
+    return nearest == 0 || nearest >= kInfinity || reached ? nearest : nearest - 1;
   }
 
   void quantise(std::span<const float> x, float scale, std::span<int32_t> codes) const {

@@ -1,0 +1,103 @@
+// kvsplice bench [--only NAME] [-o DIR]
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "bench/bench.h"
+#include "command.h"
+#include "core/threads.h"
+#include "report/machine.h"
+#include "report/results.h"
+
+namespace kvsplice::app {
+
+namespace {
+
+using bench::BenchCase;
+
+struct Options {
+  std::vector<std::string> only;
+  std::string dir;
+  std::string python = "python3";
+};
+
+std::vector<std::string> names() {
+  std::vector<std::string> all;
+  for (const auto& c : bench::bench_table()) all.push_back(c.name);
+  return all;
+}
+
+Result<> check(const std::vector<std::string>& only) {
+  const auto known = names();
+  for (const auto& name : only) {
+    if (std::find(known.begin(), known.end(), name) == known.end()) {
+      return Error{ErrorKind::usage, fmt::format("no benchmark is called '{}'; there are: {}", name,
+                                                 fmt::join(known, ", "))};
+    }
+  }
+  return {};
+}
+
+bool wanted(const Options& options, const BenchCase& c) {
+  return options.only.empty() ||
+         std::find(options.only.begin(), options.only.end(), c.name) != options.only.end();
+}
+
+Result<report::Table> measure(const Options& options, bench::Surroundings& here) {
+  report::Table table = bench::bench_results();
+  const Progress progress = terminal_progress();
+  size_t done = 0;
+  for (const auto& c : bench::bench_table()) {
+    KVS_TRY(progress.step(c.name, done++, bench::bench_table().size()));
+    if (!wanted(options, c)) continue;
+    KVS_ASSIGN(const auto measurements, c.run(here));
+    for (const auto& m : measurements) bench::add_rows(table, c.name, m);
+  }
+  return table;
+}
+
+std::string limits_text(const Limits& limits) {
+  const report::Machine machine = report::this_machine();
+  return fmt::format("{}, {} threads, {}: reads {:.1f} GB/s, multiplies and adds {:.0f} GFLOP/s",
+                     machine.cpu, thread_count(), machine.simd, limits.read_gb_per_s,
+                     limits.fma_gflop_per_s);
+}
+
+Result<> write(const Options& options, const bench::Surroundings& here,
+               const report::Table& table) {
+  KVS_ASSIGN(auto results, report::Results::create(options.dir, "bench", command_line()));
+  results.note("threads", thread_count());
+  results.note("read_gb_per_s", here.limits().read_gb_per_s);
+  results.note("fma_gflop_per_s", here.limits().fma_gflop_per_s);
+  if (!here.notes().empty())
+    results.note("peers", fmt::format("{}", fmt::join(here.notes(), "; ")));
+  KVS_TRY(results.add(table));
+  return results.finish();
+}
+
+Result<> run(const Options& options) {
+  KVS_TRY(check(options.only));
+  bench::Surroundings here(measure_limits(), options.python);
+  KVS_ASSIGN(const report::Table table, measure(options, here));
+  fmt::print("{}\n{}\n", table.text(), limits_text(here.limits()));
+  for (const auto& note : here.notes()) fmt::print("{}\n", note);
+  return options.dir.empty() ? Result<>{} : write(options, here, table);
+}
+
+}  // namespace
+
+Command bench_command() {
+  return {"bench", "times against the machine's limits and other programs", [](CLI::App& verb) {
+            auto options = std::make_shared<Options>();
+            verb.add_option("--only", options->only,
+                            fmt::format("only these: {}", fmt::join(names(), ", ")));
+            verb.add_option("-o,--output", options->dir, "directory for bench.csv and a manifest");
+            verb.add_option("--python", options->python, "a Python with peers (numpy, torch)")
+                ->capture_default_str();
+            return [options] { return run(*options); };
+          }};
+}
+
+}  // namespace kvsplice::app

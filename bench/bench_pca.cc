@@ -1,0 +1,59 @@
+// Principal components: mean, covariance and all eigenvectors.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "bench/bench.h"
+#include "core/random.h"
+#include "core/threads.h"
+#include "linalg/linalg.h"
+
+namespace kvsplice::bench {
+
+namespace {
+
+constexpr size_t kRows = 2048, kColumns = 128;
+
+Matrix<float> random_rows(size_t rows) {
+  Matrix<float> x(rows, kColumns);
+  Random random(1);
+  for (float& value : x.flat()) value = static_cast<float>(random.uniform(-1, 1));
+  return x;
+}
+
+bool pca(MatrixView<const float> x) { return symmetric_eigen(scatter(x, column_means(x))).ok(); }
+
+// Half of the symmetric product, reduction to tridiagonal form and back-transformation, in double
+// precision, which runs at half the speed of single precision; the solver between is left out.
+double limit(const Surroundings& here, double tensors) {
+  const double n = kRows, d = kColumns;
+  const double flops = n * d * (d + 1) + 10.0 / 3 * d * d * d;
+  return here.limit_ms(2 * flops * tensors, 4 * n * d * tensors);
+}
+
+Result<std::vector<Measurement>> run(Surroundings& here) {
+  std::vector<Measurement> all;
+  for (const size_t tensors : {1, 512}) {
+    const Matrix<float> x = random_rows(tensors * kRows);
+    // One tensor is cut up for the threads; of many, each thread takes whole ones.
+    std::vector<char> done(tensors);
+    const double ms = best_ms([&] {
+      const auto one = [&](size_t t) { done[t] = pca(x.view().row_range(t * kRows, kRows)); };
+      tensors == 1 ? one(0) : parallel_for(tensors, one);
+    });
+    if (std::count(done.begin(), done.end(), 0) > 0) {
+      return Error{ErrorKind::numeric, "pca: no convergence"};
+    }
+    all.push_back({fmt::format("{} x {} x {}", tensors, kRows, kColumns), ms,
+                   limit(here, static_cast<double>(tensors)),
+                   here.peers("pca", {std::to_string(tensors), std::to_string(kRows),
+                                      std::to_string(kColumns)})});
+  }
+  return all;
+}
+
+}  // namespace
+
+BenchCase pca_bench() { return {"pca", "principal components of one tensor and of 512", run}; }
+
+}  // namespace kvsplice::bench

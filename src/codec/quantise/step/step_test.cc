@@ -1,0 +1,89 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "codec/stage.h"
+#include "core/random.h"
+
+namespace kvsplice::codec {
+
+StageInfo step_stage();
+
+namespace {
+
+const Unit kUnit{Kind::key, 0, {2}, {}};
+
+Rows gaussian(size_t n, double scale, double mean) {
+  Random random(1);
+  Rows rows{Matrix<float>(n, 2), {}, false, 0};
+  for (float& x : rows.values.flat()) x = static_cast<float>(mean + scale * random.normal());
+  return rows;
+}
+
+float fitted_step(const KeyValues& params, const Rows& rows, double unit_rms) {
+  Context context{kUnit, {}, {}};
+  context.rms = unit_rms;
+  const auto stage = step_stage().make(params).value();
+  EXPECT_TRUE(stage->fit(rows, context).ok());
+  return stage->save().at("step").values[0];
+}
+
+TEST(Step, IsRelativeToTheUnitOrToTheRows) {
+  const Rows rows = gaussian(20000, 3, 10);
+  EXPECT_NEAR(fitted_step({{"delta", "0.5"}}, rows, 7), 3.5, 1e-6);
+  EXPECT_NEAR(fitted_step({{"delta", "0.5"}, {"of", "rows"}}, rows, 7), 1.5, 0.03);
+  EXPECT_NEAR(fitted_step({{"delta", "0.5"}}, rows, 0), 1.5, 0.03);  // the unit's is not known
+}
+
+TEST(Step, RoundsWithTheOffset) {
+  const auto stage = step_stage().make({}).value();
+  ASSERT_TRUE(stage->load({{"step", {{1}, {0.5f}}}}, 2).ok());
+  Rows rows{Matrix<float>(4, 2), {}, false, 0};
+  const float x[] = {0.29f, 0.31f, -0.29f, -0.31f, 0.79f, 0.81f, -10.f, 0.f};
+  const int32_t codes[] = {0, 1, 0, -1, 1, 2, -20, 0};
+  std::copy(std::begin(x), std::end(x), rows.values.data());
+  const Context context{kUnit, {}, {}};
+  ByteWriter side;
+  ASSERT_TRUE(stage->encode(rows, context, side).ok());
+  for (size_t i = 0; i < 8; ++i) EXPECT_EQ(rows.codes.flat()[i], codes[i]) << x[i];
+  EXPECT_EQ(rows.code_bits, 0);
+  ByteReader reader({});
+  ASSERT_TRUE(stage->decode(rows, 4, context, reader).ok());
+  for (size_t i = 0; i < 8; ++i) EXPECT_EQ(rows.values.flat()[i], 0.5f * float(codes[i]));
+}
+
+// For a step far below the rms, rounding to nearest loses step^2 / 12.
+TEST(Step, FineStepsLoseATwelfthOfTheirSquare) {
+  const Rows before = gaussian(50000, 1, 0);
+  Rows rows = before;
+  const auto stage = step_stage().make({{"delta", "0.05"}, {"offset", "0.5"}}).value();
+  const Context context{kUnit, {}, {}};
+  ASSERT_TRUE(stage->fit(rows, context).ok());
+  const double step = stage->save().at("step").values[0];
+  ByteWriter side;
+  ASSERT_TRUE(stage->encode(rows, context, side).ok());
+  ByteReader reader({});
+  ASSERT_TRUE(stage->decode(rows, 50000, context, reader).ok());
+  double error = 0;
+  for (size_t i = 0; i < 100000; ++i) {
+    error += std::pow(rows.values.flat()[i] - before.values.flat()[i], 2) / 100000;
+  }
+  EXPECT_NEAR(error / (step * step / 12), 1, 0.02);
+}
+
+TEST(Step, TooManyStepsAreAnErrorAndConstantRowsAreNot) {
+  const auto stage = step_stage().make({}).value();
+  const Context context{kUnit, {}, {}};
+  Rows constant{Matrix<float>(5, 2), {}, false, 0};
+  ASSERT_TRUE(stage->fit(constant, context).ok());
+  ASSERT_TRUE(stage->load({{"step", {{1}, {1e-6f}}}}, 2).ok());
+  ByteWriter side;
+  Rows far = constant;
+  far.values(3, 1) = 1e5f;
+  const auto result = stage->encode(far, context, side);
+  ASSERT_FALSE(result.ok());
+  EXPECT_NE(result.error().message.find("row 3, column 1"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace kvsplice::codec

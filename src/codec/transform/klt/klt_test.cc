@@ -1,0 +1,120 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "codec/stage.h"
+#include "core/random.h"
+
+namespace kvsplice::codec {
+
+StageInfo klt_stage();
+
+namespace {
+
+// Two correlated columns and two that are independent, about a mean.
+Matrix<float> example(size_t rows, uint64_t seed) {
+  Random random(seed);
+  Matrix<float> x(rows, 4);
+  for (size_t r = 0; r < rows; ++r) {
+    const double a = random.normal(), b = random.normal();
+    x(r, 0) = static_cast<float>(5 + 2 * a + 0.1 * b);
+    x(r, 1) = static_cast<float>(-1 + 2 * a - 0.1 * b);
+    x(r, 2) = static_cast<float>(random.normal());
+    x(r, 3) = static_cast<float>(0.5 * random.normal());
+  }
+  return x;
+}
+
+std::unique_ptr<Stage> fitted(const KeyValues& params, const Matrix<float>& x,
+                              const Context& context) {
+  auto stage = klt_stage().make(params).value();
+  EXPECT_TRUE(stage->fit({x, {}, false, 0}, context).ok());
+  return stage;
+}
+
+const Unit kUnit{Kind::value, 0, {2, 2}, {}};
+const Context kContext{kUnit, {}, {}};
+
+TEST(Klt, CoefficientsAreUncorrelatedWithDescendingVariance) {
+  const auto x = example(4000, 1);
+  const auto stage = fitted({}, x, kContext);
+  Rows rows{x, {}, false, 0};
+  ByteWriter side;
+  ASSERT_TRUE(stage->encode(rows, kContext, side).ok());
+  EXPECT_EQ(side.size(), 0u);
+  double moment[4][4] = {}, sum[4] = {};
+  for (size_t r = 0; r < x.rows(); ++r) {
+    for (size_t i = 0; i < 4; ++i) {
+      sum[i] += rows.values(r, i) / 4000;
+      for (size_t j = 0; j < 4; ++j) moment[i][j] += rows.values(r, i) * rows.values(r, j) / 4000;
+    }
+  }
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_NEAR(sum[i], 0, 1e-5);
+    for (size_t j = 0; j < i; ++j) {
+      EXPECT_NEAR(moment[i][j], 0, 1e-5);
+      EXPECT_GE(moment[j][j], moment[i][i]);
+    }
+  }
+  // Closed form: the first direction is (1, 1) / sqrt 2 with variance 2 * 2^2, the last (1, -1).
+  EXPECT_NEAR(moment[0][0], 8, 0.4);
+  EXPECT_NEAR(moment[3][3], 0.02, 0.001);
+  EXPECT_NEAR(stage->save().at("basis.0").values[0], std::sqrt(0.5), 0.01);
+}
+
+TEST(Klt, ScopeHeadMixesNoHeads) {
+  const auto x = example(1000, 2);
+  const State state = fitted({{"scope", "head"}}, x, kContext)->save();
+  ASSERT_EQ(state.size(), 3u);
+  EXPECT_EQ(state.at("basis.0").dims, (std::vector<size_t>{2, 2}));
+  EXPECT_EQ(state.at("basis.1").dims, (std::vector<size_t>{2, 2}));
+}
+
+TEST(Klt, RankKeepsTheMeanSquareErrorAtTheDroppedVariance) {
+  const auto x = example(4000, 3);
+  const auto stage = fitted({{"rank", "2"}}, x, kContext);
+  EXPECT_EQ(stage->output_width(4), 2u);
+  Rows rows{x, {}, false, 0};
+  ByteWriter side;
+  ASSERT_TRUE(stage->encode(rows, kContext, side).ok());
+  EXPECT_EQ(rows.values.cols(), 2u);
+  ByteReader reader({});
+  ASSERT_TRUE(stage->decode(rows, x.rows(), kContext, reader).ok());
+  double error = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    error += std::pow(x.flat()[i] - rows.values.flat()[i], 2) / double(x.rows());
+  }
+  EXPECT_NEAR(error, 0.02 + 0.25, 0.02);  // variances of the two smallest components
+}
+
+TEST(Klt, RankBeyondTheColumnsNamesTheLegalOnes) {
+  for (const auto& [scope, legal] : {std::pair{"head", "1 ... 2"}, {"layer", "1 ... 4"}}) {
+    auto stage = klt_stage().make({{"scope", scope}, {"rank", "5"}}).value();
+    const auto result = stage->fit({example(10, 4), {}, false, 0}, kContext);
+    ASSERT_FALSE(result.ok());
+    EXPECT_NE(result.error().message.find(legal), std::string::npos) << result.error().message;
+  }
+}
+
+TEST(Klt, RefusesBasesThatDoNotCoverTheColumns) {
+  const auto stage = fitted({{"scope", "head"}}, example(100, 5), kContext);
+  const State good = stage->save();
+  auto other = klt_stage().make({}).value();
+  State bad = good;
+  bad["basis.1"] = {{3, 2}, std::vector<float>(6)};  // more coefficients than columns
+  EXPECT_FALSE(other->load(bad, 4).ok());
+  bad["basis.1"] = {{2, 3}, std::vector<float>(6)};  // more columns than are left
+  EXPECT_FALSE(other->load(bad, 4).ok());
+  bad["basis.1"] = {{0, 2}, {}};
+  EXPECT_FALSE(other->load(bad, 4).ok());
+  EXPECT_TRUE(other->load(good, 4).ok());
+}
+
+TEST(Klt, NeedsRowsAndWholeHeads) {
+  auto stage = klt_stage().make({{"scope", "head"}}).value();
+  EXPECT_FALSE(stage->fit({Matrix<float>(0, 4), {}, false, 0}, kContext).ok());
+  EXPECT_FALSE(stage->fit({Matrix<float>(9, 3), {}, false, 0}, kContext).ok());
+}
+
+}  // namespace
+}  // namespace kvsplice::codec

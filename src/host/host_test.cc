@@ -1,0 +1,316 @@
+// The self-test of the host: on generated models of several families it proves that what we see of
+// llama.cpp is what it computes, and that what we write is what it attends to. It is meant to fail
+// when a new llama.cpp changes under us.
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <map>
+
+#include "core/half.h"
+#include "host/model.h"
+#include "host/tiny_model_test.h"
+
+namespace kvsplice::host {
+namespace {
+
+using ::kvsplice::testing::letters;
+using ::kvsplice::testing::must;
+using ::kvsplice::testing::TempDir;
+using ::kvsplice::testing::TinyModel;
+using ::kvsplice::testing::TinyOptions;
+using ::testing::HasSubstr;
+
+struct Loaded {
+  explicit Loaded(const TinyOptions& options) : tiny(options), model(load()) {}
+  Model load() {
+    tiny.save(dir.file("tiny.gguf"));
+    return must(Model::load(dir.file("tiny.gguf")));
+  }
+  TempDir dir;
+  TinyModel tiny;
+  Model model;
+};
+
+const std::vector<Signal> all_signals = {Signal::key_before_rope, Signal::key, Signal::value,
+                                         Signal::query};
+
+using Rows = std::map<std::pair<Signal, int>, Matrix<float>>;
+
+// Options of a context that gathers every capture of `tokens` positions into `rows`.
+ContextOptions gathering(Rows& rows, size_t tokens, std::map<Signal, int>* events = nullptr) {
+  ContextOptions o;
+  o.n_ctx = int(tokens);
+  o.n_ubatch = 16;
+  o.threads = 1;
+  o.signals = all_signals;
+  o.capture = [&rows, tokens, events](const Capture& c) -> Result<> {
+    if (events) ++(*events)[c.signal];
+    auto& all = rows.try_emplace({c.signal, c.layer}, tokens, c.rows.cols).first->second;
+    for (size_t r = 0; r < c.rows.rows; ++r) {
+      std::copy_n(c.rows.row(r).data(), c.rows.cols, all.row(c.first + r).data());
+    }
+    return {};
+  };
+  return o;
+}
+
+Matrix<float> read_all(const Context& context, const ModelShape& shape, Kind kind, int layer) {
+  Matrix<float> rows(context.size(), size_t(shape.layers[size_t(layer)].width(kind)));
+  must(context.read_cache(kind, layer, 0, rows));
+  return rows;
+}
+
+std::vector<float> last_logits(Context& context, std::span<const Token> tokens) {
+  must(context.decode(tokens, 1));
+  const auto logits = context.logits(0);
+  return {logits.begin(), logits.end()};
+}
+
+double relative_error(std::span<const float> a, std::span<const float> b) {
+  double error = 0, size = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    error += (double(a[i]) - b[i]) * (double(a[i]) - b[i]);
+    size += double(b[i]) * b[i];
+  }
+  return std::sqrt(error / size);
+}
+
+TinyOptions family(const std::string& name) {
+  TinyOptions o;
+  o.architecture = name.substr(0, name.find('+'));
+  o.yarn = name.ends_with("+yarn");
+  o.frequency_factors = name.ends_with("+factors");
+  return o;
+}
+
+class Family : public ::testing::TestWithParam<std::tuple<const char*, bool>> {
+ protected:
+  Loaded loaded{family(std::get<0>(GetParam()))};
+  const Model& model = loaded.model;
+  const ModelShape& shape = model.shape();
+  bool flash = std::get<1>(GetParam());
+  std::vector<Token> tokens = letters(40);
+
+  Context context(ContextOptions o = {}) {
+    o.flash_attention = flash;
+    o.threads = 1;
+    return must(Context::create(model, o));
+  }
+};
+
+TEST_P(Family, ShapeIsThatOfTheFile) {
+  const TinyOptions& o = loaded.tiny.options;
+  EXPECT_EQ(shape.architecture, o.architecture);
+  EXPECT_EQ(shape.query_heads, o.heads);
+  EXPECT_EQ(shape.embedding_dim, o.embedding());
+  EXPECT_EQ(shape.vocabulary, 286);
+  EXPECT_EQ(shape.fingerprint.size(), 32u);
+  ASSERT_EQ(shape.layers.size(), size_t(o.layers));
+  for (int i = 0; i < o.layers; ++i) {
+    const LayerShape& l = shape.layers[size_t(i)];
+    EXPECT_EQ(l.layer, i);
+    EXPECT_EQ(l.kv_heads, o.kv_heads);
+    EXPECT_EQ(l.key_dim, o.head_dim);
+    EXPECT_EQ(l.value_dim, o.head_dim);
+    const bool slides = o.architecture == "gemma3" && i % 3 != 2;
+    EXPECT_EQ(l.window, slides ? o.window : 0);
+    const size_t pairs = o.architecture == "gpt2"      ? 0
+                         : o.architecture == "gptneox" ? size_t(o.head_dim) / 8
+                                                       : size_t(o.head_dim) / 2;
+    EXPECT_EQ(l.rope.frequency.size(), pairs);
+    if (pairs == 0) continue;
+    EXPECT_EQ(l.rope.pairs,
+              o.architecture == "llama" ? Rope::Pairs::adjacent : Rope::Pairs::halves);
+    const double base = slides ? 100 : 10000;
+    if (!o.yarn && !o.frequency_factors) {
+      EXPECT_NEAR(l.rope.frequency[1], std::pow(base, -1.0 / double(pairs)), 1e-6);
+      EXPECT_FLOAT_EQ(l.rope.magnitude, 1);
+    }
+  }
+}
+
+TEST_P(Family, WritingBackWhatWasStoredChangesNoBit) {
+  ContextOptions plain, back;
+  plain.n_ubatch = back.n_ubatch = 16;
+  back.write_back = true;
+  Context a = context(plain), b = context(back);
+  must(a.decode(tokens, 40));
+  must(b.decode(tokens, 40));
+  for (size_t i = 0; i < 40; ++i) {
+    const auto x = a.logits(i), y = b.logits(i);
+    ASSERT_TRUE(std::equal(x.begin(), x.end(), y.begin())) << "position " << i;
+  }
+}
+
+TEST_P(Family, EverySignalComesOncePerLayerAndPiece) {
+  Rows rows;
+  std::map<Signal, int> events;
+  Context c = context(gathering(rows, 40, &events));
+  must(c.decode(tokens));  // 16 + 16 + 8
+  must(c.truncate(30));
+  must(c.decode(std::span(tokens).subspan(30, 1)));
+  for (Signal s : all_signals) EXPECT_EQ(events[s], 4 * loaded.tiny.options.layers) << name(s);
+}
+
+TEST_P(Family, CapturedRowsAreTheCache) {
+  Rows rows;
+  Context c = context(gathering(rows, 40));
+  must(c.decode(std::span(tokens).first(40)));
+  must(c.truncate(20));
+  must(c.decode(letters(20, 8)));
+  for (size_t layer = 0; layer < shape.layers.size(); ++layer) {
+    for (Kind kind : {Kind::key, Kind::value}) {
+      const Matrix<float> cache = read_all(c, shape, kind, int(layer));
+      const auto& seen = rows.at({kind == Kind::key ? Signal::key : Signal::value, int(layer)});
+      ASSERT_EQ(cache.cols(), seen.cols());
+      for (size_t i = 0; i < cache.size(); ++i) {
+        ASSERT_EQ(cache.flat()[i], from_half(to_half(seen.flat()[i]))) << name(kind) << " " << i;
+      }
+    }
+  }
+}
+
+TEST_P(Family, KeysBeforeRotationRotateIntoTheKeys) {
+  Rows rows;
+  Context c = context(gathering(rows, 300));
+  must(c.decode(letters(300)));
+  std::vector<int32_t> positions(300);
+  for (size_t i = 0; i < 300; ++i) positions[i] = int32_t(i);
+  for (size_t layer = 0; layer < shape.layers.size(); ++layer) {
+    const LayerShape& l = shape.layers[layer];
+    Matrix<float> turned = rows.at({Signal::key_before_rope, int(layer)});
+    const Matrix<float> before = turned, &keys = rows.at({Signal::key, int(layer)});
+    l.rope.apply(turned, l.key_dim, positions);
+    EXPECT_LT(relative_error(turned.flat(), keys.flat()), 2e-5);
+    l.rope.undo(turned, l.key_dim, positions);
+    EXPECT_LT(relative_error(turned.flat(), before.flat()), 1e-6);
+    if (l.rope.rotates()) {
+      EXPECT_GT(relative_error(before.flat(), keys.flat()), 0.1);
+    } else {
+      EXPECT_TRUE(before == keys);
+    }
+  }
+}
+
+TEST_P(Family, LaterTokensAttendToWhatIsWritten) {
+  Context c = context();
+  must(c.decode(std::span(tokens).first(39)));
+  const std::vector<float> before = last_logits(c, std::span(tokens).last(1));
+  for (Kind kind : {Kind::key, Kind::value}) {
+    must(c.truncate(39));
+    const int layer = int(shape.layers.size()) - 1;  // in gemma3 the one that sees everything
+    const Matrix<float> saved = read_all(c, shape, kind, layer);
+    Matrix<float> changed = copy(saved.view().row_range(3, 8));
+    for (float& v : changed.flat()) v = -v + 0.5f;
+    must(c.write_cache(kind, layer, 3, changed));
+    const Matrix<float> reread = read_all(c, shape, kind, layer);
+    for (size_t r = 0; r < 39; ++r) {
+      for (size_t i = 0; i < reread.cols(); ++i) {
+        const float wanted = r >= 3 && r < 11 ? from_half(to_half(changed(r - 3, i))) : saved(r, i);
+        ASSERT_EQ(reread(r, i), wanted) << r << " " << i;
+      }
+    }
+    EXPECT_GT(relative_error(last_logits(c, std::span(tokens).last(1)), before), 1e-3);
+    must(c.truncate(39));
+    must(c.write_cache(kind, layer, 0, saved));
+    EXPECT_EQ(last_logits(c, std::span(tokens).last(1)), before) << name(kind);
+  }
+}
+
+TEST_P(Family, LogitsRepeatAndDoNotDependOnThePieces) {
+  ContextOptions small;
+  small.n_ubatch = 7;
+  Context a = context(), b = context(), pieces = context(small);
+  const std::vector<float> x = last_logits(a, tokens);
+  EXPECT_EQ(x, last_logits(b, tokens));
+  a.clear();
+  EXPECT_EQ(a.size(), 0u);
+  EXPECT_EQ(x, last_logits(a, tokens));
+  EXPECT_LT(relative_error(last_logits(pieces, tokens), x), 2e-3);
+}
+
+std::string test_name(const ::testing::TestParamInfo<std::tuple<const char*, bool>>& info) {
+  std::string name = std::get<0>(info.param);
+  for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
+  return name + (std::get<1>(info.param) ? "_flash" : "_plain");
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, Family,
+    ::testing::Combine(::testing::Values("llama", "llama+yarn", "llama+factors", "qwen2", "qwen3",
+                                         "gpt2", "gptneox", "gemma3", "hunyuan-dense"),
+                       ::testing::Bool()),
+    test_name);
+
+// The first layer by hand, in double precision.
+class ByHand : public ::testing::TestWithParam<const char*> {
+ protected:
+  Loaded loaded{family(GetParam())};
+
+  const std::vector<float>& weight(const std::string& name) { return loaded.tiny.weight(name); }
+
+  static std::vector<double> normed(std::span<const double> x, const std::vector<float>& gain) {
+    double square = 0;
+    for (double v : x) square += v * v;
+    const double factor = 1 / std::sqrt(square / double(x.size()) + 1e-5);
+    std::vector<double> y(x.size());
+    for (size_t i = 0; i < x.size(); ++i) y[i] = x[i] * factor * gain[i];
+    return y;
+  }
+
+  std::vector<double> attention_input(Token token) {
+    const size_t d = loaded.tiny.options.embedding();
+    std::vector<double> x(d);
+    const double scale = std::string(GetParam()) == "gemma3" ? std::sqrt(double(d)) : 1;
+    for (size_t i = 0; i < d; ++i)
+      x[i] = scale * weight("token_embd.weight")[size_t(token) * d + i];
+    return normed(x, weight("blk.0.attn_norm.weight"));
+  }
+
+  // attn_q, attn_k or attn_v of one token, its heads normalised if the model does.
+  std::vector<double> project(const std::string& part, const std::vector<double>& x, bool norm) {
+    const auto& w = weight("blk.0." + part + ".weight");
+    std::vector<double> y(w.size() / x.size());
+    for (size_t r = 0; r < y.size(); ++r) {
+      if (std::string(GetParam()) == "qwen2") y[r] = weight("blk.0." + part + ".bias")[r];
+      for (size_t i = 0; i < x.size(); ++i) y[r] += w[r * x.size() + i] * x[i];
+    }
+    if (!norm) return y;
+    const size_t dim = size_t(loaded.tiny.options.head_dim);
+    for (size_t h = 0; h < y.size(); h += dim) {
+      const auto head =
+          normed(std::span(y).subspan(h, dim), weight("blk.0." + part + "_norm.weight"));
+      std::copy(head.begin(), head.end(), y.begin() + ptrdiff_t(h));
+    }
+    return y;
+  }
+};
+
+TEST_P(ByHand, CapturesAreWhatTheWeightsSay) {
+  const bool norm = std::string(GetParam()) == "qwen3" || std::string(GetParam()) == "gemma3";
+  const auto tokens = letters(20);
+  Rows rows;
+  Context c = must(Context::create(loaded.model, gathering(rows, 20)));
+  must(c.decode(tokens));
+  const LayerShape& l = loaded.model.shape().layers[0];
+  std::vector<int32_t> positions(20);
+  for (size_t i = 0; i < 20; ++i) positions[i] = int32_t(i);
+  // Also with the factor that gemma3 applies to its queries beforehand taken out.
+  Matrix<float> queries = rows.at({Signal::query, 0});
+  l.rope.undo(queries, l.key_dim, positions);
+  for (size_t t = 0; t < tokens.size(); ++t) {
+    const auto x = attention_input(tokens[t]);
+    const auto k = project("attn_k", x, norm), v = project("attn_v", x, false);
+    const auto q = project("attn_q", x, norm);
+    for (size_t i = 0; i < k.size(); ++i) {
+      ASSERT_NEAR(rows.at({Signal::key_before_rope, 0})(t, i), k[i], 1e-4);
+      ASSERT_NEAR(rows.at({Signal::value, 0})(t, i), v[i], 1e-4);
+    }
+    for (size_t i = 0; i < q.size(); ++i) ASSERT_NEAR(queries(t, i), q[i], 1e-4);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, ByHand, ::testing::Values("llama", "qwen2", "qwen3", "gemma3"));
+
+}  // namespace
+}  // namespace kvsplice::host

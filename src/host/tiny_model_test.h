@@ -1,0 +1,327 @@
+// Generated models for tests: a few layers of random f32 weights and a vocabulary of bytes and
+// letters, written by a GGUF emitter that shares nothing with the library's.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "core/bytes.h"
+#include "core/file.h"
+#include "core/random.h"
+#include "core/threads.h"
+
+namespace kvsplice::testing {
+
+// A directory of one test, removed with it.
+class TempDir {
+ public:
+  TempDir() {
+    std::string name = (std::filesystem::temp_directory_path() / "kvsplice-XXXXXX").string();
+    path_ = ::mkdtemp(name.data());
+  }
+  TempDir(const TempDir&) = delete;
+  TempDir& operator=(const TempDir&) = delete;
+  ~TempDir() { std::filesystem::remove_all(path_); }
+  std::string file(const std::string& name) const { return (path_ / name).string(); }
+  size_t count_files() const {
+    return size_t(std::distance(std::filesystem::directory_iterator(path_), {}));
+  }
+
+ private:
+  std::filesystem::path path_;
+};
+
+template <class T>
+T must(Result<T> result) {
+  if (!result.ok()) throw std::runtime_error(result.error().message);
+  return std::move(result).value();
+}
+
+// Without waiting for the disk.
+inline void put_file(const std::string& path, ByteSpan bytes) {
+  std::ofstream file(path, std::ios::binary);
+  file.write(reinterpret_cast<const char*>(bytes.data()), std::streamsize(bytes.size()));
+}
+
+// Turns one bit of each byte in turn, and back.
+inline void for_each_flip(const std::string& path, const std::function<void()>& look) {
+  std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+  const size_t size = std::filesystem::file_size(path);
+  for (size_t i = 0; i < size; ++i) {
+    file.seekg(std::streamoff(i));
+    const char byte = char(file.get());
+    for (const char value : {char(byte ^ (1 << (i * 5 % 8))), byte}) {
+      file.seekp(std::streamoff(i));
+      file.put(value).flush();
+      if (value != byte) look();
+    }
+  }
+}
+
+class GgufEmitter {
+ public:
+  void set(const std::string& key, uint32_t v) { put_key(key, 4), entries_.put(v); }
+  void set(const std::string& key, float v) { put_key(key, 6), entries_.put(v); }
+  void set_bool(const std::string& key, bool v) { put_key(key, 7), entries_.put(uint8_t(v)); }
+  void set_text(const std::string& key, const std::string& v) { put_key(key, 8), put_text(v); }
+  void set_texts(const std::string& key, const std::vector<std::string>& values) {
+    put_array(key, 8, values.size());
+    for (const auto& v : values) put_text(v);
+  }
+  void set_floats(const std::string& key, const std::vector<float>& values) {
+    put_array(key, 6, values.size());
+    entries_.put_array(std::span<const float>(values));
+  }
+  void set_integers(const std::string& key, const std::vector<int32_t>& values) {
+    put_array(key, 5, values.size());
+    entries_.put_array(std::span<const int32_t>(values));
+  }
+  // ggml's order of dimensions, innermost first.
+  void add_tensor(const std::string& name, const std::vector<uint64_t>& dims,
+                  const std::vector<float>& values) {
+    tensors_.put(uint64_t(name.size()));
+    tensors_.put_bytes({reinterpret_cast<const uint8_t*>(name.data()), name.size()});
+    tensors_.put(uint32_t(dims.size()));
+    for (uint64_t d : dims) tensors_.put(d);
+    tensors_.put(int32_t(0));  // f32
+    tensors_.put(uint64_t(data_.size()));
+    data_.put_array(std::span<const float>(values));
+    pad(data_);
+    ++tensor_count_;
+  }
+  Bytes bytes() const {
+    ByteWriter all;
+    all.put_bytes({reinterpret_cast<const uint8_t*>("GGUF"), 4});
+    all.put(uint32_t(3));
+    all.put(uint64_t(tensor_count_));
+    all.put(uint64_t(entry_count_));
+    all.put_bytes(entries_.bytes());
+    all.put_bytes(tensors_.bytes());
+    pad(all);
+    all.put_bytes(data_.bytes());
+    return all.take();
+  }
+
+ private:
+  static void pad(ByteWriter& w) {
+    while (w.size() % 32 != 0) w.put(uint8_t(0));
+  }
+  void put_text(const std::string& v) {
+    entries_.put(uint64_t(v.size()));
+    entries_.put_bytes({reinterpret_cast<const uint8_t*>(v.data()), v.size()});
+  }
+  void put_key(const std::string& key, int32_t type) {
+    put_text(key);
+    entries_.put(type);
+    ++entry_count_;
+  }
+  void put_array(const std::string& key, int32_t type, size_t n) {
+    put_key(key, 9);
+    entries_.put(type);
+    entries_.put(uint64_t(n));
+  }
+
+  ByteWriter entries_, tensors_, data_;
+  size_t entry_count_ = 0, tensor_count_ = 0;
+};
+
+struct TinyOptions {
+  std::string architecture = "llama";  // gpt2, gptneox, qwen2, qwen3, gemma3, hunyuan-dense, ...
+  std::string name = "tiny";
+  int layers = 3, heads = 4, kv_heads = 2, head_dim = 32;
+  int context = 512;
+  int window = 8;  // gemma3; every third layer attends to everything
+  bool yarn = false, frequency_factors = false;
+  uint64_t seed = 1;
+
+  uint64_t embedding() const { return uint64_t(heads) * uint64_t(head_dim); }
+  uint64_t kv_width() const { return uint64_t(kv_heads) * uint64_t(head_dim); }
+};
+
+class TinyModel {
+ public:
+  explicit TinyModel(const TinyOptions& o) : options(o), random_(o.seed) {
+    set_thread_count(1);  // models this small lose by more
+    if (options.architecture == "mamba") {
+      add_mamba();
+    } else {
+      add_decoder();
+    }
+  }
+
+  void save(const std::string& path) const { put_file(path, file.bytes()); }
+  const std::vector<float>& weight(const std::string& name) const { return weights_.at(name); }
+
+  TinyOptions options;
+  GgufEmitter file;
+
+ private:
+  bool is(const std::string& architecture) const { return options.architecture == architecture; }
+  std::string key(const std::string& name) const { return options.architecture + "." + name; }
+
+  // Rows of `in` values, scaled to keep the size of what passes through.
+  void add_matrix(const std::string& name, uint64_t in, uint64_t out, double scale = 0) {
+    if (scale == 0) scale = 1 / std::sqrt(double(in));
+    std::vector<float> values(in * out);
+    for (float& v : values) v = float(scale * random_.normal());
+    file.add_tensor(name, {in, out}, values);
+    weights_[name] = std::move(values);
+  }
+  void add_vector(const std::string& name, uint64_t n, double mean, double scale = 0.1) {
+    std::vector<float> values(n);
+    for (float& v : values) v = float(mean + scale * random_.normal());
+    file.add_tensor(name, {n}, values);
+    weights_[name] = std::move(values);
+  }
+  void add_linear(const std::string& name, uint64_t in, uint64_t out, bool bias) {
+    add_matrix(name + ".weight", in, out);
+    if (bias) add_vector(name + ".bias", out, 0);
+  }
+  void add_norm(const std::string& name, uint64_t n, bool bias) {
+    add_vector(name + ".weight", n, 1);
+    if (bias) add_vector(name + ".bias", n, 0);
+  }
+
+  void add_vocabulary() {
+    std::vector<std::string> tokens = {"<unk>", "<s>", "</s>"};
+    std::vector<int32_t> types = {2, 3, 3};
+    for (int i = 0; i < 256; ++i) {
+      char text[8];
+      std::snprintf(text, sizeof text, "<0x%02X>", unsigned(i));
+      tokens.emplace_back(text);
+      types.push_back(6);
+    }
+    tokens.emplace_back("\xe2\x96\x81");  // the space of SentencePiece
+    for (char c = 'a'; c <= 'z'; ++c) tokens.emplace_back(1, c);
+    types.resize(tokens.size(), 1);
+    file.set_text("tokenizer.ggml.model", "llama");
+    file.set_texts("tokenizer.ggml.tokens", tokens);
+    file.set_floats("tokenizer.ggml.scores", std::vector<float>(tokens.size(), -1.0f));
+    file.set_integers("tokenizer.ggml.token_type", types);
+    file.set("tokenizer.ggml.bos_token_id", uint32_t(1));
+    file.set("tokenizer.ggml.eos_token_id", uint32_t(2));
+    file.set("tokenizer.ggml.unknown_token_id", uint32_t(0));
+    vocabulary_ = tokens.size();
+  }
+
+  void set_metadata() {
+    file.set_text("general.architecture", options.architecture);
+    file.set_text("general.name", options.name);
+    file.set(key("context_length"), uint32_t(options.context));
+    file.set(key("embedding_length"), uint32_t(options.embedding()));
+    file.set(key("block_count"), uint32_t(options.layers));
+    file.set(key("feed_forward_length"), uint32_t(feed_forward_));
+    file.set(key("attention.head_count"), uint32_t(options.heads));
+    file.set(key("attention.head_count_kv"), uint32_t(options.kv_heads));
+    file.set(key("attention.key_length"), uint32_t(options.head_dim));
+    file.set(key("attention.value_length"), uint32_t(options.head_dim));
+    file.set(key("attention.layer_norm_rms_epsilon"), 1e-5f);
+    file.set(key("attention.layer_norm_epsilon"), 1e-5f);
+    file.set(key("rope.freq_base"), 10000.0f);
+    if (is("gptneox")) {
+      file.set(key("rope.dimension_count"), uint32_t(options.head_dim / 4));
+      file.set_bool(key("use_parallel_residual"), true);
+    }
+    if (is("gemma3")) {
+      file.set(key("attention.sliding_window"), uint32_t(options.window));
+      file.set(key("attention.sliding_window_pattern"), uint32_t(3));
+      file.set(key("rope.freq_base_swa"), 100.0f);
+    }
+    if (is("deepseek2")) file.set(key("attention.kv_lora_rank"), uint32_t(16));
+    if (is("qwen2vl")) file.set_integers(key("rope.dimension_sections"), {4, 4, 8, 0});
+    if (options.yarn) {
+      file.set_text(key("rope.scaling.type"), "yarn");
+      file.set(key("rope.scaling.factor"), 4.0f);
+      file.set(key("rope.scaling.original_context_length"), uint32_t(options.context / 4));
+    }
+  }
+
+  void add_decoder() {
+    set_metadata();
+    add_vocabulary();
+    const uint64_t d = options.embedding();
+    const bool old = is("gpt2") || is("gptneox");  // LayerNorm, biases, joint projections
+    add_matrix("token_embd.weight", d, vocabulary_, 1);
+    if (is("gpt2")) add_matrix("position_embd.weight", d, uint64_t(options.context), 1);
+    add_norm("output_norm", d, old);
+    add_linear("output", d, vocabulary_, false);
+    if (options.frequency_factors) {
+      add_vector("rope_freqs.weight", uint64_t(options.head_dim / 2), 4, 0.5);
+    }
+    for (int i = 0; i < options.layers; ++i) add_layer("blk." + std::to_string(i) + ".", old);
+  }
+
+  void add_layer(const std::string& blk, bool old) {
+    const uint64_t d = options.embedding(), kv = options.kv_width();
+    add_norm(blk + "attn_norm", d, old);
+    if (old) {
+      add_linear(blk + "attn_qkv", d, d + 2 * kv, true);
+    } else {
+      const bool bias = is("qwen2") || is("qwen2vl");
+      add_linear(blk + "attn_q", d, d, bias);
+      add_linear(blk + "attn_k", d, kv, bias);
+      add_linear(blk + "attn_v", d, kv, bias);
+    }
+    if (is("qwen3") || is("gemma3") || is("hunyuan-dense")) {
+      add_norm(blk + "attn_q_norm", uint64_t(options.head_dim), false);
+      add_norm(blk + "attn_k_norm", uint64_t(options.head_dim), false);
+    }
+    add_linear(blk + "attn_output", d, d, old);
+    add_norm(blk + "ffn_norm", d, old);
+    if (is("gemma3")) {
+      add_norm(blk + "post_attention_norm", d, false);
+      add_norm(blk + "post_ffw_norm", d, false);
+    }
+    if (!old) add_linear(blk + "ffn_gate", d, feed_forward_, false);
+    add_linear(blk + "ffn_up", d, feed_forward_, old);
+    add_linear(blk + "ffn_down", feed_forward_, d, old);
+  }
+
+  void add_mamba() {
+    constexpr uint64_t conv = 4, state = 8, rank = 4;
+    set_metadata();
+    const uint64_t d = options.embedding(), inner = 2 * d;
+    file.set(key("ssm.conv_kernel"), uint32_t(conv));
+    file.set(key("ssm.inner_size"), uint32_t(inner));
+    file.set(key("ssm.state_size"), uint32_t(state));
+    file.set(key("ssm.time_step_rank"), uint32_t(rank));
+    add_vocabulary();
+    add_matrix("token_embd.weight", d, vocabulary_, 1);
+    add_norm("output_norm", d, false);
+    for (int i = 0; i < options.layers; ++i) {
+      const std::string blk = "blk." + std::to_string(i) + ".";
+      add_norm(blk + "attn_norm", d, false);
+      add_linear(blk + "ssm_in", d, 2 * inner, false);
+      add_linear(blk + "ssm_conv1d", conv, inner, true);
+      add_linear(blk + "ssm_x", inner, rank + 2 * state, false);
+      add_linear(blk + "ssm_dt", rank, inner, true);
+      add_matrix(blk + "ssm_a", state, inner);
+      add_vector(blk + "ssm_d", inner, 0);
+      add_linear(blk + "ssm_out", inner, d, false);
+    }
+  }
+
+  static constexpr uint64_t feed_forward_ = 64;
+  Random random_;
+  uint64_t vocabulary_ = 0;
+  std::map<std::string, std::vector<float>> weights_;
+};
+
+// Tokens that are letters, repeatable.
+inline std::vector<int32_t> letters(size_t n, uint64_t seed = 7) {
+  Random random(seed);
+  std::vector<int32_t> tokens(n);
+  for (int32_t& t : tokens) t = 260 + int32_t(random.below(26));
+  return tokens;
+}
+
+}  // namespace kvsplice::testing

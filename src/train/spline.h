@@ -1,0 +1,79 @@
+// The KVSplice seed's warp: per column a monotone piecewise-linear map with fixed knots (quantiles
+// of the rows) and learned slopes. Both directions are piecewise-linear maps from tables.
+//
+// Parameters, each a row of `dim` numbers: K - 1 raw slopes, raw scale, shift; all zero at the
+// start.
+//   u = softplus(raw) + 1e-4              slope_s = u_s / (mean of u weighted by dx + 1e-8)
+//   y_0 = 0, y_(i+1) = y_i + slope_i dx_i scale = softplus(raw scale) + 1e-3
+//   z = scale (y_i + slope_i (x - x_i)) + shift      in segment i; the end segments go on.
+// The seed's inverse divides by slope + 1e-8, which float cannot tell from slope; here it is exact.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "kvsplice/matrix.h"
+#include "train/spline_kernel.h"
+
+namespace kvsplice::train {
+
+// Values of every column at the quantiles 0, 1/(K-1), ..., 1: row sorted[floor(q (n - 1))].
+// rows: [n x dim], n >= 1; returns [knots x dim].
+Matrix<float> quantile_knots(MatrixView<const float> rows, size_t knots);
+
+template <class T>
+class Spline {
+ public:
+  using Scalar = T;
+  // What the reverse of a direction needs: the direction's input.
+  using Trace = MatrixView<const T>;
+
+  explicit Spline(Matrix<T> knots);  // [K x dim], K >= 2, ascending in every column
+
+  size_t dim() const { return knots_.cols(); }
+  size_t segments() const { return knots_.rows() - 1; }
+  const Matrix<T>& knots() const { return knots_; }
+
+  std::span<T> parameters() { return parameters_; }
+  std::span<const T> parameters() const { return parameters_; }
+  void parameters_changed();  // call after writing to parameters()
+
+  // Of any number of rows, on all threads; out may be in.
+  void forward(MatrixView<const T> x, MatrixView<T> z) const;
+  void inverse(MatrixView<const T> z, MatrixView<T> x) const;
+  // Of one chunk of rows on the caller's thread, keeping what the reverse needs.
+  void forward(MatrixView<const T> x, MatrixView<T> z, Trace& trace) const;
+  void inverse(MatrixView<const T> z, MatrixView<T> x, Trace& trace) const;
+
+  // Gradients are gathered with respect to the tables, `sums` (size sums_size(), zeroed by the
+  // caller), and turned into those of the parameters once.
+  size_t sums_size() const { return 4 * segments() * dim(); }
+  void forward_backward(const Trace& trace, MatrixView<T> dz,
+                        std::span<T> sums) const;  // spends dz
+  void inverse_backward(const Trace& trace, MatrixView<T> dx, std::span<T> sums) const;  // dx -> dz
+  void parameter_gradient(std::span<const T> sums, std::span<T> gradient) const;
+
+  // Tables of the two directions, [segments x dim].
+  spline_kernel::Pieces<T> forward_pieces() const;
+  spline_kernel::Pieces<T> inverse_pieces() const;
+
+ private:
+  void tables_of_column(size_t c);
+  void gradient_of_column(size_t c, std::span<const T> sums, std::span<T> gradient) const;
+  T shift(size_t c) const { return parameters_[(segments() + 1) * dim() + c]; }
+  // Share of segment s in the mean slope.
+  T weight(size_t s, size_t c) const;
+
+  Matrix<T> knots_;            // [K x dim]
+  std::vector<T> parameters_;  // [segments + 2 x dim]
+  // softplus of the raw slopes and, in the last row, of the raw scale; and its derivatives.
+  Matrix<T> positive_, positive_by_raw_;             // [segments + 1 x dim]
+  std::vector<T> mean_slope_;                        // size dim, before normalising
+  Matrix<T> slope_, offset_;                         // x -> z
+  Matrix<T> back_slope_, back_offset_, back_knots_;  // z -> x
+};
+
+extern template class Spline<float>;
+extern template class Spline<double>;
+
+}  // namespace kvsplice::train
