@@ -10,8 +10,9 @@ namespace kvsplice {
 
 class DiskFile {
  public:
-  static Result<DiskFile> open(const std::string& path);     // to read
-  static Result<DiskFile> extend(const std::string& path);   // to read and write; locked: one at a time
+  static Result<DiskFile> open(const std::string& path);  // to read
+  static Result<DiskFile> extend(
+      const std::string& path);  // to read and write; locked: one at a time
   static Result<DiskFile> replace(const std::string& path);  // to write anew; see publish()
   DiskFile(DiskFile&& other) noexcept;
   DiskFile& operator=(DiskFile&& other) noexcept;

@@ -1,4 +1,5 @@
-// Rows of a cache as llama.cpp holds them: f16, keys after RoPE. What sessions take in and give back.
+// Rows of a cache as llama.cpp holds them: f16, keys after RoPE. What sessions take in and give
+// back.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +12,8 @@ namespace kvsplice::session {
 // The rows of tokens at positions first, first + 1, ...
 struct Cells {
   size_t first = 0;
-  std::vector<int32_t> tokens;             // size n
-  std::vector<Matrix<uint16_t>> keys;      // per layer [n x width], half precision
+  std::vector<int32_t> tokens;         // size n
+  std::vector<Matrix<uint16_t>> keys;  // per layer [n x width], half precision
   std::vector<Matrix<uint16_t>> values;
 
   size_t count() const { return tokens.size(); }

@@ -50,7 +50,8 @@ Result<LayerShape> get_layer(ByteReader& in) {
   KVS_TRY(get("window", 0, std::numeric_limits<int32_t>::max(), layer.window));
   const int width = layer.kv_heads * std::max(layer.key_dim, layer.value_dim);
   if (width > kMostWidth) {
-    return format_error(fmt::format("a layer of {} values per token; at most {}", width, kMostWidth));
+    return format_error(
+        fmt::format("a layer of {} values per token; at most {}", width, kMostWidth));
   }
   return layer;
 }
@@ -82,9 +83,10 @@ Result<Record> get_record(ByteReader& in, const SessionInfo& info, uint64_t begi
   KVS_ASSIGN(record.offset, get_number(in, "record offset", begin, end));
   KVS_ASSIGN(record.length, get_number(in, "record length", 1, end));
   if (record.end() > end) {
-    return format_error(fmt::format("a record of {} bytes at {} ends behind {}, where the index "
-                                    "begins",
-                                    record.length, record.offset, end));
+    return format_error(
+        fmt::format("a record of {} bytes at {} ends behind {}, where the index "
+                    "begins",
+                    record.length, record.offset, end));
   }
   return record;
 }
@@ -154,8 +156,8 @@ Result<size_t> header_length(ByteSpan start) {
 Result<SessionInfo> parse_header(ByteSpan header) {
   KVS_ASSIGN(const size_t length, header_length(header));
   if (header.size() != length) {
-    return format_error(fmt::format("truncated: header of {} bytes, {} there", length,
-                                    header.size()));
+    return format_error(
+        fmt::format("truncated: header of {} bytes, {} there", length, header.size()));
   }
   if (checksum(header.first(length - kChecksum)) != load64(header.last(kChecksum))) {
     return format_error("the header is damaged: its checksum differs");
@@ -163,8 +165,8 @@ Result<SessionInfo> parse_header(ByteSpan header) {
   ByteReader in(header.first(length - kChecksum));
   KVS_TRY(in.take(kHeaderStart));
   SessionInfo info;
-  for (std::string* text : {&info.codec, &info.pipeline, &info.model, &info.model_name,
-                            &info.architecture}) {
+  for (std::string* text :
+       {&info.codec, &info.pipeline, &info.model, &info.model_name, &info.architecture}) {
     KVS_ASSIGN(*text, in.get_string());
   }
   KVS_ASSIGN(info.block_tokens, get_number(in, "tokens of a block", 1, kMostBlockTokens));
@@ -217,8 +219,7 @@ Bytes write_index(const Index& index) {
   return out.take();
 }
 
-Result<Index> parse_index(ByteSpan payload, const SessionInfo& info, uint64_t begin,
-                          uint64_t end) {
+Result<Index> parse_index(ByteSpan payload, const SessionInfo& info, uint64_t begin, uint64_t end) {
   ByteReader in(payload);
   Index index;
   constexpr size_t kLeastEntry = 4;

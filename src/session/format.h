@@ -20,8 +20,8 @@ struct SessionInfo {
   std::string model;     // fingerprint
   std::string model_name, architecture;
   size_t block_tokens = 256;
-  size_t sinks = 4;      // first tokens that are kept exact
-  size_t window = 32;    // newest tokens that are kept exact
+  size_t sinks = 4;                // first tokens that are kept exact
+  size_t window = 32;              // newest tokens that are kept exact
   std::vector<LayerShape> layers;  // without their rotary embedding
 
   bool lossless() const { return codec.empty(); }
@@ -33,8 +33,8 @@ const char* name(RecordKind kind);
 
 struct Record {
   RecordKind kind = RecordKind::coded;
-  uint64_t offset = 0;   // in the file, of the record's head
-  uint64_t length = 0;   // of its payload
+  uint64_t offset = 0;          // in the file, of the record's head
+  uint64_t length = 0;          // of its payload
   size_t first = 0, count = 0;  // tokens
 
   uint64_t end() const;
@@ -43,13 +43,15 @@ struct Record {
 
 // What the tail of a file says is in it.
 struct Index {
-  std::vector<Record> records;       // in the order of their tokens, without gaps
-  std::vector<int32_t> pending;      // tokens behind the last cell, not evaluated yet
+  std::vector<Record> records;   // in the order of their tokens, without gaps
+  std::vector<int32_t> pending;  // tokens behind the last cell, not evaluated yet
 
-  size_t tokens() const { return records.empty() ? 0 : records.back().first + records.back().count; }
+  size_t tokens() const {
+    return records.empty() ? 0 : records.back().first + records.back().count;
+  }
 };
 
-constexpr size_t kHeaderStart = 16;   // bytes that tell the length of the header
+constexpr size_t kHeaderStart = 16;  // bytes that tell the length of the header
 constexpr size_t kRecordHead = 32;
 constexpr size_t kTrailer = 24;
 

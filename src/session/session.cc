@@ -38,10 +38,10 @@ Result<> check_session(const SessionReader& reader, const Coder& coder, const st
                              info.model_name, info.model, wanted.model_name, wanted.model)};
   }
   if (info.lossless() || info.codec == wanted.codec) return {};
-  return Error{ErrorKind::mismatch,
-               fmt::format("{} was packed by codec {} ({}); {}", path, info.codec, info.pipeline,
-                           wanted.codec.empty() ? "none was given"
-                                                : "the one given is " + wanted.codec)};
+  return Error{
+      ErrorKind::mismatch,
+      fmt::format("{} was packed by codec {} ({}); {}", path, info.codec, info.pipeline,
+                  wanted.codec.empty() ? "none was given" : "the one given is " + wanted.codec)};
 }
 
 // A record to be: consecutive tokens of the cells at hand.
@@ -195,8 +195,8 @@ Result<Session> Session::open(const std::string& path, const Coder& coder) {
 
 Result<Cells> Session::read(size_t first, size_t n, const Progress& progress) const {
   if (first > size() || n > size() - first) {
-    return Error{ErrorKind::usage, fmt::format("tokens {} ... {} of a session of {}", first,
-                                               first + n, size())};
+    return Error{ErrorKind::usage,
+                 fmt::format("tokens {} ... {} of a session of {}", first, first + n, size())};
   }
   std::vector<Record> wanted;
   for (const Record& r : reader_.index().records) {
@@ -210,8 +210,8 @@ Result<Cells> Session::read(size_t first, size_t n, const Progress& progress) co
     std::vector<Result<Cells>> parts(some);
     parallel_for(some, [&](size_t i) {
       const auto payload = reader_.read(wanted[at + i]);
-      parts[i] = payload.ok() ? decode(*payload, wanted[at + i], coder_)
-                              : Result<Cells>(payload.error());
+      parts[i] =
+          payload.ok() ? decode(*payload, wanted[at + i], coder_) : Result<Cells>(payload.error());
     });
     for (size_t i = 0; i < some; ++i) {
       if (!parts[i].ok()) return parts[i].error();

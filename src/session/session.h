@@ -13,11 +13,12 @@ namespace kvsplice::session {
 
 // What turns cells into bytes. Without a codec sessions are lossless.
 struct Coder {
-  ModelShape shape;                          // of the model
-  const codec::Codec* codec = nullptr;       // fitted for that model
+  ModelShape shape;                     // of the model
+  const codec::Codec* codec = nullptr;  // fitted for that model
   const codec::Embeddings* embeddings = nullptr;
 
-  // Error mismatch if the codec is of another model, usage if it reads embeddings and there are none.
+  // Error mismatch if the codec is of another model, usage if it reads embeddings and there are
+  // none.
   Result<> check() const;
 };
 
@@ -47,8 +48,7 @@ class Session {
   Result<Cells> read(size_t first, size_t n, const Progress& progress) const;
 
  private:
-  Session(SessionReader reader, const Coder& coder)
-      : reader_(std::move(reader)), coder_(coder) {}
+  Session(SessionReader reader, const Coder& coder) : reader_(std::move(reader)), coder_(coder) {}
 
   SessionReader reader_;
   Coder coder_;

@@ -1,5 +1,5 @@
-// A session.kvz on the disk: reading records, and adding records behind those that are there. What a
-// commit has made visible stays readable whatever happens to a later append.
+// A session.kvz on the disk: reading records, and adding records behind those that are there. What
+// a commit has made visible stays readable whatever happens to a later append.
 #pragma once
 
 #include <string>
@@ -49,8 +49,8 @@ class SessionWriter {
 
   // Adds a record of `count` tokens behind the last.
   Result<> add(RecordKind kind, size_t count, ByteSpan payload);
-  // Takes the records of tokens from `first` on out of the index; `first` must begin a record. Their
-  // bytes stay until the file is compacted.
+  // Takes the records of tokens from `first` on out of the index; `first` must begin a record.
+  // Their bytes stay until the file is compacted.
   Result<> forget_from(size_t first);
   // Makes what was added the content of the file, with these tokens pending behind it.
   Result<> commit(std::span<const int32_t> pending);

@@ -18,8 +18,8 @@ Error format_error(std::string message) { return {ErrorKind::format, std::move(m
 Result<> check_version(ByteReader& in, const char* what, uint32_t known) {
   KVS_ASSIGN(const uint32_t version, in.get<uint32_t>());
   if (version == known) return {};
-  return Error{ErrorKind::unsupported, fmt::format("llama.cpp {} of version {}; version {} is read",
-                                                   what, version, known)};
+  return Error{ErrorKind::unsupported,
+               fmt::format("llama.cpp {} of version {}; version {} is read", what, version, known)};
 }
 
 Result<std::vector<int32_t>> read_tokens(ByteReader& in) {
@@ -58,9 +58,9 @@ Result<std::vector<int32_t>> read_cells(ByteReader& in, uint32_t count) {
     KVS_ASSIGN(position, in.get<int32_t>());
     KVS_ASSIGN(const uint32_t sequences, in.get<uint32_t>());
     if (sequences != 1) {
-      return Error{ErrorKind::unsupported,
-                   fmt::format("a cell belongs to {} sequences; states of one are handled",
-                               sequences)};
+      return Error{
+          ErrorKind::unsupported,
+          fmt::format("a cell belongs to {} sequences; states of one are handled", sequences)};
     }
     KVS_TRY(in.get<int32_t>());
   }
@@ -79,8 +79,8 @@ Result<StateRows> read_rows(ByteReader& in, size_t cells, bool transposed) {
     rows.row_bytes = bytes;
   }
   if (rows.row_bytes > in.left() / std::max<size_t>(cells, 1)) {
-    return format_error(fmt::format("truncated: {} rows of {} bytes, {} left", cells,
-                                    rows.row_bytes, in.left()));
+    return format_error(
+        fmt::format("truncated: {} rows of {} bytes, {} left", cells, rows.row_bytes, in.left()));
   }
   KVS_ASSIGN(rows.data, in.take(cells * rows.row_bytes));
   return rows;
@@ -99,9 +99,10 @@ Result<StateCache> read_cache(ByteReader& in) {
   KVS_ASSIGN(const uint32_t transposed, in.get<uint32_t>());
   KVS_ASSIGN(const uint32_t layers, in.get<uint32_t>());
   if (transposed > 1 || layers > kMostLayers) {
-    return format_error(fmt::format("{} layers, transposed = {}: not a cache (are its cells of a "
-                                    "multi-dimensional rotary embedding?)",
-                                    layers, transposed));
+    return format_error(
+        fmt::format("{} layers, transposed = {}: not a cache (are its cells of a "
+                    "multi-dimensional rotary embedding?)",
+                    layers, transposed));
   }
   cache.values_transposed = transposed == 1;
   for (uint32_t l = 0; l < layers; ++l) {
@@ -239,15 +240,16 @@ Bytes write_state(const StateBlob& blob) {
 Result<std::vector<int>> layers_of_cache(const StateBlob& blob, size_t index,
                                          const ModelShape& shape) {
   if (!blob.architecture.empty() && blob.architecture != shape.architecture) {
-    return Error{ErrorKind::mismatch, fmt::format("the state is of architecture '{}', the model '{}'",
-                                                  blob.architecture, shape.architecture)};
+    return Error{ErrorKind::mismatch,
+                 fmt::format("the state is of architecture '{}', the model '{}'", blob.architecture,
+                             shape.architecture)};
   }
   const bool windows = std::any_of(shape.layers.begin(), shape.layers.end(),
                                    [](const LayerShape& l) { return l.window > 0; });
   const size_t wanted = windows ? 2 : 1;
   if (blob.caches.size() != wanted) {
-    return Error{ErrorKind::mismatch, fmt::format("the state has {} caches, the model {}",
-                                                  blob.caches.size(), wanted)};
+    return Error{ErrorKind::mismatch,
+                 fmt::format("the state has {} caches, the model {}", blob.caches.size(), wanted)};
   }
   std::vector<int> layers;
   for (size_t l = 0; l < shape.layers.size(); ++l) {
@@ -257,8 +259,9 @@ Result<std::vector<int>> layers_of_cache(const StateBlob& blob, size_t index,
   const StateCache& cache = blob.caches[index];
   if (cache.cells() == 0) return layers;
   if (cache.keys.size() != layers.size()) {
-    return Error{ErrorKind::mismatch, fmt::format("cache {} of the state has {} layers, the model {}",
-                                                  index, cache.keys.size(), layers.size())};
+    return Error{ErrorKind::mismatch,
+                 fmt::format("cache {} of the state has {} layers, the model {}", index,
+                             cache.keys.size(), layers.size())};
   }
   for (size_t i = 0; i < layers.size(); ++i) {
     const LayerShape& layer = shape.layers[layers[i]];

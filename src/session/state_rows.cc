@@ -127,8 +127,8 @@ Result<std::vector<size_t>> order_of(const StateCache& cache) {
     if (position < 0 || static_cast<size_t>(position) >= order.size() ||
         order[position] != cache.cells()) {
       return Error{ErrorKind::unsupported,
-                   fmt::format("cell {} is at position {}; positions must be 0 ... {}, each once", i,
-                               position, order.size() - 1)};
+                   fmt::format("cell {} is at position {}; positions must be 0 ... {}, each once",
+                               i, position, order.size() - 1)};
     }
     order[position] = i;
   }

@@ -7,8 +7,9 @@
 
 namespace kvsplice::session {
 
-// The cells of a state of one sequence whose positions are 0, 1, ... without gaps. The tokens behind
-// them are left in `pending`. Tokens are needed: sequence data has none, so the caller names them.
+// The cells of a state of one sequence whose positions are 0, 1, ... without gaps. The tokens
+// behind them are left in `pending`. Tokens are needed: sequence data has none, so the caller names
+// them.
 struct StateCells {
   Cells cells;
   std::vector<int32_t> pending;

@@ -1,6 +1,5 @@
 // What conformance cannot say of `range`: the coder by itself, on any codes and any tables.
 #include <gtest/gtest.h>
-#include <hwy/targets.h>
 #include <rapidcheck/gtest.h>
 
 #include <cmath>
@@ -8,6 +7,7 @@
 #include "codec/entropy/range/coder_kernel.h"
 #include "codec/entropy/range/fit.h"
 #include "core/random.h"
+#include "simd/target.h"
 
 namespace kvsplice::codec::range {
 namespace {
@@ -38,17 +38,6 @@ Encoded padded(Encoded encoded, const Model& model) {
 
 double bits_of(const Encoded& e) {
   return 8 * (4.0 * kLanes + 2.0 * double(e.words.size()) + double(e.escapes.size()));
-}
-
-// Calls body with every SIMD target of this machine in turn.
-template <class Body>
-void on_all_targets(const Body& body) {
-  for (int64_t target : hwy::SupportedAndGeneratedTargets()) {
-    SCOPED_TRACE(hwy::TargetName(target));
-    hwy::SetSupportedTargetsForTest(target);
-    body();
-  }
-  hwy::SetSupportedTargetsForTest(0);
 }
 
 TEST(RangeModel, LogarithmIsSixteenPerOctave) {
@@ -92,7 +81,7 @@ RC_GTEST_PROP(RangeCoder, EveryTargetDecodesWhatWasEncoded, ()) {
   Matrix<int32_t> back(rows, cols);
   RC_ASSERT(decode_reference(model, encoded, rows, back.data()) == DecodeError::none);
   RC_ASSERT(back == codes);
-  on_all_targets([&] {
+  for_each_simd_target([&](const std::string&) {
     back = Matrix<int32_t>(rows, cols);
     RC_ASSERT(decode(model, encoded, rows, back.data()) == DecodeError::none);
     RC_ASSERT(back == codes);
@@ -104,14 +93,14 @@ RC_GTEST_PROP(RangeCoder, EveryTargetSaysTheSameOfDamage, ()) {
   const Matrix<int32_t> codes = generate(rows, cols, 2, 5);
   static const Model model = fitted(codes);
   Encoded encoded = encode(model, codes.data(), rows);
-  const auto flips = *rc::gen::nonEmpty(rc::gen::container<std::vector<uint32_t>>(
-      rc::gen::arbitrary<uint32_t>()));
+  const auto flips =
+      *rc::gen::nonEmpty(rc::gen::container<std::vector<uint32_t>>(rc::gen::arbitrary<uint32_t>()));
   for (uint32_t f : flips) encoded.words[f / 16 % encoded.words.size()] ^= 1 << (f % 16);
   encoded.words.resize(*rc::gen::inRange<size_t>(0, encoded.words.size() + 3));
   encoded = padded(std::move(encoded), model);
   Matrix<int32_t> back(rows, cols), other(rows, cols);
   const DecodeError error = decode_reference(model, encoded, rows, back.data());
-  on_all_targets([&] {
+  for_each_simd_target([&](const std::string&) {
     RC_ASSERT(decode(model, encoded, rows, other.data()) == error);
     RC_ASSERT(error != DecodeError::none || other == back);
   });

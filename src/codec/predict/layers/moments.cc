@@ -9,8 +9,10 @@ namespace kvsplice::codec::layers {
 
 namespace {
 
-constexpr size_t kBlock = 256;
 constexpr size_t kHeldEvery = 8;
+
+// Rows of a block: 256, or fewer where that would leave less than two blocks held out.
+size_t block_size(size_t rows) { return std::clamp<size_t>(rows / (2 * kHeldEvery), 1, 256); }
 
 Part part_of(size_t block) { return block % kHeldEvery == kHeldEvery - 1 ? kHeld : kLearn; }
 
@@ -26,18 +28,18 @@ void add(const Matrix<float>& from, Matrix<double>& to) {
   for (size_t i = 0; i < to.size(); ++i) to.flat()[i] += from.flat()[i];
 }
 
-// Blocks are multiplied in float and summed in double, in a fixed number of lanes so that the result
-// does not depend on the threads.
+// Blocks are multiplied in float and summed in double, in a fixed number of lanes so that the
+// result does not depend on the threads.
 Products multiply(MatrixView<const float> a, const std::vector<double>& a_mean,
                   MatrixView<const float> b, const std::vector<double>& b_mean) {
   constexpr size_t kLanes = 8;
   std::vector<Products> lanes(kLanes);
-  const size_t blocks = (a.rows + kBlock - 1) / kBlock;
+  const size_t size = block_size(a.rows), blocks = (a.rows + size - 1) / size;
   parallel_for(kLanes, [&](size_t lane) {
     for (auto& sum : lanes[lane].of) sum = Matrix<double>(a.cols, b.cols);
     Matrix<float> product(a.cols, b.cols);
     for (size_t block = lane; block < blocks; block += kLanes) {
-      const size_t first = block * kBlock, n = std::min(kBlock, a.rows - first);
+      const size_t first = block * size, n = std::min(size, a.rows - first);
       gemm(Trans::yes, Trans::no, 1.f, centred(a.row_range(first, n), a_mean),
            centred(b.row_range(first, n), b_mean), 0.f, product);
       add(product, lanes[lane].of[part_of(block)]);
@@ -113,7 +115,7 @@ Moments measure(const std::vector<Source>& sources, MatrixView<const float> targ
   }
   m.targets = multiply(target, m.target_mean, target, m.target_mean);
   for (size_t block = 0, left = target.rows; left > 0; ++block) {
-    const size_t n = std::min(kBlock, left);
+    const size_t n = std::min(block_size(target.rows), left);
     m.rows[part_of(block)] += n;
     left -= n;
   }

@@ -12,7 +12,7 @@
 
 namespace kvsplice::codec::layers {
 
-// Every eighth block of 256 rows is held out, to measure what a prediction is worth on other rows.
+// Every eighth block of rows is held out, to measure what a prediction is worth on other rows.
 enum Part { kLearn = 0, kHeld = 1 };
 
 // Sums over the rows of a part, about the means of all rows.
@@ -34,9 +34,9 @@ struct SharedProducts {
 
 struct Moments {
   std::vector<double> input_mean, target_mean;
-  Products inputs;  // [inputs x inputs]
-  Products cross;   // [inputs x targets]
-  Products targets; // [targets x targets]
+  Products inputs;   // [inputs x inputs]
+  Products cross;    // [inputs x targets]
+  Products targets;  // [targets x targets]
   size_t rows[2] = {0, 0};
 };
 
