@@ -58,8 +58,8 @@ struct BenchCase {
 
 const std::vector<BenchCase>& bench_table();  // generated
 
-// Milliseconds of the fastest call, of three or as many as fit half a second: whatever else the
-// machine does can only slow a call down.
+// Milliseconds of the fastest call, of three (if ten seconds allow) or as many as half a second
+// holds: whatever else the machine does can only slow a call down.
 double best_ms(const std::function<void()>& body);
 
 // The table bench.csv, and its rows: one for each peer, or one without.

@@ -25,8 +25,8 @@ Result<report::EvaluatedCodec> evaluate_one(const std::string& path, const extra
                                             const EvaluateArguments& a,
                                             const codec::Embeddings* embeddings) {
   KVS_ASSIGN(const codec::Codec codec, codec::Codec::load(path));
-  KVS_ASSIGN(auto quality, evaluate::evaluate(codec, path, dump, a.options, embeddings,
-                                              terminal_progress()));
+  KVS_ASSIGN(auto quality,
+             evaluate::evaluate(codec, path, dump, a.options, embeddings, terminal_progress()));
   return report::EvaluatedCodec{std::filesystem::path(path).stem().string(),
                                 codec::print(codec.text()), std::move(quality)};
 }
@@ -79,28 +79,27 @@ Result<> run(const EvaluateArguments& a) {
 Command evaluate_command();
 
 Command evaluate_command() {
-  return {
-      "evaluate", "errors, attention errors, bytes and speed of codecs on a dump",
-      [](CLI::App& app) -> std::function<Result<>()> {
-        auto a = std::make_shared<EvaluateArguments>();
-        app.add_option("dump", a->dump, "dump to compress, not one of calibration")->required();
-        app.add_option("codec", a->codecs, "codec files")->required();
-        app.add_option("-o,--out", a->out, "directory for the results")->required();
-        app.add_option("-m,--model", a->model, "model, for stages that read token embeddings");
-        app.add_option("--block", a->options.block, "tokens encoded at once")
-            ->capture_default_str()
-            ->check(CLI::PositiveNumber);
-        app.add_option("--max-tokens", a->options.max_tokens,
-                       "tokens of each text to evaluate (default: all)");
-        app.add_option("--queries", a->options.queries,
-                       "positions of each text whose attention is compared")
-            ->capture_default_str()
-            ->check(CLI::PositiveNumber);
-        app.add_option("--sinks", a->options.sinks, "first tokens of each text, kept exact")
-            ->capture_default_str();
-        app.add_option("--threads", a->threads, "threads (default: all)");
-        return [a] { return run(*a); };
-      }};
+  return {"evaluate", "errors, attention errors, bytes and speed of codecs on a dump",
+          [](CLI::App& app) -> std::function<Result<>()> {
+            auto a = std::make_shared<EvaluateArguments>();
+            app.add_option("dump", a->dump, "dump to compress, not one of calibration")->required();
+            app.add_option("codec", a->codecs, "codec files")->required();
+            app.add_option("-o,--out", a->out, "directory for the results")->required();
+            app.add_option("-m,--model", a->model, "model, for stages that read token embeddings");
+            app.add_option("--block", a->options.block, "tokens encoded at once")
+                ->capture_default_str()
+                ->check(CLI::PositiveNumber);
+            app.add_option("--max-tokens", a->options.max_tokens,
+                           "tokens of each text to evaluate (default: all)");
+            app.add_option("--queries", a->options.queries,
+                           "positions of each text whose attention is compared")
+                ->capture_default_str()
+                ->check(CLI::PositiveNumber);
+            app.add_option("--sinks", a->options.sinks, "first tokens of each text, kept exact")
+                ->capture_default_str();
+            app.add_option("--threads", a->threads, "threads (default: all)");
+            return [a] { return run(*a); };
+          }};
 }
 
 }  // namespace kvsplice::app

@@ -19,8 +19,8 @@ struct AnalyseOptions {
 struct SignalAnalysis {
   host::Signal signal{};
   double lag1 = 0, low10 = 0, rank_ratio = 0, kurtosis = 0, mean_share = 0;  // means over layers
-  Rates coordinate, head, layer;  // means over layers
-  size_t fit_rows = 0;            // that bases were learnt from
+  Rates coordinate, head, layer;                                             // means over layers
+  size_t fit_rows = 0;                     // that bases were learnt from
   size_t head_width = 0, layer_width = 0;  // values of the widest
   // One KLT over all layers; without it if only one layer was analysed.
   bool joint = false;

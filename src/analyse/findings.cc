@@ -18,7 +18,7 @@ constexpr size_t kAt = 1;             // sentences quote rates at kDistortions[k
 std::string percent(double share) { return fmt::format("{:.0f} %", 100 * share); }
 
 struct Scope {
-  const char* with;     // "with a KLT per head"
+  const char* with;  // "with a KLT per head"
   const char* advice;
   double bits;
 };
@@ -29,8 +29,8 @@ std::vector<Scope> scopes_of(const SignalAnalysis& s) {
       {"with a KLT per head", "a KLT per head is enough", s.head.bits[kAt]},
       {"with one over all heads of a layer", "join the heads of a layer", s.layer.bits[kAt]}};
   if (s.joint) {
-    scopes.push_back({"with one over all layers", "join all layers, or predict across them",
-                      s.model.bits[kAt]});
+    scopes.push_back(
+        {"with one over all layers", "join all layers, or predict across them", s.model.bits[kAt]});
   }
   return scopes;
 }
@@ -49,9 +49,10 @@ std::string scope_sentence(const SignalAnalysis& s) {
                   scopes[best].advice, percent(kDistortions[kAt]), figures);
   sentence[0] = static_cast<char>(std::toupper(sentence[0]));
   if (s.joint && s.joint_fit_rows < 2 * s.joint_width) {
-    sentence += fmt::format(" (All layers: learnt from {} rows of {} values; more rows would need "
-                            "fewer bits.)",
-                            s.joint_fit_rows, s.joint_width);
+    sentence += fmt::format(
+        " (All layers: learnt from {} rows of {} values; more rows would need "
+        "fewer bits.)",
+        s.joint_fit_rows, s.joint_width);
   }
   return sentence;
 }
@@ -101,20 +102,24 @@ std::string tail_sentence(const SignalAnalysis& s) {
 }
 
 std::string rank_sentence(const SignalAnalysis& s) {
-  return fmt::format("{} of the dimensions hold 99 % of the singular values of {}: {}.",
-                     percent(s.rank_ratio), plain_name(s.signal),
-                     s.rank_ratio > 0.5 ? "quantise the spectrum, do not cut it"
-                                        : "cutting dimensions can work");
+  return fmt::format(
+      "{} of the dimensions hold 99 % of the singular values of {}: {}.", percent(s.rank_ratio),
+      plain_name(s.signal),
+      s.rank_ratio > 0.5 ? "quantise the spectrum, do not cut it" : "cutting dimensions can work");
 }
 
 }  // namespace
 
 const char* plain_name(Signal signal) {
   switch (signal) {
-    case Signal::key: return "keys as stored";
-    case Signal::key_before_rope: return "keys before RoPE";
-    case Signal::value: return "values";
-    case Signal::query: return "queries";
+    case Signal::key:
+      return "keys as stored";
+    case Signal::key_before_rope:
+      return "keys before RoPE";
+    case Signal::value:
+      return "values";
+    case Signal::query:
+      return "queries";
   }
   return "";
 }
@@ -132,9 +137,10 @@ std::vector<std::string> suggestions(const Analysis& analysis) {
   std::vector<std::string> list;
   for (const SignalAnalysis& s : analysis.signals) {
     if (s.fit_rows >= 2 * s.layer_width) continue;
-    list.push_back(fmt::format("Only {} rows to learn a basis for the {} values of a layer from: "
-                               "all rates are too high; dump more text.",
-                               s.fit_rows, s.layer_width));
+    list.push_back(
+        fmt::format("Only {} rows to learn a basis for the {} values of a layer from: "
+                    "all rates are too high; dump more text.",
+                    s.fit_rows, s.layer_width));
     break;
   }
   const SignalAnalysis* after = analysis.find(Signal::key);

@@ -30,7 +30,8 @@ SignalAnalysis signal_of(Signal signal, std::array<double, 4> bits) {
 Analysis plain() {
   Analysis a;
   a.tokens = 10000;
-  a.signals = {signal_of(Signal::key, {2, 2, 2, 2}), signal_of(Signal::key_before_rope, {1, 1, 1, 1}),
+  a.signals = {signal_of(Signal::key, {2, 2, 2, 2}),
+               signal_of(Signal::key_before_rope, {1, 1, 1, 1}),
                signal_of(Signal::value, {2, 1.8, 1.5, 1.48})};
   return a;
 }
@@ -52,9 +53,10 @@ TEST(Verdict, OfTheStudy) {
 
 TEST(Suggestions, ChooseTheNarrowestScopeThatPays) {
   const auto list = suggestions(plain());
-  EXPECT_THAT(list, Contains(HasSubstr("Values: join the heads of a layer. Bits per value at 5 % "
-                                       "error energy: 2.00 without a transform, 1.80 with a KLT per "
-                                       "head, 1.50 with one over all heads of a layer, 1.48 with")));
+  EXPECT_THAT(list,
+              Contains(HasSubstr("Values: join the heads of a layer. Bits per value at 5 % "
+                                 "error energy: 2.00 without a transform, 1.80 with a KLT per "
+                                 "head, 1.50 with one over all heads of a layer, 1.48 with")));
   EXPECT_THAT(list, Contains(HasSubstr("Keys before RoPE: a transform is not worth its cost")));
 }
 
@@ -101,9 +103,7 @@ TEST(Suggestions, WarnOfTooFewRows) {
   EXPECT_THAT(suggestions(a), Contains(HasSubstr("learnt from 1000 rows of 5760 values")));
 }
 
-TEST(Suggestions, OfNothingAreNone) {
-  EXPECT_TRUE(suggestions(Analysis{}).empty());
-}
+TEST(Suggestions, OfNothingAreNone) { EXPECT_TRUE(suggestions(Analysis{}).empty()); }
 
 }  // namespace
 }  // namespace kvsplice::analyse

@@ -64,9 +64,7 @@ std::vector<size_t> every(size_t step, size_t tokens) {
 
 TEST(Attend, EqualsTheDefinition) { expect_plain({2, 1, 8, 8, 0}, 40, every(1, 40)); }
 
-TEST(Attend, SharesHeadsAndTakesUnequalWidths) {
-  expect_plain({3, 2, 8, 5, 0}, 50, every(3, 50));
-}
+TEST(Attend, SharesHeadsAndTakesUnequalWidths) { expect_plain({3, 2, 8, 5, 0}, 50, every(3, 50)); }
 
 TEST(Attend, SeesOnlyTheWindow) { expect_plain({1, 2, 4, 4, 7}, 60, every(1, 60)); }
 

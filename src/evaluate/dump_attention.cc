@@ -41,10 +41,9 @@ Result<> add_attention_errors(const extract::Dump& dump, size_t layer, const Tex
   const int index = info.layers[layer];
   const LayerShape& whole = info.shape.layers[index];
   const LayerShape dumped = codec::dumped_shape(info).layers[layer];
-  const AttentionShape shape{size_t(dumped.kv_heads),
-                             size_t(info.shape.query_heads / whole.kv_heads),
-                             size_t(dumped.key_dim), size_t(dumped.value_dim),
-                             size_t(dumped.window)};
+  const AttentionShape shape{
+      size_t(dumped.kv_heads), size_t(info.shape.query_heads / whole.kv_heads),
+      size_t(dumped.key_dim), size_t(dumped.value_dim), size_t(dumped.window)};
   const auto rows = [&](host::Signal signal) {
     return dump.read(signal, index, text.first, text.tokens);
   };
@@ -52,7 +51,8 @@ Result<> add_attention_errors(const extract::Dump& dump, size_t layer, const Tex
   KVS_ASSIGN(Matrix<float> exact_keys, rows(host::Signal::key_before_rope));
   KVS_ASSIGN(const Matrix<float> exact_values, rows(host::Signal::value));
   const auto heads = std::span(info.heads).first(shape.kv_heads);
-  const auto queries = picked_queries(all_queries, at, heads, shape.queries_per_head * shape.key_dim);
+  const auto queries =
+      picked_queries(all_queries, at, heads, shape.queries_per_head * shape.key_dim);
 
   const auto positions = dump.positions().subspan(text.first, text.tokens);
   Matrix<float> decoded_keys = copy(keys);
@@ -63,8 +63,9 @@ Result<> add_attention_errors(const extract::Dump& dump, size_t layer, const Tex
   quality.value.add(exact, attend(queries, at, exact_keys, values, shape));
   quality.both.add(exact, attend(queries, at, decoded_keys, values, shape));
   if (!std::isfinite(quality.both.error)) {  // finite rows, but scores beyond float
-    return Error{ErrorKind::numeric,
-                 fmt::format("layer {}: attention over the decoded cache is not finite", whole.layer)};
+    return Error{
+        ErrorKind::numeric,
+        fmt::format("layer {}: attention over the decoded cache is not finite", whole.layer)};
   }
   return {};
 }

@@ -43,15 +43,17 @@ Result<> check_shape(const Codec& codec, const std::string& name, const extract:
 Result<> check_dump(const extract::Dump& dump) {
   for (Signal signal : {Signal::key_before_rope, Signal::value}) {
     if (!dump.has(signal)) {
-      return Error{ErrorKind::usage, fmt::format("{} holds no {}; extract it again with all signals",
-                                                 dump.path(), host::name(signal))};
+      return Error{ErrorKind::usage,
+                   fmt::format("{} holds no {}; extract it again with all signals", dump.path(),
+                               host::name(signal))};
     }
   }
   return {};
 }
 
 // The texts, cut at max_tokens; those with nothing behind the sinks are an error.
-Result<std::vector<TextRange>> ranges_of(const extract::Dump& dump, const EvaluateOptions& options) {
+Result<std::vector<TextRange>> ranges_of(const extract::Dump& dump,
+                                         const EvaluateOptions& options) {
   std::vector<TextRange> ranges;
   size_t first = 0;
   for (const auto& text : dump.info().texts) {
@@ -152,9 +154,8 @@ class Evaluation {
 
  private:
   Result<CacheBlock> through_codec(const CacheBlock& block) {
-    KVS_ASSIGN(const Bytes bytes, timed<Bytes>(quality_.encode_seconds, [&] {
-                 return codec_.encode(block, embeddings_);
-               }));
+    KVS_ASSIGN(const Bytes bytes, timed<Bytes>(quality_.encode_seconds,
+                                               [&] { return codec_.encode(block, embeddings_); }));
     quality_.bytes += bytes.size();
     KVS_TRY(count_units(bytes));
     KVS_TRY(codec_.roundtrip(block, embeddings_, &meter_));
@@ -181,9 +182,9 @@ class Evaluation {
       auto added = unit.errors.add(original.of(unit.kind)[i / 2], made.of(unit.kind)[i / 2],
                                    layers[i / 2].heads_dim(unit.kind));
       if (!added.ok()) {
-        return within(fmt::format("layer {} {}s, block at token {}", unit.layer, name(unit.kind),
-                                  first),
-                      added.error());
+        return within(
+            fmt::format("layer {} {}s, block at token {}", unit.layer, name(unit.kind), first),
+            added.error());
       }
     }
     return {};
@@ -238,7 +239,8 @@ double CodecQuality::attention_error(ErrorSums AttentionQuality::*part) const {
 Result<CodecQuality> evaluate(const Codec& codec, const std::string& name,
                               const extract::Dump& dump, const EvaluateOptions& options,
                               const codec::Embeddings* embeddings, const Progress& progress) {
-  if (options.block == 0) return Error{ErrorKind::usage, "block = 0 is not allowed; legal: 1 or more"};
+  if (options.block == 0)
+    return Error{ErrorKind::usage, "block = 0 is not allowed; legal: 1 or more"};
   KVS_TRY(check_dump(dump));
   KVS_TRY(check_shape(codec, name, dump));
   if (codec.needs_embeddings() && embeddings == nullptr) {
@@ -252,8 +254,8 @@ Result<CodecQuality> evaluate(const Codec& codec, const std::string& name,
   }
   Evaluation evaluation(codec, dump, options, embeddings);
   for (const auto& range : ranges) {
-    auto added = evaluation.add(
-        range, [&] { return progress.step("evaluate " + name, done++, total); });
+    auto added =
+        evaluation.add(range, [&] { return progress.step("evaluate " + name, done++, total); });
     if (!added.ok() && added.error().kind != ErrorKind::interrupted) {
       return within(name, added.error());
     }

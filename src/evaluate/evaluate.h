@@ -13,9 +13,9 @@
 namespace kvsplice::evaluate {
 
 struct EvaluateOptions {
-  size_t block = 256;      // tokens encoded at once
-  size_t max_tokens = 0;   // of each text; 0: all
-  size_t queries = 256;    // positions of each text whose attention is compared, evenly spaced
+  size_t block = 256;     // tokens encoded at once
+  size_t max_tokens = 0;  // of each text; 0: all
+  size_t queries = 256;   // positions of each text whose attention is compared, evenly spaced
   size_t sinks = 4;
 };
 
@@ -35,11 +35,11 @@ struct AttentionQuality {
 };
 
 struct CodecQuality {
-  size_t tokens = 0;        // encoded
-  size_t sink_tokens = 0;   // beside them, exact
+  size_t tokens = 0;       // encoded
+  size_t sink_tokens = 0;  // beside them, exact
   size_t values_per_token = 0;
-  size_t bytes = 0;         // of the encoded blocks
-  size_t state_bytes = 0;   // of the codec file, paid once
+  size_t bytes = 0;        // of the encoded blocks
+  size_t state_bytes = 0;  // of the codec file, paid once
   // What an ideal static coder would spend on the codes; only for pipelines that quantise.
   std::optional<double> key_entropy_bits, value_entropy_bits;  // per value
   double encode_seconds = 0, decode_seconds = 0;

@@ -155,8 +155,8 @@ TEST(Evaluate, SeparatesKeysFromValues) {
 }
 
 // One text, one layer, by the definition in double: rotation, sinks, causality, shared heads.
-double attention_error_by_definition(const codec::Codec& codec, const extract::Dump& dump,
-                                     size_t n, int window) {
+double attention_error_by_definition(const codec::Codec& codec, const extract::Dump& dump, size_t n,
+                                     int window) {
   const Rope& rope = dump.info().shape.layers[0].rope;
   codec::CacheBlock block;
   for (int l = 0; l < kLayers; ++l) {
@@ -248,9 +248,8 @@ TEST(Evaluate, RefusesAnotherModelNamingBoth) {
   const auto q = evaluate(fitted("f16", other), "mine.gguf", dump, {}, nullptr, {});
   ASSERT_FALSE(q.ok());
   EXPECT_EQ(q.error().kind, ErrorKind::mismatch);
-  EXPECT_THAT(q.error().message,
-              AllOf(HasSubstr("mine.gguf"), HasSubstr(std::string(32, 'a')),
-                    HasSubstr(std::string(32, 'b'))));
+  EXPECT_THAT(q.error().message, AllOf(HasSubstr("mine.gguf"), HasSubstr(std::string(32, 'a')),
+                                       HasSubstr(std::string(32, 'b'))));
 }
 
 TEST(Evaluate, RefusesOtherLayersOfTheSameModel) {

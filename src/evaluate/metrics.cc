@@ -48,13 +48,13 @@ Result<> VectorErrors::add(MatrixView<const float> original, MatrixView<const fl
   for (size_t r = 0; r < decoded.rows; ++r) {
     for (size_t c = 0; c < decoded.cols; ++c) {
       if (!std::isfinite(decoded(r, c))) {
-        return Error{ErrorKind::numeric, fmt::format("decoded value {} at row {}, column {}",
-                                                     decoded(r, c), r, c)};
+        return Error{ErrorKind::numeric,
+                     fmt::format("decoded value {} at row {}, column {}", decoded(r, c), r, c)};
       }
     }
     for (size_t first = 0; first < original.cols; first += head_dim) {
-      const double value = cosine(original.row(r).subspan(first, head_dim),
-                                  decoded.row(r).subspan(first, head_dim));
+      const double value =
+          cosine(original.row(r).subspan(first, head_dim), decoded.row(r).subspan(first, head_dim));
       below_ += 1 - value;
       below_squares_ += (1 - value) * (1 - value);
       least_ = std::min(least_, value);

@@ -49,8 +49,8 @@ TEST(VectorErrors, OfExactCopiesAreZero) {
 
 TEST(VectorErrors, OfKnownVectors) {
   Matrix<float> original(2, 4), decoded(2, 4);
-  original(0, 0) = 2, decoded(0, 0) = 1;  // cosine 1
-  original(0, 2) = 1, decoded(0, 3) = 1;  // cosine 0
+  original(0, 0) = 2, decoded(0, 0) = 1;   // cosine 1
+  original(0, 2) = 1, decoded(0, 3) = 1;   // cosine 0
   original(1, 0) = 3, decoded(1, 0) = -3;  // cosine -1, and two zero vectors: 1
   VectorErrors e;
   ASSERT_TRUE(e.add(original, decoded, 2).ok());
@@ -101,8 +101,8 @@ TEST(VectorErrors, PartsAddUp) {
 
 TEST(VectorErrors, NameADecodedValueThatIsNotFinite) {
   const Matrix<float> x(3, 4);
-  for (float bad : {std::numeric_limits<float>::quiet_NaN(),
-                    std::numeric_limits<float>::infinity()}) {
+  for (float bad :
+       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
     Matrix<float> y(3, 4);
     y(2, 1) = bad;
     const auto added = VectorErrors().add(x, y, 4);

@@ -47,20 +47,32 @@ void fix_signs(Svd& svd) {
 
 }  // namespace
 
+// dsyevd in its three steps, because the last one falls into independent columns for threads.
 Result<Eigen> symmetric_eigen(Matrix<double> a) {
   assert(a.rows() == a.cols());
   const size_t n = a.rows();
   if (!all_finite(a.view())) return not_finite("eigenvectors");
   Eigen eigen{std::vector<double>(n), Matrix<double>(n, n)};
   if (n == 0) return eigen;
-  OneBlasThread one;
-  std::vector<double> ascending(n);
-  // The upper triangle of rows is the lower one of columns; eigenvectors come out as rows of `a`.
-  if (LAPACKE_dsyevd(LAPACK_COL_MAJOR, 'V', 'L', n, a.data(), n, ascending.data()) != 0) {
-    return Error{ErrorKind::numeric, "eigenvectors: no convergence"};
+  std::vector<double> ascending(n), off(n), reflectors(n);
+  Matrix<double> vectors(n, n);  // by rows: LAPACK sees columns
+  {
+    OneBlasThread one;
+    // The upper triangle of rows is the lower one of columns.
+    LAPACKE_dsytrd(LAPACK_COL_MAJOR, 'L', n, a.data(), n, ascending.data(), off.data(),
+                   reflectors.data());
+    if (LAPACKE_dstedc(LAPACK_COL_MAJOR, 'I', n, ascending.data(), off.data(), vectors.data(), n) !=
+        0) {
+      return Error{ErrorKind::numeric, "eigenvectors: no convergence"};
+    }
   }
+  parallel_chunks(n, std::max<size_t>(64, n / 8), [&](size_t first, size_t count) {
+    OneBlasThread one;
+    LAPACKE_dormtr(LAPACK_COL_MAJOR, 'L', 'L', 'N', n, count, a.data(), n, reflectors.data(),
+                   vectors.row(first).data(), n);
+  });
   for (size_t i = 0; i < n; ++i) {
-    const std::span<const double> from = a.row(n - 1 - i);
+    const std::span<const double> from = std::as_const(vectors).row(n - 1 - i);
     const double sign = sign_of(from);
     eigen.values[i] = ascending[n - 1 - i];
     for (size_t j = 0; j < n; ++j) eigen.vectors(i, j) = sign * from[j];

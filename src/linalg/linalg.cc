@@ -33,6 +33,11 @@ void blas_gemm(Trans ta, Trans tb, size_t inner, double alpha, MatrixView<const 
               b.data, stride(b), beta, c.data, stride(c));
 }
 
+void blas_syrk(MatrixView<const float> x, float beta, MatrixView<float> c) {
+  cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, c.cols, x.rows, 1, x.data, stride(x), beta,
+              c.data, stride(c));
+}
+
 void blas_syrk(MatrixView<const double> x, double beta, MatrixView<double> c) {
   cblas_dsyrk(CblasRowMajor, CblasUpper, CblasTrans, c.cols, x.rows, 1, x.data, stride(x), beta,
               c.data, stride(c));
@@ -81,35 +86,57 @@ struct Cut {
   }
 };
 
-constexpr size_t kBlock = 128;  // rows that are centred and multiplied at a time
-
-// block = x - mean, in the precision of the block.
+// `mean` in the precision of the sums; zeros if it is empty.
 template <class T>
-void centre(MatrixView<const float> x, std::span<const double> mean, MatrixView<T> block) {
+std::vector<T> centre_of(std::span<const double> mean, size_t first, size_t n) {
+  if (mean.empty()) return std::vector<T>(n);
+  return {mean.begin() + first, mean.begin() + first + n};
+}
+
+template <class T>
+void centre(MatrixView<const float> x, const std::vector<T>& middle, MatrixView<T> block) {
   for (size_t r = 0; r < x.rows; ++r) {
     const float* from = &x(r, 0);
     T* to = &block(r, 0);
-    if (mean.empty()) {
-      std::copy_n(from, x.cols, to);
-    } else {
-      for (size_t c = 0; c < x.cols; ++c) to[c] = static_cast<T>(from[c] - mean[c]);
-    }
+    for (size_t c = 0; c < x.cols; ++c) to[c] = static_cast<T>(from[c]) - middle[c];
   }
 }
 
-std::span<const double> part(std::span<const double> mean, size_t first, size_t n) {
-  return mean.empty() ? mean : mean.subspan(first, n);
+// sum = beta * sum + block^T block: of its first `sum.rows` columns (upper triangle) with all.
+template <class T>
+void add_products(MatrixView<const T> block, T beta, MatrixView<T> sum) {
+  const size_t width = sum.rows, rest = sum.cols - width;
+  blas_syrk(block.col_range(0, width), beta, sum.col_range(0, width));
+  if (rest == 0) return;
+  blas_gemm(Trans::yes, Trans::no, block.rows, T(1), block.col_range(0, width),
+            block.col_range(width, rest), beta, sum.col_range(width, rest));
 }
 
-// Calls add(block) for the centred rows of x, block by block.
-template <class T, class Add>
-void for_blocks(MatrixView<const float> x, std::span<const double> mean, const Add& add) {
-  Matrix<T> buffer(std::min(kBlock, x.rows), x.cols);
+// sum += the products of the centred rows of x, as in add_products.
+void sum_exactly(MatrixView<const float> x, const std::vector<double>& middle,
+                 MatrixView<double> sum) {
+  constexpr size_t kBlock = 128;
+  Matrix<double> buffer(std::min(kBlock, x.rows), x.cols);
   for (size_t first = 0; first < x.rows; first += kBlock) {
-    const size_t n = std::min(kBlock, x.rows - first);
-    const MatrixView<T> block = buffer.view().row_range(0, n);
-    centre(x.row_range(first, n), mean, block);
-    add(first, block);
+    const auto block = buffer.view().row_range(0, std::min(kBlock, x.rows - first));
+    centre(x.row_range(first, block.rows), middle, block);
+    add_products<double>(block, 1, sum);
+  }
+}
+
+// The same in float within blocks of rows, in double over them.
+void sum_fast(MatrixView<const float> x, const std::vector<float>& middle, MatrixView<double> sum) {
+  constexpr size_t kBlock = 64;
+  Matrix<float> buffer(std::min(kBlock, x.rows), x.cols), products(sum.rows, sum.cols);
+  for (size_t first = 0; first < x.rows; first += kBlock) {
+    const auto block = buffer.view().row_range(0, std::min(kBlock, x.rows - first));
+    centre(x.row_range(first, block.rows), middle, block);
+    add_products<float>(block, 0, products);
+    for (size_t r = 0; r < sum.rows; ++r) {
+      double* to = &sum(r, 0);
+      const float* from = &products(r, 0);
+      for (size_t c = r; c < sum.cols; ++c) to[c] += from[c];
+    }
   }
 }
 
@@ -172,23 +199,21 @@ double rms_about_mean(MatrixView<const float> x) {
   return std::sqrt(sum / static_cast<double>(std::max<size_t>(x.rows * x.cols, 1)));
 }
 
-Matrix<double> scatter(MatrixView<const float> x, std::span<const double> mean) {
+Matrix<double> scatter(MatrixView<const float> x, std::span<const double> mean, Sums precision) {
   const Cut cut(x.rows, x.cols, x.cols * x.cols);
   std::vector<Matrix<double>> sums(cut.lanes, Matrix<double>(x.cols, x.cols));
   parallel_for(cut.lanes * cut.strips, [&](size_t task) {
     OneBlasThread one;
     const size_t left = task / cut.lanes * cut.strip, lane = task % cut.lanes;
-    const size_t top = std::min(lane * cut.lane, x.rows);
-    const size_t width = std::min(cut.strip, x.cols - left), rest = x.cols - left - width;
-    const MatrixView<double> sum = sums[lane].view().row_range(left, width);
-    for_blocks<double>(
-        x.row_range(top, std::min(cut.lane, x.rows - top)).col_range(left, width + rest),
-        part(mean, left, width + rest), [&](size_t, MatrixView<const double> block) {
-          blas_syrk(block.col_range(0, width), 1, sum.col_range(left, width));
-          if (rest == 0) return;
-          blas_gemm(Trans::yes, Trans::no, block.rows, 1, block.col_range(0, width),
-                    block.col_range(width, rest), 1, sum.col_range(left + width, rest));
-        });
+    const size_t top = std::min(lane * cut.lane, x.rows), n = std::min(cut.lane, x.rows - top);
+    const size_t height = std::min(cut.strip, x.cols - left), width = x.cols - left;
+    const auto part = x.row_range(top, n).col_range(left, width);
+    const auto sum = sums[lane].view().row_range(left, height).col_range(left, width);
+    if (precision == Sums::fast) {
+      sum_fast(part, centre_of<float>(mean, left, width), sum);
+    } else {
+      sum_exactly(part, centre_of<double>(mean, left, width), sum);
+    }
   });
   sum_lanes(sums);
   mirror_upper(sums[0]);
@@ -198,21 +223,26 @@ Matrix<double> scatter(MatrixView<const float> x, std::span<const double> mean) 
 Matrix<double> cross_scatter(MatrixView<const float> x, std::span<const double> x_mean,
                              MatrixView<const float> y, std::span<const double> y_mean) {
   assert(x.rows == y.rows);
+  constexpr size_t kBlock = 128;
   const Cut cut(x.rows, x.cols, x.cols * y.cols);
   std::vector<Matrix<double>> sums(cut.lanes, Matrix<double>(x.cols, y.cols));
+  const std::vector<double> y_middle = centre_of<double>(y_mean, 0, y.cols);
   parallel_for(cut.lanes * cut.strips, [&](size_t task) {
     OneBlasThread one;
     const size_t left = task / cut.lanes * cut.strip, lane = task % cut.lanes;
-    const size_t top = std::min(lane * cut.lane, x.rows), n = std::min(cut.lane, x.rows - top);
-    const size_t width = std::min(cut.strip, x.cols - left);
-    const MatrixView<double> sum = sums[lane].view().row_range(left, width);
-    Matrix<double> other(std::min(kBlock, n), y.cols);
-    for_blocks<double>(x.row_range(top, n).col_range(left, width), part(x_mean, left, width),
-                       [&](size_t first, MatrixView<const double> block) {
-                         const MatrixView<double> beside = other.view().row_range(0, block.rows);
-                         centre(y.row_range(top + first, block.rows), y_mean, beside);
-                         blas_gemm(Trans::yes, Trans::no, block.rows, 1, block, beside, 1, sum);
-                       });
+    const size_t top = std::min(lane * cut.lane, x.rows);
+    const size_t end = std::min(top + cut.lane, x.rows);
+    const size_t height = std::min(cut.strip, x.cols - left);
+    const std::vector<double> x_middle = centre_of<double>(x_mean, left, height);
+    Matrix<double> x_buffer(kBlock, height), y_buffer(kBlock, y.cols);
+    for (size_t first = top; first < end; first += kBlock) {
+      const size_t n = std::min(kBlock, end - first);
+      const auto xs = x_buffer.view().row_range(0, n), ys = y_buffer.view().row_range(0, n);
+      centre(x.row_range(first, n).col_range(left, height), x_middle, xs);
+      centre(y.row_range(first, n), y_middle, ys);
+      blas_gemm(Trans::yes, Trans::no, n, 1.0, xs, ys, 1.0,
+                sums[lane].view().row_range(left, height));
+    }
   });
   sum_lanes(sums);
   return std::move(sums[0]);

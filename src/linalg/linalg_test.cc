@@ -141,11 +141,25 @@ TEST(Statistics, MeansAndScatterEqualPlainSums) {
   }
 }
 
+TEST(Statistics, FastSumsKeepSmallEigenvalues) {
+  const auto x = coloured(3000, 128, 1e-6, 8);
+  const auto mean = column_means(x);
+  const auto exact = symmetric_eigen(scatter(x, mean)).value();
+  const auto fast = symmetric_eigen(scatter(x, mean, Sums::fast)).value();
+  double worst = 0;
+  for (size_t i = 0; i < 128; ++i) {
+    worst = std::max(worst, std::abs(fast.values[i] / exact.values[i] - 1));
+  }
+  EXPECT_LT(worst, 3e-3);
+  EXPECT_GT(worst, 1e-9);  // they are different sums
+}
+
 TEST(Statistics, WideScatterIsCutIntoStripsOfColumns) {
   const auto x = noise(40, 1100, 5);
   const Matrix<double> d = transposed_if(Trans::no, x.view());
   const auto wanted = plain_product(transposed_if(Trans::yes, x.view()), d);
   EXPECT_LT(largest_difference(scatter(x, {}).flat(), wanted.flat()), 1e-12);
+  EXPECT_LT(largest_difference(scatter(x, {}, Sums::fast).flat(), wanted.flat()), 1e-4);
   EXPECT_LT(largest_difference(cross_scatter(x, {}, x, {}).flat(), wanted.flat()), 1e-12);
 }
 

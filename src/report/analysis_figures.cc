@@ -35,7 +35,8 @@ Panel layer_panel(const Analysis& analysis, const std::string& title, const std:
 void add_threshold(Panel& panel, const std::string& label, double value) {
   if (panel.series.empty() || panel.series[0].x.empty()) return;
   const auto& x = panel.series[0].x;
-  panel.series.push_back({label, {x.front(), x.back()}, {value, value}, {}, Series::Style::line, {}});
+  panel.series.push_back(
+      {label, {x.front(), x.back()}, {value, value}, {}, Series::Style::line, {}});
 }
 
 Panel decay_panel(const Analysis& analysis) {
@@ -88,8 +89,10 @@ Series residual(const std::string& label, const std::vector<double>& spectrum, s
 }
 
 Panel spectrum_panel(const Analysis& analysis, const SignalAnalysis& s) {
-  Panel panel{fmt::format("Principal components: {}", plain_name(s.signal)), "share of components kept",
-              "variance left", {}};
+  Panel panel{fmt::format("Principal components: {}", plain_name(s.signal)),
+              "share of components kept",
+              "variance left",
+              {}};
   panel.log_y = true;
   const auto head = mean_spectrum(analysis.heads, s.signal);
   const auto layer = mean_spectrum(analysis.layers, s.signal);
@@ -111,8 +114,8 @@ Figure structure_figure(const Analysis& analysis) {
                            &LayerAnalysis::lag1);
   add_threshold(lag1, "good above", 0.5);
   add_threshold(lag1, "bad below", 0.2);
-  Panel low = layer_panel(analysis, "Spectral concentration by layer",
-                          "energy in the lowest 10 %", &LayerAnalysis::low10);
+  Panel low = layer_panel(analysis, "Spectral concentration by layer", "energy in the lowest 10 %",
+                          &LayerAnalysis::low10);
   add_threshold(low, "good above", 0.5);
   return {"structure",
           fmt::format("Structure along the text, means over heads, {}. White noise would show 0 in "

@@ -48,8 +48,8 @@ void add_spectrum(Table& table, std::vector<Cell> head, const std::vector<double
   for (size_t component : sampled_components(shares.size())) {
     while (at < component) cumulative += shares[at++];
     std::vector<Cell> row = head;
-    table.add(append(row, {int64_t(component), int64_t(shares.size()), shares[component - 1],
-                           cumulative}));
+    table.add(append(
+        row, {int64_t(component), int64_t(shares.size()), shares[component - 1], cumulative}));
   }
 }
 
@@ -76,8 +76,7 @@ Table analysis_summary_table(const Analysis& analysis) {
 
 Table analysis_scopes_table(const Analysis& analysis) {
   Table table("scopes", "One KLT for what? Coding gain and bits per value by error energy",
-              joined(joined({{"signal"}, {"scope"}}, rate_columns("")),
-                     {{"fit_rows"}, {"width"}}));
+              joined(joined({{"signal"}, {"scope"}}, rate_columns("")), {{"fit_rows"}, {"width"}}));
   for (const SignalAnalysis& s : analysis.signals) {
     const auto add = [&](const char* scope, const Rates& rates, Cell rows, Cell width) {
       std::vector<Cell> row = {name(s.signal), scope};
@@ -150,9 +149,10 @@ Table analysis_heads_table(const Analysis& analysis) {
     append(row, {h.rank.effective, h.rank.full, h.rank.ratio, h.rank.top1, h.rank.top10,
                  h.mean_share, h.kurtosis, ar1_gain(h.lag1())});
     append(row, cells_of(h.klt));
-    append(row, {int64_t(components_for(h.spectrum, 0.9)),
-                 int64_t(components_for(h.spectrum, 0.99))});
+    append(row,
+           {int64_t(components_for(h.spectrum, 0.9)), int64_t(components_for(h.spectrum, 0.99))});
     for (size_t lag = 2; lag <= kLags; ++lag) row.emplace_back(h.autocorrelation[lag]);
+>>>>>>> warp
     table.add(std::move(row));
   }
   return table;

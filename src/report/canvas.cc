@@ -45,12 +45,13 @@ std::string elided(std::string_view text, double size, double width) {
 }
 
 // Between double quotes gnuplot gives a meaning to quotes, backslashes and backquotes; written as
-// octal numbers, they and all other signs are safe. (Single quotes fail on a leading apostrophe.)
+// octal numbers, they and all other signs are safe; digits too, which would be taken for more of
+// the number before them. (Single quotes fail on a leading apostrophe.)
 std::string gnuplot_string(std::string_view text) {
   std::string out = "\"";
   for (const char c : clean_text(text)) {
     const auto byte = static_cast<unsigned char>(c);
-    const bool plain = std::isalnum(byte) || byte >= 0x80 || c == ' ' || c == '.';
+    const bool plain = std::isalpha(byte) || byte >= 0x80 || c == ' ' || c == '.';
     out += plain ? std::string(1, c) : fmt::format("\\{:03o}", byte);
   }
   return out + '"';

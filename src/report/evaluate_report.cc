@@ -85,12 +85,11 @@ std::vector<Cell> codec_row(const EvaluatedCodec& c) {
   append_errors(row, q.errors(Kind::key));
   append_errors(row, q.errors(Kind::value));
   const double tokens = double(q.tokens), megabytes = q.f16_bytes() / 1e6;
-  row.insert(row.end(), {measured(q.key_entropy_bits), measured(q.value_entropy_bits),
-                         int64_t(q.state_bytes), measured(q.payback_tokens()),
-                         tokens / q.encode_seconds, tokens / q.decode_seconds,
-                         megabytes / q.encode_seconds, megabytes / q.decode_seconds,
-                         int64_t(q.bytes), int64_t(q.tokens), int64_t(q.sink_tokens),
-                         int64_t(q.query_positions), c.pipeline});
+  row.insert(row.end(),
+             {measured(q.key_entropy_bits), measured(q.value_entropy_bits), int64_t(q.state_bytes),
+              measured(q.payback_tokens()), tokens / q.encode_seconds, tokens / q.decode_seconds,
+              megabytes / q.encode_seconds, megabytes / q.decode_seconds, int64_t(q.bytes),
+              int64_t(q.tokens), int64_t(q.sink_tokens), int64_t(q.query_positions), c.pipeline});
   return row;
 }
 
@@ -146,8 +145,7 @@ Figure evaluate_figure(const std::vector<EvaluatedCodec>& codecs) {
     for (size_t l = 0; 2 * l < q.units.size(); ++l) {
       ErrorSums vectors = q.units[2 * l].errors.sums();
       vectors += q.units[2 * l + 1].errors.sums();
-      const double y =
-          attention ? q.attention[l].both.relative_rms() : vectors.relative_rms();
+      const double y = attention ? q.attention[l].both.relative_rms() : vectors.relative_rms();
       if (y <= 0) continue;  // exact, which a logarithm cannot show
       by_layer.x.push_back(q.units[2 * l].layer);
       by_layer.y.push_back(y);
@@ -167,15 +165,15 @@ std::vector<std::string> evaluate_findings(const std::vector<EvaluatedCodec>& co
   std::vector<std::string> list;
   for (const EvaluatedCodec& c : codecs) {
     const CodecQuality& q = c.quality;
-    std::string line =
-        fmt::format("{}: {:.2f} bits per value ({:.1f}x smaller than f16)", c.name,
-                    q.bits_per_value(), q.ratio());
+    std::string line = fmt::format("{}: {:.2f} bits per value ({:.1f}x smaller than f16)", c.name,
+                                   q.bits_per_value(), q.ratio());
     line += has_attention(q)
-                ? fmt::format("; attention outputs off by {:.1f} % (keys alone {:.1f} %, values "
-                              "alone {:.1f} %)",
-                              100 * q.attention_error(&AttentionQuality::both),
-                              100 * q.attention_error(&AttentionQuality::key),
-                              100 * q.attention_error(&AttentionQuality::value))
+                ? fmt::format(
+                      "; attention outputs off by {:.1f} % (keys alone {:.1f} %, values "
+                      "alone {:.1f} %)",
+                      100 * q.attention_error(&AttentionQuality::both),
+                      100 * q.attention_error(&AttentionQuality::key),
+                      100 * q.attention_error(&AttentionQuality::value))
                 : std::string("; the dump holds no queries, so attention is not compared");
     line += fmt::format("; cosine of keys {:.4f}, of values {:.4f}",
                         q.errors(Kind::key).cosine_mean(), q.errors(Kind::value).cosine_mean());

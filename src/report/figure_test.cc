@@ -87,29 +87,27 @@ TEST(Figure, TextIsOnlyText) {
       "'; system \"touch pwned\" #`touch pwned`$x\\n @y {/*2 z} 50%g <script>";
   Figure figure = one_panel({{hostile, {1}, {1}, {}, Style::points, {hostile}}});
   figure.panels[0].title = figure.panels[0].x_label = hostile;
-  figure.panels[0].ticks = {hostile};
+  figure.panels[0].ticks = {"50%d '`2\\n"};
   const std::string svg = drawn_svg(figure);
-  EXPECT_EQ(count(svg, "<script>"), 0u);
-  EXPECT_EQ(count(svg, "&lt;script&gt;"), 5u) << "title, label, legend, note and tick";
-  EXPECT_EQ(count(svg, "50%g"), 5u);
-  EXPECT_EQ(count(svg, "`touch pwned`$x\\n @y {/*2 z}"), 5u);
+  const std::string escaped =
+      "<text>'; system \"touch pwned\" #`touch pwned`$x\\n @y {/*2 z} 50%g &lt;script></text>";
+  EXPECT_EQ(count(svg, escaped), 4u) << "title, label, legend and note";
+  EXPECT_TRUE(has_text(svg, "50%d '`2\\n"));
   EXPECT_FALSE(fs::exists("pwned"));
   EXPECT_TRUE(inline_svg(svg, "p", "").ok());
 }
 
 TEST(Figure, OneToEightPanels) {
-  for (int panels = 1; panels <= 8; ++panels) {
-    for (const int columns : {1, 2, 4, 100}) {
-      Figure figure{"panels", "", {}, columns};
-      for (int p = 0; p < panels; ++p) {
-        figure.panels.push_back(
-            {"t", "", "", {{"same", {1, 10}, {1, 10.0 + p}}}, p % 2 == 0, p > 3});
-      }
-      if (panels > 2 && columns != 4) continue;  // gnuplot takes its time
-      const std::string svg = drawn_svg(figure);
-      EXPECT_EQ(count(svg, "<text>t</text>"), size_t(panels));
-      EXPECT_EQ(count(svg, "<text>same</text>"), 1u);  // one legend for all
+  const std::vector<std::pair<int, int>> panels_columns = {{1, 100}, {2, 1}, {2, 0}, {3, 2},
+                                                           {5, 4},   {8, 4}, {8, -1}};
+  for (const auto& [panels, columns] : panels_columns) {
+    Figure figure{"panels", "", {}, columns};
+    for (int p = 0; p < panels; ++p) {
+      figure.panels.push_back({"t", "", "", {{"same", {1, 10}, {1, 10.0 + p}}}, p % 2 == 0, p > 3});
     }
+    const std::string svg = drawn_svg(figure);
+    EXPECT_EQ(count(svg, "<text>t</text>"), size_t(panels));
+    EXPECT_EQ(count(svg, "<text>same</text>"), 1u);  // one legend for all
   }
 }
 

@@ -1,6 +1,8 @@
 // write_page: the results of one or more directories as one page.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "core/file.h"
 #include "report/manifest.h"
 #include "report/page_assets.h"
@@ -23,10 +25,13 @@ std::string section_title(const StoredResults& r) {
   return html_escape(fmt::format("{}: {}", r.verb, base_name(r.dir)));
 }
 
-std::string findings(const StoredResults& r, const std::string& link) {
+// Of each directory, on top of a page of several; the sections hold them all.
+constexpr size_t kTopFindings = 3;
+
+std::string findings(const StoredResults& r, const std::string& link, size_t most) {
   std::string out;
-  for (const auto& sentence : r.findings) {
-    out += fmt::format("<li>{}{}</li>\n", html_escape(sentence), link);
+  for (size_t i = 0; i < std::min(most, r.findings.size()); ++i) {
+    out += fmt::format("<li>{}{}</li>\n", html_escape(r.findings[i]), link);
   }
   return out;
 }
@@ -84,7 +89,7 @@ Result<std::string> figure(const StoredResults& r, const StoredFigure& f, const 
 Result<std::string> section(const StoredResults& r, size_t number, bool repeat_findings) {
   std::string out = fmt::format("<section id=\"s{}\">\n<h2>{}</h2>\n<p class=\"meta\">{}</p>\n",
                                 number, section_title(r), html_escape(r.finished));
-  if (repeat_findings) out += list_of(findings(r, ""));
+  if (repeat_findings) out += list_of(findings(r, "", r.findings.size()));
   for (size_t i = 0; i < r.figures.size(); ++i) {
     KVS_ASSIGN(const std::string drawn,
                figure(r, r.figures[i], fmt::format("s{}f{}", number, i + 1)));
@@ -109,7 +114,7 @@ Result<std::string> page(const std::vector<StoredResults>& all, const std::strin
     const std::string link =
         several ? fmt::format(" <a href=\"#s{}\">{}</a>", i + 1, html_escape(base_name(all[i].dir)))
                 : "";
-    top += findings(all[i], link);
+    top += findings(all[i], link, several ? kTopFindings : all[i].findings.size());
     KVS_ASSIGN(const std::string text, section(all[i], i + 1, several));
     sections += text;
   }

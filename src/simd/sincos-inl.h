@@ -14,9 +14,9 @@ namespace kvsplice::simd::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
 // |x| <= 10,000: absolute error below 2e-7. Quarter turns n = round(x / (pi/2)) are found by adding
-// 1.5 * 2^23, whose last bit has weight one, and taken off in three parts, the first two of 11 bits,
-// so that n * part is exact with and without fused multiply-add. On the rest, |r| <= pi/4, stand
-// minimax polynomials: sine to 2e-9, cosine to 1e-10 before rounding.
+// 1.5 * 2^23, whose last bit has weight one, and taken off in three parts, the first two of 11
+// bits, so that n * part is exact with and without fused multiply-add. On the rest, |r| <= pi/4,
+// stand minimax polynomials: sine to 2e-9, cosine to 1e-10 before rounding.
 template <class D, class V = hn::Vec<D>>
 HWY_INLINE void sin_cos(D d, V x, V& sine, V& cosine) {
   const hn::RebindToSigned<D> di;
@@ -37,13 +37,13 @@ HWY_INLINE void sin_cos(D d, V x, V& sine, V& cosine) {
   c = hn::MulAdd(u, hn::MulAdd(u, c, hn::Set(d, -0.5f)), hn::Set(d, 1.0f));
 
   // Odd quarters swap the two; the signs follow bit 1 of the quarter (of quarter + 1 for cosine).
-  const V odd = hn::BitCast(d, hn::ShiftLeft<31>(turns));
+  const auto odd = hn::MaskFromVec(hn::BitCast(d, hn::ShiftRight<31>(hn::ShiftLeft<31>(turns))));
   const V top = hn::SignBit(d);
   const V sine_sign = hn::And(hn::BitCast(d, hn::ShiftLeft<30>(turns)), top);
   const auto next = hn::Add(turns, hn::Set(di, 1));
   const V cosine_sign = hn::And(hn::BitCast(d, hn::ShiftLeft<30>(next)), top);
-  sine = hn::Xor(hn::IfNegativeThenElse(odd, c, s), sine_sign);
-  cosine = hn::Xor(hn::IfNegativeThenElse(odd, s, c), cosine_sign);
+  sine = hn::Xor(hn::IfThenElse(odd, c, s), sine_sign);
+  cosine = hn::Xor(hn::IfThenElse(odd, s, c), cosine_sign);
 }
 
 }  // namespace kvsplice::simd::HWY_NAMESPACE

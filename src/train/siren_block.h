@@ -8,7 +8,7 @@
 #include "train/siren_kernel.h"
 #include "train/siren_net.h"
 
-namespace kvsplice {
+namespace kvsplice::train {
 
 template <class T>
 class SirenBlock {
@@ -71,7 +71,8 @@ class SirenBlock {
       const auto& above = layout_.layers[l + 1];
       for (size_t j = 0; j < above.in_panels; ++j) {
         T* below = at(below_, j);
-        siren_kernel::product(delta_.data(), rows_, above.out, net.transposed_panel(l + 1, j), below);
+        siren_kernel::product(delta_.data(), rows_, above.out, net.transposed_panel(l + 1, j),
+                              below);
         siren_kernel::multiply(at(cosine_[l], j), rows_ * layout_.width, below);
       }
       std::swap(delta_, below_);
@@ -100,9 +101,9 @@ class SirenBlock {
 
   PanelLayout layout_;
   size_t rows_ = 0;
-  AlignedVector<T> input_;                        // one panel; only column 0 is used
-  std::vector<AlignedVector<T>> sine_, cosine_;   // of every sine layer
-  AlignedVector<T> delta_, below_;                // gradient by a layer's linear part, in panels
+  AlignedVector<T> input_;                       // one panel; only column 0 is used
+  std::vector<AlignedVector<T>> sine_, cosine_;  // of every sine layer
+  AlignedVector<T> delta_, below_;               // gradient by a layer's linear part, in panels
 };
 
-}  // namespace kvsplice
+}  // namespace kvsplice::train

@@ -54,7 +54,7 @@ struct Tile {
 
 template <size_t R>
 HWY_NOINLINE void product_tile(const float* a, size_t rows, size_t depth, const float* weights,
-                             float* out) {
+                               float* out) {
   const Tag tag;
   const size_t n = hn::Lanes(tag);
   const float* row[R];
@@ -73,7 +73,8 @@ HWY_NOINLINE void product_tile(const float* a, size_t rows, size_t depth, const 
 }
 
 template <size_t R>
-HWY_NOINLINE void outer_tile(const float* a, size_t first, size_t rows, const float* d, float* sum) {
+HWY_NOINLINE void outer_tile(const float* a, size_t first, size_t rows, const float* d,
+                             float* sum) {
   const Tag tag;
   const size_t n = hn::Lanes(tag);
   const float* column[R];
@@ -99,12 +100,18 @@ HWY_NOINLINE void outer_tile(const float* a, size_t first, size_t rows, const fl
 template <class F>
 HWY_INLINE void last_tile(size_t left, F&& f) {
   switch (left) {
-    case 1: return f.template operator()<1>();
-    case 2: return f.template operator()<2>();
-    case 3: return f.template operator()<3>();
-    case 4: return f.template operator()<4>();
-    case 5: return f.template operator()<5>();
-    default: return;
+    case 1:
+      return f.template operator()<1>();
+    case 2:
+      return f.template operator()<2>();
+    case 3:
+      return f.template operator()<3>();
+    case 4:
+      return f.template operator()<4>();
+    case 5:
+      return f.template operator()<5>();
+    default:
+      return;
   }
 }
 
@@ -123,8 +130,7 @@ void outer(const float* a, size_t count, size_t rows, const float* d, float* sum
   for (; i + kTileRows <= count; i += kTileRows) {
     outer_tile<kTileRows>(a, i, rows, d, sum + i * width());
   }
-  last_tile(count - i,
-            [&]<size_t R>() { outer_tile<R>(a, i, rows, d, sum + i * width()); });
+  last_tile(count - i, [&]<size_t R>() { outer_tile<R>(a, i, rows, d, sum + i * width()); });
 }
 
 void sine_rows(const float* z, size_t rows, const float* bias, float omega, float* sine,

@@ -4,7 +4,7 @@
 
 #include "core/threads.h"
 
-namespace kvsplice {
+namespace kvsplice::train {
 
 namespace {
 
@@ -27,11 +27,13 @@ SirenTrainer<T>::SirenTrainer(const SirenShape& shape, std::span<const double> p
       mean_(net_.layout.size),
       square_(net_.layout.size) {
   net_.set(parameters);
-  for (size_t r = 0; r < rows_; ++r) positions_[r] = T(double(r) / double(std::max<size_t>(rows_ - 1, 1)));
+  for (size_t r = 0; r < rows_; ++r)
+    positions_[r] = T(double(r) / double(std::max<size_t>(rows_ - 1, 1)));
   const size_t width = net_.layout.width, panels = net_.layout.layers.back().out_panels;
   for (size_t first = 0; first < rows_; first += kChunkRows) {
     const size_t rows = std::min(kChunkRows, rows_ - first);
-    chunks_.push_back({first, rows, SirenBlock<T>(net_.layout, std::min(rows, SirenBlock<T>::kRows)),
+    chunks_.push_back({first, rows,
+                       SirenBlock<T>(net_.layout, std::min(rows, SirenBlock<T>::kRows)),
                        AlignedVector<T>(net_.layout.size)});
     for_blocks(first, rows, [&](size_t at, size_t count) {
       T* block = targets_.data() + at * panels * width;
@@ -90,13 +92,39 @@ void SirenTrainer<T>::step(const siren_kernel::AdamStep<T>& adam) {
   const auto update = [&](size_t begin, size_t end, T factor) {
     parallel_chunks(end - begin, 1 << 14, [&](size_t first, size_t count) {
       const size_t at = begin + first;
-      siren_kernel::adam(adam, chunks_[0].gradient.data() + at, factor, count, net_.values.data() + at,
-                         mean_.data() + at, square_.data() + at);
+      siren_kernel::adam(adam, chunks_[0].gradient.data() + at, factor, count,
+                         net_.values.data() + at, mean_.data() + at, square_.data() + at);
     });
   };
   update(0, net_.layout.read_out, T(net_.shape.omega));
   update(net_.layout.read_out, net_.layout.size, T(1));
   net_.transpose();
+}
+
+template <class T>
+Matrix<float> SirenTrainer<T>::features() {
+  const size_t width = net_.layout.width, hidden = net_.shape.hidden;
+  Matrix<float> out(rows_, hidden + 1);
+  parallel_for(chunks_.size(), [&](size_t i) {
+    auto& block = chunks_[i].block;
+    for_blocks(chunks_[i].first, chunks_[i].rows, [&](size_t first, size_t count) {
+      block.features(net_, std::span(positions_).subspan(first, count));
+      for (size_t r = 0; r < count; ++r) {
+        const auto row = out.row(first + r);
+        for (size_t c = 0; c < hidden; c += width) {
+          const T* from = block.last_features() + (c / width * count + r) * width;
+          std::copy_n(from, std::min(width, hidden - c), row.begin() + c);
+        }
+        row[hidden] = 1;
+      }
+    });
+  });
+  return out;
+}
+
+template <class T>
+void SirenTrainer<T>::set_read_out(MatrixView<const double> weights) {
+  net_.set_read_out(weights);
 }
 
 template <class T>
@@ -109,4 +137,4 @@ std::vector<double> SirenTrainer<T>::gradient() const {
 template class SirenTrainer<float>;
 template class SirenTrainer<double>;
 
-}  // namespace kvsplice
+}  // namespace kvsplice::train

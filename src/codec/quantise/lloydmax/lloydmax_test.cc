@@ -54,8 +54,8 @@ TEST(LloydMax, ReachesThePublishedDistortionsOfTheGaussian) {
 }
 
 // Many levels: the formula of Panter and Dite, sqrt(3) pi / 2 * 4^-bits. On the rows of the fit,
-// because other rows reach further into the tails, which dominates the error at 8 bits; for the same
-// reason the fit does better here than on the whole Gaussian.
+// because other rows reach further into the tails, which dominates the error at 8 bits; for the
+// same reason the fit does better here than on the whole Gaussian.
 TEST(LloydMax, ManyLevelsReachTheHighRateFormula) {
   const auto x = gaussian(30000, 4);
   const double ratio = distortion(*fitted(8, x), x, 0) / (std::sqrt(3) * M_PI / 2 / 65536);

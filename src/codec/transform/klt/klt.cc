@@ -39,7 +39,8 @@ class Klt : public Stage {
     for (size_t columns : groups) {
       KVS_ASSIGN(const size_t kept, kept_of(columns));
       const std::span<const double> part = std::span(mean).subspan(first, columns);
-      KVS_ASSIGN(const Eigen eigen, symmetric_eigen(scatter(x.col_range(first, columns), part)));
+      KVS_ASSIGN(const Eigen eigen,
+                 symmetric_eigen(scatter(x.col_range(first, columns), part, Sums::fast)));
       Matrix<float> basis(kept, columns);
       std::copy_n(eigen.vectors.data(), basis.size(), basis.data());
       bases_.push_back(std::move(basis));
