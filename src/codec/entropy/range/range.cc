@@ -185,11 +185,6 @@ StageInfo range_stage() {
       "Interleaved rANS coder with calibrated classes chosen by neighbouring magnitudes.";
   info.params = describe<Params>();
   info.make = stage_maker<RangeCoder, Params>("range");
-  info.traits = [](const KeyValues&) {
-    StageInfo::Traits traits;
-    traits.whole_block = true;
-    return traits;
-  };
   return info;
 }
 
