@@ -19,7 +19,7 @@ step "what their statistics say"
 
 step "three codecs, fitted on both texts"
 "$program" fit "$out/dump.gguf" --codec 'klt(scope=layer) | step(delta=0.6)' -o "$out/klt-layer.gguf"
-"$program" fit "$out/dump.gguf" --codec 'klt(scope=head) | step(delta=0.73)' -o "$out/klt-head.gguf"
+"$program" fit "$out/dump.gguf" --codec 'klt(scope=head) | step(delta=0.75)' -o "$out/klt-head.gguf"
 "$program" fit "$out/dump.gguf" --codec 'hadamard | uniform(bits=4,block=32)' -o "$out/hadamard4.gguf"
 
 step "their errors, tensor by tensor"

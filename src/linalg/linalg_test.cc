@@ -244,7 +244,8 @@ TEST(ThinSvd, MatchesJacobiAndRebuilds) {
 
 TEST(TruncatedSvd, IsTheHeadOfTheThinOne) {
   const size_t sizes[][2] = {{1, 1}, {300, 64}, {20, 128}, {500, 128}};
-  for (const auto& [n, d] : sizes) {
+  for (const auto& size : sizes) {
+    const size_t n = size[0], d = size[1];
     const auto a = coloured(n, d, 1e-4, n * d);
     const size_t rank = (std::min(n, d) + 1) / 2;
     const auto full = thin_svd(a).value();

@@ -152,7 +152,6 @@ Table analysis_heads_table(const Analysis& analysis) {
     append(row,
            {int64_t(components_for(h.spectrum, 0.9)), int64_t(components_for(h.spectrum, 0.99))});
     for (size_t lag = 2; lag <= kLags; ++lag) row.emplace_back(h.autocorrelation[lag]);
->>>>>>> warp
     table.add(std::move(row));
   }
   return table;

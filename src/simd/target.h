@@ -9,11 +9,7 @@
 
 namespace kvsplice {
 
-<<<<<<< HEAD
 std::vector<std::string> simd_targets();            // compiled and supported here, best first
-=======
-std::vector<std::string> simd_targets();  // compiled and supported here, best first
->>>>>>> warp
 Result<> use_simd_target(const std::string& name);  // for the whole process; "": the best one
 
 // Calls f once per target and returns to the best one.

@@ -87,26 +87,19 @@ double kaiming_bound(size_t inputs) {
 
 template <class T>
 Flow<T>::Flow(const FlowShape& shape, std::vector<uint32_t> permutations)
-    : shape_(shape), permutations_(std::move(permutations)), parameters_(parameter_count(shape)) {
+    : shape_(shape),
+      permutations_(std::move(permutations)),
+      parameters_(shape.blocks * block_size(shape)) {
   assert(permutations_.size() == shape.blocks * shape.dim);
 }
 
 template <class T>
-size_t Flow<T>::parameter_count(const FlowShape& shape) {
-  return shape.blocks * block_size(shape);
-}
-
-template <class T>
-Result<> Flow<T>::check(const FlowShape& shape) {
-  if (shape.dim > 0 && shape.dim % 2 == 0) return {};
-  return Error{
-      ErrorKind::usage,
-      fmt::format("flow over {} columns; it needs an even number, to halve them", shape.dim)};
-}
-
-template <class T>
 Result<Flow<T>> Flow<T>::create(const FlowShape& shape, uint64_t seed) {
-  KVS_TRY(check(shape));
+  if (shape.dim == 0 || shape.dim % 2 != 0) {
+    return Error{
+        ErrorKind::usage,
+        fmt::format("flow over {} columns; it needs an even number, to halve them", shape.dim)};
+  }
   Random random(seed);
   std::vector<uint32_t> permutations(shape.blocks * shape.dim);
   for (size_t b = 0; b < shape.blocks; ++b) {
