@@ -223,8 +223,9 @@ Result<Matrix<float>> embed(const Codec& codec, const Embeddings* embeddings,
 Context context_of(const Codec::UnitPipeline& unit, std::span<const int32_t> tokens,
                    std::span<const int32_t> positions, const CacheBlock& made,
                    const Embeddings* embeddings, const Matrix<float>& embedded) {
-  Context context{unit.unit,  tokens, positions,           history_of(unit.unit, unit.history, made),
-                  embeddings, {},     unit_name(unit.unit)};
+  Context context{
+      unit.unit,  tokens, positions,           history_of(unit.unit, unit.history, made),
+      embeddings, {},     unit_name(unit.unit)};
   context.embedded = embedded;
   return context;
 }

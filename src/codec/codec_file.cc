@@ -64,8 +64,7 @@ Result<State> read_state(const host::GgufReader& file, const std::string& start)
   State state;
   for (const auto& tensor : file.tensors()) {
     if (tensor.name.rfind(start, 0) != 0) continue;
-    StateArray array{tensor.dims, std::vector<float>(tensor.count()),
-                     storage_of(tensor.type)};
+    StateArray array{tensor.dims, std::vector<float>(tensor.count()), storage_of(tensor.type)};
     KVS_TRY(file.read(tensor.name, 0, std::span<float>(array.values)));
     for (float v : array.values) {
       if (!std::isfinite(v)) {

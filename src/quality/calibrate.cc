@@ -139,8 +139,8 @@ bool has_step(const codec::CodecText& text) {
   return false;
 }
 
-// Finds where a rising function of the logarithm of the factor meets a target, by secants kept within
-// what is known of both sides.
+// Finds where a rising function of the logarithm of the factor meets a target, by secants kept
+// within what is known of both sides.
 class Search {
  public:
   explicit Search(double target) : target_(std::log(target)) {}
@@ -214,9 +214,8 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
   }
   KVS_ASSIGN(const Held held, read_held(dump.path(), o.sinks));
   if (held.sequences == 0) {
-    return Error{ErrorKind::usage,
-                 fmt::format("a target needs at least {} sequences of {} tokens", kHeldEvery,
-                             o.sequence)};
+    return Error{ErrorKind::usage, fmt::format("a target needs at least {} sequences of {} tokens",
+                                               kHeldEvery, o.sequence)};
   }
   Search search(o.ratio ? *o.ratio : *o.kld);
   std::vector<Trial> trials;

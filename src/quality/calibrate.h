@@ -1,5 +1,5 @@
-// From texts to a codec: extract what the model computes for them, fit, and find the step that meets
-// a target.
+// From texts to a codec: extract what the model computes for them, fit, and find the step that
+// meets a target.
 #pragma once
 
 #include <optional>

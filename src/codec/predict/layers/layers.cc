@@ -1,5 +1,5 @@
-// Prediction of a unit's rows from what earlier layers and the tokens themselves already tell: affine
-// least squares on reconstructions, as the decoder will see them.
+// Prediction of a unit's rows from what earlier layers and the tokens themselves already tell:
+// affine least squares on reconstructions, as the decoder will see them.
 #include <fmt/format.h>
 
 #include "codec/checks.h"
@@ -42,7 +42,8 @@ class Layers : public Stage {
     const layers::SolveOptions options{params_.rank, params_.bits, params_.ridge};
     const layers::Moments moments = layers::measure(sources, rows.values, shared(context));
     KVS_ASSIGN(const layers::Predictor trial, layers::solve(moments, false, options));
-    if (layers::held_out_bits(moments, &trial) >= layers::held_out_bits(moments, nullptr)) return {};
+    if (layers::held_out_bits(moments, &trial) >= layers::held_out_bits(moments, nullptr))
+      return {};
     KVS_ASSIGN(predictor_, layers::solve(moments, true, options));
     return {};
   }
@@ -78,12 +79,10 @@ class Layers : public Stage {
 
   std::vector<MatrixView<const float>> sources(const Context& context) const {
     // Another stage of the pipeline may have asked for more history.
-    const size_t most = params_.history == 0
-                            ? 0
-                            : 2 * size_t(params_.history) + (context.unit.kind == Kind::value);
+    const size_t most =
+        params_.history == 0 ? 0 : 2 * size_t(params_.history) + (context.unit.kind == Kind::value);
     std::vector<MatrixView<const float>> all(
-        context.history.begin(),
-        context.history.begin() + std::min(most, context.history.size()));
+        context.history.begin(), context.history.begin() + std::min(most, context.history.size()));
     if (params_.embedding == "on") all.push_back(context.embedded);
     return all;
   }
@@ -96,7 +95,8 @@ class Layers : public Stage {
       const size_t i = named.size() + (value ? 0 : 1);  // 0: keys of this layer
       const size_t below = (i + 1) / 2;
       const bool keys = i == 0 || i % 2 == 1;
-      named.push_back({fmt::format("{}{}", keys ? 'k' : 'v', context.unit.layer - int(below)), rows});
+      named.push_back(
+          {fmt::format("{}{}", keys ? 'k' : 'v', context.unit.layer - int(below)), rows});
     }
     if (params_.embedding == "on") named.back().name = "embedding";
     return named;

@@ -64,15 +64,15 @@ Matrix<double> function_of(const Eigen& eigen, const F& f) {
 // The `rank` directions of a prediction that save most bits: [rank x inputs]. weights: [targets x
 // inputs], explained: covariance of what they predict, total: covariance of the targets.
 Result<Matrix<double>> best_directions(const Matrix<double>& weights,
-                                       const Matrix<double>& explained,
-                                       const Matrix<double>& total, size_t rank) {
+                                       const Matrix<double>& explained, const Matrix<double>& total,
+                                       size_t rank) {
   Matrix<double> left = total;
   for (size_t i = 0; i < left.size(); ++i) left.flat()[i] -= explained.flat()[i];
   for (size_t i = 0; i < left.rows(); ++i) left(i, i) += noise_of(total);
   KVS_ASSIGN(const Eigen residual, symmetric_eigen(std::move(left)));
   const double least = noise_of(total) / 2;
-  const Matrix<double> whiten = function_of(
-      residual, [&](double v) { return 1 / std::sqrt(std::max(v, least)); });
+  const Matrix<double> whiten =
+      function_of(residual, [&](double v) { return 1 / std::sqrt(std::max(v, least)); });
   KVS_ASSIGN(const Eigen gains,
              symmetric_eigen(product(Trans::no, product(Trans::no, whiten, Trans::no, explained),
                                      Trans::no, whiten)));
@@ -83,9 +83,7 @@ Result<Matrix<double>> best_directions(const Matrix<double>& weights,
   return product(Trans::no, product(Trans::no, top, Trans::no, whiten), Trans::no, weights);
 }
 
-bool is_integer(float v, float largest) {
-  return v == std::round(v) && std::abs(v) <= largest;
-}
+bool is_integer(float v, float largest) { return v == std::round(v) && std::abs(v) <= largest; }
 
 // Two codes of at most four bits in a signed byte.
 std::vector<float> pack_pairs(std::span<const float> codes) {
@@ -166,8 +164,8 @@ Result<Predictor> solve(const Moments& moments, bool all_rows, const SolveOption
   }
   if (rank < targets) {  // refit what follows to the rounded directions
     const Matrix<double> zy = product(Trans::no, z_weights, Trans::no, cross);
-    Matrix<double> zz = product(Trans::no, product(Trans::no, z_weights, Trans::no, inputs),
-                                Trans::yes, z_weights);
+    Matrix<double> zz =
+        product(Trans::no, product(Trans::no, z_weights, Trans::no, inputs), Trans::yes, z_weights);
     for (size_t i = 0; i < rank; ++i) zz(i, i) = zz(i, i) * (1 + 1e-9) + 1e-30;
     KVS_ASSIGN(const Matrix<double> up, solve_spd(std::move(zz), zy));  // [rank x targets]
     made.up_ = Matrix<float>(targets, rank);
@@ -227,9 +225,7 @@ State Predictor::save(int bits) const {
     state["codes"] = {{codes_.rows(), codes_.cols()}, std::move(codes), Storage::i8};
   }
   if (up_.empty()) return state;
-  state["up"] = {{up_.rows(), up_.cols()},
-                 {up_.flat().begin(), up_.flat().end()},
-                 Storage::f16};
+  state["up"] = {{up_.rows(), up_.cols()}, {up_.flat().begin(), up_.flat().end()}, Storage::f16};
   return state;
 }
 

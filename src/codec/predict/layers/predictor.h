@@ -12,7 +12,7 @@ namespace kvsplice::codec::layers {
 
 struct SolveOptions {
   std::optional<int> rank;
-  int bits = 8;        // of a code
+  int bits = 8;         // of a code
   double ridge = 1e-5;  // added to the inputs' correlation matrix
 };
 

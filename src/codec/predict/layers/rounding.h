@@ -12,9 +12,9 @@ struct Rounded {
   Matrix<float> codes;       // integers in [-2^(bits-1) + 1, 2^(bits-1) - 1]
 };
 
-// weights [m x n]; factor: lower triangular [n x n], factor factor^T = second moments of the inputs.
-// Each row is rounded from its last weight to its first, every weight correcting for the errors of
-// those behind it (successive interference cancellation; LDLQ in the literature of model
+// weights [m x n]; factor: lower triangular [n x n], factor factor^T = second moments of the
+// inputs. Each row is rounded from its last weight to its first, every weight correcting for the
+// errors of those behind it (successive interference cancellation; LDLQ in the literature of model
 // quantisation).
 Rounded round_weights(const Matrix<double>& weights, const Matrix<double>& factor, int bits);
 
