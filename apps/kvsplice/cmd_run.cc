@@ -73,6 +73,7 @@ class Generation {
   const LoadedCoder& loaded_;
   std::optional<host::Context> context_;
   std::vector<host::Token> tokens_;  // in the context, then those that wait to be evaluated
+  size_t limit_ = 0;                 // of the context
   size_t loaded_tokens_ = 0, prompt_tokens_ = 0, generated_ = 0;
   double load_seconds_ = 0, prompt_seconds_ = 0, generate_seconds_ = 0;
 };
@@ -82,6 +83,7 @@ Result<> Generation::begin() {
   host::ContextOptions options;
   options.n_ctx = a_.ctx > 0 ? a_.ctx : std::min(kUsualContext, model().context_limit());
   options.threads = a_.threads;
+  limit_ = static_cast<size_t>(options.n_ctx);
   KVS_ASSIGN(options.cache, host::parse_cache_type(a_.cache));
   KVS_ASSIGN(context_, host::Context::create(model(), options));
   return {};
@@ -136,9 +138,7 @@ Result<> Generation::evaluate_waiting() {
 Result<> Generation::generate() {
   const Stopwatch watch;
   host::Sampler sampler(a_.sampler);
-  const auto limit =
-      static_cast<size_t>(a_.ctx > 0 ? a_.ctx : std::min(4096, model().context_limit()));
-  while (generated_ < a_.predict && tokens_.size() < limit && !interrupted()) {
+  while (generated_ < a_.predict && tokens_.size() < limit_ && !interrupted()) {
     const host::Token token = sampler.sample(context_->logits(0), tokens_);
     if (model().ends_generation(token) && !a_.ignore_end) break;
     tokens_.push_back(token);
@@ -157,17 +157,17 @@ Result<> Generation::generate() {
 Result<> Generation::save() const {
   if (a_.save.empty()) return {};
   const size_t n = context_->size();
-  KVS_ASSIGN(session::Cells cells, cells_of(*context_, model().shape(), tokens_));
-  const std::span<const host::Token> pending = std::span(tokens_).subspan(n);
   const session::Coder coder = loaded_.coder();
-  const bool same_codec = !a_.load.empty() && session::Session::open(a_.load, coder).ok();
-  if (!same_codec || n < loaded_tokens_) {
+  const std::span<const host::Token> pending = std::span(tokens_).subspan(n);
+  KVS_ASSIGN(const session::Cells cells, cells_of(*context_, model().shape(), tokens_));
+  if (a_.load.empty() || !session::Session::open(a_.load, coder).ok()) {
     return session::pack(a_.save, cells, pending, coder, a_.pack, {});
   }
   if (a_.save != a_.load) {
     KVS_ASSIGN(const Bytes bytes, read_file(a_.load));
     KVS_TRY(write_file(a_.save, bytes));
   }
+  if (n <= loaded_tokens_) return {};  // stopped before anything was added
   return session::extend(a_.save, slice(cells, loaded_tokens_, n - loaded_tokens_), pending, coder,
                          {});
 }
