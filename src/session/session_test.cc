@@ -100,7 +100,8 @@ TEST_F(SessionTest, ExtendedInStepsEqualsWhatEachStepCoded) {
   expect_equal(read(coder_, 284, 16), cells(284, 16));
   EXPECT_EQ(read(coder_, 0, 300).tokens, all_.tokens);
   EXPECT_LT(relative_error(all_, read(coder_, 0, 300)), 0.2);
-  for (const Record& r : open(coder_).file().index().records) {
+  const Session session = open(coder_);
+  for (const Record& r : session.file().index().records) {
     const bool edge = r.first < 4 || r.first >= 284;
     EXPECT_EQ(r.kind, edge ? RecordKind::exact : RecordKind::coded) << r.first;
   }
