@@ -39,7 +39,7 @@ StateArray integers(std::vector<size_t> dims, std::vector<float> values) {
   // All integers up to 2048 are exact as f16.
   const bool half =
       std::all_of(values.begin(), values.end(), [](float v) { return v >= -2048 && v <= 2048; });
-  return {std::move(dims), std::move(values), half};
+  return {std::move(dims), std::move(values), half ? Storage::f16 : Storage::f32};
 }
 
 template <class T>
