@@ -60,8 +60,8 @@ struct ModelShape {
 
   // f16 bytes of one token's keys and values over all layers, windows not considered.
   size_t f16_bytes_per_token() const;
-  // Denominator of every ratio (docs/measuring.md): layers with a window hold at most `window`
-  // tokens.
+  // Denominator of every ratio (docs/quality.md, "Bytes"): layers with a window hold at most
+  // `window` tokens.
   double f16_bytes(size_t tokens) const;
   size_t values_per_token() const { return f16_bytes_per_token() / 2; }
   bool operator==(const ModelShape&) const = default;

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
 
@@ -45,7 +46,8 @@ extract::Dump make_dump(const Made& made) {
     info.layers.push_back(l);
   }
   info.heads = {0, 1};
-  const std::string path = ::testing::TempDir() + "evaluate_test_" + made.fingerprint + ".gguf";
+  const std::string path = ::testing::TempDir() + "evaluate_test_" + std::to_string(::getpid()) +
+                           made.fingerprint + ".gguf";
   auto file = extract::begin_dump(path, info, std::vector<int32_t>(tokens, 1));
   EXPECT_TRUE(file.ok());
   uint64_t seed = 0;

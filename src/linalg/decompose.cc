@@ -68,7 +68,8 @@ Result<Eigen> symmetric_eigen(Matrix<double> a) {
   }
   parallel_chunks(n, std::max<size_t>(64, n / 8), [&](size_t first, size_t count) {
     OneBlasThread one;
-    LAPACKE_dormtr(LAPACK_COL_MAJOR, 'L', 'L', 'N', n, count, a.data(), n, reflectors.data(),
+    Matrix<double> own = a;  // dormtr overwrites entries of it for a while
+    LAPACKE_dormtr(LAPACK_COL_MAJOR, 'L', 'L', 'N', n, count, own.data(), n, reflectors.data(),
                    vectors.row(first).data(), n);
   });
   for (size_t i = 0; i < n; ++i) {

@@ -219,6 +219,19 @@ TEST(SymmetricEigen, VectorsRebuildTheMatrix) {
   }
 }
 
+// LAPACK writes to the reflectors while it applies them, so threads must not share them.
+TEST(SymmetricEigen, ThreadsDoNotDisturbEachOther) {
+  const auto a = scatter(coloured(600, 512, 1e-9, 3), {});
+  const int threads = thread_count();
+  set_thread_count(1);
+  const auto expected = symmetric_eigen(a).value();
+  set_thread_count(4);  // with more, libomp 14 leaks its own table of threads
+  for (int repeat = 0; repeat < 12; ++repeat) {
+    EXPECT_EQ(symmetric_eigen(a)->vectors, expected.vectors) << repeat;
+  }
+  set_thread_count(threads);
+}
+
 TEST(ThinSvd, MatchesJacobiAndRebuilds) {
   const size_t sizes[][2] = {{1, 1}, {7, 3}, {3, 7}, {60, 60}, {300, 64}, {20, 128}};
   for (const auto& [n, d] : sizes) {

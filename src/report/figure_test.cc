@@ -13,6 +13,18 @@ namespace kvsplice::report {
 namespace {
 
 namespace fs = std::filesystem;
+
+// Of this process: tests run side by side.
+std::string folder() {
+  static const std::string path = [] {
+    const fs::path made =
+        fs::path(testing::TempDir()) / ("kvsplice_figure_" + std::to_string(::getpid()));
+    fs::create_directories(made);
+    return made.string() + "/";
+  }();
+  return path;
+}
+
 using testing::HasSubstr;
 using Style = Series::Style;
 
@@ -27,10 +39,10 @@ bool has_text(const std::string& svg, const std::string& text) {
 }
 
 std::string drawn_svg(const Figure& figure) {
-  const Result<> done = draw(figure, testing::TempDir());
+  const Result<> done = draw(figure, folder());
   EXPECT_TRUE(done.ok()) << done.error().message;
-  const auto svg = read_text(testing::TempDir() + figure.name + ".svg");
-  const auto png = read_file(testing::TempDir() + figure.name + ".png");
+  const auto svg = read_text(folder() + figure.name + ".svg");
+  const auto png = read_file(folder() + figure.name + ".png");
   EXPECT_TRUE(png.ok() && png->size() > 1000 && (*png)[1] == 'P');
   return svg.ok() ? *svg : "";
 }
@@ -113,7 +125,7 @@ TEST(Figure, OneToEightPanels) {
 
 TEST(Figure, RefusesSeriesThatDoNotFit) {
   const auto message = [](const Figure& figure) {
-    const Result<> done = draw(figure, testing::TempDir());
+    const Result<> done = draw(figure, folder());
     return done.ok() ? "" : done.error().message;
   };
   EXPECT_THAT(message(one_panel({{"s", {1}, {1, 2}}})), HasSubstr("1 values of x for 2 of y"));
@@ -128,21 +140,21 @@ TEST(Figure, RefusesSeriesThatDoNotFit) {
 
 TEST(Figure, MissingGnuplotIsAnError) {
   const std::string path = ::getenv("PATH");
-  ::setenv("PATH", testing::TempDir().c_str(), 1);
-  const Result<> missing = draw(one_panel({}), testing::TempDir());
+  ::setenv("PATH", folder().c_str(), 1);
+  const Result<> missing = draw(one_panel({}), folder());
   ::setenv("PATH", path.c_str(), 1);
   ASSERT_FALSE(missing.ok());
   EXPECT_THAT(missing.error().message, HasSubstr("cannot run gnuplot"));
 }
 
 TEST(Figure, FailingGnuplotIsQuoted) {
-  const fs::path dir = fs::path(testing::TempDir()) / "fake";
+  const fs::path dir = fs::path(folder()) / "fake";
   fs::create_directories(dir);
   ASSERT_TRUE(write_text(dir / "gnuplot", "#!/bin/sh\necho 'line 7: no pen' >&2\nexit 3\n").ok());
   fs::permissions(dir / "gnuplot", fs::perms::owner_all);
   const std::string path = ::getenv("PATH");
   ::setenv("PATH", (dir.string() + ":" + path).c_str(), 1);
-  const Result<> failed = draw(one_panel({}), testing::TempDir());
+  const Result<> failed = draw(one_panel({}), folder());
   ::setenv("PATH", path.c_str(), 1);
   ASSERT_FALSE(failed.ok());
   EXPECT_THAT(failed.error().message, HasSubstr("exit code 3"));
