@@ -6,7 +6,7 @@ StageCase range_case() {
   StageCase c;
   c.stage = "range";
   c.variants = {
-      {"step(delta=0.6) | range", {0.1, 0.4}, 0.5, 2.6},
+      {"step(delta=0.6) | range", {0.05, 0.4}, 1, 3.2},
       {"step(delta=0.01) | range", {1e-4, 0.01}, 5, 9},
       {"klt | step(delta=0.3) | range", {0.02, 0.2}, 0.5, 3},
       {"klt | step(delta=4) | range", {0.3, 1.1}, 0, 0.4},
