@@ -24,8 +24,10 @@ std::string last_line(const std::string& text) {
 
 }  // namespace
 
-double Surroundings::limit_ms(double flops, double bytes) const {
-  return std::max(flops / limits_.fma_gflop_per_s, bytes / limits_.read_gb_per_s) / 1e6;
+double Surroundings::limit_ms(double flops, double read_bytes, double updated_bytes) const {
+  const double memory =
+      read_bytes / limits_.read_gb_per_s + updated_bytes / limits_.update_gb_per_s;
+  return std::max(flops / limits_.fma_gflop_per_s, memory) / 1e6;
 }
 
 void Surroundings::note(const std::string& text) {

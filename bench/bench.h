@@ -33,8 +33,9 @@ class Surroundings {
 
   const Limits& limits() const { return limits_; }
 
-  // No program is faster than its arithmetic (single-precision operations) or its memory traffic.
-  double limit_ms(double flops, double bytes) const;
+  // No program is faster than its arithmetic (operations in single precision) or than memory, of
+  // which it reads and updates in place so many bytes.
+  double limit_ms(double flops, double read_bytes, double updated_bytes = 0) const;
 
   // Runs bench/peers/<script>.py with these arguments. What is not installed gives no peer but a
   // note. The script prints one JSON object a line: {"peer": NAME, "ms": TIME} or {"missing":

@@ -3,7 +3,6 @@
 
 #include "bench/bench.h"
 #include "codec/transform/hadamard/hadamard_kernel.h"
-#include "core/random.h"
 #include "core/threads.h"
 #include "simd/aligned.h"
 
@@ -11,13 +10,12 @@ namespace kvsplice::bench {
 
 namespace {
 
-constexpr size_t kValues = size_t{1} << 24;  // 64 MiB: a cache of a few thousand tokens
+constexpr size_t kValues = size_t{1} << 26;  // 256 MiB, as for the measured limit
 
-// Memory traffic: every value is read and written once.
+// Memory only: every value is updated once.
 Result<std::vector<Measurement>> run(Surroundings& here) {
   AlignedVector<float> x(kValues);
-  Random random(1);
-  for (float& value : x) value = static_cast<float>(random.uniform(-1, 1));
+  for (size_t i = 0; i < kValues; ++i) x[i] = static_cast<float>(i % 251) - 125;
   std::vector<Measurement> all;
   for (const size_t size : {64, 128}) {
     const size_t blocks = kValues / size;
@@ -26,7 +24,7 @@ Result<std::vector<Measurement>> run(Surroundings& here) {
                       [&](size_t first, size_t n) { codec::hadamard(&x[first * size], n, size); });
     });
     all.push_back({fmt::format("{} blocks of {}", blocks, size), ms,
-                   here.limit_ms(0, 2.0 * sizeof(float) * kValues),
+                   here.limit_ms(0, 0, 1.0 * sizeof(float) * kValues),
                    here.peers("hadamard", {std::to_string(blocks), std::to_string(size)})});
   }
   return all;
@@ -35,7 +33,7 @@ Result<std::vector<Measurement>> run(Surroundings& here) {
 }  // namespace
 
 BenchCase hadamard_bench() {
-  return {"hadamard", "Walsh-Hadamard transform of 16 million values", run};
+  return {"hadamard", "Walsh-Hadamard transform of 64 million values", run};
 }
 
 }  // namespace kvsplice::bench

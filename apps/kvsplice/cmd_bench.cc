@@ -60,9 +60,11 @@ Result<report::Table> measure(const Options& options, bench::Surroundings& here)
 
 std::string limits_text(const Limits& limits) {
   const report::Machine machine = report::this_machine();
-  return fmt::format("{}, {} threads, {}: reads {:.1f} GB/s, multiplies and adds {:.0f} GFLOP/s",
-                     machine.cpu, thread_count(), machine.simd, limits.read_gb_per_s,
-                     limits.fma_gflop_per_s);
+  return fmt::format(
+      "{}, {} threads, {}: reads {:.1f} GB/s, updates {:.1f} GB/s, multiplies and adds {:.0f} "
+      "GFLOP/s",
+      machine.cpu, thread_count(), machine.simd, limits.read_gb_per_s, limits.update_gb_per_s,
+      limits.fma_gflop_per_s);
 }
 
 Result<> write(const Options& options, const bench::Surroundings& here,
@@ -70,6 +72,7 @@ Result<> write(const Options& options, const bench::Surroundings& here,
   KVS_ASSIGN(auto results, report::Results::create(options.dir, "bench", command_line()));
   results.note("threads", thread_count());
   results.note("read_gb_per_s", here.limits().read_gb_per_s);
+  results.note("update_gb_per_s", here.limits().update_gb_per_s);
   results.note("fma_gflop_per_s", here.limits().fma_gflop_per_s);
   if (!here.notes().empty())
     results.note("peers", fmt::format("{}", fmt::join(here.notes(), "; ")));

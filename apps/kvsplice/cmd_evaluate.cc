@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "codec/cache_io.h"
 #include "command.h"
 #include "core/threads.h"
 #include "host/model.h"
@@ -57,10 +58,7 @@ Result<> run(const EvaluateArguments& a) {
                    fmt::format("{} ({}) is not the model of the dump ({})", a.model,
                                model->shape().fingerprint, dump.info().shape.fingerprint)};
     }
-    embeddings.dim = model->shape().embedding_dim;
-    embeddings.lookup = [&](std::span<const int32_t> tokens, MatrixView<float> out) {
-      return model->normalised_embeddings(tokens, out);
-    };
+    embeddings = codec::embeddings_of(*model);
   }
   std::vector<report::EvaluatedCodec> codecs;
   for (const std::string& path : a.codecs) {

@@ -3,6 +3,7 @@
 
 #include <chrono>
 
+#include "codec/cache_io.h"
 #include "codec/dump_source.h"
 #include "command.h"
 #include "core/threads.h"
@@ -49,10 +50,7 @@ Result<> run(const FitArguments& a) {
     if (model->shape().fingerprint != source.shape().fingerprint) {
       return Error{ErrorKind::mismatch, fmt::format("{} is not the model of the dumps", a.model)};
     }
-    embeddings.dim = model->shape().embedding_dim;
-    embeddings.lookup = [&](std::span<const int32_t> tokens, MatrixView<float> out) {
-      return model->normalised_embeddings(tokens, out);
-    };
+    embeddings = codec::embeddings_of(*model);
   }
   KVS_TRY(codec.fit(source, model ? &embeddings : nullptr, terminal_progress()));
   KVS_TRY(codec.save(a.out));

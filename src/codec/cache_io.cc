@@ -6,6 +6,13 @@
 
 namespace kvsplice::codec {
 
+Embeddings embeddings_of(const host::Model& model) {
+  return {model.shape().embedding_dim,
+          [&model](std::span<const int32_t> tokens, MatrixView<float> out) {
+            return model.normalised_embeddings(tokens, out);
+          }};
+}
+
 Result<CacheBlock> read_block(const host::Context& context, const ModelShape& shape,
                               std::span<const int32_t> tokens, size_t first, size_t n) {
   CacheBlock block;

@@ -8,6 +8,9 @@
 
 namespace kvsplice::codec {
 
+// The model's embeddings for stages that read them; `model` must outlive the result.
+Embeddings embeddings_of(const host::Model& model);
+
 // Rows [first, first + n) of every layer; keys are turned back to what they were before RoPE.
 // tokens: those of the whole sequence, at positions 0, 1, ...
 Result<CacheBlock> read_block(const host::Context& context, const ModelShape& shape,

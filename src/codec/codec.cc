@@ -85,15 +85,20 @@ Error within(const std::string& where, const Error& error) {
   return {error.kind, where + ": " + error.message};
 }
 
+// Copies `one` into the columns of `joined` that start at `at`.
+void put_columns(const Matrix<float>& one, Matrix<float>& joined, size_t at) {
+  for (size_t r = 0; r < one.rows(); ++r) {
+    std::copy_n(one.row(r).begin(), one.cols(), joined.row(r).begin() + at);
+  }
+}
+
 Matrix<float> gather(const CacheBlock& block, const Unit& unit) {
   const auto& layers = block.of(unit.kind);
   if (unit.layer >= 0) return layers[unit.layer];
   Matrix<float> joined(block.count(), unit.width());
   size_t at = 0;
   for (const auto& one : layers) {
-    for (size_t r = 0; r < one.rows(); ++r) {
-      std::copy_n(one.row(r).begin(), one.cols(), joined.row(r).begin() + at);
-    }
+    put_columns(one, joined, at);
     at += one.cols();
   }
   return joined;
@@ -177,12 +182,12 @@ Result<> for_units(const std::vector<Codec::UnitPipeline>& units,
   return {};
 }
 
-// The forward half of a pipeline; stops before an entropy coder unless `bytes` is given.
+// The forward half of a pipeline, up to its entropy coder.
 Result<std::vector<Bytes>> run_encode(const Codec::UnitPipeline& unit, const PipelineText& text,
-                                      Rows& rows, const Context& context, bool with_entropy) {
+                                      Rows& rows, const Context& context) {
   std::vector<Bytes> sides;
   for (size_t s = 0; s < unit.stages.size(); ++s) {
-    if (is_entropy(text[s]) && !with_entropy) break;
+    if (is_entropy(text[s])) break;
     ByteWriter side;
     if (auto done = unit.stages[s]->encode(rows, context, side); !done.ok()) {
       return within(fmt::format("{}, {}", context.where, text[s].name), done.error());
@@ -220,6 +225,7 @@ Result<Matrix<float>> embed(const Codec& codec, const Embeddings* embeddings,
   return rows;
 }
 
+// What surrounds a unit's rows when they are coded; `made` holds the reconstructions so far.
 Context context_of(const Codec::UnitPipeline& unit, std::span<const int32_t> tokens,
                    std::span<const int32_t> positions, const CacheBlock& made,
                    const Embeddings* embeddings, const Matrix<float>& embedded) {
@@ -283,9 +289,7 @@ Result<Matrix<float>> read_unit(const RowSource& source, const Unit& unit,
   size_t at = 0;
   for (size_t l = 0; l < shape.layers.size(); ++l) {
     KVS_ASSIGN(const Matrix<float> one, source.read(unit.kind, static_cast<int>(l)));
-    for (size_t r = 0; r < one.rows(); ++r) {
-      std::copy_n(one.row(r).begin(), one.cols(), joined.row(r).begin() + at);
-    }
+    put_columns(one, joined, at);
     at += one.cols();
   }
   return joined;
@@ -357,7 +361,7 @@ Result<Bytes> Codec::encode(const CacheBlock& block, const Embeddings* embedding
     const Context context =
         context_of(unit, block.tokens, block.positions, made, embeddings, embedded);
     Rows rows{gather(block, unit.unit), {}, false, 0};
-    KVS_ASSIGN(std::vector<Bytes> sides, run_encode(unit, text, rows, context, false));
+    KVS_ASSIGN(std::vector<Bytes> sides, run_encode(unit, text, rows, context));
     ByteWriter payload;
     for (const Bytes& side : sides) {
       payload.put_varint(side.size());
@@ -446,7 +450,7 @@ Result<CacheBlock> Codec::roundtrip(const CacheBlock& block, const Embeddings* e
     const Context context =
         context_of(unit, block.tokens, block.positions, made, embeddings, embedded);
     Rows rows{gather(block, unit.unit), {}, false, 0};
-    KVS_ASSIGN(const std::vector<Bytes> sides, run_encode(unit, text, rows, context, false));
+    KVS_ASSIGN(const std::vector<Bytes> sides, run_encode(unit, text, rows, context));
     if (!rows.quantised) {  // the implicit f16 of what is left over
       ByteWriter packed;
       const size_t width = rows.width();

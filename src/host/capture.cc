@@ -98,8 +98,8 @@ bool Capturer::on_node(ggml_tensor* node, bool ask) {
 
 std::optional<Capturer::Sight> Capturer::recognise(ggml_tensor* node) {
   if (node->op == GGML_OP_SET_ROWS) return recognise_store(node);
-  if (node->op == GGML_OP_FLASH_ATTN_EXT) return recognise_attention(node, node->src[1]);
-  if (is_key_query_product(node)) return recognise_attention(node, node->src[0]);
+  if (node->op == GGML_OP_FLASH_ATTN_EXT) return recognise_attention(node->src[1]);
+  if (is_key_query_product(node)) return recognise_attention(node->src[0]);
   if (before_rope_.empty()) return {};
   const auto found = before_rope_.find({node->name, node->op});
   if (found == before_rope_.end()) return {};
@@ -118,7 +118,7 @@ std::optional<Capturer::Sight> Capturer::recognise_store(ggml_tensor* node) {
   return {};
 }
 
-std::optional<Capturer::Sight> Capturer::recognise_attention(ggml_tensor*, ggml_tensor* key) {
+std::optional<Capturer::Sight> Capturer::recognise_attention(ggml_tensor* key) {
   const auto layer = index_of(key_cache_layer(key));
   if (!layer || !wants(Signal::query) || !attention_due_[size_t(*layer)]) return {};
   attention_due_[size_t(*layer)] = false;

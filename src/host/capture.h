@@ -2,7 +2,9 @@
 // self-test, writes stored rows back.
 #pragma once
 
+#include <array>
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "host/cache_rows.h"
@@ -29,7 +31,7 @@ class Capturer {
   };
   std::optional<Sight> recognise(ggml_tensor* node);
   std::optional<Sight> recognise_store(ggml_tensor* node);
-  std::optional<Sight> recognise_attention(ggml_tensor* node, ggml_tensor* key);
+  std::optional<Sight> recognise_attention(ggml_tensor* key);
   Result<> take(const Sight& sight, const ggml_tensor* node);
   Result<> take_store(Kind kind, int layer, const ggml_tensor* rows);
   Result<> take_query(int layer, const ggml_tensor* node);

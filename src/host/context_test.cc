@@ -199,6 +199,20 @@ TEST_F(ContextTest, AnErrorOfTheCallerEndsTheEvaluationAndLeavesTheContextUsable
   EXPECT_TRUE(std::equal(wanted.begin(), wanted.end(), c.logits(0).begin()));
 }
 
+TEST_F(ContextTest, RotationThatDependsOnTheContextIsRefused) {
+  TempDir dir;
+  TinyOptions o;
+  o.long_rope = true;
+  TinyModel(o).save(dir.file("l.gguf"));
+  const Model model = must(Model::load(dir.file("l.gguf")));
+  ContextOptions options;
+  options.n_ctx = 200;
+  EXPECT_TRUE(Context::create(model, options).ok());
+  options.n_ctx = 400;
+  EXPECT_THAT(Context::create(model, options).error().message,
+              HasSubstr("context of 400 tokens the model rotates by another table"));
+}
+
 TEST_F(ContextTest, SlidingLayersKeepEveryPosition) {
   TempDir dir;
   TinyOptions o;

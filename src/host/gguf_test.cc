@@ -136,9 +136,9 @@ TEST_F(GgufTest, ReadsWhatAnotherWriterWrote) {
 
 TEST_F(GgufTest, EveryTruncationIsRefused) {
   write_sample();
-  const Bytes whole = must(read_file(path));
-  for (size_t n = 0; n < whole.size() - 16; n += n < 2000 ? 1 : 13) {  // the last bytes are padding
-    put_file(path, ByteSpan(whole).first(n));
+  // Shorter and shorter; the last bytes are padding.
+  for (size_t n = std::filesystem::file_size(path) - 16; n-- > 0;) {
+    std::filesystem::resize_file(path, n);
     const auto r = GgufReader::open(path);
     ASSERT_FALSE(r.ok()) << n;
     ASSERT_EQ(r.error().kind, ErrorKind::format) << n;

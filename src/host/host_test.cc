@@ -1,7 +1,7 @@
 // The self-test of the host: on generated models of several families it proves that what we see of
 // llama.cpp is what it computes, and that what we write is what it attends to. It is meant to fail
 // when a new llama.cpp changes under us.
-#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include <cmath>
 #include <map>
@@ -18,7 +18,6 @@ using ::kvsplice::testing::must;
 using ::kvsplice::testing::TempDir;
 using ::kvsplice::testing::TinyModel;
 using ::kvsplice::testing::TinyOptions;
-using ::testing::HasSubstr;
 
 struct Loaded {
   explicit Loaded(const TinyOptions& options) : tiny(options), model(load()) {}

@@ -59,9 +59,10 @@ TEST_F(ModelTest, RefusesWhatIsNotAModel) {
 }
 
 TEST_F(ModelTest, RefusesTruncatedModels) {
-  const Bytes whole = TinyModel({}).file.bytes();
-  for (size_t part = 1; part < 20; ++part) {
-    put_file(path, ByteSpan(whole).first(whole.size() * part / 20));
+  TinyModel({}).save(path);
+  const size_t whole = std::filesystem::file_size(path);
+  for (size_t part = 19; part > 0; --part) {
+    std::filesystem::resize_file(path, whole * part / 20);
     const auto loaded = Model::load(path);
     ASSERT_FALSE(loaded.ok());
     EXPECT_EQ(loaded.error().kind, ErrorKind::format);
@@ -95,6 +96,21 @@ TEST_F(ModelTest, FingerprintIsOfTheModelAndNotOfTheFile) {
   o = {};
   o.context = 256;
   EXPECT_NE(load(o).shape().fingerprint, original);
+}
+
+TEST_F(ModelTest, SplitModelsAreOneModel) {
+  const Model whole = load();
+  TinyOptions o;
+  o.split = true;
+  const TinyModel tiny(o);
+  const Model split = must(Model::load(tiny.save_split(dir)));
+  EXPECT_EQ(split.shape(), whole.shape());
+  EXPECT_GT(split.file_bytes(), whole.file_bytes());
+  EXPECT_THAT(Model::load(dir.file("m-00002-of-00002.gguf")).error().message,
+              HasSubstr("is part 2 of 2; give the first"));
+  std::filesystem::remove(dir.file("m-00002-of-00002.gguf"));
+  EXPECT_THAT(Model::load(dir.file("m-00001-of-00002.gguf")).error().message,
+              HasSubstr("cannot open"));
 }
 
 TEST_F(ModelTest, FactsOfTheFile) {

@@ -70,7 +70,9 @@ inline void for_each_flip(const std::string& path, const std::function<void()>& 
 class GgufEmitter {
  public:
   void set(const std::string& key, uint32_t v) { put_key(key, 4), entries_.put(v); }
+  void set(const std::string& key, int32_t v) { put_key(key, 5), entries_.put(v); }
   void set(const std::string& key, float v) { put_key(key, 6), entries_.put(v); }
+  void set_short(const std::string& key, uint16_t v) { put_key(key, 2), entries_.put(v); }
   void set_bool(const std::string& key, bool v) { put_key(key, 7), entries_.put(uint8_t(v)); }
   void set_text(const std::string& key, const std::string& v) { put_key(key, 8), put_text(v); }
   void set_texts(const std::string& key, const std::vector<std::string>& values) {
@@ -140,7 +142,8 @@ struct TinyOptions {
   int layers = 3, heads = 4, kv_heads = 2, head_dim = 32;
   int context = 512;
   int window = 8;  // gemma3; every third layer attends to everything
-  bool yarn = false, frequency_factors = false;
+  bool yarn = false, long_rope = false, frequency_factors = false;
+  bool split = false;  // into two files
   uint64_t seed = 1;
 
   uint64_t embedding() const { return uint64_t(heads) * uint64_t(head_dim); }
@@ -159,27 +162,37 @@ class TinyModel {
   }
 
   void save(const std::string& path) const { put_file(path, file.bytes()); }
+  // The two files of a split model; returns the path of the first.
+  std::string save_split(const TempDir& dir) const {
+    put_file(dir.file("m-00001-of-00002.gguf"), file.bytes());
+    put_file(dir.file("m-00002-of-00002.gguf"), second_file.bytes());
+    return dir.file("m-00001-of-00002.gguf");
+  }
   const std::vector<float>& weight(const std::string& name) const { return weights_.at(name); }
 
   TinyOptions options;
-  GgufEmitter file;
+  GgufEmitter file, second_file;
 
  private:
   bool is(const std::string& architecture) const { return options.architecture == architecture; }
   std::string key(const std::string& name) const { return options.architecture + "." + name; }
+
+  GgufEmitter& file_for(const std::string& tensor) {
+    return options.split && tensor.starts_with("blk.1.") ? second_file : file;
+  }
 
   // Rows of `in` values, scaled to keep the size of what passes through.
   void add_matrix(const std::string& name, uint64_t in, uint64_t out, double scale = 0) {
     if (scale == 0) scale = 1 / std::sqrt(double(in));
     std::vector<float> values(in * out);
     for (float& v : values) v = float(scale * random_.normal());
-    file.add_tensor(name, {in, out}, values);
+    file_for(name).add_tensor(name, {in, out}, values);
     weights_[name] = std::move(values);
   }
   void add_vector(const std::string& name, uint64_t n, double mean, double scale = 0.1) {
     std::vector<float> values(n);
     for (float& v : values) v = float(mean + scale * random_.normal());
-    file.add_tensor(name, {n}, values);
+    file_for(name).add_tensor(name, {n}, values);
     weights_[name] = std::move(values);
   }
   void add_linear(const std::string& name, uint64_t in, uint64_t out, bool bias) {
@@ -238,6 +251,10 @@ class TinyModel {
     }
     if (is("deepseek2")) file.set(key("attention.kv_lora_rank"), uint32_t(16));
     if (is("qwen2vl")) file.set_integers(key("rope.dimension_sections"), {4, 4, 8, 0});
+    if (options.long_rope) {
+      file.set_text(key("rope.scaling.type"), "longrope");
+      file.set(key("rope.scaling.original_context_length"), uint32_t(300));
+    }
     if (options.yarn) {
       file.set_text(key("rope.scaling.type"), "yarn");
       file.set(key("rope.scaling.factor"), 4.0f);
@@ -257,7 +274,21 @@ class TinyModel {
     if (options.frequency_factors) {
       add_vector("rope_freqs.weight", uint64_t(options.head_dim / 2), 4, 0.5);
     }
+    if (options.long_rope) {
+      add_vector("rope_factors_short.weight", uint64_t(options.head_dim / 2), 1, 0);
+      add_vector("rope_factors_long.weight", uint64_t(options.head_dim / 2), 4, 0.5);
+    }
     for (int i = 0; i < options.layers; ++i) add_layer("blk." + std::to_string(i) + ".", old);
+    if (options.split) add_split_keys();
+  }
+
+  void add_split_keys() {
+    for (uint16_t i = 0; i < 2; ++i) {
+      GgufEmitter& part = i == 0 ? file : second_file;
+      part.set_short("split.no", i);
+      part.set_short("split.count", 2);
+      part.set("split.tensors.count", int32_t(weights_.size()));
+    }
   }
 
   void add_layer(const std::string& blk, bool old) {

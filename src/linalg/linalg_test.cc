@@ -176,7 +176,7 @@ TEST(Statistics, DoNotDependOnTheNumberOfThreads) {
   set_thread_count(2);
   EXPECT_EQ(column_means(x), means);
   EXPECT_EQ(scatter(x, means), one);
-  EXPECT_EQ(symmetric_eigen(one)->vectors, eigen.vectors);
+  for (int i = 0; i < 50; ++i) ASSERT_EQ(symmetric_eigen(one)->vectors, eigen.vectors);
   EXPECT_EQ(thin_svd(x)->u, svd.u);
   Matrix<float> again(3000, 96);
   gemm(Trans::no, Trans::no, 1.f, x, svd.vt, 0.f, again);

@@ -38,22 +38,25 @@ Matrix<float> nudged(const Matrix<float>& rows) {
   return out;
 }
 
-void append(codec::CacheBlock& all, const codec::CacheBlock& more) {
-  if (all.count() == 0) {
-    all = more;
-    return;
+// The pieces one behind the other.
+codec::CacheBlock joined(const std::vector<codec::CacheBlock>& pieces) {
+  codec::CacheBlock all;
+  for (const auto& piece : pieces) {
+    all.tokens.insert(all.tokens.end(), piece.tokens.begin(), piece.tokens.end());
+    all.positions.insert(all.positions.end(), piece.positions.begin(), piece.positions.end());
   }
-  all.tokens.insert(all.tokens.end(), more.tokens.begin(), more.tokens.end());
-  all.positions.insert(all.positions.end(), more.positions.begin(), more.positions.end());
+  if (pieces.empty()) return all;
   for (Kind kind : {Kind::key, Kind::value}) {
-    for (size_t l = 0; l < all.of(kind).size(); ++l) {
-      const Matrix<float>&old = all.of(kind)[l], &fresh = more.of(kind)[l];
-      Matrix<float> joined(old.rows() + fresh.rows(), old.cols());
-      std::copy(old.flat().begin(), old.flat().end(), joined.data());
-      std::copy(fresh.flat().begin(), fresh.flat().end(), joined.data() + old.size());
-      all.of(kind)[l] = std::move(joined);
+    for (size_t l = 0; l < pieces[0].of(kind).size(); ++l) {
+      Matrix<float> rows(all.count(), pieces[0].of(kind)[l].cols());
+      float* at = rows.data();
+      for (const auto& piece : pieces) {
+        at = std::copy(piece.of(kind)[l].flat().begin(), piece.of(kind)[l].flat().end(), at);
+      }
+      all.of(kind).push_back(std::move(rows));
     }
   }
+  return all;
 }
 
 codec::CacheBlock slice(const codec::CacheBlock& all, size_t first, size_t n) {
@@ -71,12 +74,11 @@ codec::CacheBlock slice(const codec::CacheBlock& all, size_t first, size_t n) {
 }  // namespace
 
 Run::Run(const host::Model& model, const Subject& subject, int step, const Options& options)
-    : model_(&model), subject_(subject), step_(step), options_(options) {
-  embeddings_.dim = model.shape().embedding_dim;
-  embeddings_.lookup = [&model](std::span<const int32_t> tokens, MatrixView<float> out) {
-    return model.normalised_embeddings(tokens, out);
-  };
-}
+    : model_(&model),
+      subject_(subject),
+      step_(step),
+      options_(options),
+      embeddings_(codec::embeddings_of(model)) {}
 
 Result<Run> Run::create(const host::Model& model, const Subject& subject, int step,
                         const Options& options) {
@@ -95,7 +97,7 @@ Result<> Run::evaluate(std::span<const host::Token> chunk, std::span<const host:
   const size_t n = chunk.size(), first_scored = n / 2;
   context_->clear();
   replaced_ = static_cast<size_t>(options_.sinks);
-  originals_ = {};
+  originals_.clear();
   for (size_t at = 0; at < n; at += step_) {
     const size_t end = std::min(n, at + step_);
     const size_t outputs = end > first_scored ? end - std::max(at, first_scored) : 0;
@@ -121,7 +123,9 @@ Result<> Run::replace_up_to(std::span<const host::Token> chunk, size_t position)
              codec::read_block(*context_, model_->shape(), chunk, replaced_, limit - replaced_));
   KVS_ASSIGN(codec::CacheBlock made, reconstruct(block));
   KVS_TRY(codec::write_block(*context_, model_->shape(), std::move(made)));
-  if (subject_.codec != nullptr && !subject_.codec->whole_block()) append(originals_, block);
+  if (subject_.codec != nullptr && !subject_.codec->whole_block()) {
+    originals_.push_back(block);
+  }
   replaced_ = limit;
   return {};
 }
@@ -146,9 +150,10 @@ Result<codec::CacheBlock> Run::reconstruct(const codec::CacheBlock& block) {
 // Row-wise codecs give the same codes in any grouping, so bytes are counted in blocks of the size
 // that sessions use, once the chunk is done.
 Result<> Run::count_bytes() {
-  for (size_t at = 0; at < originals_.count(); at += kBlock) {
-    const size_t n = std::min(kBlock, originals_.count() - at);
-    const codec::CacheBlock block = slice(originals_, at, n);
+  const codec::CacheBlock originals = joined(originals_);
+  for (size_t at = 0; at < originals.count(); at += kBlock) {
+    const size_t n = std::min(kBlock, originals.count() - at);
+    const codec::CacheBlock block = slice(originals, at, n);
     Bytes bytes;
     {
       Stopwatch watch(encode_seconds_);

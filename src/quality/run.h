@@ -39,8 +39,8 @@ class Run {
   std::optional<host::Context> context_;
   codec::Embeddings embeddings_;
 
-  size_t replaced_ = 0;          // rows [sinks, replaced_) of this chunk went through the codec
-  codec::CacheBlock originals_;  // those rows as they were, for counting bytes
+  size_t replaced_ = 0;  // rows [sinks, replaced_) of this chunk went through the codec
+  std::vector<codec::CacheBlock> originals_;  // those rows as they were, for counting bytes
   Perplexity perplexity_;
   Divergence divergence_;
   codec::EntropyMeter meter_;

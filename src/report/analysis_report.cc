@@ -183,8 +183,8 @@ std::vector<std::string> analysis_findings(const Analysis& analysis) {
   std::vector<std::string> list;
   if (const SignalAnalysis* keys = analysis.find(Signal::key)) {
     list.push_back(fmt::format(
-        "{} for codes computed from the position: stored keys have a lag-1 autocorrelation of "
-        "{:.3f} ({}) and {:.3f} of their energy in the lowest 10 % of frequencies ({}).",
+        "{} by the NeRF-Attention study's rule: stored keys have a lag-1 autocorrelation of {:.3f} "
+        "({}) and {:.3f} of their energy in the lowest 10 % of frequencies ({}).",
         verdict(keys->lag1, keys->low10), keys->lag1, label(keys->lag1), keys->low10,
         label(keys->low10)));
   }

@@ -96,6 +96,7 @@ std::vector<Tick> log_ticks(const Axis& axis, const std::vector<double>& values,
   const int decades = static_cast<int>(std::ceil(std::log10(axis.high / axis.low)));
   const std::vector<std::pair<std::vector<double>, int>> choices = {
       {{1, 2, 3, 4, 5, 6, 7, 8, 9}, 1},
+      {{1, 1.5, 2, 3, 5, 7}, 1},
       {{1, 2, 5}, 1},
       {{1, 3}, 1},
       {{1}, 1},
@@ -174,8 +175,10 @@ std::string tick_label(double value, double step, double size) {
   };
   static constexpr Unit units[] = {
       {1e12, 1e12, "T"}, {1e9, 1e9, "G"}, {1e6, 1e6, "M"}, {1e4, 1e3, "k"}, {0, 1, ""}};
-  const Unit& unit = *std::find_if(std::begin(units), std::end(units),
-                                   [&](const Unit& u) { return size >= u.from; });
+  const Unit& large = *std::find_if(std::begin(units), std::end(units),
+                                    [&](const Unit& u) { return size >= u.from; });
+  // A unit that would need many digits after the point helps nobody.
+  const Unit& unit = decimals_of(step / large.value) <= 2 ? large : units[4];
   if (size >= 1e16) return fmt::format("{:.3g}", value);
   return fmt::format("{:.{}f}{}", value / unit.value, decimals_of(step / unit.value), unit.letter);
 }

@@ -29,12 +29,19 @@ TEST(Axis, LinearTicksAreRound) {
             (Labels{"0", "1×10⁻⁵", "2×10⁻⁵", "3×10⁻⁵", "4×10⁻⁵", "5×10⁻⁵"}));
 }
 
+TEST(Axis, UnitsDoNotNeedManyDigits) {
+  EXPECT_EQ(labels(make_axis({1000010, 1000050}, false, false, 5)),
+            (Labels{"1000010", "1000020", "1000030", "1000040", "1000050"}));
+  EXPECT_EQ(tick_label(2.5e6, 2.5e5, 4e6), "2.50M");
+}
+
 TEST(Axis, LogTicksAreDecadesOrPowersOfTwo) {
   EXPECT_EQ(labels(make_axis({0.005, 1.3}, true, false, 6)),
             (Labels{"0.01", "0.03", "0.1", "0.3", "1"}));
   EXPECT_EQ(labels(make_axis({1e-6, 1}, true, false, 4)), (Labels{"10⁻⁶", "10⁻⁴", "10⁻²", "10⁰"}));
   EXPECT_EQ(labels(make_axis({512, 1024, 2048, 4096}, true, false, 6)),
             (Labels{"512", "1024", "2048", "4096"}));
+  EXPECT_EQ(labels(make_axis({1.5, 7.5}, true, false, 6)), (Labels{"1.5", "2", "3", "5", "7"}));
   EXPECT_EQ(labels(make_axis({7.1, 7.3}, true, false, 6)),
             (Labels{"7.0", "7.1", "7.2", "7.3", "7.4"}));
 }

@@ -93,6 +93,14 @@ std::vector<Cell> codec_row(const EvaluatedCodec& c) {
   return row;
 }
 
+std::string side_data_clause(const CodecQuality& q) {
+  if (q.state_bytes == 0) return "no side data";
+  const auto payback = q.payback_tokens();
+  if (!payback) return "larger than f16, so its side data never pay";
+  return fmt::format("{:.2f} MB of side data are paid back after {:.0f} tokens",
+                     double(q.state_bytes) / 1e6, *payback);
+}
+
 Cell unit_bits(const UnitQuality& unit) {
   return measured(8 * double(unit.bytes) / double(unit.errors.sums().count), unit.bytes > 0);
 }
@@ -139,14 +147,16 @@ Figure evaluate_figure(const std::vector<EvaluatedCodec>& codecs) {
   bits.log_y = layers.log_y = true;
   for (const EvaluatedCodec& c : codecs) {
     const CodecQuality& q = c.quality;
+    const double error_of_all = headline_error(q);
+    if (error_of_all <= 0) continue;  // exact, which a logarithm cannot show
     bits.series.push_back(
-        {c.name, {q.bits_per_value()}, {headline_error(q)}, {}, Series::Style::points, {}});
+        {c.name, {q.bits_per_value()}, {error_of_all}, {}, Series::Style::points, {}});
     Series by_layer{c.name, {}, {}, {}, Series::Style::line_points, {}};
     for (size_t l = 0; 2 * l < q.units.size(); ++l) {
       ErrorSums vectors = q.units[2 * l].errors.sums();
       vectors += q.units[2 * l + 1].errors.sums();
       const double y = attention ? q.attention[l].both.relative_rms() : vectors.relative_rms();
-      if (y <= 0) continue;  // exact, which a logarithm cannot show
+      if (y <= 0) continue;
       by_layer.x.push_back(q.units[2 * l].layer);
       by_layer.y.push_back(y);
     }
@@ -154,7 +164,7 @@ Figure evaluate_figure(const std::vector<EvaluatedCodec>& codecs) {
   }
   return {"evaluate_errors",
           attention ? "Relative rms error of attention outputs with the model's own queries, keys "
-                      "and values compressed; lower left is better."
+                      "and values compressed; lower left is better. Exact codecs are left out."
                     : "Relative rms error of keys and values; the dump holds no queries, so "
                       "attention is not compared.",
           {std::move(bits), std::move(layers)},
@@ -177,11 +187,7 @@ std::vector<std::string> evaluate_findings(const std::vector<EvaluatedCodec>& co
                 : std::string("; the dump holds no queries, so attention is not compared");
     line += fmt::format("; cosine of keys {:.4f}, of values {:.4f}",
                         q.errors(Kind::key).cosine_mean(), q.errors(Kind::value).cosine_mean());
-    const auto payback = q.payback_tokens();
-    line += payback ? fmt::format("; {:.2f} MB of side data are paid back after {:.0f} tokens.",
-                                  double(q.state_bytes) / 1e6, *payback)
-                    : std::string("; larger than f16, so its side data never pay.");
-    list.push_back(std::move(line));
+    list.push_back(line + "; " + side_data_clause(q) + ".");
   }
   return list;
 }

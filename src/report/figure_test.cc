@@ -183,6 +183,15 @@ TEST(Notes, KeepOffPointsAndEachOther) {
   }
 }
 
+TEST(Notes, StandBeyondTheEndsOfBars) {
+  const Box area{0, 0, 100, 100};
+  const auto boxes = place_notes(
+      {{{50, 40}, 20, 12, 3, Note::First::above}, {{50, 60}, 20, 12, 3, Note::First::below}}, {},
+      area);
+  EXPECT_NEAR(boxes[0].bottom, 37, 1e-9);
+  EXPECT_NEAR(boxes[1].top, 63, 1e-9);
+}
+
 TEST(Notes, StayInside) {
   const Box area{0, 0, 100, 100};
   for (const Spot& corner : {Spot{1, 1}, Spot{99, 1}, Spot{1, 99}, Spot{99, 99}}) {

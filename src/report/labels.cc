@@ -25,8 +25,11 @@ std::vector<Box> candidates(const Note& note) {
                                          {1, 1}, {-1, 1}, {0, -1},  {0, 1}};
   static constexpr Direction above[] = {{0, -1}, {1, -1}, {-1, -1}, {1, 0},
                                         {-1, 0}, {0, 1},  {1, 1},   {-1, 1}};
+  const bool is_beside = note.first == Note::First::beside;
+  const int upside = note.first == Note::First::below ? -1 : 1;
   std::vector<Box> boxes;
-  for (const Direction& d : note.above_first ? above : beside) {
+  for (Direction d : is_beside ? beside : above) {
+    d.y *= upside;
     // Diagonal places touch the corner of the marker, not a circle of the full gap.
     const double gap = d.x != 0 && d.y != 0 ? 0.5 * note.gap : note.gap;
     const double x = note.spot.x + d.x * (gap + note.width / 2);

@@ -14,8 +14,8 @@ struct Spot {
 struct Note {
   Spot spot;
   double width, height;
-  double gap;                // from the point's centre to the note
-  bool above_first = false;  // over bars
+  double gap;  // from the point's centre to the note
+  enum class First { beside, above, below } first = First::beside;  // place to try
 };
 
 // One box for each note, inside `area` where possible; `taken` are places not to cover.

@@ -15,7 +15,7 @@ const char* const kPageStyle = R"css(
 html { scroll-behavior: smooth; }
 body { margin: 0; padding: 3rem 1.5rem 5rem; background: var(--paper); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
-header, nav, main, .wide { max-width: 68rem; margin-inline: auto; }
+header, nav, main { max-width: 68rem; margin-inline: auto; }
 h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 .25rem; letter-spacing: -.01em; }
 h2 { font-size: 1.4rem; margin: 4rem 0 .25rem; padding-top: 1.5rem; border-top: 1px solid var(--line); }
 a { color: var(--accent); text-decoration: none; }

@@ -111,7 +111,11 @@ void Drawing::make_axes() {
   const bool notes_on_bars =
       std::any_of(panel_.series.begin(), panel_.series.end(),
                   [](const Series& s) { return is_bars(s) && !s.notes.empty(); });
-  if (notes_on_bars && !y_axis_.log) y_axis_.high += 0.08 * (y_axis_.high - y_axis_.low);
+  if (notes_on_bars && !y_axis_.log) {
+    const double room = 0.08 * (y_axis_.high - y_axis_.low);
+    if (y_axis_.high > 0) y_axis_.high += room;
+    if (y_axis_.low < 0) y_axis_.low -= room;
+  }
   make_x_axis(xs);
 }
 
@@ -289,9 +293,15 @@ void Drawing::draw_notes() {
       if (!shown(x_of(s, i), s.y[i])) continue;
       points.push_back({px(x_of(s, i) + offset), py(s.y[i])});
       if (i >= s.notes.size() || s.notes[i].empty()) continue;
-      const Spot top = {points.back().x, py(s.y[i] + error_of(s, i))};
-      notes.push_back({is_bars(s) ? top : points.back(), text_width(s.notes[i], kNoteSize),
-                       kNoteSize + 2, is_bars(s) ? 3.0 : 7.0, is_bars(s)});
+      const double width = text_width(s.notes[i], kNoteSize), height = kNoteSize + 2;
+      if (is_bars(s)) {  // beyond the end of the bar
+        const bool down = s.y[i] < 0;
+        const double end = s.y[i] + (down ? -1 : 1) * error_of(s, i);
+        const auto side = down ? Note::First::below : Note::First::above;
+        notes.push_back({{points.back().x, py(end)}, width, height, 3, side});
+      } else {
+        notes.push_back({points.back(), width, height, 7});
+      }
       texts.push_back(s.notes[i]);
     }
     if (!is_bars(s)) add_obstacles(taken, points, s.style != Series::Style::points);
@@ -299,13 +309,10 @@ void Drawing::draw_notes() {
   const auto boxes = place_notes(notes, taken, area_);
   for (size_t i = 0; i < boxes.size(); ++i) {
     const Box& b = boxes[i];
-    const double x = (b.left + b.right) / 2;
     const bool right_of = b.left > notes[i].spot.x, left_of = b.right < notes[i].spot.x;
     const Align align = right_of ? Align::left : left_of ? Align::right : Align::centre;
-    canvas_.text(right_of  ? b.left
-                 : left_of ? b.right
-                           : x,
-                 (b.top + b.bottom) / 2, texts[i],
+    const double x = right_of ? b.left : left_of ? b.right : notes[i].spot.x;
+    canvas_.text(x, (b.top + b.bottom) / 2, texts[i],
                  {.align = align, .size = kNoteSize, .colour = kMuted});
   }
 }

@@ -2,9 +2,10 @@
 
 #include <gmock/gmock.h>
 
-#include <fstream>
+#include <cctype>
+#include <cmath>
 #include <nlohmann/json.hpp>
-#include <regex>
+#include <set>
 
 #include "core/bytes.h"
 #include "core/file.h"
@@ -66,8 +67,9 @@ TEST_F(ResultsTest, ManifestSaysHowItWasMade) {
   EXPECT_EQ(m["version"], version());
   EXPECT_EQ(m["verb"], "demo");
   EXPECT_EQ(m["command"], "kvsplice demo --name 'one'");
-  EXPECT_TRUE(std::regex_match(m["started"].get<std::string>(),
-                               std::regex(R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)")));
+  std::string digits = m["started"];
+  for (char& c : digits) c = std::isdigit(static_cast<unsigned char>(c)) ? '9' : c;
+  EXPECT_EQ(digits, "9999-99-99T99:99:99Z");
   EXPECT_GE(m["finished"].get<std::string>(), m["started"].get<std::string>());
   EXPECT_EQ(m["findings"], json({"The finding of <b>one</b>."}));
   EXPECT_EQ(m["settings"],
@@ -135,9 +137,11 @@ TEST_F(ResultsTest, PageStandsAlone) {
   }
   // Two figures with the same ids inside have different ones in the page.
   std::set<std::string> ids;
-  const std::regex id(" id=\"([^\"]*)\"");
-  for (std::sregex_iterator it(page.begin(), page.end(), id), end; it != end; ++it) {
-    EXPECT_TRUE(ids.insert((*it)[1]).second) << (*it)[1];
+  const std::string id = " id=\"";
+  for (size_t at = 0; (at = page.find(id, at)) != std::string::npos;) {
+    at += id.size();
+    const std::string value = page.substr(at, page.find('"', at) - at);
+    EXPECT_TRUE(ids.insert(value).second) << value;
   }
   EXPECT_GT(ids.size(), 10u);
 }

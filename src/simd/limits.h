@@ -6,6 +6,7 @@ namespace kvsplice {
 
 struct Limits {
   double read_gb_per_s;    // reading memory too large for the caches, 1e9 bytes
+  double update_gb_per_s;  // reading it and writing back in place; counted once
   double fma_gflop_per_s;  // single precision, a multiply-add counts as two
 };
 

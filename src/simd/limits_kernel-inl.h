@@ -33,6 +33,17 @@ HWY_NOINLINE float sum(const float* x, size_t n) {
   return hn::GetLane(hn::SumOfLanes(d, hn::Add(half, rest)));
 }
 
+HWY_NOINLINE void negate(float* x, size_t n) {
+  const hn::ScalableTag<float> d;
+  const size_t lanes = hn::Lanes(d);
+  for (size_t i = 0; i < n; i += 4 * lanes) {
+    hn::Store(hn::Neg(hn::Load(d, x + i)), d, x + i);
+    hn::Store(hn::Neg(hn::Load(d, x + i + lanes)), d, x + i + lanes);
+    hn::Store(hn::Neg(hn::Load(d, x + i + 2 * lanes)), d, x + i + 2 * lanes);
+    hn::Store(hn::Neg(hn::Load(d, x + i + 3 * lanes)), d, x + i + 3 * lanes);
+  }
+}
+
 // Ten chains: two units with a latency of four or five each want eight to ten in flight.
 HWY_NOINLINE void chains(size_t rounds, float factor, float term, float* state) {
   const hn::ScalableTag<float> d;

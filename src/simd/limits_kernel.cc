@@ -12,11 +12,14 @@
 namespace kvsplice {
 
 HWY_EXPORT(sum);
+HWY_EXPORT(negate);
 HWY_EXPORT(chains);
 HWY_EXPORT(chain_values);
 HWY_EXPORT(target_name);
 
 float sum_values(const float* x, size_t n) { return HWY_DYNAMIC_DISPATCH(sum)(x, n); }
+
+void negate_values(float* x, size_t n) { HWY_DYNAMIC_DISPATCH(negate)(x, n); }
 
 void fma_rounds(size_t rounds, float factor, float term, float* state) {
   HWY_DYNAMIC_DISPATCH(chains)(rounds, factor, term, state);

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 #include <hwy/targets.h>
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
 #include <string>
 
 #include "core/threads.h"
@@ -35,6 +37,15 @@ TEST(LimitsKernel, ReadsEveryValue) {
   });
 }
 
+TEST(LimitsKernel, NegatesEveryValue) {
+  at_every_target([](const char* target) {
+    AlignedVector<float> x(1024, 3.0f);
+    negate_values(x.data(), 512);
+    EXPECT_EQ(std::count(x.begin(), x.begin() + 512, -3.0f), 512) << target;
+    EXPECT_EQ(std::count(x.begin() + 512, x.end(), 3.0f), 512) << target;
+  });
+}
+
 // v -> f v + t has the closed form f^n v + t (1 - f^n) / (1 - f).
 TEST(LimitsKernel, DoesEveryRound) {
   at_every_target([](const char* target) {
@@ -61,6 +72,8 @@ TEST(Limits, ArePlausible) {
   const Limits limits = measure_limits();
   EXPECT_GT(limits.read_gb_per_s, 0.05);
   EXPECT_LT(limits.read_gb_per_s, 2000);
+  EXPECT_GT(limits.update_gb_per_s, 0.05);
+  EXPECT_LT(limits.update_gb_per_s, 2000);
   const double lanes = static_cast<double>(fma_values()) / 10;
   EXPECT_GT(limits.fma_gflop_per_s, 0.05);
   EXPECT_LT(limits.fma_gflop_per_s, thread_count() * lanes * 2 * 2 * 10);  // two units at 10 GHz

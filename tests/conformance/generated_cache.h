@@ -112,12 +112,22 @@ inline Embeddings generate_embeddings() {
 
 constexpr size_t kFitTokens = 768;
 
+// Generated once per shape and test program.
+inline const CacheBlock& calibration_block(const ModelShape& shape) {
+  static std::vector<std::pair<ModelShape, std::unique_ptr<CacheBlock>>> made;
+  for (const auto& [of, block] : made) {
+    if (of == shape) return *block;
+  }
+  made.emplace_back(shape, std::make_unique<CacheBlock>(generate_block(shape, kFitTokens, 1)));
+  return *made.back().second;
+}
+
 inline Result<Codec> fit_codec(const std::string& pipeline, const ModelShape& shape) {
   KVS_ASSIGN(const CodecText text, parse_codec(pipeline));
   KVS_ASSIGN(Codec codec, Codec::create(text, shape));
-  const CacheBlock block = generate_block(shape, kFitTokens, 1);
+  const BlockSource source(calibration_block(shape));
   const Embeddings embeddings = generate_embeddings();
-  KVS_TRY(codec.fit(BlockSource(block), &embeddings, {}));
+  KVS_TRY(codec.fit(source, &embeddings, {}));
   return codec;
 }
 

@@ -32,6 +32,19 @@ struct Params {
 // Codes are kept well inside 32 bits so that later arithmetic on them cannot overflow.
 constexpr float kLargestCode = 1 << 30;
 
+// Returns false if some code would be too large, or a value is not a number.
+bool quantise(std::span<const float> x, float step, float offset, std::span<int32_t> codes) {
+  bool all_fit = true;
+  for (size_t i = 0; i < x.size(); ++i) {
+    const float magnitude = std::abs(x[i]) / step;
+    const bool fits = magnitude < kLargestCode;
+    all_fit &= fits;
+    const auto code = static_cast<int32_t>((fits ? magnitude : 0) + offset);
+    codes[i] = x[i] < 0 ? -code : code;
+  }
+  return all_fit;
+}
+
 class Step : public Stage {
  public:
   explicit Step(const Params& params) : params_(params) {}
@@ -54,14 +67,12 @@ class Step : public Stage {
 
   Result<> encode(Rows& rows, const Context&, ByteWriter&) const override {
     KVS_TRY(check_fitted(rows, width_));
-    const float offset = static_cast<float>(params_.offset);
+    const std::span<const float> x = rows.values.flat();
     rows.codes = Matrix<int32_t>(rows.values.rows(), rows.values.cols());
-    for (size_t i = 0; i < rows.codes.size(); ++i) {
-      const float x = rows.values.flat()[i];
-      const float magnitude = std::abs(x) / step_;
-      if (!(magnitude < kLargestCode)) return out_of_range(rows.values, i);
-      const auto code = static_cast<int32_t>(magnitude + offset);
-      rows.codes.flat()[i] = x < 0 ? -code : code;
+    if (!quantise(x, step_, static_cast<float>(params_.offset), rows.codes.flat())) {
+      for (size_t i = 0; i < x.size(); ++i) {
+        if (!(std::abs(x[i]) / step_ < kLargestCode)) return out_of_range(rows.values, i);
+      }
     }
     rows.values = {};
     rows.quantised = true;
