@@ -89,11 +89,17 @@ void end_progress() {
   g_line_open = false;
 }
 
-Progress terminal_progress() {
+void catch_interrupts() {
   struct sigaction action {};
   action.sa_handler = on_interrupt;
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
+}
+
+bool interrupted() { return g_stop; }
+
+Progress terminal_progress() {
+  catch_interrupts();
   auto bar = std::make_shared<Bar>();
   auto guard = std::make_shared<std::mutex>();
   return {[bar, guard](const std::string& what, size_t done, size_t total) {

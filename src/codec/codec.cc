@@ -18,6 +18,18 @@ size_t Unit::width() const {
   return sum;
 }
 
+size_t bytes_of(Storage storage) {
+  switch (storage) {
+    case Storage::f32:
+      return 4;
+    case Storage::f16:
+      return 2;
+    case Storage::i8:
+      return 1;
+  }
+  return 0;
+}
+
 namespace {
 
 Unit layer_unit(const ModelShape& shape, Kind kind, int layer) {
@@ -201,6 +213,29 @@ Result<> run_decode(const Codec::UnitPipeline& unit, const PipelineText& text,
   return {};
 }
 
+// The embedding rows stages may ask for; none if no stage does.
+Result<Matrix<float>> embed(const Codec& codec, const Embeddings* embeddings,
+                            std::span<const int32_t> tokens) {
+  if (!codec.needs_embeddings()) return Matrix<float>();
+  if (embeddings == nullptr) {
+    return Error{ErrorKind::usage, "this codec reads token embeddings: name the model (-m)"};
+  }
+  Matrix<float> rows(tokens.size(), static_cast<size_t>(embeddings->dim));
+  KVS_TRY(embeddings->lookup(tokens, rows));
+  return rows;
+}
+
+// What surrounds a unit's rows when they are coded; `made` holds the reconstructions so far.
+Context context_of(const Codec::UnitPipeline& unit, std::span<const int32_t> tokens,
+                   std::span<const int32_t> positions, const CacheBlock& made,
+                   const Embeddings* embeddings, const Matrix<float>& embedded) {
+  Context context{
+      unit.unit,  tokens, positions,           history_of(unit.unit, unit.history, made),
+      embeddings, {},     unit_name(unit.unit)};
+  context.embedded = embedded;
+  return context;
+}
+
 size_t width_behind(const Codec::UnitPipeline& unit) {
   size_t width = unit.unit.width();
   for (const auto& stage : unit.stages) width = stage->output_width(width);
@@ -215,14 +250,6 @@ CacheBlock empty_block(const ModelShape& shape, std::span<const int32_t> tokens,
   block.keys.resize(shape.layers.size());
   block.values.resize(shape.layers.size());
   return block;
-}
-
-// What surrounds a unit's rows when they are coded; `made` holds the reconstructions so far.
-Context context_of(const Codec::UnitPipeline& unit, std::span<const int32_t> tokens,
-                   std::span<const int32_t> positions, const CacheBlock& made,
-                   const Embeddings* embeddings) {
-  return {unit.unit,  tokens, positions,           history_of(unit.unit, unit.history, made),
-          embeddings, {},     unit_name(unit.unit)};
 }
 
 }  // namespace
@@ -276,9 +303,8 @@ Result<> Codec::fit(const RowSource& source, const Embeddings* embeddings,
   if (calibration_tokens_ == 0) {
     return Error{ErrorKind::numeric, "no calibration tokens: texts must be longer than the sinks"};
   }
-  if (needs_embeddings() && embeddings == nullptr) {
-    return Error{ErrorKind::usage, "this codec reads token embeddings: name the model (-m)"};
-  }
+  KVS_ASSIGN(const Matrix<float> embedded, embed(*this, embeddings, source.tokens()));
+  std::map<std::string, std::shared_ptr<void>> memory;
   int depth = 0;
   for (const auto& u : units_) depth = std::max(depth, u.history);
   // Only the newest layers' reconstructions are kept.
@@ -297,7 +323,9 @@ Result<> Codec::fit(const RowSource& source, const Embeddings* embeddings,
                           embeddings,
                           progress,
                           where,
-                          rms_about_mean(values)};
+                          rms_about_mean(values),
+                          embedded,
+                          &memory};
     Rows rows{std::move(values), {}, false, 0};
     std::vector<Bytes> sides;
     const size_t count = rows.values.rows();
@@ -322,6 +350,7 @@ Result<> Codec::fit(const RowSource& source, const Embeddings* embeddings,
 
 Result<Bytes> Codec::encode(const CacheBlock& block, const Embeddings* embeddings) const {
   KVS_TRY(check_block(block, shape_));
+  KVS_ASSIGN(const Matrix<float> embedded, embed(*this, embeddings, block.tokens));
   CacheBlock made = empty_block(shape_, {}, {});
   std::vector<Bytes> payloads(units_.size());
   const bool closed_loop =
@@ -329,7 +358,8 @@ Result<Bytes> Codec::encode(const CacheBlock& block, const Embeddings* embedding
   KVS_TRY(for_units(units_, [&](size_t i) -> Result<> {
     const UnitPipeline& unit = units_[i];
     const PipelineText& text = text_.of(unit.unit.kind);
-    const Context context = context_of(unit, block.tokens, block.positions, made, embeddings);
+    const Context context =
+        context_of(unit, block.tokens, block.positions, made, embeddings, embedded);
     Rows rows{gather(block, unit.unit), {}, false, 0};
     KVS_ASSIGN(std::vector<Bytes> sides, run_encode(unit, text, rows, context));
     ByteWriter payload;
@@ -382,11 +412,12 @@ Result<CacheBlock> Codec::decode(ByteSpan bytes, std::span<const int32_t> tokens
                  fmt::format("{} tokens but {} positions", tokens.size(), positions.size())};
   }
   KVS_ASSIGN(const std::vector<ByteSpan> payloads, this->payloads(bytes));
+  KVS_ASSIGN(const Matrix<float> embedded, embed(*this, embeddings, tokens));
   CacheBlock block = empty_block(shape_, tokens, positions);
   KVS_TRY(for_units(units_, [&](size_t i) -> Result<> {
     const UnitPipeline& unit = units_[i];
     const PipelineText& text = text_.of(unit.unit.kind);
-    const Context context = context_of(unit, tokens, positions, block, embeddings);
+    const Context context = context_of(unit, tokens, positions, block, embeddings, embedded);
     ByteReader payload(payloads[i]);
     std::vector<ByteSpan> sides(unit.stages.size());
     for (ByteSpan& side : sides) {
@@ -410,12 +441,14 @@ Result<CacheBlock> Codec::decode(ByteSpan bytes, std::span<const int32_t> tokens
 Result<CacheBlock> Codec::roundtrip(const CacheBlock& block, const Embeddings* embeddings,
                                     EntropyMeter* meter) const {
   KVS_TRY(check_block(block, shape_));
+  KVS_ASSIGN(const Matrix<float> embedded, embed(*this, embeddings, block.tokens));
   CacheBlock made = empty_block(shape_, block.tokens, block.positions);
   std::vector<Matrix<int32_t>> codes(units_.size());
   KVS_TRY(for_units(units_, [&](size_t i) -> Result<> {
     const UnitPipeline& unit = units_[i];
     const PipelineText& text = text_.of(unit.unit.kind);
-    const Context context = context_of(unit, block.tokens, block.positions, made, embeddings);
+    const Context context =
+        context_of(unit, block.tokens, block.positions, made, embeddings, embedded);
     Rows rows{gather(block, unit.unit), {}, false, 0};
     KVS_ASSIGN(const std::vector<Bytes> sides, run_encode(unit, text, rows, context));
     if (!rows.quantised) {  // the implicit f16 of what is left over
@@ -443,7 +476,7 @@ size_t Codec::state_bytes() const {
   for (const auto& unit : units_) {
     for (const auto& stage : unit.stages) {
       for (const auto& [name, array] : stage->save()) {
-        bytes += array.values.size() * (array.half ? 2 : 4);
+        bytes += array.values.size() * bytes_of(array.storage);
       }
     }
   }

@@ -42,13 +42,29 @@ Result<> check_versions(const CodecText& text, const std::vector<int32_t>& store
   return {};
 }
 
+host::TensorType type_of(Storage storage) {
+  switch (storage) {
+    case Storage::f32:
+      return host::TensorType::f32;
+    case Storage::f16:
+      return host::TensorType::f16;
+    case Storage::i8:
+      return host::TensorType::i8;
+  }
+  return host::TensorType::f32;
+}
+
+Storage storage_of(host::TensorType type) {
+  if (type == host::TensorType::f16) return Storage::f16;
+  return type == host::TensorType::i8 ? Storage::i8 : Storage::f32;
+}
+
 // The arrays whose names start with `start`.
 Result<State> read_state(const host::GgufReader& file, const std::string& start) {
   State state;
   for (const auto& tensor : file.tensors()) {
     if (tensor.name.rfind(start, 0) != 0) continue;
-    StateArray array{tensor.dims, std::vector<float>(tensor.count()),
-                     tensor.type == host::TensorType::f16};
+    StateArray array{tensor.dims, std::vector<float>(tensor.count()), storage_of(tensor.type)};
     KVS_TRY(file.read(tensor.name, 0, std::span<float>(array.values)));
     for (float v : array.values) {
       if (!std::isfinite(v)) {
@@ -74,7 +90,7 @@ Result<> Codec::save(const std::string& path) const {
   for (const auto& unit : units_) {
     for (size_t s = 0; s < unit.stages.size(); ++s) {
       for (auto& [name, array] : unit.stages[s]->save()) {
-        const auto type = array.half ? host::TensorType::f16 : host::TensorType::f32;
+        const auto type = type_of(array.storage);
         arrays.emplace_back(prefix(unit.unit, s) + name, std::move(array));
         file.declare({arrays.back().first, type, arrays.back().second.dims});
       }

@@ -17,8 +17,10 @@ ModelShape dumped_shape(const extract::DumpInfo& info) {
   return shape;
 }
 
-Result<DumpSource> DumpSource::open(const std::vector<std::string>& paths, size_t sinks) {
+Result<DumpSource> DumpSource::open(const std::vector<std::string>& paths, size_t sinks,
+                                    const std::function<bool(size_t text)>& use) {
   DumpSource source;
+  size_t number = 0;
   for (const std::string& path : paths) {
     KVS_ASSIGN(extract::Dump dump, extract::Dump::open(path));
     const ModelShape shape = dumped_shape(dump.info());
@@ -30,7 +32,8 @@ Result<DumpSource> DumpSource::open(const std::vector<std::string>& paths, size_
     }
     size_t at = 0;
     for (const auto& text : dump.info().texts) {
-      const size_t skip = std::min(sinks, text.tokens);
+      const bool used = !use || use(number++);
+      const size_t skip = used ? std::min(sinks, text.tokens) : text.tokens;
       source.parts_.push_back({source.dumps_.size(), at + skip, text.tokens - skip});
       for (size_t i = at + skip; i < at + text.tokens; ++i) {
         source.tokens_.push_back(dump.tokens()[i]);

@@ -1,6 +1,7 @@
 // Dumps as calibration rows.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,9 @@ ModelShape dumped_shape(const extract::DumpInfo& info);
 // tokens of each text (they stay exact in use, and their outliers would spoil the statistics).
 class DumpSource : public RowSource {
  public:
-  static Result<DumpSource> open(const std::vector<std::string>& paths, size_t sinks);
+  // `use` chooses among the texts of all dumps, by number; all if it is empty.
+  static Result<DumpSource> open(const std::vector<std::string>& paths, size_t sinks,
+                                 const std::function<bool(size_t text)>& use = {});
 
   const ModelShape& shape() const { return shape_; }
   std::span<const int32_t> tokens() const override { return tokens_; }

@@ -48,6 +48,10 @@ struct Context {
   Progress progress = {};
   const std::string where = {};  // "layer 3 keys", for messages
   double rms = 0;                // while fitting: of the unit's rows about their mean, as they came
+  // The tokens' embedding rows, [n x dim]; empty unless some stage of the codec reads embeddings.
+  MatrixView<const float> embedded = {};
+  // While fitting: what stages leave for their like in later units, by a name of their own.
+  std::map<std::string, std::shared_ptr<void>>* memory = nullptr;
 };
 
 // Rows on their way through a pipeline. `values` is what the next stage works on until a quantiser
@@ -62,11 +66,15 @@ struct Rows {
   size_t width() const { return quantised ? codes.cols() : values.cols(); }
 };
 
+// How values are saved: f16 and i8 only for values that are exact in them.
+enum class Storage { f32, f16, i8 };
+size_t bytes_of(Storage storage);
+
 // What a stage learnt for one unit, by name; saved in codec.gguf.
 struct StateArray {
   std::vector<size_t> dims;   // row-major, outermost first; at most 4
   std::vector<float> values;  // product of dims
-  bool half = false;          // saved as f16: only for values that are f16 already
+  Storage storage = Storage::f32;
 };
 using State = std::map<std::string, StateArray>;
 

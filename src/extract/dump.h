@@ -24,7 +24,7 @@ struct DumpInfo {
   std::vector<int> layers;  // indices into shape.layers that were dumped, ascending
   std::vector<int> heads;   // KV heads that were dumped, ascending
   std::vector<host::Signal> signals;
-  std::vector<TextInfo> texts;  // in order; positions restart at 0 with every text
+  std::vector<TextInfo> texts;  // in order, one per sequence; positions restart at 0 with each
   bool synthetic = false;
 
   size_t tokens() const;
@@ -34,6 +34,9 @@ struct ExtractOptions {
   size_t tokens = 2048;            // of each text, at most; a text with fewer is an error
   std::vector<int> layers, heads;  // empty: all
   bool queries = true;
+  // Cuts each text into sequences of this many tokens, as many as `tokens` and the text allow, each
+  // with BOS for its first token if the vocabulary adds one; 0: one sequence.
+  size_t chunk = 0;
   int n_ubatch = 512;
   int threads = 0;
 };

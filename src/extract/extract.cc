@@ -54,24 +54,34 @@ Result<DumpInfo> plan(const ModelShape& shape, const ExtractOptions& options) {
   return info;
 }
 
-// The first `wanted` tokens of each text; describes the texts in `info`.
+// The first `wanted` tokens of each text, in sequences of `chunk`; describes them in `info`.
 Result<std::vector<int32_t>> tokenize_all(const host::Model& model,
                                           const std::vector<std::string>& paths, size_t wanted,
-                                          DumpInfo& info) {
+                                          size_t chunk, DumpInfo& info) {
   if (paths.empty()) return Error{ErrorKind::usage, "no text is given"};
   if (wanted < 1) return Error{ErrorKind::usage, "0 tokens wanted, at least 1 is needed"};
+  if (chunk > 0 && wanted < chunk) {
+    return Error{ErrorKind::usage,
+                 fmt::format("{} tokens of a text are less than a sequence of {}", wanted, chunk)};
+  }
   std::vector<int32_t> all;
   for (const std::string& path : paths) {
     KVS_ASSIGN(const std::string text, read_text(path));
-    KVS_ASSIGN(const std::vector<host::Token> tokens, model.tokenize(text));
-    if (tokens.size() < wanted) {
+    KVS_ASSIGN(std::vector<host::Token> tokens, model.tokenize(text));
+    const size_t least = chunk > 0 ? chunk : wanted;
+    if (tokens.size() < least) {
       return Error{ErrorKind::usage,
-                   fmt::format("{} has {} tokens, {} are wanted", path, tokens.size(), wanted)};
+                   fmt::format("{} has {} tokens, {} are wanted", path, tokens.size(), least)};
     }
-    all.insert(all.end(), tokens.begin(), tokens.begin() + static_cast<ptrdiff_t>(wanted));
     const ByteSpan bytes{reinterpret_cast<const uint8_t*>(text.data()), text.size()};
-    info.texts.push_back(
-        {std::filesystem::path(path).filename().string(), hash128_hex(bytes), wanted});
+    const size_t sequences = chunk > 0 ? std::min(wanted, tokens.size()) / chunk : 1;
+    for (size_t i = 0; i < sequences; ++i) {
+      if (i > 0 && model.adds_bos()) tokens[i * least] = model.bos();
+      const auto first = tokens.begin() + static_cast<ptrdiff_t>(i * least);
+      all.insert(all.end(), first, first + static_cast<ptrdiff_t>(least));
+      info.texts.push_back(
+          {std::filesystem::path(path).filename().string(), hash128_hex(bytes), least});
+    }
   }
   return all;
 }
@@ -107,12 +117,13 @@ Result<DumpInfo> extract(const host::Model& model, const std::vector<std::string
                          const ExtractOptions& options, const std::string& out,
                          const Progress& progress) {
   KVS_ASSIGN(DumpInfo info, plan(model.shape(), options));
-  KVS_ASSIGN(const auto tokens, tokenize_all(model, text_paths, options.tokens, info));
+  KVS_ASSIGN(const auto tokens,
+             tokenize_all(model, text_paths, options.tokens, options.chunk, info));
   KVS_ASSIGN(host::GgufWriter file, begin_dump(out, info, tokens));
 
   size_t text_start = 0;
   host::ContextOptions context_options;
-  context_options.n_ctx = static_cast<int>(options.tokens);
+  context_options.n_ctx = static_cast<int>(options.chunk > 0 ? options.chunk : options.tokens);
   context_options.n_ubatch = options.n_ubatch;
   context_options.threads = options.threads;
   context_options.signals = info.signals;

@@ -221,6 +221,30 @@ Result<> Context::write_cache(Kind kind, int layer, size_t first, MatrixView<con
   return cache->set(first, rows);
 }
 
+Result<Bytes> Context::save_state() const {
+  Bytes state(llama_state_seq_get_size(impl_->context.get(), 0));
+  const size_t n = llama_state_seq_get_data(impl_->context.get(), state.data(), state.size(), 0);
+  if (n == 0 || n > state.size()) {
+    return Error{ErrorKind::unsupported,
+                 fmt::format("llama.cpp gave {} of {} bytes of its state", n, state.size())};
+  }
+  state.resize(n);
+  return state;
+}
+
+Result<> Context::load_state(ByteSpan state) {
+  clear();
+  listen_to_log();
+  const size_t n = llama_state_seq_set_data(impl_->context.get(), state.data(), state.size(), 0);
+  if (n != state.size()) {
+    clear();
+    return Error{ErrorKind::mismatch, fmt::format("llama.cpp does not take the state: {}",
+                                                  first_log_error("no reason given"))};
+  }
+  impl_->size = static_cast<size_t>(llama_memory_seq_pos_max(impl_->memory(), 0) + 1);
+  return {};
+}
+
 size_t Context::cache_bytes() const {
   size_t bytes = 0;
   for (const auto& pair : impl_->caches) {

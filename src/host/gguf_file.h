@@ -10,7 +10,7 @@
 
 namespace kvsplice::host {
 
-enum class TensorType { f32, f16, i32 };
+enum class TensorType { f32, f16, i8, i32 };
 
 struct TensorInfo {
   std::string name;

@@ -25,12 +25,15 @@ Result<TensorInfo> describe(const GgufSource& file, const SourceTensor& tensor) 
     case GGML_TYPE_F16:
       info.type = TensorType::f16;
       break;
+    case GGML_TYPE_I8:
+      info.type = TensorType::i8;
+      break;
     case GGML_TYPE_I32:
       info.type = TensorType::i32;
       break;
     default:
       return Error{ErrorKind::format,
-                   fmt::format("{}: tensor '{}' has type {}; f32, f16 and i32 are read",
+                   fmt::format("{}: tensor '{}' has type {}; f32, f16, i8 and i32 are read",
                                file.path(), tensor.name, ggml_type_name(tensor.type))};
   }
   size_t n_dims = 4;
@@ -172,6 +175,12 @@ Result<> GgufReader::read(const std::string& tensor, size_t first, std::span<flo
   KVS_ASSIGN(const SourceTensor* t, impl_->range(tensor, first, out.size()));
   if (t->type == GGML_TYPE_F32) {
     return impl_->file.read_bytes(t->offset + first * sizeof(float), out.data(), out.size_bytes());
+  }
+  if (t->type == GGML_TYPE_I8) {
+    std::vector<int8_t> bytes(out.size());
+    KVS_TRY(impl_->file.read_bytes(t->offset + first, bytes.data(), bytes.size()));
+    std::copy(bytes.begin(), bytes.end(), out.begin());
+    return {};
   }
   if (t->type != GGML_TYPE_F16) {
     return Error{ErrorKind::format,

@@ -27,6 +27,8 @@ ggml_type ggml_type_of(TensorType type) {
       return GGML_TYPE_F32;
     case TensorType::f16:
       return GGML_TYPE_F16;
+    case TensorType::i8:
+      return GGML_TYPE_I8;
     case TensorType::i32:
       return GGML_TYPE_I32;
   }
@@ -203,6 +205,19 @@ Result<> GgufWriter::write(const std::string& tensor, size_t first, std::span<co
   if (slot->info.type == TensorType::f32) {
     return impl_->write_bytes(slot->offset + first * sizeof(float), values.data(),
                               values.size_bytes());
+  }
+  if (slot->info.type == TensorType::i8) {
+    std::vector<int8_t> bytes(values.size());
+    std::transform(values.begin(), values.end(), bytes.begin(), [](float v) {
+      return v >= -128 && v <= 127 ? static_cast<int8_t>(v) : int8_t{0};
+    });
+    const auto bad = std::mismatch(values.begin(), values.end(), bytes.begin()).first;
+    if (bad != values.end()) {
+      return Error{ErrorKind::numeric,
+                   fmt::format("{}: value {} of tensor '{}' is {}, i8 holds integers -128 ... 127",
+                               impl_->path, first + size_t(bad - values.begin()), tensor, *bad)};
+    }
+    return impl_->write_bytes(slot->offset + first, bytes.data(), bytes.size());
   }
   std::vector<ggml_fp16_t> halves(values.size());
   ggml_fp32_to_fp16_row(values.data(), halves.data(), static_cast<int64_t>(values.size()));

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "core/bytes.h"
 #include "core/progress.h"
 #include "core/shape.h"
 
@@ -99,6 +100,11 @@ class Context {
   Result<> read_cache(Kind kind, int layer, size_t first, MatrixView<float> out) const;
   Result<> write_cache(Kind kind, int layer, size_t first, MatrixView<const float> rows);
   size_t cache_bytes() const;  // as allocated by llama.cpp
+
+  // The cache as llama.cpp saves a sequence (llama_state_seq_get_data), and the reverse, which
+  // replaces whatever is in the context. session/state_blob.h reads and makes such bytes.
+  Result<Bytes> save_state() const;
+  Result<> load_state(ByteSpan state);
 
  private:
   struct Impl;

@@ -150,32 +150,45 @@ Result<std::vector<double>> singular_values(MatrixView<const float> a) {
   return values;
 }
 
-Result<Matrix<double>> solve_spd(Matrix<double> a, Matrix<double> b) {
-  assert(a.rows() == a.cols() && a.rows() == b.rows());
+Result<Matrix<double>> cholesky(Matrix<double> a) {
+  assert(a.rows() == a.cols());
   const size_t n = a.rows();
-  if (!all_finite(a.view()) || !all_finite(b.view())) return not_finite("least squares");
-  if (n == 0) return b;
+  if (!all_finite(a.view())) return not_finite("least squares");
+  if (n == 0) return a;
   {
     OneBlasThread one;
-    const lapack_int info = LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'L', n, a.data(), n);
+    // The upper factor by columns is the lower one by rows.
+    const lapack_int info = LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'U', n, a.data(), n);
     if (info != 0) {
-      return Error{
-          ErrorKind::numeric,
-          fmt::format("the matrix of {0} x {0} is not positive definite (at row {1}); more "
-                      "rows or a larger ridge would help",
-                      n, info - 1)};
+      return Error{ErrorKind::numeric,
+                   fmt::format("the matrix of {0} x {0} is not positive definite (at row {1}); "
+                               "more rows or a larger ridge would help",
+                               n, info - 1)};
     }
   }
+  for (size_t r = 0; r < n; ++r) std::fill(a.row(r).begin() + r + 1, a.row(r).end(), 0.0);
+  return a;
+}
+
+Matrix<double> solve_with_factor(const Matrix<double>& l, Matrix<double> b) {
+  assert(l.rows() == l.cols() && l.rows() == b.rows());
   constexpr size_t kColumns = 256;
-  // By rows the factor is upper triangular: a = r^T r.
+  const size_t n = l.rows();
+  if (n == 0) return b;
   parallel_chunks(b.cols(), kColumns, [&](size_t first, size_t m) {
     OneBlasThread one;
-    for (CBLAS_TRANSPOSE side : {CblasTrans, CblasNoTrans}) {
-      cblas_dtrsm(CblasRowMajor, CblasLeft, CblasUpper, side, CblasNonUnit, n, m, 1, a.data(), n,
+    for (CBLAS_TRANSPOSE side : {CblasNoTrans, CblasTrans}) {
+      cblas_dtrsm(CblasRowMajor, CblasLeft, CblasLower, side, CblasNonUnit, n, m, 1, l.data(), n,
                   b.data() + first, b.cols());
     }
   });
   return b;
+}
+
+Result<Matrix<double>> solve_spd(Matrix<double> a, Matrix<double> b) {
+  if (!all_finite(b.view())) return not_finite("least squares");
+  KVS_ASSIGN(const Matrix<double> factor, cholesky(std::move(a)));
+  return solve_with_factor(factor, std::move(b));
 }
 
 }  // namespace kvsplice

@@ -54,6 +54,11 @@ Result<Svd> thin_svd(MatrixView<const float> a);
 Result<Svd> truncated_svd(MatrixView<const float> a, size_t rank);
 Result<std::vector<double>> singular_values(MatrixView<const float> a);
 
+// Lower triangular l with l l^T = a; error numeric if a [n x n] is not positive definite.
+Result<Matrix<double>> cholesky(Matrix<double> a);
+// Solves l l^T x = b [n x m].
+Matrix<double> solve_with_factor(const Matrix<double>& l, Matrix<double> b);
+
 // Solves a x = b for symmetric positive definite a [n x n], b [n x m]; error numeric if not
 // definite.
 Result<Matrix<double>> solve_spd(Matrix<double> a, Matrix<double> b);

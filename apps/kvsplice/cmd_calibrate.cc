@@ -1,0 +1,73 @@
+// kvsplice calibrate: from texts to a codec in one command.
+#include <fmt/format.h>
+
+#include <chrono>
+
+#include "command.h"
+#include "core/threads.h"
+#include "quality/calibrate.h"
+#include "terminal.h"
+
+namespace kvsplice::app {
+
+namespace {
+
+struct CalibrateArguments {
+  std::string model, out;
+  std::vector<std::string> texts;
+  quality::CalibrateOptions options;
+};
+
+Result<> run(const CalibrateArguments& a) {
+  if (a.options.threads > 0) set_thread_count(a.options.threads);
+  const auto begun = std::chrono::steady_clock::now();
+  KVS_ASSIGN(const auto model, host::Model::load(a.model));
+  KVS_ASSIGN(const auto made, quality::calibrate(model, a.texts, a.options, terminal_progress()));
+  KVS_TRY(made.codec.save(a.out));
+  end_progress();
+  for (const auto& t : made.trials) {
+    if (t.ratio == 0) continue;
+    fmt::print("steps x {:.4f}: ratio {:.2f}{}\n", t.factor, t.ratio,
+               t.kld > 0 ? fmt::format(", divergence above the floor {:.5f}", t.kld) : "");
+  }
+  const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - begun;
+  fmt::print(
+      "{}: {}, fitted on {} tokens of {} texts in {:.1f} s, {:.2f} MB of state ({:.1f} % of "
+      "the model)\n",
+      a.out, codec::print(made.codec.text()), made.tokens, a.texts.size(), spent.count(),
+      double(made.codec.state_bytes()) / 1e6,
+      100.0 * double(made.codec.state_bytes()) / double(model.file_bytes()));
+  return {};
+}
+
+}  // namespace
+
+Command calibrate_command();
+
+Command calibrate_command() {
+  return {
+      "calibrate", "make a codec for a model from texts",
+      [](CLI::App& app) -> std::function<Result<>()> {
+        auto a = std::make_shared<CalibrateArguments>();
+        auto& o = a->options;
+        app.add_option("-m,--model", a->model, "model, GGUF")->required();
+        app.add_option("-f,--file", a->texts, "texts of the kind the cache will hold")->required();
+        app.add_option("-o,--out", a->out, "codec file to write")->required();
+        app.add_option("--codec", o.pipeline, "pipeline to fit")->capture_default_str();
+        app.add_option("-n,--tokens", o.tokens, "tokens of all texts together, at most")
+            ->capture_default_str();
+        app.add_option("--sequence", o.sequence, "tokens evaluated as one sequence")
+            ->capture_default_str();
+        app.add_option("--sinks", o.sinks, "first tokens of a sequence to leave out")
+            ->capture_default_str();
+        app.add_option("--target-ratio", o.ratio, "scale the step until f16 bytes / bytes is this");
+        app.add_option("--target-kld", o.kld,
+                       "scale the step until the mean divergence above the floor is this");
+        app.add_option("--dump", o.dump,
+                       "keep what is extracted in this file; if it is there, it is used");
+        app.add_option("--threads", o.threads, "threads (default: all)");
+        return [a] { return run(*a); };
+      }};
+}
+
+}  // namespace kvsplice::app

@@ -1,0 +1,91 @@
+// kvsplice pack: a llama.cpp state, or the cache of a text, as session.kvz.
+#include <fmt/format.h>
+
+#include "command.h"
+#include "core/file.h"
+#include "core/threads.h"
+#include "loaded_coder.h"
+#include "session/state_rows.h"
+#include "terminal.h"
+
+namespace kvsplice::app {
+
+namespace {
+
+struct PackArguments {
+  std::string state, model, text, codec, out;
+  size_t tokens = 0;
+  bool lossless = false;
+  session::PackOptions options;
+  int threads = 0;
+};
+
+Result<> check(const PackArguments& a) {
+  if (a.state.empty() == a.text.empty()) {
+    return Error{ErrorKind::usage, "give either a llama.cpp state or a text (-f)"};
+  }
+  if (!a.text.empty() && a.model.empty()) {
+    return Error{ErrorKind::usage, "a text needs a model (-m) to evaluate it"};
+  }
+  if (a.lossless == !a.codec.empty()) {
+    return Error{ErrorKind::usage, "give either a codec (--codec) or --lossless"};
+  }
+  return {};
+}
+
+Result<session::StateCells> read_cells(const PackArguments& a, const LoadedCoder& loaded) {
+  if (!a.text.empty()) {
+    KVS_ASSIGN(session::Cells cells,
+               evaluate_text(*loaded.model, a.text, a.tokens, a.threads, terminal_progress()));
+    return session::StateCells{std::move(cells), {}};
+  }
+  KVS_ASSIGN(const Bytes bytes, read_file(a.state));
+  auto cells = [&]() -> Result<session::StateCells> {
+    KVS_ASSIGN(const session::StateBlob blob, session::parse_state(bytes));
+    return session::to_cells(blob, loaded.coder().shape, blob.tokens);
+  }();
+  if (!cells.ok()) return Error{cells.error().kind, a.state + ": " + cells.error().message};
+  return cells;
+}
+
+Result<> run(const PackArguments& a) {
+  KVS_TRY(check(a));
+  if (a.threads > 0) set_thread_count(a.threads);
+  KVS_ASSIGN(const auto loaded, LoadedCoder::load(a.model, a.codec));
+  KVS_ASSIGN(const session::StateCells made, read_cells(a, *loaded));
+  KVS_TRY(session::pack(a.out, made.cells, made.pending, loaded->coder(), a.options,
+                        terminal_progress()));
+  end_progress();
+  KVS_ASSIGN(const auto reader, session::SessionReader::open(a.out));
+  fmt::print("{}: {}\n", a.out, describe_size(reader));
+  return {};
+}
+
+}  // namespace
+
+Command pack_command();
+
+Command pack_command() {
+  return {"pack", "write a compressed session from a llama.cpp state or a text",
+          [](CLI::App& app) -> std::function<Result<>()> {
+            auto a = std::make_shared<PackArguments>();
+            app.add_option("state", a->state,
+                           "session or sequence file of llama.cpp, cache type f16, f32 or q8_0");
+            app.add_option("-f,--file", a->text, "text to evaluate instead");
+            app.add_option("-n,--tokens", a->tokens, "first tokens of the text (default: all)");
+            app.add_option("-m,--model", a->model, "model, GGUF");
+            app.add_option("--codec", a->codec, "codec of that model");
+            app.add_flag("--lossless", a->lossless, "keep every cell to the bit");
+            app.add_option("-o,--out", a->out, "session to write")->required();
+            app.add_option("--sinks", a->options.sinks, "first tokens, kept exact")
+                ->capture_default_str();
+            app.add_option("--window", a->options.window, "newest tokens, kept exact")
+                ->capture_default_str();
+            app.add_option("--block", a->options.block_tokens, "tokens of a block")
+                ->capture_default_str();
+            app.add_option("--threads", a->threads, "threads (default: all)");
+            return [a] { return run(*a); };
+          }};
+}
+
+}  // namespace kvsplice::app

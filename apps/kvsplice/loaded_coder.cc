@@ -1,0 +1,73 @@
+#include "loaded_coder.h"
+
+#include <fmt/format.h>
+
+#include "codec/cache_io.h"
+#include "core/file.h"
+#include "session/state_rows.h"
+
+namespace kvsplice::app {
+
+Result<std::unique_ptr<LoadedCoder>> LoadedCoder::load(const std::string& model_path,
+                                                       const std::string& codec_path) {
+  auto loaded = std::make_unique<LoadedCoder>();
+  if (model_path.empty() && codec_path.empty()) {
+    return Error{ErrorKind::usage, "name the model (-m), the codec (--codec), or both"};
+  }
+  if (!codec_path.empty()) {
+    KVS_ASSIGN(loaded->codec, codec::Codec::load(codec_path));
+  }
+  if (!model_path.empty()) {
+    KVS_ASSIGN(loaded->model, host::Model::load(model_path));
+    loaded->embeddings = codec::embeddings_of(*loaded->model);
+  }
+  KVS_TRY(loaded->coder().check());
+  return loaded;
+}
+
+session::Coder LoadedCoder::coder() const {
+  return {model ? model->shape() : codec->shape(), codec ? &*codec : nullptr,
+          model ? &embeddings : nullptr};
+}
+
+Result<session::Cells> evaluate_text(const host::Model& model, const std::string& text_path,
+                                     size_t n, int threads, const Progress& progress) {
+  KVS_ASSIGN(const std::string text, read_text(text_path));
+  KVS_ASSIGN(std::vector<host::Token> tokens, model.tokenize(text));
+  if (n > tokens.size()) {
+    return Error{ErrorKind::usage,
+                 fmt::format("{} has {} tokens, {} are wanted", text_path, tokens.size(), n)};
+  }
+  if (n > 0) tokens.resize(n);
+  host::ContextOptions options;
+  options.n_ctx = static_cast<int>(tokens.size());
+  options.threads = threads;
+  KVS_ASSIGN(host::Context context, host::Context::create(model, options));
+  const auto chunk = static_cast<size_t>(options.n_ubatch);
+  for (size_t at = 0; at < tokens.size(); at += chunk) {
+    KVS_TRY(progress.step("evaluate", at, tokens.size()));
+    KVS_TRY(context.decode(std::span(tokens).subspan(at, std::min(chunk, tokens.size() - at))));
+  }
+  return cells_of(context, model.shape(), tokens);
+}
+
+Result<session::Cells> cells_of(const host::Context& context, const ModelShape& shape,
+                                std::span<const int32_t> tokens) {
+  KVS_ASSIGN(const Bytes state, context.save_state());
+  KVS_ASSIGN(const session::StateBlob blob, session::parse_state(state));
+  KVS_ASSIGN(session::StateCells made, session::to_cells(blob, shape, tokens));
+  return std::move(made.cells);
+}
+
+std::string describe_size(const session::SessionReader& reader) {
+  const size_t tokens = reader.index().tokens();
+  double f16 = 0;
+  for (const LayerShape& l : reader.info().layers) {
+    f16 += 2.0 * double(tokens) * (l.width(Kind::key) + l.width(Kind::value));
+  }
+  const double bytes = double(reader.file_bytes());
+  return fmt::format("{} tokens in {:.3f} MB, {:.2f} times smaller than f16", tokens, bytes / 1e6,
+                     f16 / bytes);
+}
+
+}  // namespace kvsplice::app

@@ -1,0 +1,35 @@
+// What the session commands need of a model and a codec, loaded from the files the user names.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "host/model.h"
+#include "session/session.h"
+
+namespace kvsplice::app {
+
+struct LoadedCoder {
+  std::optional<host::Model> model;
+  std::optional<codec::Codec> codec;
+  codec::Embeddings embeddings;
+
+  // Either name may be empty, but not both: the shape of the cache comes from one of them.
+  static Result<std::unique_ptr<LoadedCoder>> load(const std::string& model_path,
+                                                   const std::string& codec_path);
+  session::Coder coder() const;
+};
+
+// The cells of the first `n` tokens of a text (all of them if 0), evaluated by the model.
+Result<session::Cells> evaluate_text(const host::Model& model, const std::string& text_path,
+                                     size_t n, int threads, const Progress& progress);
+
+// The cells of a context whose tokens these are.
+Result<session::Cells> cells_of(const host::Context& context, const ModelShape& shape,
+                                std::span<const int32_t> tokens);
+
+// "4096 tokens in 5.1 MB, 18.4 times smaller than f16".
+std::string describe_size(const session::SessionReader& reader);
+
+}  // namespace kvsplice::app

@@ -1,0 +1,191 @@
+// Entropy coder for integer codes; the model is calibrated, its state holds integers only.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "codec/checks.h"
+#include "codec/entropy/range/coder_kernel.h"
+#include "codec/entropy/range/fit.h"
+#include "codec/make_stage.h"
+
+namespace kvsplice::codec {
+
+namespace {
+
+struct Params {
+  template <class V>
+  void visit(V&&) {}
+};
+
+constexpr size_t kStateBytes = 4 * range::kLanes;
+
+Error format_error(std::string message) { return {ErrorKind::format, std::move(message)}; }
+
+const char* sentence(range::DecodeError error) {
+  switch (error) {
+    case range::DecodeError::none:
+      return "";
+    case range::DecodeError::words_missing:
+      return "truncated: the codes need more words than there are";
+    case range::DecodeError::escape_bad:
+      return "an escaped code is missing or too large";
+    case range::DecodeError::left_over:
+      return "damaged: the coder does not end where encoding began";
+  }
+  return "";
+}
+
+StateArray integers(std::vector<size_t> dims, std::vector<float> values) {
+  // All integers up to 2048 are exact as f16.
+  const bool half =
+      std::all_of(values.begin(), values.end(), [](float v) { return v >= -2048 && v <= 2048; });
+  return {std::move(dims), std::move(values), half ? Storage::f16 : Storage::f32};
+}
+
+template <class T>
+std::vector<float> floats(const T& values) {
+  return {values.begin(), values.end()};
+}
+
+// The array, if all its values are integers in [low, high].
+Result<std::vector<int32_t>> read_integers(const State& state, const std::string& name,
+                                           const std::vector<size_t>& dims, double low,
+                                           double high) {
+  KVS_ASSIGN(const StateArray* array, find_array(state, name, dims));
+  std::vector<int32_t> out;
+  for (float v : array->values) {
+    if (!(v >= low && v <= high && v == std::floor(v))) {
+      return format_error(
+          fmt::format("array '{}' holds {}; legal: integers {} ... {}", name, v, low, high));
+    }
+    out.push_back(static_cast<int32_t>(v));
+  }
+  return out;
+}
+
+class RangeCoder : public Stage {
+ public:
+  explicit RangeCoder(const Params&) {}
+
+  Result<> fit(const Rows& rows, const Context&) override {
+    KVS_TRY(check_some_columns(rows.codes.cols()));
+    if (rows.codes.rows() == 0) return Error{ErrorKind::numeric, "no rows to learn from"};
+    calibration_ = range::calibrate(rows.codes);
+    KVS_ASSIGN(model_, range::make_model(calibration_));
+    return {};
+  }
+
+  Result<> encode(Rows& rows, const Context&, ByteWriter& side) const override {
+    KVS_TRY(check_rows(rows));
+    if (!all_centres(rows.codes)) {
+      const range::Encoded encoded = range::encode(model_, rows.codes.data(), rows.codes.rows());
+      side.put_array(std::span<const uint32_t>(encoded.states));
+      side.put_varint(encoded.words.size());
+      side.put_array(std::span<const uint16_t>(encoded.words));
+      side.put_bytes(encoded.escapes);
+    }
+    rows = {};
+    return {};
+  }
+
+  Result<> decode(Rows& rows, size_t count, const Context&, ByteReader& side) const override {
+    Matrix<int32_t> codes(count, model_.columns);
+    if (side.left() == 0) {
+      for (size_t r = 0; r < count; ++r) {
+        std::copy_n(model_.centre.begin(), model_.columns, codes.row(r).begin());
+      }
+    } else {
+      KVS_ASSIGN(const range::Encoded encoded, read_encoded(side));
+      const auto error = range::decode(model_, encoded, count, codes.data());
+      if (error != range::DecodeError::none) return format_error(sentence(error));
+    }
+    rows = {{}, std::move(codes), true, 0};
+    return {};
+  }
+
+  State save() const override {
+    std::vector<float> costs;
+    for (const auto& one : calibration_.costs) costs.insert(costs.end(), one.begin(), one.end());
+    State state;
+    state["centre"] = integers({calibration_.centre.size()}, floats(calibration_.centre));
+    state["mean"] = integers({calibration_.mean.size()}, floats(calibration_.mean));
+    state["weights"] =
+        integers({2}, {float(calibration_.near_weight), float(calibration_.past_weight)});
+    state["costs"] = integers({range::kClasses, range::kSymbols}, std::move(costs));
+    return state;
+  }
+
+  Result<> load(const State& state, size_t width) override {
+    KVS_TRY(check_some_columns(width));
+    range::Calibration c;
+    const double limit = range::kLargestMean;
+    KVS_ASSIGN(c.centre, read_integers(state, "centre", {width}, -limit, limit));
+    KVS_ASSIGN(const auto mean, read_integers(state, "mean", {range::groups_of(width)}, 1, limit));
+    c.mean.assign(mean.begin(), mean.end());
+    KVS_ASSIGN(const auto weights, read_integers(state, "weights", {2}, 0, range::kLargestWeight));
+    c.near_weight = weights[0];
+    c.past_weight = weights[1];
+    KVS_ASSIGN(const auto costs, read_integers(state, "costs", {range::kClasses, range::kSymbols},
+                                               0, range::kLargestCost));
+    for (size_t i = 0; i < costs.size(); ++i) {
+      c.costs[i / range::kSymbols][i % range::kSymbols] = static_cast<uint8_t>(costs[i]);
+    }
+    KVS_ASSIGN(model_, range::make_model(c));
+    calibration_ = std::move(c);
+    return {};
+  }
+
+  size_t output_width(size_t) const override { return 0; }
+
+ private:
+  Result<> check_rows(const Rows& rows) const {
+    KVS_TRY(check_codes(rows, rows.codes.rows(), model_.columns));
+    for (int32_t code : rows.codes.flat()) {
+      if (code > range::kLargestCode || code < -range::kLargestCode) {
+        return Error{ErrorKind::numeric, fmt::format("code {} is beyond +-2^30", code)};
+      }
+    }
+    return {};
+  }
+
+  bool all_centres(const Matrix<int32_t>& codes) const {
+    for (size_t r = 0; r < codes.rows(); ++r) {
+      const auto row = codes.row(r);
+      if (!std::equal(row.begin(), row.end(), model_.centre.begin())) return false;
+    }
+    return true;
+  }
+
+  Result<range::Encoded> read_encoded(ByteReader& side) const {
+    range::Encoded encoded;
+    KVS_ASSIGN(const auto states, side.get_array<uint32_t>(range::kLanes));
+    std::copy(states.begin(), states.end(), encoded.states.begin());
+    for (uint32_t state : states) {
+      if (state < range::kStateLow) return format_error(fmt::format("coder state {}", state));
+    }
+    KVS_ASSIGN(const uint64_t words, side.get_varint());
+    KVS_ASSIGN(encoded.words, side.get_array<uint16_t>(words));
+    encoded.words.resize(words + range::padding_words(model_));
+    KVS_ASSIGN(const ByteSpan escapes, side.take(side.left()));
+    encoded.escapes.assign(escapes.begin(), escapes.end());
+    return encoded;
+  }
+
+  range::Calibration calibration_;
+  range::Model model_;
+};
+
+}  // namespace
+
+StageInfo range_stage() {
+  StageInfo info;
+  info.name = "range";
+  info.group = "entropy";
+  info.summary =
+      "Interleaved rANS coder with calibrated classes chosen by neighbouring magnitudes.";
+  info.params = describe<Params>();
+  info.make = stage_maker<RangeCoder, Params>("range");
+  return info;
+}
+
+}  // namespace kvsplice::codec

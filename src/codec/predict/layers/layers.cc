@@ -1,0 +1,150 @@
+// Prediction of a unit's rows from what earlier layers and the tokens themselves already tell:
+// affine least squares on reconstructions, as the decoder will see them.
+#include <fmt/format.h>
+
+#include "codec/checks.h"
+#include "codec/make_stage.h"
+#include "codec/predict/layers/predictor.h"
+
+namespace kvsplice::codec {
+
+namespace {
+
+struct Params {
+  int history = 3;
+  std::string embedding = "on";
+  std::optional<int> rank;
+  int bits = 8;
+  double ridge = 1e-4;
+
+  template <class V>
+  void visit(V&& v) {
+    v("history", history, "layers below whose keys and values are read", Range{0, 64});
+    v("embedding", embedding, "whether the token's embedding row is read", Choice{"on", "off"});
+    v("rank", rank, "directions of the prediction that are kept; all if not given",
+      Range{1, 1 << 16});
+    v("bits", bits, "of a stored weight", Range{2, 8});
+    v("ridge", ridge, "added to the correlation matrix of what is read", Range{1e-9, 1});
+  }
+};
+
+class Layers : public Stage {
+ public:
+  explicit Layers(const Params& params) : params_(params) {}
+
+  Result<> fit(const Rows& rows, const Context& context) override {
+    predictor_.reset();
+    width_ = rows.values.cols();
+    if (rows.values.rows() == 0) return Error{ErrorKind::numeric, "no rows to learn from"};
+    KVS_TRY(check_finite(rows.values));
+    const std::vector<layers::Source> sources = named_sources(context);
+    if (sources.empty()) return {};
+    const layers::SolveOptions options{params_.rank, params_.bits, params_.ridge};
+    const layers::Moments moments = layers::measure(sources, rows.values, shared(context));
+    KVS_ASSIGN(const layers::Predictor trial, layers::solve(moments, false, options));
+    if (layers::held_out_bits(moments, &trial) >= layers::held_out_bits(moments, nullptr))
+      return {};
+    KVS_ASSIGN(predictor_, layers::solve(moments, true, options));
+    return {};
+  }
+
+  Result<> encode(Rows& rows, const Context& context, ByteWriter&) const override {
+    KVS_TRY(check_fitted(rows, width_));
+    return add_prediction(rows, context, -1);
+  }
+
+  Result<> decode(Rows& rows, size_t count, const Context& context, ByteReader&) const override {
+    KVS_TRY(check_values(rows, count, width_));
+    return add_prediction(rows, context, 1);
+  }
+
+  State save() const override { return predictor_ ? predictor_->save(params_.bits) : State{}; }
+
+  Result<> load(const State& state, size_t width) override {
+    std::optional<layers::Predictor> loaded;
+    if (!state.empty()) {
+      KVS_ASSIGN(loaded, layers::Predictor::load(state, width, params_.bits));
+    }
+    predictor_ = std::move(loaded);
+    width_ = width;
+    return {};
+  }
+
+ private:
+  static layers::SharedProducts& shared(const Context& context) {
+    auto& slot = (*context.memory)["layers"];
+    if (!slot) slot = std::make_shared<layers::SharedProducts>();
+    return *static_cast<layers::SharedProducts*>(slot.get());
+  }
+
+  std::vector<MatrixView<const float>> sources(const Context& context) const {
+    // Another stage of the pipeline may have asked for more history.
+    const size_t most =
+        params_.history == 0 ? 0 : 2 * size_t(params_.history) + (context.unit.kind == Kind::value);
+    std::vector<MatrixView<const float>> all(
+        context.history.begin(), context.history.begin() + std::min(most, context.history.size()));
+    if (params_.embedding == "on") all.push_back(context.embedded);
+    return all;
+  }
+
+  // History comes nearest first: for values the keys of their layer, then layer by layer down.
+  std::vector<layers::Source> named_sources(const Context& context) const {
+    std::vector<layers::Source> named;
+    const bool value = context.unit.kind == Kind::value;
+    for (const auto& rows : sources(context)) {
+      const size_t i = named.size() + (value ? 0 : 1);  // 0: keys of this layer
+      const size_t below = (i + 1) / 2;
+      const bool keys = i == 0 || i % 2 == 1;
+      named.push_back(
+          {fmt::format("{}{}", keys ? 'k' : 'v', context.unit.layer - int(below)), rows});
+    }
+    if (params_.embedding == "on") named.back().name = "embedding";
+    return named;
+  }
+
+  Result<> add_prediction(Rows& rows, const Context& context, float sign) const {
+    if (!predictor_) return {};
+    const auto read = sources(context);
+    size_t inputs = 0;
+    for (const auto& source : read) inputs += source.cols;
+    if (inputs != predictor_->inputs()) {
+      return Error{ErrorKind::format,
+                   fmt::format("the predictor reads {} values per token, {} are there",
+                               predictor_->inputs(), inputs)};
+    }
+    Matrix<float> prediction(rows.values.rows(), width_);
+    predictor_->predict(read, prediction);
+    for (size_t i = 0; i < prediction.size(); ++i) {
+      rows.values.flat()[i] += sign * prediction.flat()[i];
+    }
+    return {};
+  }
+
+  Params params_;
+  std::optional<layers::Predictor> predictor_;  // none: prediction did not pay
+  size_t width_ = 0;
+};
+
+StageInfo::Traits traits(const KeyValues& pairs) {
+  StageInfo::Traits t;
+  if (const auto params = parse_params<Params>("layers", pairs); params.ok()) {
+    t.history = params->history;
+    t.embeddings = params->embedding == "on";
+  }
+  return t;
+}
+
+}  // namespace
+
+StageInfo layers_stage() {
+  StageInfo info;
+  info.name = "layers";
+  info.group = "predict";
+  info.summary = "Predicts rows from the layers below and the token's embedding, as decoded.";
+  info.params = describe<Params>();
+  info.make = stage_maker<Layers, Params>("layers");
+  info.traits = traits;
+  return info;
+}
+
+}  // namespace kvsplice::codec

@@ -1,0 +1,49 @@
+// A linear prediction whose numbers are rounded as they are stored, so that encoder and decoder
+// subtract and add the same:
+//
+//   prediction = bias + up * z,  z_i = scale_i * sum_j code_ij * input_scale_j * input_j
+//
+// with small integer codes; without a rank limit there is no `up` and z is per target.
+#pragma once
+
+#include "codec/predict/layers/moments.h"
+
+namespace kvsplice::codec::layers {
+
+struct SolveOptions {
+  std::optional<int> rank;
+  int bits = 8;         // of a code
+  double ridge = 1e-5;  // added to the inputs' correlation matrix
+};
+
+class Predictor {
+ public:
+  size_t inputs() const { return input_scale_.size(); }
+  size_t targets() const { return bias_.size(); }
+
+  // out [n x targets]; the sources stand side by side, n rows each.
+  void predict(const std::vector<MatrixView<const float>>& sources, MatrixView<float> out) const;
+
+  State save(int bits) const;
+  // Checks shapes and values; `targets` is the unit's width.
+  static Result<Predictor> load(const State& state, size_t targets, int bits);
+
+ private:
+  friend Result<Predictor> solve(const Moments&, bool, const SolveOptions&);
+  friend double held_out_bits(const Moments&, const Predictor*);
+  void make_weights();
+
+  std::vector<float> bias_, input_scale_, scale_;
+  Matrix<float> codes_;    // [rank or targets x inputs], integers
+  Matrix<float> up_;       // [targets x rank], exact in f16; empty without a rank limit
+  Matrix<float> weights_;  // codes_ with both scales
+};
+
+// Least squares over the rows that are not held out, or over all.
+Result<Predictor> solve(const Moments& moments, bool all_rows, const SolveOptions& options);
+
+// Bits per token, up to a constant, that the unit costs on the rows held out when it is predicted
+// (null: when it is not) and its residual coded at moderate precision.
+double held_out_bits(const Moments& moments, const Predictor* predictor);
+
+}  // namespace kvsplice::codec::layers

@@ -1,0 +1,243 @@
+#include "quality/calibrate.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "codec/cache_io.h"
+#include "codec/dump_source.h"
+#include "extract/dump.h"
+#include "quality/quality.h"
+
+namespace kvsplice::quality {
+
+namespace {
+
+constexpr size_t kHeldEvery = 8;  // every eighth sequence is kept out when there is a target
+constexpr size_t kBlock = 256;
+constexpr int kMostTrials = 8;
+
+bool is_held(size_t sequence) { return sequence % kHeldEvery == kHeldEvery - 1; }
+
+// The dump of the texts: one of the caller's, or a temporary that goes with this object.
+class WorkingDump {
+ public:
+  static Result<WorkingDump> make(const host::Model& model, const std::vector<std::string>& texts,
+                                  const CalibrateOptions& o, const Progress& progress) {
+    WorkingDump dump;
+    dump.path_ = o.dump;
+    if (o.dump.empty()) {
+      dump.path_ = (std::filesystem::temp_directory_path() /
+                    fmt::format("kvsplice_calibrate_{}.gguf", ::getpid()))
+                       .string();
+      dump.temporary_ = true;
+    } else if (std::filesystem::exists(o.dump)) {
+      return dump;
+    }
+    extract::ExtractOptions options;
+    options.tokens = std::max(o.sequence, o.tokens / std::max<size_t>(texts.size(), 1));
+    options.chunk = o.sequence;
+    options.queries = false;
+    options.threads = o.threads;
+    KVS_TRY(extract::extract(model, texts, options, dump.path_, progress));
+    return dump;
+  }
+  WorkingDump(WorkingDump&& other) noexcept
+      : path_(std::move(other.path_)), temporary_(std::exchange(other.temporary_, false)) {}
+  ~WorkingDump() {
+    std::error_code ignored;
+    if (temporary_) std::filesystem::remove(path_, ignored);
+  }
+  const std::string& path() const { return path_; }
+
+ private:
+  WorkingDump() = default;
+  std::string path_;
+  bool temporary_ = false;
+};
+
+// The sequences kept out of the fit, with everything a trial is measured by.
+struct Held {
+  std::vector<codec::CacheBlock> blocks;
+  std::vector<int32_t> tokens;  // whole sequences, one after the other
+  size_t sequences = 0;
+};
+
+Result<Held> read_held(const std::string& path, size_t sinks) {
+  Held held;
+  KVS_ASSIGN(const auto all, codec::DumpSource::open({path}, 0, is_held));
+  KVS_ASSIGN(const auto source, codec::DumpSource::open({path}, sinks, is_held));
+  held.tokens.assign(all.tokens().begin(), all.tokens().end());
+  codec::CacheBlock rows;
+  for (Kind kind : {Kind::key, Kind::value}) {
+    for (size_t l = 0; l < source.shape().layers.size(); ++l) {
+      KVS_ASSIGN(Matrix<float> values, source.read(kind, static_cast<int>(l)));
+      rows.of(kind).push_back(std::move(values));
+    }
+  }
+  const auto positions = source.positions();
+  for (size_t first = 0; first < positions.size();) {
+    size_t n = 1;
+    while (n < kBlock && first + n < positions.size() &&
+           positions[first + n] == positions[first + n - 1] + 1) {
+      ++n;
+    }
+    codec::CacheBlock block;
+    const auto tokens = source.tokens().subspan(first, n), at = positions.subspan(first, n);
+    block.tokens.assign(tokens.begin(), tokens.end());
+    block.positions.assign(at.begin(), at.end());
+    for (Kind kind : {Kind::key, Kind::value}) {
+      for (const auto& layer : rows.of(kind)) {
+        block.of(kind).push_back(copy(layer.view().row_range(first, n)));
+      }
+    }
+    held.blocks.push_back(std::move(block));
+    first += n;
+  }
+  for (int32_t position : all.positions()) held.sequences += position == 0;
+  return held;
+}
+
+Result<double> measured_ratio(const codec::Codec& codec, const Held& held,
+                              const codec::Embeddings& embeddings) {
+  double bytes = 0, f16 = 0;
+  for (const auto& block : held.blocks) {
+    KVS_ASSIGN(const Bytes encoded, codec.encode(block, &embeddings));
+    bytes += double(encoded.size());
+    f16 += double(codec.shape().f16_bytes_per_token() * block.count());
+  }
+  return f16 / bytes;
+}
+
+// Mean divergence above the noise floor.
+Result<double> measured_kld(const host::Model& model, const codec::Codec& codec, const Held& held,
+                            const CalibrateOptions& o, const Progress& progress) {
+  Options options;
+  options.n_ctx = static_cast<int>(o.sequence);
+  options.chunks = static_cast<int>(std::min<size_t>(held.sequences, 4));
+  options.sinks = static_cast<int>(o.sinks);
+  options.threads = o.threads;
+  const std::vector<Subject> subjects = {{"floor", std::nullopt, nullptr},
+                                         {"codec", std::nullopt, &codec}};
+  KVS_ASSIGN(const auto outcomes, measure(model, held.tokens, subjects, options, progress));
+  double floor = 0, kld = 0;
+  for (const Outcome& outcome : outcomes) {
+    if (outcome.cache == "floor") floor = outcome.kld_mean;
+    if (outcome.cache == "codec") kld = outcome.kld_mean;
+  }
+  return std::max(kld - floor, 1e-6);
+}
+
+bool has_step(const codec::CodecText& text) {
+  for (Kind kind : {Kind::key, Kind::value}) {
+    for (const auto& stage : text.of(kind)) {
+      if (stage.name == "step") return true;
+    }
+  }
+  return false;
+}
+
+// Finds where a rising function of the logarithm of the factor meets a target, by secants kept
+// within what is known of both sides.
+class Search {
+ public:
+  explicit Search(double target) : target_(std::log(target)) {}
+
+  double factor() const { return std::exp(x_); }
+  bool met(double value) const { return std::abs(std::log(value) - target_) < kTolerance; }
+
+  void learn(double value) {
+    const double y = std::log(value) - target_;
+    (y < 0 ? low_ : high_) = Point{x_, y};
+    if (low_ && high_) {
+      const double t = -low_->y / (high_->y - low_->y);
+      x_ = low_->x + std::clamp(t, 0.1, 0.9) * (high_->x - low_->x);
+    } else {
+      x_ -= 1.4 * y;  // a little more than the usual slope asks for
+    }
+    x_ = std::clamp(x_, std::log(kLeastFactor), -std::log(kLeastFactor));
+  }
+
+ private:
+  static constexpr double kTolerance = 0.02;
+  static constexpr double kLeastFactor = 1.0 / 64;
+  struct Point {
+    double x, y;
+  };
+  double target_, x_ = 0;
+  std::optional<Point> low_, high_;
+};
+
+Result<codec::Codec> fit(const codec::CodecText& text, double factor,
+                         const codec::DumpSource& source, const codec::Embeddings& embeddings,
+                         const Progress& progress) {
+  KVS_ASSIGN(codec::Codec codec, codec::Codec::create(scale_steps(text, factor), source.shape()));
+  KVS_TRY(codec.fit(source, &embeddings, progress));
+  return codec;
+}
+
+}  // namespace
+
+codec::CodecText scale_steps(codec::CodecText text, double factor) {
+  for (auto* pipeline : {&text.key, &text.value}) {
+    for (auto& stage : *pipeline) {
+      if (stage.name != "step") continue;
+      for (auto& [key, value] : stage.params) {
+        if (key == "delta") value = fmt::format("{:.6g}", std::stod(value) * factor);
+      }
+    }
+  }
+  return text;
+}
+
+Result<Calibration> calibrate(const host::Model& model, const std::vector<std::string>& texts,
+                              const CalibrateOptions& o, const Progress& progress) {
+  KVS_ASSIGN(const codec::CodecText text, codec::parse_codec(o.pipeline));
+  const bool has_target = o.ratio || o.kld;
+  if (o.ratio && o.kld) {
+    return Error{ErrorKind::usage, "give a target ratio or a target divergence, not both"};
+  }
+  if (has_target && !has_step(text)) {
+    return Error{ErrorKind::usage, "a target needs a stage 'step(delta=...)' to scale"};
+  }
+  KVS_ASSIGN(const WorkingDump dump, WorkingDump::make(model, texts, o, progress));
+  KVS_ASSIGN(const auto source,
+             codec::DumpSource::open({dump.path()}, o.sinks, [&](size_t sequence) {
+               return !has_target || !is_held(sequence);
+             }));
+  const codec::Embeddings embeddings = codec::embeddings_of(model);
+  if (!has_target) {
+    KVS_ASSIGN(codec::Codec codec, fit(text, 1, source, embeddings, progress));
+    return Calibration{std::move(codec), {{}}, source.tokens().size(), 0};
+  }
+  KVS_ASSIGN(const Held held, read_held(dump.path(), o.sinks));
+  if (held.sequences == 0) {
+    return Error{ErrorKind::usage, fmt::format("a target needs at least {} sequences of {} tokens",
+                                               kHeldEvery, o.sequence)};
+  }
+  Search search(o.ratio ? *o.ratio : *o.kld);
+  std::vector<Trial> trials;
+  while (trials.size() < kMostTrials) {
+    Trial trial{search.factor(), 0, 0};
+    KVS_ASSIGN(codec::Codec codec, fit(text, trial.factor, source, embeddings, progress));
+    KVS_ASSIGN(trial.ratio, measured_ratio(codec, held, embeddings));
+    if (o.kld) {
+      KVS_ASSIGN(trial.kld, measured_kld(model, codec, held, o, progress));
+    }
+    trials.push_back(trial);
+    const double reached = o.kld ? trial.kld : trial.ratio;
+    if (search.met(reached)) {
+      return Calibration{std::move(codec), trials, source.tokens().size(), held.sequences};
+    }
+    search.learn(reached);
+  }
+  const Trial& last = trials.back();
+  return Error{ErrorKind::numeric,
+               fmt::format("the target was not met in {} fits; the last had a ratio of {:.2f}{}",
+                           trials.size(), last.ratio,
+                           o.kld ? fmt::format(" and a divergence of {:.5f}", last.kld) : "")};
+}
+
+}  // namespace kvsplice::quality

@@ -1,0 +1,49 @@
+// From texts to a codec: extract what the model computes for them, fit, and find the step that
+// meets a target.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "codec/codec.h"
+#include "host/model.h"
+
+namespace kvsplice::quality {
+
+struct CalibrateOptions {
+  std::string pipeline = "layers(history=3) | klt | step(delta=0.6) | range";
+  size_t tokens = 65536;   // of all texts together, at most
+  size_t sequence = 1024;  // tokens evaluated as one sequence
+  size_t sinks = 4;
+  // At most one. The step of every `step` stage is scaled by one factor until sequences kept out of
+  // the fit meet the target.
+  std::optional<double> ratio;  // f16 bytes over bytes
+  std::optional<double> kld;    // mean, in the loop, above the noise floor
+  std::string dump;             // kept under this name, and used again if it is there
+  int threads = 0;
+};
+
+// One fit on the way to the target; without a target the only one.
+struct Trial {
+  double factor = 1;  // of the pipeline's steps
+  double ratio = 0;   // on the sequences kept out; 0: not measured
+  double kld = 0;
+};
+
+struct Calibration {
+  codec::Codec codec;
+  std::vector<Trial> trials;
+  size_t tokens = 0;  // fitted on
+  size_t held = 0;    // sequences kept out
+};
+
+// Errors: texts too short, a target without a `step` stage, a target out of reach (says what was
+// reached).
+Result<Calibration> calibrate(const host::Model& model, const std::vector<std::string>& texts,
+                              const CalibrateOptions& options, const Progress& progress);
+
+// The pipeline with every step scaled.
+codec::CodecText scale_steps(codec::CodecText text, double factor);
+
+}  // namespace kvsplice::quality

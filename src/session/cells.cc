@@ -1,0 +1,107 @@
+#include "session/cells.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "core/half.h"
+#include "core/threads.h"
+
+namespace kvsplice::session {
+
+Result<> check_cells(const Cells& cells, const ModelShape& shape) {
+  for (Kind kind : {Kind::key, Kind::value}) {
+    const auto& layers = cells.of(kind);
+    if (layers.size() != shape.layers.size()) {
+      return Error{ErrorKind::usage, fmt::format("{} {} layers; the model has {}", layers.size(),
+                                                 name(kind), shape.layers.size())};
+    }
+    for (size_t l = 0; l < layers.size(); ++l) {
+      const size_t width = shape.layers[l].width(kind);
+      if (layers[l].rows() == cells.count() && layers[l].cols() == width) continue;
+      return Error{ErrorKind::usage,
+                   fmt::format("layer {} {}s are {} x {}, wanted {} x {}", l, name(kind),
+                               layers[l].rows(), layers[l].cols(), cells.count(), width)};
+    }
+  }
+  return {};
+}
+
+Cells make_cells(const ModelShape& shape, size_t first, size_t n) {
+  Cells cells;
+  cells.first = first;
+  cells.tokens.resize(n);
+  for (Kind kind : {Kind::key, Kind::value}) {
+    for (const LayerShape& l : shape.layers) cells.of(kind).emplace_back(n, l.width(kind));
+  }
+  return cells;
+}
+
+Cells slice(const Cells& cells, size_t from, size_t n) {
+  Cells part;
+  part.first = cells.first + from;
+  const auto begin = cells.tokens.begin() + static_cast<ptrdiff_t>(from);
+  part.tokens.assign(begin, begin + static_cast<ptrdiff_t>(n));
+  for (Kind kind : {Kind::key, Kind::value}) {
+    for (const auto& rows : cells.of(kind)) {
+      part.of(kind).push_back(copy(rows.view().row_range(from, n)));
+    }
+  }
+  return part;
+}
+
+void put(Cells& all, size_t at, const Cells& part, size_t from, size_t n) {
+  std::copy_n(part.tokens.begin() + static_cast<ptrdiff_t>(from), n,
+              all.tokens.begin() + static_cast<ptrdiff_t>(at));
+  for (Kind kind : {Kind::key, Kind::value}) {
+    for (size_t l = 0; l < all.of(kind).size(); ++l) {
+      Matrix<uint16_t>& to = all.of(kind)[l];
+      const Matrix<uint16_t>& rows = part.of(kind)[l];
+      std::copy_n(rows.data() + from * rows.cols(), n * rows.cols(), to.data() + at * to.cols());
+    }
+  }
+}
+
+codec::CacheBlock to_block(const Cells& cells, const ModelShape& shape) {
+  codec::CacheBlock block;
+  block.tokens = cells.tokens;
+  block.positions.resize(cells.count());
+  std::iota(block.positions.begin(), block.positions.end(), static_cast<int32_t>(cells.first));
+  block.keys.resize(shape.layers.size());
+  block.values.resize(shape.layers.size());
+  parallel_for(shape.layers.size(), [&](size_t l) {
+    for (Kind kind : {Kind::key, Kind::value}) {
+      const Matrix<uint16_t>& from = cells.of(kind)[l];
+      Matrix<float> rows(from.rows(), from.cols());
+      std::transform(from.flat().begin(), from.flat().end(), rows.data(), from_half);
+      block.of(kind)[l] = std::move(rows);
+    }
+    const LayerShape& layer = shape.layers[l];
+    if (layer.rope.rotates()) layer.rope.undo(block.keys[l], layer.key_dim, block.positions);
+  });
+  return block;
+}
+
+Cells from_block(const codec::CacheBlock& block, const ModelShape& shape) {
+  Cells cells;
+  cells.first = block.positions.empty() ? 0 : static_cast<size_t>(block.positions[0]);
+  cells.tokens = block.tokens;
+  cells.keys.resize(shape.layers.size());
+  cells.values.resize(shape.layers.size());
+  parallel_for(shape.layers.size(), [&](size_t l) {
+    for (Kind kind : {Kind::key, Kind::value}) {
+      Matrix<float> rows = block.of(kind)[l];
+      const LayerShape& layer = shape.layers[l];
+      if (kind == Kind::key && layer.rope.rotates()) {
+        layer.rope.apply(rows, layer.key_dim, block.positions);
+      }
+      Matrix<uint16_t> to(rows.rows(), rows.cols());
+      std::transform(rows.flat().begin(), rows.flat().end(), to.data(), to_half);
+      cells.of(kind)[l] = std::move(to);
+    }
+  });
+  return cells;
+}
+
+}  // namespace kvsplice::session

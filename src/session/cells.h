@@ -1,0 +1,40 @@
+// Rows of a cache as llama.cpp holds them: f16, keys after RoPE. What sessions take in and give
+// back.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "codec/codec.h"
+
+namespace kvsplice::session {
+
+// The rows of tokens at positions first, first + 1, ...
+struct Cells {
+  size_t first = 0;
+  std::vector<int32_t> tokens;         // size n
+  std::vector<Matrix<uint16_t>> keys;  // per layer [n x width], half precision
+  std::vector<Matrix<uint16_t>> values;
+
+  size_t count() const { return tokens.size(); }
+  std::vector<Matrix<uint16_t>>& of(Kind kind) { return kind == Kind::key ? keys : values; }
+  const std::vector<Matrix<uint16_t>>& of(Kind kind) const {
+    return kind == Kind::key ? keys : values;
+  }
+};
+
+// Layers of the right number and widths; error usage otherwise.
+Result<> check_cells(const Cells& cells, const ModelShape& shape);
+
+// Zeros.
+Cells make_cells(const ModelShape& shape, size_t first, size_t n);
+// The n cells behind the first `from`.
+Cells slice(const Cells& cells, size_t from, size_t n);
+// Copies cells [from, from + n) of `part` to place `at` of `all`.
+void put(Cells& all, size_t at, const Cells& part, size_t from, size_t n);
+
+// As codecs see them: floats, keys turned back to what they were before RoPE; and the reverse.
+codec::CacheBlock to_block(const Cells& cells, const ModelShape& shape);
+Cells from_block(const codec::CacheBlock& block, const ModelShape& shape);
+
+}  // namespace kvsplice::session

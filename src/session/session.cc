@@ -1,0 +1,237 @@
+#include "session/session.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/threads.h"
+#include "session/exact.h"
+
+namespace kvsplice::session {
+
+namespace {
+
+SessionInfo describe(const Coder& coder, const PackOptions& options) {
+  SessionInfo info;
+  if (coder.codec != nullptr) {
+    info.codec = coder.codec->fingerprint();
+    info.pipeline = codec::print(coder.codec->text());
+  }
+  info.model = coder.shape.fingerprint;
+  info.model_name = coder.shape.model_name;
+  info.architecture = coder.shape.architecture;
+  info.block_tokens = options.block_tokens;
+  info.sinks = options.sinks;
+  info.window = options.window;
+  info.layers = coder.shape.layers;
+  for (LayerShape& layer : info.layers) layer.rope = {};
+  return info;
+}
+
+Result<> check_session(const SessionReader& reader, const Coder& coder, const std::string& path) {
+  KVS_TRY(coder.check());
+  const SessionInfo& info = reader.info();
+  const SessionInfo wanted = describe(coder, {});
+  if (info.model != wanted.model || info.layers != wanted.layers) {
+    return Error{ErrorKind::mismatch,
+                 fmt::format("{} was made with model {} ({}), this one is {} ({})", path,
+                             info.model_name, info.model, wanted.model_name, wanted.model)};
+  }
+  if (info.lossless() || info.codec == wanted.codec) return {};
+  return Error{
+      ErrorKind::mismatch,
+      fmt::format("{} was packed by codec {} ({}); {}", path, info.codec, info.pipeline,
+                  wanted.codec.empty() ? "none was given" : "the one given is " + wanted.codec)};
+}
+
+// A record to be: consecutive tokens of the cells at hand.
+struct Piece {
+  RecordKind kind;
+  size_t from, count;
+};
+
+void cut_pieces(RecordKind kind, size_t from, size_t end, size_t block, std::vector<Piece>& out) {
+  for (; from < end; from += block) out.push_back({kind, from, std::min(block, end - from)});
+}
+
+// How `count` cells from position `first` on are cut: sinks, blocks, window.
+std::vector<Piece> plan(size_t first, size_t count, const SessionInfo& info) {
+  const size_t end = first + count;
+  const size_t sinks = std::clamp(info.sinks, first, end);
+  const size_t window = std::max(sinks, end > info.window ? end - info.window : 0);
+  const auto middle = info.lossless() ? RecordKind::exact : RecordKind::coded;
+  std::vector<Piece> pieces;
+  cut_pieces(RecordKind::exact, 0, sinks - first, info.block_tokens, pieces);
+  cut_pieces(middle, sinks - first, window - first, info.block_tokens, pieces);
+  cut_pieces(RecordKind::exact, window - first, count, info.block_tokens, pieces);
+  return pieces;
+}
+
+Result<Bytes> encode(const Cells& cells, RecordKind kind, const Coder& coder) {
+  ByteWriter out;
+  put_tokens(cells.tokens, out);
+  if (kind == RecordKind::exact) {
+    put_exact(cells, out);
+  } else {
+    const codec::CacheBlock block = to_block(cells, coder.shape);
+    KVS_ASSIGN(const Bytes bytes, coder.codec->encode(block, coder.embeddings));
+    out.put_bytes(bytes);
+  }
+  return out.take();
+}
+
+Result<Cells> decode(ByteSpan payload, const Record& record, const Coder& coder) {
+  ByteReader in(payload);
+  KVS_ASSIGN(std::vector<int32_t> tokens, get_tokens(in, record.count));
+  if (record.kind == RecordKind::exact) {
+    return get_exact(in, record.first, std::move(tokens), coder.shape.layers);
+  }
+  if (coder.codec == nullptr) {
+    return Error{ErrorKind::format, "a coded record in a session without a codec"};
+  }
+  std::vector<int32_t> positions(record.count);
+  for (size_t i = 0; i < positions.size(); ++i) {
+    positions[i] = static_cast<int32_t>(record.first + i);
+  }
+  KVS_ASSIGN(const ByteSpan bytes, in.take(in.left()));
+  KVS_ASSIGN(const codec::CacheBlock block,
+             coder.codec->decode(bytes, tokens, positions, coder.embeddings));
+  return from_block(block, coder.shape);
+}
+
+// Encodes a few pieces at a time on all threads and writes them in order.
+Result<> write_pieces(const Cells& cells, const std::vector<Piece>& pieces, const Coder& coder,
+                      SessionWriter& writer, const Progress& progress) {
+  const size_t batch = static_cast<size_t>(thread_count());
+  for (size_t first = 0; first < pieces.size(); first += batch) {
+    KVS_TRY(progress.step("pack", first, pieces.size()));
+    const size_t n = std::min(batch, pieces.size() - first);
+    std::vector<Result<Bytes>> payloads(n);
+    parallel_for(n, [&](size_t i) {
+      const Piece& piece = pieces[first + i];
+      payloads[i] = encode(slice(cells, piece.from, piece.count), piece.kind, coder);
+    });
+    for (size_t i = 0; i < n; ++i) {
+      if (!payloads[i].ok()) return payloads[i].error();
+      KVS_TRY(writer.add(pieces[first + i].kind, pieces[first + i].count, *payloads[i]));
+    }
+  }
+  return {};
+}
+
+Result<> check_options(const PackOptions& options) {
+  if (options.block_tokens >= 1 && options.block_tokens <= kMostBlockTokens) return {};
+  return Error{ErrorKind::usage, fmt::format("blocks of {} tokens; legal: 1 ... {}",
+                                             options.block_tokens, kMostBlockTokens)};
+}
+
+}  // namespace
+
+Result<> Coder::check() const {
+  if (codec == nullptr) return {};
+  if (!(codec->shape() == shape)) {
+    return Error{ErrorKind::mismatch,
+                 fmt::format("the codec was fitted for model {} ({}), this one is {} ({})",
+                             codec->shape().model_name, codec->shape().fingerprint,
+                             shape.model_name, shape.fingerprint)};
+  }
+  if (codec->needs_embeddings() && embeddings == nullptr) {
+    return Error{ErrorKind::usage, "this codec reads token embeddings: name the model (-m)"};
+  }
+  return {};
+}
+
+Result<> pack(const std::string& path, const Cells& cells, std::span<const int32_t> pending,
+              const Coder& coder, const PackOptions& options, const Progress& progress) {
+  KVS_TRY(coder.check());
+  KVS_TRY(check_options(options));
+  KVS_TRY(check_cells(cells, coder.shape));
+  if (cells.first != 0) {
+    return Error{ErrorKind::usage,
+                 fmt::format("a session begins at position 0, not at {}", cells.first)};
+  }
+  KVS_ASSIGN(SessionWriter writer, SessionWriter::create(path, describe(coder, options)));
+  KVS_TRY(write_pieces(cells, plan(0, cells.count(), writer.info()), coder, writer, progress));
+  return writer.commit(pending);
+}
+
+Result<> extend(const std::string& path, const Cells& more, std::span<const int32_t> pending,
+                const Coder& coder, const Progress& progress) {
+  KVS_TRY(check_cells(more, coder.shape));
+  KVS_ASSIGN(const Session session, Session::open(path, coder));
+  const auto& records = session.file().index().records;
+  if (more.first != session.size()) {
+    return Error{ErrorKind::usage, fmt::format("cells from position {} cannot follow the {} of {}",
+                                               more.first, session.size(), path)};
+  }
+  // The exact records at the end were the window; in a lossless session nothing is coded anew.
+  size_t first = more.first;
+  if (!session.file().info().lossless()) {
+    for (auto r = records.rbegin(); r != records.rend() && r->kind == RecordKind::exact; ++r) {
+      if (r->first >= session.file().info().sinks) first = r->first;
+    }
+  }
+  const size_t old = more.first - first;
+  KVS_ASSIGN(const Cells window, session.read(first, old, progress));
+  Cells cells = make_cells(coder.shape, first, old + more.count());
+  put(cells, 0, window, 0, old);
+  put(cells, old, more, 0, more.count());
+  KVS_ASSIGN(SessionWriter writer, SessionWriter::extend(path));
+  if (!(writer.index().records == records)) {
+    return Error{ErrorKind::io, path + " was changed by another program meanwhile"};
+  }
+  KVS_TRY(writer.forget_from(first));
+  KVS_TRY(write_pieces(cells, plan(first, cells.count(), writer.info()), coder, writer, progress));
+  KVS_TRY(writer.commit(pending));
+  KVS_ASSIGN(const SessionReader now, SessionReader::open(path));
+  return now.live_bytes() < now.file_bytes() / 2 ? compact(path) : Result<>();
+}
+
+Result<Session> Session::open(const std::string& path, const Coder& coder) {
+  KVS_ASSIGN(SessionReader reader, SessionReader::open(path));
+  KVS_TRY(check_session(reader, coder, path));
+  return Session(std::move(reader), coder);
+}
+
+Result<Cells> Session::read(size_t first, size_t n, const Progress& progress) const {
+  if (first > size() || n > size() - first) {
+    return Error{ErrorKind::usage,
+                 fmt::format("tokens {} ... {} of a session of {}", first, first + n, size())};
+  }
+  std::vector<Record> wanted;
+  for (const Record& r : reader_.index().records) {
+    if (r.first < first + n && first < r.first + r.count) wanted.push_back(r);
+  }
+  Cells all = make_cells(coder_.shape, first, n);
+  const size_t batch = static_cast<size_t>(thread_count());
+  for (size_t at = 0; at < wanted.size(); at += batch) {
+    KVS_TRY(progress.step("restore", at, wanted.size()));
+    const size_t some = std::min(batch, wanted.size() - at);
+    std::vector<Result<Cells>> parts(some);
+    parallel_for(some, [&](size_t i) {
+      const auto payload = reader_.read(wanted[at + i]);
+      parts[i] =
+          payload.ok() ? decode(*payload, wanted[at + i], coder_) : Result<Cells>(payload.error());
+    });
+    for (size_t i = 0; i < some; ++i) {
+      if (!parts[i].ok()) return parts[i].error();
+      const Record& r = wanted[at + i];
+      const size_t from = std::max(first, r.first), end = std::min(first + n, r.first + r.count);
+      put(all, from - first, *parts[i], from - r.first, end - from);
+    }
+  }
+  return all;
+}
+
+Result<std::vector<int32_t>> read_tokens(const SessionReader& reader) {
+  std::vector<int32_t> all;
+  for (const Record& record : reader.index().records) {
+    KVS_ASSIGN(const Bytes payload, reader.read(record));
+    ByteReader in(payload);
+    KVS_ASSIGN(const std::vector<int32_t> tokens, get_tokens(in, record.count));
+    all.insert(all.end(), tokens.begin(), tokens.end());
+  }
+  return all;
+}
+
+}  // namespace kvsplice::session

@@ -1,0 +1,60 @@
+// Sessions: cells of a cache packed by a codec, or without loss, into session.kvz, and read back.
+// The first `sinks` tokens and the newest `window` stay exact; the tokens between are coded in
+// independent blocks.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "session/cells.h"
+#include "session/session_file.h"
+
+namespace kvsplice::session {
+
+// What turns cells into bytes. Without a codec sessions are lossless.
+struct Coder {
+  ModelShape shape;                     // of the model
+  const codec::Codec* codec = nullptr;  // fitted for that model
+  const codec::Embeddings* embeddings = nullptr;
+
+  // Error mismatch if the codec is of another model, usage if it reads embeddings and there are
+  // none.
+  Result<> check() const;
+};
+
+struct PackOptions {
+  size_t block_tokens = 256;
+  size_t sinks = 4;
+  size_t window = 32;
+};
+
+// Writes a new session of cells that begin at position 0. pending: tokens behind them.
+Result<> pack(const std::string& path, const Cells& cells, std::span<const int32_t> pending,
+              const Coder& coder, const PackOptions& options, const Progress& progress);
+
+// Adds cells that follow at once. Blocks that are there stay as they are; what was the window is
+// coded now. Rewrites the file only when more than half of it would be forgotten records.
+Result<> extend(const std::string& path, const Cells& more, std::span<const int32_t> pending,
+                const Coder& coder, const Progress& progress);
+
+class Session {
+ public:
+  // Error mismatch if the session was made for another model or by another codec.
+  static Result<Session> open(const std::string& path, const Coder& coder);
+
+  const SessionReader& file() const { return reader_; }
+  size_t size() const { return reader_.index().tokens(); }
+  // Cells [first, first + n); only the blocks they lie in are read.
+  Result<Cells> read(size_t first, size_t n, const Progress& progress) const;
+
+ private:
+  Session(SessionReader reader, const Coder& coder) : reader_(std::move(reader)), coder_(coder) {}
+
+  SessionReader reader_;
+  Coder coder_;
+};
+
+// The tokens of a session, which need neither model nor codec.
+Result<std::vector<int32_t>> read_tokens(const SessionReader& reader);
+
+}  // namespace kvsplice::session

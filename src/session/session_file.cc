@@ -1,0 +1,175 @@
+#include "session/session_file.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace kvsplice::session {
+
+namespace {
+
+Error named(const std::string& path, const Error& error) {
+  if (error.message.find(path) != std::string::npos) return error;
+  return {error.kind, path + ": " + error.message};
+}
+
+}  // namespace
+
+Result<SessionReader> SessionReader::open(const std::string& path) {
+  KVS_ASSIGN(DiskFile file, DiskFile::open(path));
+  return read_from(std::move(file));
+}
+
+Result<SessionReader> SessionReader::read_from(DiskFile file) {
+  SessionReader reader(std::move(file));
+  const auto loaded = [&]() -> Result<> {
+    const size_t start = std::min<uint64_t>(kHeaderStart, reader.file_.size());
+    KVS_ASSIGN(const Bytes first, reader.file_.read(0, start));
+    KVS_ASSIGN(reader.header_bytes_, header_length(first));
+    KVS_ASSIGN(const Bytes header, reader.file_.read(0, reader.header_bytes_));
+    KVS_ASSIGN(reader.info_, parse_header(header));
+    return reader.find_end();
+  }();
+  if (!loaded.ok()) return named(reader.file_.path(), loaded.error());
+  return reader;
+}
+
+// Sets the index from the trailer that ends at `end`, if there is one.
+Result<> SessionReader::load_index(uint64_t end) {
+  if (end < header_bytes_ + kRecordHead + kTrailer) {
+    return Error{ErrorKind::format, "no index behind the header"};
+  }
+  KVS_ASSIGN(const Bytes trailer, file_.read(end - kTrailer, kTrailer));
+  KVS_ASSIGN(const uint64_t offset, parse_trailer(trailer, end));
+  if (offset < header_bytes_) return Error{ErrorKind::format, "an index inside the header"};
+  Record record;
+  record.kind = RecordKind::index;
+  record.offset = offset;
+  record.length = end - kTrailer - kRecordHead - offset;
+  KVS_ASSIGN(const Bytes bytes, file_.read(offset, kRecordHead + record.length));
+  KVS_ASSIGN(const ByteSpan payload, parse_record(bytes, record));
+  KVS_ASSIGN(index_, parse_index(payload, info_, header_bytes_, offset));
+  end_ = end;
+  index_bytes_ = bytes.size() + kTrailer;
+  return {};
+}
+
+// The last sound trailer is normally the end of the file; behind it may lie what an interrupted
+// append has left.
+Result<> SessionReader::find_end() {
+  if (load_index(file_.size()).ok()) return {};
+  constexpr size_t kChunk = 1 << 20;
+  constexpr int kMostTries = 64;  // bounds the work that planted trailers can cause
+  const ByteSpan magic = trailer_magic();
+  int tries = 0;
+  for (uint64_t high = file_.size(); high > header_bytes_;) {
+    const uint64_t low = std::max<uint64_t>(header_bytes_, high > kChunk ? high - kChunk : 0);
+    // Overlaps the chunk above, so that no trailer's end is cut in two.
+    const uint64_t top = std::min<uint64_t>(file_.size(), high + magic.size() - 1);
+    KVS_ASSIGN(const Bytes chunk, file_.read(low, top - low));
+    for (auto at = chunk.end(); tries < kMostTries; ++tries) {
+      const auto found = std::find_end(chunk.begin(), at, magic.begin(), magic.end());
+      if (found == at) break;
+      const auto behind = static_cast<size_t>(found - chunk.begin()) + magic.size();
+      if (load_index(low + behind).ok()) return {};
+      at = found + static_cast<ptrdiff_t>(magic.size()) - 1;
+    }
+    high = low;
+  }
+  return Error{ErrorKind::format,
+               fmt::format("truncated: no sound index in {} bytes", file_.size())};
+}
+
+uint64_t SessionReader::live_bytes() const {
+  uint64_t sum = header_bytes_ + index_bytes_;
+  for (const Record& r : index_.records) sum += r.end() - r.offset;
+  return sum;
+}
+
+Result<Bytes> SessionReader::read(const Record& record) const {
+  KVS_ASSIGN(Bytes bytes, file_.read(record.offset, kRecordHead + record.length));
+  const auto payload = parse_record(bytes, record);
+  if (!payload.ok()) return named(file_.path(), payload.error());
+  bytes.erase(bytes.begin(), bytes.begin() + kRecordHead);
+  return bytes;
+}
+
+Result<SessionWriter> SessionWriter::create(const std::string& path, const SessionInfo& info) {
+  KVS_ASSIGN(DiskFile file, DiskFile::replace(path));
+  SessionWriter writer(std::move(file), info);
+  KVS_TRY(writer.write_behind(write_header(info)));
+  return writer;
+}
+
+Result<SessionWriter> SessionWriter::extend(const std::string& path) {
+  KVS_ASSIGN(DiskFile file, DiskFile::extend(path));
+  KVS_ASSIGN(SessionReader reader, SessionReader::read_from(std::move(file)));
+  SessionWriter writer(std::move(reader.file_), reader.info_);
+  writer.index_ = reader.index_;
+  writer.end_ = writer.committed_ = reader.end_;
+  return writer;
+}
+
+Result<> SessionWriter::write_behind(ByteSpan bytes) {
+  if (auto written = file_.write(end_, bytes); !written.ok()) {
+    if (committed_ > 0) (void)file_.cut(committed_).ok();  // readers find the end without it, too
+    return written;
+  }
+  end_ += bytes.size();
+  return {};
+}
+
+Result<> SessionWriter::add(RecordKind kind, size_t count, ByteSpan payload) {
+  const size_t first = index_.tokens();
+  if (count == 0 || count > info_.block_tokens || first + count > kMostTokens) {
+    return Error{ErrorKind::usage,
+                 fmt::format("a record of {} tokens behind {}; legal: 1 ... {}, {} in all", count,
+                             first, info_.block_tokens, kMostTokens)};
+  }
+  const Record record{kind, end_, payload.size(), first, count};
+  KVS_TRY(write_behind(write_record(record, payload)));
+  index_.records.push_back(record);
+  return {};
+}
+
+Result<> SessionWriter::forget_from(size_t first) {
+  const auto at = std::find_if(index_.records.begin(), index_.records.end(),
+                               [&](const Record& r) { return r.first >= first; });
+  if (first != (at == index_.records.end() ? index_.tokens() : at->first)) {
+    return Error{ErrorKind::usage, fmt::format("no record begins at token {}", first)};
+  }
+  index_.records.erase(at, index_.records.end());
+  return {};
+}
+
+Result<> SessionWriter::commit(std::span<const int32_t> pending) {
+  index_.pending.assign(pending.begin(), pending.end());
+  // Records must be on the disk before an index that names them.
+  KVS_TRY(file_.flush());
+  const uint64_t offset = end_;
+  const Bytes payload = write_index(index_);
+  ByteWriter tail;
+  Record record;
+  record.kind = RecordKind::index;
+  record.length = payload.size();
+  tail.put_bytes(write_record(record, payload));
+  tail.put_bytes(write_trailer(offset, offset + tail.size() + kTrailer));
+  KVS_TRY(write_behind(tail.bytes()));
+  if (file_.size() > end_) KVS_TRY(file_.cut(end_));  // what an interrupted append had left
+  KVS_TRY(file_.flush());
+  KVS_TRY(file_.publish());
+  committed_ = end_;
+  return {};
+}
+
+Result<> compact(const std::string& path) {
+  KVS_ASSIGN(const SessionReader reader, SessionReader::open(path));
+  KVS_ASSIGN(SessionWriter writer, SessionWriter::create(path, reader.info()));
+  for (const Record& record : reader.index().records) {
+    KVS_ASSIGN(const Bytes payload, reader.read(record));
+    KVS_TRY(writer.add(record.kind, record.count, payload));
+  }
+  return writer.commit(reader.index().pending);
+}
+
+}  // namespace kvsplice::session

@@ -1,0 +1,72 @@
+// A session.kvz on the disk: reading records, and adding records behind those that are there. What
+// a commit has made visible stays readable whatever happens to a later append.
+#pragma once
+
+#include <string>
+
+#include "core/disk_file.h"
+#include "session/format.h"
+
+namespace kvsplice::session {
+
+class SessionReader {
+ public:
+  static Result<SessionReader> open(const std::string& path);
+
+  const SessionInfo& info() const { return info_; }
+  const Index& index() const { return index_; }
+  uint64_t file_bytes() const { return file_.size(); }
+  uint64_t end() const { return end_; }  // behind the last trailer
+  // Bytes behind the end: an append was interrupted. They are ignored.
+  uint64_t ignored_bytes() const { return file_.size() - end_; }
+  uint64_t live_bytes() const;  // header, records of the index, the index itself
+
+  // The payload of a record of the index, checked.
+  Result<Bytes> read(const Record& record) const;
+
+ private:
+  friend class SessionWriter;
+  explicit SessionReader(DiskFile file) : file_(std::move(file)) {}
+  static Result<SessionReader> read_from(DiskFile file);
+  Result<> find_end();
+  Result<> load_index(uint64_t end);
+
+  DiskFile file_;
+  SessionInfo info_;
+  Index index_;
+  uint64_t header_bytes_ = 0, index_bytes_ = 0, end_ = 0;
+};
+
+class SessionWriter {
+ public:
+  // A new session; it appears under its name with the first commit.
+  static Result<SessionWriter> create(const std::string& path, const SessionInfo& info);
+  // Continues a session; no other writer may have it open.
+  static Result<SessionWriter> extend(const std::string& path);
+
+  const SessionInfo& info() const { return info_; }
+  const Index& index() const { return index_; }
+
+  // Adds a record of `count` tokens behind the last.
+  Result<> add(RecordKind kind, size_t count, ByteSpan payload);
+  // Takes the records of tokens from `first` on out of the index; `first` must begin a record.
+  // Their bytes stay until the file is compacted.
+  Result<> forget_from(size_t first);
+  // Makes what was added the content of the file, with these tokens pending behind it.
+  Result<> commit(std::span<const int32_t> pending);
+
+ private:
+  SessionWriter(DiskFile file, SessionInfo info) : file_(std::move(file)), info_(std::move(info)) {}
+  Result<> write_behind(ByteSpan bytes);
+
+  DiskFile file_;
+  SessionInfo info_;
+  Index index_;
+  uint64_t end_ = 0;        // where the next bytes go
+  uint64_t committed_ = 0;  // behind the last trailer
+};
+
+// Rewrites a session without the bytes of forgotten records. Records are copied as they are.
+Result<> compact(const std::string& path);
+
+}  // namespace kvsplice::session
