@@ -29,7 +29,7 @@ struct Choice {
 
 struct ParamInfo {
   std::string name;
-  std::string type;           // "integer", "number", "word"
+  std::string type;           // "integer", "integers", "number", "word"
   std::string default_value;  // as text; empty when the parameter has none
   std::string allowed;        // "2 ... 8" or "head, layer, model"
   std::string help;
@@ -40,6 +40,7 @@ using KeyValues = std::vector<std::pair<std::string, std::string>>;
 namespace params_detail {
 std::string print(int v);
 std::string print(double v);
+std::string print(const std::vector<int>& v);
 inline std::string print(const std::string& v) { return v; }
 template <class T>
 std::string print(const std::optional<T>& v) {
@@ -48,6 +49,8 @@ std::string print(const std::optional<T>& v) {
 Result<> parse(std::string_view key, std::string_view text, const Range& range, int& out);
 Result<> parse(std::string_view key, std::string_view text, const Range& range, double& out);
 Result<> parse(std::string_view key, std::string_view text, const Choice& choice, std::string& out);
+Result<> parse(std::string_view key, std::string_view text, const Range& range,
+               std::vector<int>& out);
 template <class T, class Limits>
 Result<> parse(std::string_view key, std::string_view text, const Limits& limits,
                std::optional<T>& out) {
@@ -58,6 +61,7 @@ std::string allowed(const Choice& choice);
 inline const char* type_name(const int&) { return "integer"; }
 inline const char* type_name(const double&) { return "number"; }
 inline const char* type_name(const std::string&) { return "word"; }
+inline const char* type_name(const std::vector<int>&) { return "integers"; }
 template <class T>
 const char* type_name(const std::optional<T>&) {
   return type_name(T{});
@@ -66,7 +70,8 @@ Error unknown_key(std::string_view owner, std::string_view key,
                   const std::vector<ParamInfo>& known);
 }  // namespace params_detail
 
-// Fields may be int, double, std::string (with a Choice) or std::optional of these (no default).
+// Fields may be int, double, std::string (with a Choice), a list of int (never in pipeline text,
+// whose commas separate parameters) or std::optional of these (no default).
 template <class P>
 std::vector<ParamInfo> describe(P params = {}) {
   std::vector<ParamInfo> list;
