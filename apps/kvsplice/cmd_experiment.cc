@@ -47,6 +47,10 @@ void declare(CLI::App& app, const Experiment& experiment, const std::shared_ptr<
   for (const ParamInfo& p : experiment.params) {
     std::string option = "--" + p.name;
     std::replace(option.begin(), option.end(), '_', '-');
+    if (p.allowed == "no, yes") {  // needs no value
+      sub->add_flag(option + "{yes}", a->given[p.name], p.help);
+      continue;
+    }
     sub->add_option(option, a->given[p.name],
                     fmt::format("{} (default {}; {})", p.help, p.default_value, p.allowed));
   }

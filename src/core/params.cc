@@ -67,6 +67,12 @@ Result<> parse(std::string_view key, std::string_view text, const Range& range,
   return {};
 }
 
+Result<> parse(std::string_view key, std::string_view text, const FreeText& any, std::string& out) {
+  if (text.empty()) return bad_value(key, text, allowed(any));
+  out = text;
+  return {};
+}
+
 Error unknown_key(std::string_view owner, std::string_view key,
                   const std::vector<ParamInfo>& known) {
   std::vector<std::string> names;

@@ -27,6 +27,11 @@ struct Choice {
   Choice(std::initializer_list<std::string> list) : names(list) {}
 };
 
+// Any text, such as a list of files (never in pipeline text); `what` says what is expected.
+struct FreeText {
+  std::string what;
+};
+
 struct ParamInfo {
   std::string name;
   std::string type;           // "integer", "integers", "number", "word"
@@ -51,6 +56,7 @@ Result<> parse(std::string_view key, std::string_view text, const Range& range, 
 Result<> parse(std::string_view key, std::string_view text, const Choice& choice, std::string& out);
 Result<> parse(std::string_view key, std::string_view text, const Range& range,
                std::vector<int>& out);
+Result<> parse(std::string_view key, std::string_view text, const FreeText& any, std::string& out);
 template <class T, class Limits>
 Result<> parse(std::string_view key, std::string_view text, const Limits& limits,
                std::optional<T>& out) {
@@ -58,6 +64,7 @@ Result<> parse(std::string_view key, std::string_view text, const Limits& limits
 }
 std::string allowed(const Range& range);
 std::string allowed(const Choice& choice);
+inline std::string allowed(const FreeText& any) { return any.what; }
 inline const char* type_name(const int&) { return "integer"; }
 inline const char* type_name(const double&) { return "number"; }
 inline const char* type_name(const std::string&) { return "word"; }
@@ -70,8 +77,8 @@ Error unknown_key(std::string_view owner, std::string_view key,
                   const std::vector<ParamInfo>& known);
 }  // namespace params_detail
 
-// Fields may be int, double, std::string (with a Choice), a list of int (never in pipeline text,
-// whose commas separate parameters) or std::optional of these (no default).
+// Fields may be int, double, std::string (with a Choice or FreeText), a list of int (never in
+// pipeline text, whose commas separate parameters) or std::optional of these (no default).
 template <class P>
 std::vector<ParamInfo> describe(P params = {}) {
   std::vector<ParamInfo> list;

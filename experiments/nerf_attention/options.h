@@ -1,0 +1,51 @@
+// Settings of the study.
+#pragma once
+
+#include <string>
+
+#include "core/params.h"
+#include "train/siren.h"
+
+namespace kvsplice::experiment::nerf {
+
+struct Options {
+  std::string text =
+      "samples/fiction.txt,samples/code.txt,samples/conversation.txt,samples/technical.txt";
+  std::string synthetic = "no";
+  int tokens = 2048;
+  std::string layers = "seed", heads = "seed";
+  std::string trainer = "adam";
+  std::optional<int> epochs;
+  double stop = 0;
+  int seeds = 1;
+  int threads = 0;
+
+  template <class V>
+  void visit(V&& v) {
+    v("text", text, "texts, the first for everything, all of them for the comparison of kinds",
+      FreeText{"files, separated by commas"});
+    v("synthetic", synthetic, "use generated keys and values even if a model is given",
+      Choice{"no", "yes"});
+    v("tokens", tokens, "of each text", Range{64, 1 << 20});
+    v("layers", layers, "of the sweep: 0, L/4, L/2, 3L/4 and L-1, or all", Choice{"seed", "all"});
+    v("heads", heads, "of the sweep: up to four, or all", Choice{"seed", "all"});
+    v("trainer", trainer, "the recipe's Adam, or variable projection", Choice{"adam", "varpro"});
+    v("epochs", epochs, "of every fit (2000 with adam, 20 with varpro)", Range{1, 1e6});
+    v("stop", stop, "stop a fit when a tenth of the epochs gains less than this share",
+      Range{0, 1});
+    v("seeds", seeds, "fits of each network of the sweep, with seeds 0, 1, ...", Range{1, 1000});
+    v("threads", threads, "at most (0: all)", Range{0, 4096});
+  }
+
+  train::SirenOptions siren(uint64_t seed) const {
+    using Trainer = train::SirenOptions::Trainer;
+    train::SirenOptions options;
+    options.trainer = trainer == "adam" ? Trainer::adam : Trainer::varpro;
+    if (epochs) options.epochs = size_t(*epochs);
+    options.stop_below = stop;
+    options.seed = seed;
+    return options;
+  }
+};
+
+}  // namespace kvsplice::experiment::nerf
