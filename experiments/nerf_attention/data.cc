@@ -113,14 +113,16 @@ Result<Sources> open_model(const Options& options, bool quick, const std::string
                            const std::filesystem::path& dir, const Progress& progress) {
   const auto texts = split(options.text);
   if (texts.empty()) return Error{ErrorKind::usage, "nerf-attention.text names no file"};
-  KVS_ASSIGN(const host::Model model, host::Model::load(path));
+  KVS_ASSIGN(host::Model loaded, host::Model::load(path));
   Sources sources;
+  sources.model = std::make_shared<host::Model>(std::move(loaded));
+  sources.texts = texts;
+  const host::Model& model = *sources.model;
   sources.places = places(model.shape(), options, quick);
   const auto& p = sources.places;
   const Extractor extractor(model, dir, progress);
   const size_t tokens = size_t(options.tokens);
-  KVS_ASSIGN(sources.main,
-             extractor.get("text", {texts[0]}, tokens, quick ? p.few_layers : p.all_layers));
+  KVS_ASSIGN(sources.main, extractor.get("text", {texts[0]}, tokens, p.all_layers));
   if (texts.size() > 1) {
     KVS_ASSIGN(sources.kinds, extractor.get("kinds", texts, tokens, p.few_layers));
   }

@@ -44,6 +44,8 @@ Places places(const ModelShape& shape, const Options& options, bool quick);
 struct Sources {
   Places places;
   std::shared_ptr<Data> main, kinds, longest;
+  std::shared_ptr<host::Model> model;  // none for generated data
+  std::vector<std::string> texts;      // files
   bool synthetic = false;
 };
 

@@ -290,6 +290,31 @@ Panel svd_panel(const Study& study) {
   return panel;
 }
 
+Panel loop_panel(const Study& study, Signal signal) {
+  Panel panel;
+  panel.title = fmt::format("{} computed", signal == Signal::key ? "Keys" : "Values");
+  panel.x_label = "f16 bytes / stored bytes";
+  panel.y_label = "mean KLD";
+  panel.log_x = panel.log_y = true;
+  for (const auto& [label, start] : {std::pair{"networks", "network"},
+                                     {"SVD", "SVD"},
+                                     {"bases", "cosine"},
+                                     {"bases", "Fourier"},
+                                     {"means", "rotated"},
+                                     {"means", "constant"}}) {
+    if (panel.series.empty() || panel.series.back().label != label) {
+      panel.series.push_back(series(label, Series::Style::points));
+    }
+    Series& s = panel.series.back();
+    for (const Judged& j : study.loop) {
+      if (j.kind != kind_name(signal) || !j.method.starts_with(start)) continue;
+      s.x.push_back(j.ratio);
+      s.y.push_back(j.kld_mean);
+    }
+  }
+  return panel;
+}
+
 Figure one(const std::string& name, const std::string& caption, std::vector<Panel> panels) {
   Figure figure;
   figure.name = name;
@@ -320,6 +345,10 @@ std::vector<Figure> figures(const Study& study) {
       one("scaling", "Quality and time by length.", {scaling_panel(study), crossover_panel(study)}),
       one("layer_profile", "Every layer of the model.", {profile_panel(study)}),
       one("siren_vs_svd", "Whiskers: deviation over layers and heads.", {svd_panel(study)})};
+  if (!study.loop.empty()) {
+    all.push_back(one("in_loop", "One kind computed for the first half of a text, the rest exact.",
+                      {loop_panel(study, Signal::key), loop_panel(study, Signal::value)}));
+  }
   if (study.sources.kinds != nullptr) {
     all.push_back(one("kinds_of_text", "Means over a few layers and heads.", {texts_panel(study)}));
   }

@@ -23,7 +23,7 @@ Result<FitRecord> fit(const FitJob& job, const Options& options, const Progress&
              job.data->head(job.signal, job.layer, job.head, job.tokens, job.text));
   const auto begun = std::chrono::steady_clock::now();
   KVS_ASSIGN(const train::SirenFit fitted,
-             train::fit_siren(rows, job.shape(), options.siren(job.seed), progress));
+             train::fit_siren(rows, job.shape(), job.recipe(options), progress));
   const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - begun;
   FitRecord record;
   record.seconds = spent.count();
@@ -73,7 +73,7 @@ class Crew {
 
  private:
   double work(const FitJob& job) const {
-    return job.flops_per_epoch() * double(options_.siren(0).epoch_count());
+    return job.flops_per_epoch() * double(job.recipe(options_).epoch_count());
   }
 
   void run_one(const FitJob& job) {
@@ -133,6 +133,12 @@ train::SirenShape FitJob::shape() const {
   return shape;
 }
 
+train::SirenOptions FitJob::recipe(const Options& options) const {
+  auto recipe = options.siren(seed);
+  recipe.epochs = size_t(std::llround(longer * double(recipe.epoch_count())));
+  return recipe;
+}
+
 std::string FitJob::name() const {
   return fmt::format("L{}_H{}_{}_{}", layer, head, kind_name(signal), config);
 }
@@ -140,7 +146,7 @@ std::string FitJob::name() const {
 std::string FitJob::key(const Options& options) const {
   const auto& info = data->info();
   const auto s = shape();
-  const auto o = options.siren(seed);
+  const auto o = recipe(options);
   return fmt::format("{}/{}/n{}/{}/L{}/H{}/{}x{}/w{}/{}/e{}/r{}-{}/stop{}/seed{}",
                      info.shape.fingerprint, info.texts[text].hash, tokens, kind_name(signal),
                      layer, head, s.hidden, s.layers, s.omega, options.trainer, o.epoch_count(),

@@ -19,8 +19,10 @@ struct FitJob {
   size_t tokens = 0;
   std::string config;  // of the seven
   uint64_t seed = 0;
+  double longer = 1;  // times the epochs of the options
 
   train::SirenShape shape() const;
+  train::SirenOptions recipe(const Options& options) const;
   std::string name() const;                       // as the seed names it: L0_H1_key_medium
   std::string key(const Options& options) const;  // everything that its result depends on
   double flops_per_epoch() const;

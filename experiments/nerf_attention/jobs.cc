@@ -30,7 +30,7 @@ std::vector<std::string> configs(bool quick) {
 
 std::vector<FitJob> Jobs::all() const {
   std::vector<FitJob> all;
-  for (const auto* part : {&sweep, &before_rope, &profile, &scaling, &kinds}) {
+  for (const auto* part : {&sweep, &before_rope, &profile, &scaling, &longer, &kinds}) {
     all.insert(all.end(), part->begin(), part->end());
   }
   return all;
@@ -56,6 +56,15 @@ Jobs plan_jobs(const Sources& sources, const Options& options, bool quick) {
   for (int layer : quick ? p.few_layers : p.all_layers) {
     for (Signal signal : kStored) {
       jobs.profile.push_back(job(*sources.main, signal, layer, 0, "medium"));
+    }
+  }
+  for (double factor : {0.5, 1., 2., 4.}) {
+    for (int layer : p.few_layers) {
+      if (quick && (factor > 2 || layer != p.few_layers.front())) continue;
+      for (Signal signal : kStored) {
+        jobs.longer.push_back(job(*sources.main, signal, layer, 0, "medium"));
+        jobs.longer.back().longer = factor;
+      }
     }
   }
   const size_t longest = sources.longest->tokens();

@@ -14,6 +14,7 @@ struct Jobs {
   std::vector<FitJob> before_rope;  // the sweep's places, keys before rotary embedding, medium
   std::vector<FitJob> profile;      // every layer, head 0, medium
   std::vector<FitJob> scaling;      // four lengths, a few layers, head 0, medium
+  std::vector<FitJob> longer;       // half, once, twice and four times the epochs, medium
   std::vector<FitJob> kinds;        // all texts, a few layers, two heads, medium
 
   std::vector<FitJob> all() const;

@@ -48,13 +48,16 @@ Result<> run(const KeyValues& pairs, const Setting& setting) {
   KVS_ASSIGN(Fits journal, Fits::open(dir / "fits.jsonl"));
   Jobs jobs = plan_jobs(sources, options, setting.quick);
   Study study{
-      options, setting.quick, std::move(sources), std::move(jobs), std::move(journal), {}, {}, {}};
+      options, setting.quick, std::move(sources), std::move(jobs), std::move(journal), {}, {}, {},
+      {}};
   KVS_ASSIGN(const auto analysis, analyse_main(study, setting.progress));
   KVS_ASSIGN(study.svd, svd_baselines(study.sources, setting.progress));
   KVS_ASSIGN(study.closed, closed_forms(study.sources, setting.progress));
   const ModelShape& shape = study.sources.main->info().shape;
   KVS_ASSIGN(study.latency, measure_latency(shape.layers[0], shape.query_heads,
                                             study.sources.main->tokens(), setting.quick));
+  KVS_ASSIGN(study.loop,
+             judge_in_loop(study.sources, options, setting.quick, dir, setting.progress));
   KVS_TRY(run_fits(study.jobs.all(), options, study.journal, setting.progress));
   return write(study, analysis, setting);
 }

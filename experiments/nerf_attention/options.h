@@ -18,11 +18,13 @@ struct Options {
   std::optional<int> epochs;
   double stop = 0;
   int seeds = 1;
+  int loop_ctx = 1024, loop_chunks = 1;
   int threads = 0;
 
   template <class V>
   void visit(V&& v) {
-    v("text", text, "texts, the first for everything, all of them for the comparison of kinds",
+    v("text", text,
+      "texts: the first for the sweep, the second for the loop, all to compare kinds of text",
       FreeText{"files, separated by commas"});
     v("synthetic", synthetic, "use generated keys and values even if a model is given",
       Choice{"no", "yes"});
@@ -34,6 +36,9 @@ struct Options {
     v("stop", stop, "stop a fit when a tenth of the epochs gains less than this share",
       Range{0, 1});
     v("seeds", seeds, "fits of each network of the sweep, with seeds 0, 1, ...", Range{1, 1000});
+    v("loop_ctx", loop_ctx, "tokens of a chunk of text two, judged in the loop",
+      Range{64, 1 << 20});
+    v("loop_chunks", loop_chunks, "chunks judged in the loop", Range{1, 1 << 20});
     v("threads", threads, "at most (0: all)", Range{0, 4096});
   }
 

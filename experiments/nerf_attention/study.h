@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "experiments/nerf_attention/baselines.h"
+#include "experiments/nerf_attention/in_loop.h"
 #include "experiments/nerf_attention/jobs.h"
 #include "experiments/nerf_attention/latency.h"
 #include "report/results.h"
@@ -19,6 +20,7 @@ struct Study {
   Fits journal;
   std::vector<Baseline> svd, closed;
   Latency latency;
+  std::vector<Judged> loop;
 
   const FitRecord& record(const FitJob& job) const { return record_of(job, options, journal); }
   std::string text_name(const FitJob& job) const { return job.data->info().texts[job.text].name; }

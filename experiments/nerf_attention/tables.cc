@@ -232,6 +232,49 @@ Table kinds_table(const Study& study) {
   return table;
 }
 
+Table longer_table(const Study& study) {
+  Table table("longer", "Medium network by epochs, the rate decaying over all of them; head 0",
+              {{"epochs"}, {"kind"}, {"fits"}, {"cosine_mean", 4}, {"loss", 4}});
+  std::set<size_t> lengths;
+  for (const FitJob& job : study.jobs.longer) lengths.insert(study.record(job).epochs);
+  for (size_t epochs : lengths) {
+    for (Signal signal : kStored) {
+      Spread cosine, loss;
+      for (const FitJob& job : study.jobs.longer) {
+        const FitRecord& r = study.record(job);
+        if (r.epochs != epochs || job.signal != signal) continue;
+        cosine.add(r.cosine_mean);
+        loss.add(r.loss);
+      }
+      table.add(
+          {count(epochs), kind_name(signal), count(cosine.count()), cosine.mean(), loss.mean()});
+    }
+  }
+  return table;
+}
+
+Table loop_table(const Study& study) {
+  Table table("in_loop",
+              "In the loop: the first half of a text computed, one kind at a time; networks by "
+              "variable projection",
+              {{"method"},
+               {"kind"},
+               {"ratio", 2},
+               {"ppl", 2},
+               {"ppl_f16", 2},
+               {"ppl_error", 2, false},
+               {"kld_mean", 4},
+               {"kld_median", 4, false},
+               {"top1_percent", 1},
+               {"scored", -1, false},
+               {"pipeline", -1, false}});
+  for (const Judged& j : study.loop) {
+    table.add({j.method, j.kind, j.ratio, j.ppl, j.ppl_f16, j.ppl_error, j.kld_mean, j.kld_median,
+               j.top1_percent, count(j.scored), j.pipeline});
+  }
+  return table;
+}
+
 Table forward_table(const Study& study) {
   Table table("latency_forward", "A network's forward pass against reading what it replaces",
               {{"config"},
@@ -273,7 +316,9 @@ Table attention_table(const Study& study) {
 std::vector<Table> tables(const Study& study) {
   std::vector<Table> all = {configs_table(study), means_table(study), svd_table(study),
                             scaling_table(study)};
+  if (!study.loop.empty()) all.push_back(loop_table(study));
   if (!study.jobs.kinds.empty()) all.push_back(kinds_table(study));
+  all.push_back(longer_table(study));
   all.push_back(forward_table(study));
   all.push_back(attention_table(study));
   all.push_back(closed_table(study));
@@ -284,6 +329,7 @@ std::vector<Table> tables(const Study& study) {
   add("before_rope", "Keys before rotary embedding", study.jobs.before_rope);
   add("profile_fits", "Every layer, head 0", study.jobs.profile);
   add("scaling_fits", "Networks of the scaling table", study.jobs.scaling);
+  add("longer_fits", "Networks of the table by epochs", study.jobs.longer);
   add("kinds_fits", "Networks of the table of kinds of text", study.jobs.kinds);
   return all;
 }
