@@ -10,16 +10,6 @@ namespace kvsplice::experiment::nerf {
 
 namespace {
 
-std::vector<std::string> split(const std::string& list) {
-  std::vector<std::string> parts;
-  for (size_t at = 0; at <= list.size();) {
-    const size_t comma = std::min(list.find(',', at), list.size());
-    if (comma > at) parts.push_back(list.substr(at, comma - at));
-    at = comma + 1;
-  }
-  return parts;
-}
-
 std::vector<int> fractions(int layers, std::initializer_list<double> of) {
   std::set<int> chosen;
   for (double f : of) chosen.insert(std::min(int(f * layers), layers - 1));
@@ -86,11 +76,11 @@ Result<std::string> join(const std::vector<std::string>& texts, const std::files
   return path.string();
 }
 
-Result<std::shared_ptr<Data>> generate(size_t tokens, bool quick,
+Result<std::shared_ptr<Data>> generate(const Options& of, size_t tokens,
                                        const std::filesystem::path& dir) {
   extract::SyntheticOptions options;
   options.tokens = tokens;
-  if (quick) options.heads = 1;
+  if (of.heads == "first") options.heads = 1;
   const std::string path = (dir / ("synthetic_" + std::to_string(tokens) + ".gguf")).string();
   KVS_TRY(extract::extract_synthetic(options, path));
   KVS_ASSIGN(extract::Dump dump, extract::Dump::open(path));
@@ -99,17 +89,16 @@ Result<std::shared_ptr<Data>> generate(size_t tokens, bool quick,
 
 size_t longest_tokens(const Options& options) { return 2 * size_t(options.tokens); }
 
-Result<Sources> open_synthetic(const Options& options, bool quick,
-                               const std::filesystem::path& dir) {
+Result<Sources> open_synthetic(const Options& options, const std::filesystem::path& dir) {
   Sources sources;
   sources.synthetic = true;
-  KVS_ASSIGN(sources.main, generate(size_t(options.tokens), quick, dir));
-  KVS_ASSIGN(sources.longest, generate(longest_tokens(options), quick, dir));
-  sources.places = places(sources.main->info().shape, options, quick);
+  KVS_ASSIGN(sources.main, generate(options, size_t(options.tokens), dir));
+  KVS_ASSIGN(sources.longest, generate(options, longest_tokens(options), dir));
+  sources.places = places(sources.main->info().shape, options);
   return sources;
 }
 
-Result<Sources> open_model(const Options& options, bool quick, const std::string& path,
+Result<Sources> open_model(const Options& options, const std::string& path,
                            const std::filesystem::path& dir, const Progress& progress) {
   const auto texts = split(options.text);
   if (texts.empty()) return Error{ErrorKind::usage, "nerf-attention.text names no file"};
@@ -118,7 +107,7 @@ Result<Sources> open_model(const Options& options, bool quick, const std::string
   sources.model = std::make_shared<host::Model>(std::move(loaded));
   sources.texts = texts;
   const host::Model& model = *sources.model;
-  sources.places = places(model.shape(), options, quick);
+  sources.places = places(model.shape(), options);
   const auto& p = sources.places;
   const Extractor extractor(model, dir, progress);
   const size_t tokens = size_t(options.tokens);
@@ -146,26 +135,28 @@ Result<Matrix<float>> Data::head(Signal signal, int layer, int head, size_t n, s
   return copy(rows.view().col_range(size_t(head) * width, width));
 }
 
-Places places(const ModelShape& shape, const Options& options, bool quick) {
+Places places(const ModelShape& shape, const Options& options) {
   const int layers = int(shape.layers.size()), heads = shape.layers[0].kv_heads;
   Places p;
   p.all_layers = first(layers);
   p.few_layers = fractions(layers, {0, 0.5, 1});
-  p.sweep_layers = quick                     ? p.few_layers
+  p.sweep_layers = options.layers == "few"   ? p.few_layers
                    : options.layers == "all" ? p.all_layers
                                              : fractions(layers, {0, 0.25, 0.5, 0.75, 1});
-  p.heads = first(quick ? 1 : options.heads == "all" ? heads : std::min(heads, 4));
+  p.heads = first(options.heads == "first" ? 1
+                  : options.heads == "all" ? heads
+                                           : std::min(heads, 4));
   return p;
 }
 
-Result<Sources> open_sources(const Options& options, bool quick, const std::string& model,
+Result<Sources> open_sources(const Options& options, const std::string& model,
                              const std::filesystem::path& dir, const Progress& progress) {
   const auto dumps = dir / "dumps";
   std::error_code failed;
   std::filesystem::create_directories(dumps, failed);
   if (failed) return Error{ErrorKind::io, dumps.string() + ": " + failed.message()};
-  if (model.empty() || options.synthetic == "yes") return open_synthetic(options, quick, dumps);
-  return open_model(options, quick, model, dumps, progress);
+  if (model.empty() || options.synthetic == "yes") return open_synthetic(options, dumps);
+  return open_model(options, model, dumps, progress);
 }
 
 }  // namespace kvsplice::experiment::nerf

@@ -37,7 +37,7 @@ struct Places {
   std::vector<int> all_layers;
   std::vector<int> heads;
 };
-Places places(const ModelShape& shape, const Options& options, bool quick);
+Places places(const ModelShape& shape, const Options& options);
 
 // Everything that is read: one text at all layers, all texts at a few layers, one long text at a
 // few.
@@ -49,7 +49,7 @@ struct Sources {
   bool synthetic = false;
 };
 
-Result<Sources> open_sources(const Options& options, bool quick, const std::string& model,
+Result<Sources> open_sources(const Options& options, const std::string& model,
                              const std::filesystem::path& dir, const Progress& progress);
 
 }  // namespace kvsplice::experiment::nerf

@@ -48,7 +48,7 @@ Panel pareto_panel(const Study& study, Signal signal) {
   panel.y_label = "mean cosine";
   panel.log_x = true;
   Series networks = series("sine networks", Series::Style::points);
-  for (const auto& config : configs(study.quick)) {
+  for (const auto& config : study.options.networks()) {
     for (const FitJob& job : study.jobs.sweep) {
       if (job.config != config || job.signal != signal) continue;
       add(networks, study.record(job).ratio(), of_config(study, config, signal));
@@ -78,10 +78,10 @@ Panel kinds_panel(const Study& study) {
   Panel panel;
   panel.title = "Keys and values by configuration";
   panel.y_label = "mean cosine";
-  panel.ticks = configs(study.quick);
+  panel.ticks = study.options.networks();
   for (Signal signal : kStored) {
     Series bars = series(plural(signal), Series::Style::bars);
-    for (const auto& config : configs(study.quick)) {
+    for (const auto& config : study.options.networks()) {
       const Spread cosine = of_config(study, config, signal);
       bars.y.push_back(cosine.mean());
       bars.error.push_back(cosine.deviation());
@@ -327,29 +327,47 @@ Figure one(const std::string& name, const std::string& caption, std::vector<Pane
 }  // namespace
 
 std::vector<Figure> figures(const Study& study) {
-  std::vector<Figure> all = {
-      one("final_summary", "The study in six panels.",
-          {pareto_panel(study, Signal::key), kinds_panel(study), means_panel(study),
-           svd_panel(study), scaling_panel(study), attention_panel(study)}),
-      one("pareto", "Networks at the sizes of the seven configurations, SVD and a cosine basis.",
-          {pareto_panel(study, Signal::key), pareto_panel(study, Signal::value)}),
-      one("keys_vs_values", "Means over layers and heads; whiskers: deviation.",
-          {kinds_panel(study)}),
-      one("rotating_mean", "Each point is a head: how much a network adds to one rotated vector.",
-          {means_panel(study)}),
-      position_figure(study),
-      one("latency", "Median time of a forward pass; reads at measured and data-sheet bandwidths.",
-          {latency_panel(study)}),
-      one("attention_latency", "Read-outs absorbed into the query, networks shared by a layer.",
-          {attention_panel(study)}),
-      one("scaling", "Quality and time by length.", {scaling_panel(study), crossover_panel(study)}),
-      one("layer_profile", "Every layer of the model.", {profile_panel(study)}),
-      one("siren_vs_svd", "Whiskers: deviation over layers and heads.", {svd_panel(study)})};
+  const Jobs& jobs = study.jobs;
+  const bool sweep = !jobs.sweep.empty(), timed = !study.latency.attention.empty();
+  std::vector<Figure> all;
+  if (sweep && timed && !jobs.scaling.empty()) {
+    all.push_back(one("final_summary", "The study in six panels.",
+                      {pareto_panel(study, Signal::key), kinds_panel(study), means_panel(study),
+                       svd_panel(study), scaling_panel(study), attention_panel(study)}));
+  }
+  if (sweep) {
+    all.push_back(one("pareto",
+                      "Networks at the sizes of the configurations, SVD and a cosine basis.",
+                      {pareto_panel(study, Signal::key), pareto_panel(study, Signal::value)}));
+    all.push_back(one("keys_vs_values", "Means over layers and heads; whiskers: deviation.",
+                      {kinds_panel(study)}));
+    all.push_back(one("rotating_mean",
+                      "Each point is a head: how much a network adds to one rotated vector.",
+                      {means_panel(study)}));
+    all.push_back(position_figure(study));
+    all.push_back(
+        one("siren_vs_svd", "Whiskers: deviation over layers and heads.", {svd_panel(study)}));
+  }
+  if (timed) {
+    all.push_back(one("latency",
+                      "Median time of a forward pass; reads at measured and data-sheet bandwidths.",
+                      {latency_panel(study)}));
+    all.push_back(one("attention_latency",
+                      "Read-outs absorbed into the query, networks shared by a layer.",
+                      {attention_panel(study)}));
+    all.push_back(one("crossover", "Time by length.", {crossover_panel(study)}));
+  }
+  if (!jobs.scaling.empty()) {
+    all.push_back(one("scaling", "Quality by length.", {scaling_panel(study)}));
+  }
+  if (!jobs.profile.empty()) {
+    all.push_back(one("layer_profile", "Every layer of the model.", {profile_panel(study)}));
+  }
   if (!study.loop.empty()) {
     all.push_back(one("in_loop", "One kind computed for the first half of a text, the rest exact.",
                       {loop_panel(study, Signal::key), loop_panel(study, Signal::value)}));
   }
-  if (study.sources.kinds != nullptr) {
+  if (!jobs.kinds.empty()) {
     all.push_back(one("kinds_of_text", "Means over a few layers and heads.", {texts_panel(study)}));
   }
   return all;

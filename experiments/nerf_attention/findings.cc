@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "experiments/nerf_attention/study.h"
 
@@ -87,13 +88,14 @@ std::string on_convergence(const Study& study) {
     const FitRecord& r = study.record(job);
     losses[r.epochs].add(r.loss);
   }
-  Spread converged;
-  for (const FitJob& job : study.jobs.sweep) converged.add(study.record(job).converged());
+  Spread finished;
+  for (const FitJob& job : study.jobs.longer) finished.add(study.record(job).converged());
   return fmt::format(
-      "{:.0f} % of the networks gained less than 1 % over the last tenth of their epochs, but the "
-      "rate had decayed by then: medium networks of {} epochs end at a mean loss of {:.4f}, of {} "
-      "epochs at {:.4f}.",
-      100 * converged.mean(), losses.begin()->first, losses.begin()->second.mean(),
+      "{:.0f} % of the medium networks gained less than 1 % over the last tenth of their epochs, "
+      "but "
+      "the rate had decayed by then: with {} epochs they end at a mean loss of {:.4f}, with {} at "
+      "{:.4f}.",
+      100 * finished.mean(), losses.begin()->first, losses.begin()->second.mean(),
       losses.rbegin()->first, losses.rbegin()->second.mean());
 }
 
@@ -164,11 +166,16 @@ std::string on_kinds(const Study& study) {
 }  // namespace
 
 std::vector<std::string> findings(const Study& study) {
-  std::vector<std::string> lines = {on_cosines(study), on_rotating_mean(study), on_svd(study),
-                                    on_bases(study),   on_convergence(study),   on_scaling(study)};
-  if (study.sources.kinds != nullptr) lines.push_back(on_kinds(study));
+  const Jobs& jobs = study.jobs;
+  std::vector<std::string> lines;
+  if (!jobs.sweep.empty()) {
+    lines = {on_cosines(study), on_rotating_mean(study), on_svd(study), on_bases(study)};
+  }
+  if (!jobs.longer.empty()) lines.push_back(on_convergence(study));
+  if (!jobs.scaling.empty()) lines.push_back(on_scaling(study));
+  if (!jobs.kinds.empty()) lines.push_back(on_kinds(study));
   if (!study.loop.empty()) lines.push_back(on_loop(study));
-  lines.push_back(on_latency(study));
+  if (!study.latency.attention.empty()) lines.push_back(on_latency(study));
   return lines;
 }
 

@@ -22,9 +22,9 @@ Method both(const std::string& name, const std::string& pipeline, bool learns = 
   return {name, "rotate | " + pipeline, pipeline, learns};
 }
 
-std::vector<Method> methods(size_t rows, bool quick) {
+std::vector<Method> methods(size_t rows, const Options& options) {
   std::vector<Method> all;
-  for (const auto& config : configs(quick)) {
+  for (const auto& config : options.networks()) {
     all.push_back(
         both("network, " + config, fmt::format("siren(config={},trainer=varpro)", config)));
   }
@@ -45,12 +45,12 @@ std::vector<Method> methods(size_t rows, bool quick) {
 
 class Judge {
  public:
-  static Result<Judge> create(const Sources& sources, const Options& options, bool quick,
+  static Result<Judge> create(const Sources& sources, const Options& options,
                               const std::filesystem::path& dir) {
     Judge judge;
     judge.model_ = sources.model.get();
-    judge.setting_.n_ctx = quick ? 256 : options.loop_ctx;
-    judge.setting_.chunks = quick ? 1 : options.loop_chunks;
+    judge.setting_.n_ctx = options.loop_ctx;
+    judge.setting_.chunks = options.loop_chunks;
     const auto& path = sources.texts[std::min<size_t>(1, sources.texts.size() - 1)];
     KVS_ASSIGN(const std::string text, read_text(path));
     KVS_ASSIGN(judge.tokens_, judge.model_->tokenize(text));
@@ -120,12 +120,12 @@ class Judge {
 }  // namespace
 
 Result<std::vector<Judged>> judge_in_loop(const Sources& sources, const Options& options,
-                                          bool quick, const std::filesystem::path& dir,
+                                          const std::filesystem::path& dir,
                                           const Progress& progress) {
   std::vector<Judged> all;
-  if (sources.model == nullptr) return all;
-  KVS_ASSIGN(Judge judge, Judge::create(sources, options, quick, dir));
-  const auto wanted = methods(judge.rows(), quick);
+  if (sources.model == nullptr || !options.wants("loop")) return all;
+  KVS_ASSIGN(Judge judge, Judge::create(sources, options, dir));
+  const auto wanted = methods(judge.rows(), options);
   for (size_t i = 0; i < wanted.size(); ++i) {
     Progress inner;
     inner.on_step = [&](const std::string&, size_t, size_t) {

@@ -38,7 +38,7 @@ void visit_fields(Record& r, F&& f) requires std::same_as<std::remove_const_t<Re
 // for; bands and means are learnt from the study's first text. What an earlier run has judged is
 // taken from the journal in `dir`.
 Result<std::vector<Judged>> judge_in_loop(const Sources& sources, const Options& options,
-                                          bool quick, const std::filesystem::path& dir,
+                                          const std::filesystem::path& dir,
                                           const Progress& progress);
 
 }  // namespace kvsplice::experiment::nerf

@@ -7,8 +7,6 @@
 
 namespace kvsplice::experiment::nerf {
 
-std::vector<std::string> configs(bool quick);  // in the seed's order
-
 struct Jobs {
   std::vector<FitJob> sweep;        // layers x heads x keys, values x configurations x seeds
   std::vector<FitJob> before_rope;  // the sweep's places, keys before rotary embedding, medium

@@ -4,7 +4,6 @@
 #include <chrono>
 #include <functional>
 
-#include "experiments/nerf_attention/jobs.h"
 #include "simd/limits.h"
 #include "train/siren_attention.h"
 
@@ -79,7 +78,7 @@ class LayerTimer {
         queries_(size_t(query_heads)),
         gb_per_s_(gb_per_s),
         warm_ups_(1),
-        runs_(quick ? 3 : 10) {}
+        runs_(quick ? 3 : 5) {}
 
   // Keys and values of every head computed by networks of their own, then attention as usual (not
   // counted).
@@ -161,11 +160,11 @@ Forward time_forward(const std::string& config, const LayerShape& layer, size_t 
 
 }  // namespace
 
-Result<Latency> measure_latency(const LayerShape& layer, int query_heads, size_t tokens,
-                                bool quick) {
+Latency measure_latency(const LayerShape& layer, int query_heads, size_t tokens,
+                        const std::vector<std::string>& configs, bool quick) {
   const Limits limits = measure_limits();
   Latency latency{limits.read_gb_per_s, limits.fma_gflop_per_s, {}, {}};
-  for (const auto& config : configs(quick)) {
+  for (const auto& config : configs) {
     latency.forward.push_back(time_forward(config, layer, tokens, limits.read_gb_per_s, quick));
   }
   for (size_t n : {tokens / 4, tokens / 2, 2 * tokens}) {

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "core/shape.h"
-#include "kvsplice/result.h"
 
 namespace kvsplice::experiment::nerf {
 
@@ -37,7 +36,7 @@ struct Latency {
   std::vector<Attention> attention;
 };
 
-Result<Latency> measure_latency(const LayerShape& layer, int query_heads, size_t tokens,
-                                bool quick);
+Latency measure_latency(const LayerShape& layer, int query_heads, size_t tokens,
+                        const std::vector<std::string>& configs, bool quick);
 
 }  // namespace kvsplice::experiment::nerf

@@ -1,6 +1,4 @@
 // kvsplice experiment nerf-attention: can a KV cache be computed from the position?
-#include <algorithm>
-
 #include "analyse/analysis.h"
 #include "core/threads.h"
 #include "experiments/experiment.h"
@@ -13,13 +11,6 @@ namespace {
 
 using namespace nerf;
 
-Options quick(Options options) {
-  options.tokens = std::min(options.tokens, 512);
-  options.seeds = std::min(options.seeds, 1);
-  if (!options.epochs && options.trainer == "adam") options.epochs = 200;
-  return options;
-}
-
 Result<analyse::Analysis> analyse_main(const Study& study, const Progress& progress) {
   analyse::AnalyseOptions options;
   options.layers = study.sources.places.sweep_layers;
@@ -30,8 +21,10 @@ Result<> write(const Study& study, const analyse::Analysis& analysis, const Sett
   report::Results& results = setting.results;
   for (const auto& p : describe(study.options)) results.note(p.name, p.default_value);
   results.note("data", study.sources.synthetic ? "generated" : "model");
-  results.note("read_gb_per_s", study.latency.read_gb_per_s);
-  results.note("fma_gflop_per_s", study.latency.fma_gflop_per_s);
+  if (study.options.wants("latency")) {
+    results.note("read_gb_per_s", study.latency.read_gb_per_s);
+    results.note("fma_gflop_per_s", study.latency.fma_gflop_per_s);
+  }
   for (const auto& line : findings(study)) results.finding(line);
   for (const auto& table : tables(study)) KVS_TRY(results.add(table));
   for (const auto& figure : figures(study)) KVS_TRY(results.add(figure));
@@ -40,24 +33,26 @@ Result<> write(const Study& study, const analyse::Analysis& analysis, const Sett
 
 Result<> run(const KeyValues& pairs, const Setting& setting) {
   KVS_ASSIGN(Options options, parse_params<Options>("nerf-attention", pairs));
+  KVS_TRY(check(options));
   if (setting.quick) options = quick(options);
   if (options.threads > 0) set_thread_count(options.threads);
   const auto& dir = setting.results.dir();
-  KVS_ASSIGN(Sources sources,
-             open_sources(options, setting.quick, setting.model, dir, setting.progress));
+  KVS_ASSIGN(Sources sources, open_sources(options, setting.model, dir, setting.progress));
   KVS_ASSIGN(Fits journal, Fits::open(dir / "fits.jsonl"));
   Jobs jobs = plan_jobs(sources, options, setting.quick);
-  Study study{
-      options, setting.quick, std::move(sources), std::move(jobs), std::move(journal), {}, {}, {},
-      {}};
+  Study study{options, std::move(sources), std::move(jobs), std::move(journal), {}, {}, {}, {}};
   KVS_ASSIGN(const auto analysis, analyse_main(study, setting.progress));
-  KVS_ASSIGN(study.svd, svd_baselines(study.sources, setting.progress));
-  KVS_ASSIGN(study.closed, closed_forms(study.sources, setting.progress));
+  if (options.wants("sweep")) {
+    KVS_ASSIGN(study.svd, svd_baselines(study.sources, setting.progress));
+    KVS_ASSIGN(study.closed, closed_forms(study.sources, setting.progress));
+  }
   const ModelShape& shape = study.sources.main->info().shape;
-  KVS_ASSIGN(study.latency, measure_latency(shape.layers[0], shape.query_heads,
-                                            study.sources.main->tokens(), setting.quick));
-  KVS_ASSIGN(study.loop,
-             judge_in_loop(study.sources, options, setting.quick, dir, setting.progress));
+  if (options.wants("latency")) {
+    study.latency =
+        measure_latency(shape.layers[0], shape.query_heads, study.sources.main->tokens(),
+                        options.networks(), setting.quick);
+  }
+  KVS_ASSIGN(study.loop, judge_in_loop(study.sources, options, dir, setting.progress));
   KVS_TRY(run_fits(study.jobs.all(), options, study.journal, setting.progress));
   return write(study, analysis, setting);
 }

@@ -14,7 +14,6 @@ namespace kvsplice::experiment::nerf {
 
 struct Study {
   Options options;
-  bool quick = false;
   Sources sources;
   Jobs jobs;
   Fits journal;

@@ -96,7 +96,7 @@ Table configs_table(const Study& study) {
                {"ratio", 3},
                {"ratio_seed", 3},
                {"seconds_per_fit", 2}});
-  for (const auto& config : configs(study.quick)) {
+  for (const auto& config : study.options.networks()) {
     for (Signal signal : kStored) {
       Spread cosine, loss, converged, seconds, between_seeds, ratio, ratio_seed;
       std::map<std::pair<int, int>, Spread> by_place;
@@ -314,23 +314,27 @@ Table attention_table(const Study& study) {
 }  // namespace
 
 std::vector<Table> tables(const Study& study) {
-  std::vector<Table> all = {configs_table(study), means_table(study), svd_table(study),
-                            scaling_table(study)};
+  const Jobs& jobs = study.jobs;
+  std::vector<Table> all;
+  if (!jobs.sweep.empty()) all = {configs_table(study), means_table(study), svd_table(study)};
   if (!study.loop.empty()) all.push_back(loop_table(study));
-  if (!study.jobs.kinds.empty()) all.push_back(kinds_table(study));
-  all.push_back(longer_table(study));
-  all.push_back(forward_table(study));
-  all.push_back(attention_table(study));
-  all.push_back(closed_table(study));
-  const auto add = [&](const char* name, const char* title, const std::vector<FitJob>& jobs) {
-    if (!jobs.empty()) all.push_back(fit_table(study, name, title, jobs));
+  if (!jobs.scaling.empty()) all.push_back(scaling_table(study));
+  if (!jobs.kinds.empty()) all.push_back(kinds_table(study));
+  if (!jobs.longer.empty()) all.push_back(longer_table(study));
+  if (!study.latency.attention.empty()) {
+    all.push_back(forward_table(study));
+    all.push_back(attention_table(study));
+  }
+  if (!study.closed.empty()) all.push_back(closed_table(study));
+  const auto add = [&](const char* name, const char* title, const std::vector<FitJob>& part) {
+    if (!part.empty()) all.push_back(fit_table(study, name, title, part));
   };
-  add("sweep", "Every network of the sweep", study.jobs.sweep);
-  add("before_rope", "Keys before rotary embedding", study.jobs.before_rope);
-  add("profile_fits", "Every layer, head 0", study.jobs.profile);
-  add("scaling_fits", "Networks of the scaling table", study.jobs.scaling);
-  add("longer_fits", "Networks of the table by epochs", study.jobs.longer);
-  add("kinds_fits", "Networks of the table of kinds of text", study.jobs.kinds);
+  add("sweep", "Every network of the sweep", jobs.sweep);
+  add("before_rope", "Keys before rotary embedding", jobs.before_rope);
+  add("profile_fits", "Every layer, head 0", jobs.profile);
+  add("scaling_fits", "Networks of the scaling table", jobs.scaling);
+  add("longer_fits", "Networks of the table by epochs", jobs.longer);
+  add("kinds_fits", "Networks of the table of kinds of text", jobs.kinds);
   return all;
 }
 
