@@ -13,7 +13,7 @@ namespace {
 
 struct Method {
   std::string name;
-  std::string keys, values;  // pipelines; empty where there is none
+  std::string keys, values;  // pipelines; values may have none
   bool learns = false;       // from calibration rows
 };
 
@@ -43,6 +43,15 @@ std::vector<Method> methods(size_t rows, const Options& options) {
   return all;
 }
 
+std::vector<Kind> kinds(const Method& method) {
+  if (method.values.empty()) return {Kind::key};
+  return {Kind::key, Kind::value};
+}
+
+std::string pipeline(const Method& method, Kind kind) {
+  return kind == Kind::key ? "k: " + method.keys + " ; v: f16" : "k: f16 ; v: " + method.values;
+}
+
 class Judge {
  public:
   static Result<Judge> create(const Sources& sources, const Options& options,
@@ -51,6 +60,7 @@ class Judge {
     judge.model_ = sources.model.get();
     judge.setting_.n_ctx = options.loop_ctx;
     judge.setting_.chunks = options.loop_chunks;
+    judge.setting_.step = options.loop_ctx / 2;
     const auto& path = sources.texts[std::min<size_t>(1, sources.texts.size() - 1)];
     KVS_ASSIGN(const std::string text, read_text(path));
     KVS_ASSIGN(judge.tokens_, judge.model_->tokenize(text));
@@ -67,35 +77,42 @@ class Judge {
   size_t rows() const { return size_t(setting_.n_ctx) / 2 - size_t(setting_.sinks); }
 
   Result<> add(const Method& method, std::vector<Judged>& all, const Progress& progress) {
-    for (Kind kind : {Kind::key, Kind::value}) {
-      const std::string& pipeline = kind == Kind::key ? method.keys : method.values;
-      if (pipeline.empty()) continue;
-      const std::string key = prefix_ + name(kind) + "/" + pipeline;
-      if (journal_.find(key) == nullptr) {
-        KVS_ASSIGN(const Judged judged, judge(method, kind, pipeline, progress));
-        KVS_TRY(journal_.add(key, judged));
-      }
-      all.push_back(*journal_.find(key));
+    std::vector<Kind> missing;
+    for (Kind kind : kinds(method)) {
+      if (journal_.find(key(method, kind)) == nullptr) missing.push_back(kind);
     }
+    if (!missing.empty()) KVS_TRY(judge(method, missing, progress));
+    for (Kind kind : kinds(method)) all.push_back(*journal_.find(key(method, kind)));
     return {};
   }
 
  private:
-  Result<Judged> judge(const Method& method, Kind kind, const std::string& pipeline,
-                       const Progress& progress) const {
-    const std::string text =
-        kind == Kind::key ? "k: " + pipeline + " ; v: f16" : "k: f16 ; v: " + pipeline;
-    KVS_ASSIGN(const auto parsed, codec::parse_codec(text));
-    KVS_ASSIGN(codec::Codec codec, codec::Codec::create(parsed, model_->shape()));
-    if (method.learns) KVS_TRY(codec.fit(*calibration_, nullptr, progress));
-    quality::Options setting = setting_;
-    setting.step = setting.n_ctx / 2;
+  std::string key(const Method& method, Kind kind) const {
+    return prefix_ + pipeline(method, kind);
+  }
+
+  // One run for both kinds, so that they share its base.
+  Result<> judge(const Method& method, const std::vector<Kind>& missing, const Progress& progress) {
+    std::vector<codec::Codec> codecs;
+    for (Kind kind : missing) {
+      KVS_ASSIGN(const auto parsed, codec::parse_codec(pipeline(method, kind)));
+      KVS_ASSIGN(codec::Codec codec, codec::Codec::create(parsed, model_->shape()));
+      if (method.learns) KVS_TRY(codec.fit(*calibration_, nullptr, progress));
+      codecs.push_back(std::move(codec));
+    }
+    std::vector<quality::Subject> subjects;
+    for (const auto& codec : codecs) subjects.push_back({method.name, std::nullopt, &codec});
     KVS_ASSIGN(const auto outcomes,
-               quality::measure(*model_, tokens_, {{method.name, std::nullopt, &codec}}, setting,
-                                progress));
-    const quality::Outcome &base = outcomes[outcomes.size() - 2], &o = outcomes.back();
-    return Judged{method.name, name(kind), text,         ratio(o, kind), o.ppl,   base.ppl,
-                  o.ppl_error, o.kld_mean, o.kld_median, o.top1_percent, o.scored};
+               quality::measure(*model_, tokens_, subjects, setting_, progress));
+    const size_t first = outcomes.size() - missing.size();
+    for (size_t i = 0; i < missing.size(); ++i) {
+      const quality::Outcome& o = outcomes[first + i];
+      KVS_TRY(journal_.add(key(method, missing[i]),
+                           {method.name, name(missing[i]), o.pipeline, ratio(o, missing[i]), o.ppl,
+                            outcomes[first - 1].ppl, o.ppl_error, o.kld_mean, o.kld_median,
+                            o.top1_percent, o.scored}));
+    }
+    return {};
   }
 
   // The other kind takes 16 bits a value.
