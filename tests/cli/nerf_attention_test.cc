@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
 
 #include "program.h"
 
@@ -64,6 +66,31 @@ TEST(NerfAttention, ThreadsAndOrderChangeNoFit) {
   const std::string one = cosines("1");
   EXPECT_THAT(one, HasSubstr("L0_H0_key_medium"));
   EXPECT_EQ(cosines("3"), one);
+}
+
+TEST(NerfAttention, JudgesInTheLoop) {
+  Folder tmp;
+  const std::string texts = sample("fiction") + "," + sample("code");
+  const std::string command = "experiment nerf-attention --quick -m " KVSPLICE_TEST_MODEL
+                              " --text " +
+                              texts + " --tokens 64 --loop-ctx 64 --parts loop -o " + (tmp / "r");
+  const Outcome study = run(command);
+  ASSERT_EQ(study.code, 0) << study.text;
+  std::map<std::string, double> divergence;
+  for (const auto& row : nlohmann::json::parse(slurp(tmp / "r/in_loop.json"))) {
+    EXPECT_GT(row["ratio"].get<double>(), 0) << row;
+    EXPECT_GT(row["kld_mean"].get<double>(), 1e-4) << row;
+    divergence[row["kind"].get<std::string>() + " " + row["method"].get<std::string>()] =
+        row["kld_mean"];
+  }
+  EXPECT_EQ(divergence.size(), 20u);  // eleven ways, two of them for keys only
+  EXPECT_LT(divergence["key SVD, ratio 2"], divergence["key constant mean"]);
+  EXPECT_LT(divergence["value SVD, ratio 2"], divergence["value SVD, ratio 8"]);
+  EXPECT_LT(divergence["key rotated mean"], divergence["key constant mean"]);
+
+  const std::string journal = slurp(tmp / "r/in_loop.jsonl");
+  ASSERT_EQ(run(command).code, 0);
+  EXPECT_EQ(slurp(tmp / "r/in_loop.jsonl"), journal);  // nothing was judged again
 }
 
 TEST(NerfAttention, RefusesWhatItDoesNotKnow) {
