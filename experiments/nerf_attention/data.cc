@@ -112,12 +112,14 @@ Result<Sources> open_model(const Options& options, const std::string& path,
   const Extractor extractor(model, dir, progress);
   const size_t tokens = size_t(options.tokens);
   KVS_ASSIGN(sources.main, extractor.get("text", {texts[0]}, tokens, p.all_layers));
-  if (texts.size() > 1) {
+  if (texts.size() > 1 && options.wants("kinds")) {
     KVS_ASSIGN(sources.kinds, extractor.get("kinds", texts, tokens, p.few_layers));
   }
-  KVS_ASSIGN(const std::string joined, join(texts, dir));
-  KVS_ASSIGN(sources.longest,
-             extractor.get("long", {joined}, longest_tokens(options), p.few_layers));
+  if (options.wants("scaling")) {
+    KVS_ASSIGN(const std::string joined, join(texts, dir));
+    KVS_ASSIGN(sources.longest,
+               extractor.get("long", {joined}, longest_tokens(options), p.few_layers));
+  }
   return sources;
 }
 

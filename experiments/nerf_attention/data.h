@@ -39,8 +39,8 @@ struct Places {
 };
 Places places(const ModelShape& shape, const Options& options);
 
-// Everything that is read: one text at all layers, all texts at a few layers, one long text at a
-// few.
+// What the parts to be done read: one text at all layers, all texts at a few layers, one long text
+// at a few.
 struct Sources {
   Places places;
   std::shared_ptr<Data> main, kinds, longest;
