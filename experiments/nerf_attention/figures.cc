@@ -364,7 +364,8 @@ std::vector<Figure> figures(const Study& study) {
     all.push_back(one("layer_profile", "Every layer of the model.", {profile_panel(study)}));
   }
   if (!study.loop.empty()) {
-    all.push_back(one("in_loop", "One kind computed for the first half of a text, the rest exact.",
+    all.push_back(one("loop_divergence",
+                      "One kind computed for the first half of a text, the rest exact.",
                       {loop_panel(study, Signal::key), loop_panel(study, Signal::value)}));
   }
   if (!jobs.kinds.empty()) {

@@ -79,11 +79,12 @@ TEST(NerfAttention, JudgesInTheLoop) {
   std::map<std::string, double> divergence;
   for (const auto& row : nlohmann::json::parse(slurp(tmp / "r/in_loop.json"))) {
     EXPECT_GT(row["ratio"].get<double>(), 0) << row;
-    EXPECT_GT(row["kld_mean"].get<double>(), 1e-4) << row;
+    EXPECT_GE(row["kld_mean"].get<double>(), 0) << row;
     divergence[row["kind"].get<std::string>() + " " + row["method"].get<std::string>()] =
         row["kld_mean"];
   }
-  EXPECT_EQ(divergence.size(), 20u);  // eleven ways, two of them for keys only
+  EXPECT_EQ(divergence.size(), 20u);                // eleven ways, two of them for keys only
+  EXPECT_GT(divergence["key SVD, ratio 8"], 1e-3);  // the loop did see computed rows
   EXPECT_LT(divergence["key SVD, ratio 2"], divergence["key constant mean"]);
   EXPECT_LT(divergence["value SVD, ratio 2"], divergence["value SVD, ratio 8"]);
   EXPECT_LT(divergence["key rotated mean"], divergence["key constant mean"]);
