@@ -63,6 +63,12 @@ Result<> check_codes(const Rows& rows, size_t count, size_t width) {
   return check_shape(rows.codes, count, width);
 }
 
+Result<> check_count(size_t count, ByteReader& side) {
+  KVS_ASSIGN(const uint64_t written, side.get_varint());
+  if (written == count) return {};
+  return Error{ErrorKind::format, fmt::format("a block of {} rows, wanted {}", written, count)};
+}
+
 Result<> check_heads(const Unit& unit, size_t width) {
   if (unit.width() == width) return {};
   return Error{

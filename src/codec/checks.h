@@ -18,6 +18,10 @@ Result<> check_finite(MatrixView<const float> values);
 Result<> check_values(const Rows& rows, size_t count, size_t width);
 Result<> check_codes(const Rows& rows, size_t count, size_t width);
 
+// For decoders of stages whose side data looks the same for any number of rows: it starts with that
+// number, a varint, which must be the one asked for.
+Result<> check_count(size_t count, ByteReader& side);
+
 // For stages that work head by head: the columns are the unit's heads, as they were.
 Result<> check_heads(const Unit& unit, size_t width);
 

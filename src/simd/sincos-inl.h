@@ -37,13 +37,13 @@ HWY_INLINE void sin_cos(D d, V x, V& sine, V& cosine) {
   c = hn::MulAdd(u, hn::MulAdd(u, c, hn::Set(d, -0.5f)), hn::Set(d, 1.0f));
 
   // Odd quarters swap the two; the signs follow bit 1 of the quarter (of quarter + 1 for cosine).
-  const V odd = hn::BitCast(d, hn::ShiftLeft<31>(turns));
+  const auto odd = hn::MaskFromVec(hn::BitCast(d, hn::ShiftRight<31>(hn::ShiftLeft<31>(turns))));
   const V top = hn::SignBit(d);
   const V sine_sign = hn::And(hn::BitCast(d, hn::ShiftLeft<30>(turns)), top);
   const auto next = hn::Add(turns, hn::Set(di, 1));
   const V cosine_sign = hn::And(hn::BitCast(d, hn::ShiftLeft<30>(next)), top);
-  sine = hn::Xor(hn::IfNegativeThenElse(odd, c, s), sine_sign);
-  cosine = hn::Xor(hn::IfNegativeThenElse(odd, s, c), cosine_sign);
+  sine = hn::Xor(hn::IfThenElse(odd, c, s), sine_sign);
+  cosine = hn::Xor(hn::IfThenElse(odd, s, c), cosine_sign);
 }
 
 }  // namespace kvsplice::simd::HWY_NAMESPACE

@@ -8,7 +8,7 @@
 #include "train/siren_kernel.h"
 #include "train/siren_net.h"
 
-namespace kvsplice {
+namespace kvsplice::train {
 
 template <class T>
 class SirenBlock {
@@ -106,4 +106,4 @@ class SirenBlock {
   AlignedVector<T> delta_, below_;               // gradient by a layer's linear part, in panels
 };
 
-}  // namespace kvsplice
+}  // namespace kvsplice::train

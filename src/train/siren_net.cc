@@ -7,7 +7,7 @@
 #include "core/random.h"
 #include "train/siren_kernel.h"
 
-namespace kvsplice {
+namespace kvsplice::train {
 
 std::vector<LayerSize> layer_sizes(const SirenShape& shape) {
   std::vector<LayerSize> sizes = {{1, shape.hidden}};
@@ -86,6 +86,19 @@ std::vector<double> PanelNet<T>::portable(const T* panels) const {
 }
 
 template <class T>
+void PanelNet<T>::set_read_out(MatrixView<const double> weights) {
+  const auto& layer = layout.layers.back();
+  const size_t width = layout.width;
+  assert(weights.rows == layer.in + 1 && weights.cols == layer.out);
+  for (size_t o = 0; o < layer.out; ++o) {
+    T* panel = values.data() + layer.weights + o / width * layer.in * width;
+    for (size_t i = 0; i < layer.in; ++i) panel[i * width + o % width] = T(weights(i, o));
+    values[layer.bias + o] = T(weights(layer.in, o));
+  }
+  transpose();
+}
+
+template <class T>
 void PanelNet<T>::transpose() {
   for (size_t l = 1; l < layout.layers.size(); ++l) {
     for (size_t j = 0; j < layout.layers[l].in_panels; ++j) transpose_panel(l, j);
@@ -111,4 +124,4 @@ void PanelNet<T>::transpose_panel(size_t l, size_t j) {
 template struct PanelNet<float>;
 template struct PanelNet<double>;
 
-}  // namespace kvsplice
+}  // namespace kvsplice::train

@@ -6,9 +6,10 @@
 #include <span>
 #include <vector>
 
+#include "kvsplice/matrix.h"
 #include "simd/aligned.h"
 
-namespace kvsplice {
+namespace kvsplice::train {
 
 struct SirenShape {
   size_t hidden = 256;
@@ -19,6 +20,16 @@ struct SirenShape {
   size_t parameters() const;
   bool operator==(const SirenShape&) const = default;
 };
+
+// The seven configurations of the study.
+struct SirenPreset {
+  const char* name;
+  SirenShape shape;
+};
+inline constexpr SirenPreset kSirenPresets[] = {
+    {"tiny", {64, 1, 0, 30}},   {"small", {128, 1, 0, 30}}, {"medium", {256, 2, 0, 30}},
+    {"large", {512, 2, 0, 30}}, {"deep", {256, 3, 0, 30}},  {"hifreq", {256, 2, 0, 60}},
+    {"lofreq", {256, 2, 0, 15}}};
 
 struct LayerSize {
   size_t in, out;
@@ -64,7 +75,9 @@ struct PanelNet {
   void set(std::span<const double> parameters);
   std::vector<double> parameters() const { return portable(values.data()); }
   std::vector<double> portable(const T* panels) const;  // of values or of a gradient
-  void transpose();                                     // after every change of values
+  // weights: [hidden x outputs], then a row of biases.
+  void set_read_out(MatrixView<const double> weights);
+  void transpose();  // after every change of values
 
   const T* panel(size_t layer, size_t j) const {
     const auto& l = layout.layers[layer];
@@ -85,4 +98,4 @@ struct PanelNet {
 extern template struct PanelNet<float>;
 extern template struct PanelNet<double>;
 
-}  // namespace kvsplice
+}  // namespace kvsplice::train

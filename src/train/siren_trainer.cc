@@ -4,7 +4,7 @@
 
 #include "core/threads.h"
 
-namespace kvsplice {
+namespace kvsplice::train {
 
 namespace {
 
@@ -102,6 +102,32 @@ void SirenTrainer<T>::step(const siren_kernel::AdamStep<T>& adam) {
 }
 
 template <class T>
+Matrix<float> SirenTrainer<T>::features() {
+  const size_t width = net_.layout.width, hidden = net_.shape.hidden;
+  Matrix<float> out(rows_, hidden + 1);
+  parallel_for(chunks_.size(), [&](size_t i) {
+    auto& block = chunks_[i].block;
+    for_blocks(chunks_[i].first, chunks_[i].rows, [&](size_t first, size_t count) {
+      block.features(net_, std::span(positions_).subspan(first, count));
+      for (size_t r = 0; r < count; ++r) {
+        const auto row = out.row(first + r);
+        for (size_t c = 0; c < hidden; c += width) {
+          const T* from = block.last_features() + (c / width * count + r) * width;
+          std::copy_n(from, std::min(width, hidden - c), row.begin() + c);
+        }
+        row[hidden] = 1;
+      }
+    });
+  });
+  return out;
+}
+
+template <class T>
+void SirenTrainer<T>::set_read_out(MatrixView<const double> weights) {
+  net_.set_read_out(weights);
+}
+
+template <class T>
 std::vector<double> SirenTrainer<T>::gradient() const {
   AlignedVector<T> scaled = chunks_[0].gradient;
   for (size_t i = 0; i < net_.layout.read_out; ++i) scaled[i] *= T(net_.shape.omega);
@@ -111,4 +137,4 @@ std::vector<double> SirenTrainer<T>::gradient() const {
 template class SirenTrainer<float>;
 template class SirenTrainer<double>;
 
-}  // namespace kvsplice
+}  // namespace kvsplice::train

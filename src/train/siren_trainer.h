@@ -6,7 +6,7 @@
 #include "kvsplice/matrix.h"
 #include "train/siren_block.h"
 
-namespace kvsplice {
+namespace kvsplice::train {
 
 // Adam of the reference recipe; epochs count from 1.
 template <class T>
@@ -32,6 +32,10 @@ class SirenTrainer {
   double loss();               // mean of squares over all rows and outputs
   double loss_and_gradient();  // also computes what step() and gradient() use
   void step(const siren_kernel::AdamStep<T>& adam);
+  // What the read-out sees: [n x hidden + 1], the last column 1 (for its biases).
+  Matrix<float> features();
+  // weights: [hidden + 1 x outputs], as they multiply features().
+  void set_read_out(MatrixView<const double> weights);
   std::vector<double> gradient() const;
   std::vector<double> parameters() const { return net_.parameters(); }
   const PanelNet<T>& net() const { return net_; }
@@ -59,4 +63,4 @@ class SirenTrainer {
 extern template class SirenTrainer<float>;
 extern template class SirenTrainer<double>;
 
-}  // namespace kvsplice
+}  // namespace kvsplice::train

@@ -1,0 +1,22 @@
+#include "codec/stage_case.h"
+
+namespace kvsplice::codec {
+
+// Variable projection with more waves than the shorter blocks have rows, up to more cycles than
+// rows can tell apart: these are then met exactly, and only then does training on decoded rows lead
+// back to them. The recipe's Adam is tested in train/siren_test.cc.
+StageCase siren_case() {
+  StageCase c;
+  c.stage = "siren";
+  c.variants = {
+      {"siren(trainer=varpro,epochs=2,hidden=120,layers=0,omega=300)", {0.05, 0.9}, 14, 17},
+      {"siren(config=tiny,trainer=varpro,epochs=1,hidden=100,layers=0,omega=300,share=layer)",
+       {0.05, 0.9},
+       10,
+       15},
+  };
+  c.idempotent = false;  // each block is fitted anew, to float precision
+  return c;
+}
+
+}  // namespace kvsplice::codec
