@@ -63,8 +63,9 @@ Command calibrate_command() {
         app.add_option("--target-ratio", o.ratio, "scale the step until f16 bytes / bytes is this");
         app.add_option("--target-kld", o.kld,
                        "scale the step until the mean divergence above the floor is this");
-        app.add_option("--dump", o.dump,
-                       "keep what is extracted in this file; if it is there, it is used");
+        app.add_option("--work", o.work,
+                       "folder to keep evaluated texts in: a run that was interrupted goes on, "
+                       "another codec needs them only once");
         app.add_option("--threads", o.threads, "threads (default: all)");
         return [a] { return run(*a); };
       }};

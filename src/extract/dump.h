@@ -34,14 +34,27 @@ struct ExtractOptions {
   size_t tokens = 2048;            // of each text, at most; a text with fewer is an error
   std::vector<int> layers, heads;  // empty: all
   bool queries = true;
-  // Cuts each text into sequences of this many tokens, as many as `tokens` and the text allow, each
-  // with BOS for its first token if the vocabulary adds one; 0: one sequence.
-  size_t chunk = 0;
+  bool keys_after_rope = true;
   int n_ubatch = 512;
   int threads = 0;
 };
 
-// Evaluates each text as a sequence of its own and writes everything to `out`.
+// Tokens that are evaluated together, from an empty cache.
+struct Sequence {
+  std::string text;  // name and hash of the file they come from
+  std::string hash;
+  std::vector<int32_t> tokens;
+};
+
+// All of a text.
+Result<Sequence> read_sequence(const host::Model& model, const std::string& path);
+
+// Evaluates the sequences and writes everything to `out`, under that name only once it is whole.
+// options.tokens does not count.
+Result<DumpInfo> extract(const host::Model& model, const std::vector<Sequence>& sequences,
+                         const ExtractOptions& options, const std::string& out,
+                         const Progress& progress);
+// The same for the beginnings of texts.
 Result<DumpInfo> extract(const host::Model& model, const std::vector<std::string>& text_paths,
                          const ExtractOptions& options, const std::string& out,
                          const Progress& progress);

@@ -49,41 +49,27 @@ Result<DumpInfo> plan(const ModelShape& shape, const ExtractOptions& options) {
     }
   }
   KVS_ASSIGN(info.heads, choose("KV head", options.heads, heads));
-  info.signals = {Signal::key_before_rope, Signal::key, Signal::value};
+  info.signals = {Signal::key_before_rope, Signal::value};
+  if (options.keys_after_rope) info.signals.insert(info.signals.begin() + 1, Signal::key);
   if (options.queries) info.signals.push_back(Signal::query);
   return info;
 }
 
-// The first `wanted` tokens of each text, in sequences of `chunk`; describes them in `info`.
-Result<std::vector<int32_t>> tokenize_all(const host::Model& model,
-                                          const std::vector<std::string>& paths, size_t wanted,
-                                          size_t chunk, DumpInfo& info) {
+Result<std::vector<Sequence>> beginnings(const host::Model& model,
+                                         const std::vector<std::string>& paths, size_t wanted) {
   if (paths.empty()) return Error{ErrorKind::usage, "no text is given"};
   if (wanted < 1) return Error{ErrorKind::usage, "0 tokens wanted, at least 1 is needed"};
-  if (chunk > 0 && wanted < chunk) {
-    return Error{ErrorKind::usage,
-                 fmt::format("{} tokens of a text are less than a sequence of {}", wanted, chunk)};
-  }
-  std::vector<int32_t> all;
+  std::vector<Sequence> made;
   for (const std::string& path : paths) {
-    KVS_ASSIGN(const std::string text, read_text(path));
-    KVS_ASSIGN(std::vector<host::Token> tokens, model.tokenize(text));
-    const size_t least = chunk > 0 ? chunk : wanted;
-    if (tokens.size() < least) {
-      return Error{ErrorKind::usage,
-                   fmt::format("{} has {} tokens, {} are wanted", path, tokens.size(), least)};
+    KVS_ASSIGN(Sequence sequence, read_sequence(model, path));
+    if (sequence.tokens.size() < wanted) {
+      return Error{ErrorKind::usage, fmt::format("{} has {} tokens, {} are wanted", path,
+                                                 sequence.tokens.size(), wanted)};
     }
-    const ByteSpan bytes{reinterpret_cast<const uint8_t*>(text.data()), text.size()};
-    const size_t sequences = chunk > 0 ? std::min(wanted, tokens.size()) / chunk : 1;
-    for (size_t i = 0; i < sequences; ++i) {
-      if (i > 0 && model.adds_bos()) tokens[i * least] = model.bos();
-      const auto first = tokens.begin() + static_cast<ptrdiff_t>(i * least);
-      all.insert(all.end(), first, first + static_cast<ptrdiff_t>(least));
-      info.texts.push_back(
-          {std::filesystem::path(path).filename().string(), hash128_hex(bytes), least});
-    }
+    sequence.tokens.resize(wanted);
+    made.push_back(std::move(sequence));
   }
-  return all;
+  return made;
 }
 
 // The columns of some heads.
@@ -113,17 +99,39 @@ Result<> store(host::GgufWriter& file, const DumpInfo& info, size_t text_start, 
 
 }  // namespace
 
+Result<Sequence> read_sequence(const host::Model& model, const std::string& path) {
+  KVS_ASSIGN(const std::string text, read_text(path));
+  const ByteSpan bytes{reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+  Sequence whole{std::filesystem::path(path).filename().string(), hash128_hex(bytes), {}};
+  KVS_ASSIGN(whole.tokens, model.tokenize(text));
+  return whole;
+}
+
 Result<DumpInfo> extract(const host::Model& model, const std::vector<std::string>& text_paths,
                          const ExtractOptions& options, const std::string& out,
                          const Progress& progress) {
+  KVS_ASSIGN(const auto sequences, beginnings(model, text_paths, options.tokens));
+  return extract(model, sequences, options, out, progress);
+}
+
+Result<DumpInfo> extract(const host::Model& model, const std::vector<Sequence>& sequences,
+                         const ExtractOptions& options, const std::string& out,
+                         const Progress& progress) {
   KVS_ASSIGN(DumpInfo info, plan(model.shape(), options));
-  KVS_ASSIGN(const auto tokens,
-             tokenize_all(model, text_paths, options.tokens, options.chunk, info));
+  if (sequences.empty()) return Error{ErrorKind::usage, "no sequence is given"};
+  std::vector<int32_t> tokens;
+  size_t longest = 0;
+  for (const Sequence& s : sequences) {
+    if (s.tokens.empty()) return Error{ErrorKind::usage, s.text + " has no tokens"};
+    info.texts.push_back({s.text, s.hash, s.tokens.size()});
+    tokens.insert(tokens.end(), s.tokens.begin(), s.tokens.end());
+    longest = std::max(longest, s.tokens.size());
+  }
   KVS_ASSIGN(host::GgufWriter file, begin_dump(out, info, tokens));
 
   size_t text_start = 0;
   host::ContextOptions context_options;
-  context_options.n_ctx = static_cast<int>(options.chunk > 0 ? options.chunk : options.tokens);
+  context_options.n_ctx = static_cast<int>(longest);
   context_options.n_ubatch = options.n_ubatch;
   context_options.threads = options.threads;
   context_options.signals = info.signals;

@@ -152,7 +152,8 @@ TEST_F(ExtractTest, FailuresSayWhyAndLeaveNoFile) {
       run({[](const std::string&, size_t done, size_t total) { return done < total / 2; }});
   EXPECT_EQ(stopped.error().kind, ErrorKind::interrupted);
   EXPECT_EQ(dir.count_files(), 3u);
-  EXPECT_FALSE(extract(*model, {}, options, out, {}).ok());
+  EXPECT_FALSE(extract(*model, std::vector<std::string>{}, options, out, {}).ok());
+  EXPECT_FALSE(extract(*model, std::vector<Sequence>{}, options, out, {}).ok());
   EXPECT_FALSE(extract(*model, {dir.file("none.txt")}, options, out, {}).ok());
 }
 

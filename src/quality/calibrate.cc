@@ -3,12 +3,13 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 
 #include "codec/cache_io.h"
 #include "codec/dump_source.h"
-#include "extract/dump.h"
+#include "quality/calibration_rows.h"
 #include "quality/quality.h"
 
 namespace kvsplice::quality {
@@ -21,41 +22,25 @@ constexpr int kMostTrials = 8;
 
 bool is_held(size_t sequence) { return sequence % kHeldEvery == kHeldEvery - 1; }
 
-// The dump of the texts: one of the caller's, or a temporary that goes with this object.
-class WorkingDump {
+// The folder of the dumps: one of the caller's, or a temporary that goes with this object.
+class WorkFolder {
  public:
-  static Result<WorkingDump> make(const host::Model& model, const std::vector<std::string>& texts,
-                                  const CalibrateOptions& o, const Progress& progress) {
-    WorkingDump dump;
-    dump.path_ = o.dump;
-    if (o.dump.empty()) {
-      dump.path_ = (std::filesystem::temp_directory_path() /
-                    fmt::format("kvsplice_calibrate_{}.gguf", ::getpid()))
-                       .string();
-      dump.temporary_ = true;
-    } else if (std::filesystem::exists(o.dump)) {
-      return dump;
-    }
-    extract::ExtractOptions options;
-    options.tokens = std::max(o.sequence, o.tokens / std::max<size_t>(texts.size(), 1));
-    options.chunk = o.sequence;
-    options.queries = false;
-    options.threads = o.threads;
-    KVS_TRY(extract::extract(model, texts, options, dump.path_, progress));
-    return dump;
+  explicit WorkFolder(std::string wanted) : path_(std::move(wanted)), temporary_(path_.empty()) {
+    if (!temporary_) return;
+    const std::string name = fmt::format("kvsplice_calibrate_{}", ::getpid());
+    path_ = (std::filesystem::temp_directory_path() / name).string();
   }
-  WorkingDump(WorkingDump&& other) noexcept
-      : path_(std::move(other.path_)), temporary_(std::exchange(other.temporary_, false)) {}
-  ~WorkingDump() {
+  WorkFolder(const WorkFolder&) = delete;
+  WorkFolder& operator=(const WorkFolder&) = delete;
+  ~WorkFolder() {
     std::error_code ignored;
-    if (temporary_) std::filesystem::remove(path_, ignored);
+    if (temporary_) std::filesystem::remove_all(path_, ignored);
   }
   const std::string& path() const { return path_; }
 
  private:
-  WorkingDump() = default;
   std::string path_;
-  bool temporary_ = false;
+  bool temporary_;
 };
 
 // The sequences kept out of the fit, with everything a trial is measured by.
@@ -65,10 +50,10 @@ struct Held {
   size_t sequences = 0;
 };
 
-Result<Held> read_held(const std::string& path, size_t sinks) {
+Result<Held> read_held(const std::vector<std::string>& paths, size_t sinks) {
   Held held;
-  KVS_ASSIGN(const auto all, codec::DumpSource::open({path}, 0, is_held));
-  KVS_ASSIGN(const auto source, codec::DumpSource::open({path}, sinks, is_held));
+  KVS_ASSIGN(const auto all, codec::DumpSource::open(paths, 0, is_held));
+  KVS_ASSIGN(const auto source, codec::DumpSource::open(paths, sinks, is_held));
   held.tokens.assign(all.tokens().begin(), all.tokens().end());
   codec::CacheBlock rows;
   for (Kind kind : {Kind::key, Kind::value}) {
@@ -139,6 +124,22 @@ bool has_step(const codec::CodecText& text) {
   return false;
 }
 
+Result<> check_target(const CalibrateOptions& o, const codec::CodecText& text) {
+  if (o.ratio && o.kld) {
+    return Error{ErrorKind::usage, "give a target ratio or a target divergence, not both"};
+  }
+  for (const auto& target : {o.ratio, o.kld}) {
+    if (!target) continue;
+    if (!(*target > 0) || std::isinf(*target)) {
+      return Error{ErrorKind::usage, fmt::format("a target of {}; legal: more than 0", *target)};
+    }
+    if (!has_step(text)) {
+      return Error{ErrorKind::usage, "a target needs a stage 'step(delta=...)' to scale"};
+    }
+  }
+  return {};
+}
+
 // Finds where a rising function of the logarithm of the factor meets a target, by secants kept
 // within what is known of both sides.
 class Search {
@@ -184,9 +185,15 @@ codec::CodecText scale_steps(codec::CodecText text, double factor) {
   for (auto* pipeline : {&text.key, &text.value}) {
     for (auto& stage : *pipeline) {
       if (stage.name != "step") continue;
-      for (auto& [key, value] : stage.params) {
-        if (key == "delta") value = fmt::format("{:.6g}", std::stod(value) * factor);
+      const auto is_delta = [](const auto& param) { return param.first == "delta"; };
+      auto delta = std::find_if(stage.params.begin(), stage.params.end(), is_delta);
+      if (delta == stage.params.end()) {
+        const auto& known = codec::find_stage("step")->params;
+        const auto info = std::find_if(known.begin(), known.end(),
+                                       [](const auto& param) { return param.name == "delta"; });
+        delta = stage.params.insert(delta, {"delta", info->default_value});
       }
+      delta->second = fmt::format("{:.6g}", std::stod(delta->second) * factor);
     }
   }
   return text;
@@ -195,16 +202,16 @@ codec::CodecText scale_steps(codec::CodecText text, double factor) {
 Result<Calibration> calibrate(const host::Model& model, const std::vector<std::string>& texts,
                               const CalibrateOptions& o, const Progress& progress) {
   KVS_ASSIGN(const codec::CodecText text, codec::parse_codec(o.pipeline));
+  KVS_TRY(check_target(o, text));
   const bool has_target = o.ratio || o.kld;
-  if (o.ratio && o.kld) {
-    return Error{ErrorKind::usage, "give a target ratio or a target divergence, not both"};
+  const WorkFolder work(o.work);
+  KVS_ASSIGN(const auto sequences, spread_sequences(model, texts, o.tokens, o.sequence));
+  if (has_target && sequences.size() < kHeldEvery) {
+    return Error{ErrorKind::usage, fmt::format("a target needs at least {} sequences of {} tokens",
+                                               kHeldEvery, o.sequence)};
   }
-  if (has_target && !has_step(text)) {
-    return Error{ErrorKind::usage, "a target needs a stage 'step(delta=...)' to scale"};
-  }
-  KVS_ASSIGN(const WorkingDump dump, WorkingDump::make(model, texts, o, progress));
-  KVS_ASSIGN(const auto source,
-             codec::DumpSource::open({dump.path()}, o.sinks, [&](size_t sequence) {
+  KVS_ASSIGN(const auto dumps, dump_sequences(model, sequences, work.path(), o.threads, progress));
+  KVS_ASSIGN(const auto source, codec::DumpSource::open(dumps, o.sinks, [&](size_t sequence) {
                return !has_target || !is_held(sequence);
              }));
   const codec::Embeddings embeddings = codec::embeddings_of(model);
@@ -212,11 +219,7 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
     KVS_ASSIGN(codec::Codec codec, fit(text, 1, source, embeddings, progress));
     return Calibration{std::move(codec), {{}}, source.tokens().size(), 0};
   }
-  KVS_ASSIGN(const Held held, read_held(dump.path(), o.sinks));
-  if (held.sequences == 0) {
-    return Error{ErrorKind::usage, fmt::format("a target needs at least {} sequences of {} tokens",
-                                               kHeldEvery, o.sequence)};
-  }
+  KVS_ASSIGN(const Held held, read_held(dumps, o.sinks));
   Search search(o.ratio ? *o.ratio : *o.kld);
   std::vector<Trial> trials;
   while (trials.size() < kMostTrials) {

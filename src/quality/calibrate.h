@@ -12,7 +12,8 @@
 namespace kvsplice::quality {
 
 struct CalibrateOptions {
-  std::string pipeline = "layers(history=3) | klt | step(delta=0.6) | range";
+  std::string pipeline =
+      "layers(history=3,rank=96,bits=4) | klt(stored=i8) | step(delta=0.6) | range";
   size_t tokens = 65536;   // of all texts together, at most
   size_t sequence = 1024;  // tokens evaluated as one sequence
   size_t sinks = 4;
@@ -20,7 +21,7 @@ struct CalibrateOptions {
   // the fit meet the target.
   std::optional<double> ratio;  // f16 bytes over bytes
   std::optional<double> kld;    // mean, in the loop, above the noise floor
-  std::string dump;             // kept under this name, and used again if it is there
+  std::string work;             // folder for dumps, kept and used again; empty: a temporary one
   int threads = 0;
 };
 

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "codec/stage.h"
+#include "codec/transform/klt/coarse_basis.h"
 #include "core/random.h"
 
 namespace kvsplice::codec {
@@ -108,6 +109,49 @@ TEST(Klt, RefusesBasesThatDoNotCoverTheColumns) {
   bad["basis.1"] = {{0, 2}, {}};
   EXPECT_FALSE(other->load(bad, 4).ok());
   EXPECT_TRUE(other->load(good, 4).ok());
+}
+
+TEST(Klt, CoarseBasisIsOrthonormalAndNearTheFineOne) {
+  Random random(6);
+  Matrix<float> x(500, 32);
+  for (size_t r = 0; r < x.rows(); ++r) {
+    for (size_t c = 0; c < 32; ++c) {  // neighbours overlap
+      x(r, c) = static_cast<float>((c > 0 ? x(r, c - 1) : 0) * 0.9 + (1 + c) * random.normal());
+    }
+  }
+  const auto fine = fitted({}, x, kContext)->save().at("basis.0").values;
+  const Matrix<float> codes = [&] {
+    Matrix<float> basis(32, 32);
+    std::copy(fine.begin(), fine.end(), basis.data());
+    return basis_codes(basis);
+  }();
+  const Matrix<float> basis = basis_of_codes(codes).value();
+  double farthest = 0, turned = 0;
+  for (size_t i = 0; i < 32; ++i) {
+    for (size_t j = 0; j < 32; ++j) {
+      double dot = i == j ? -1 : 0;
+      for (size_t c = 0; c < 32; ++c) dot += double(basis(i, c)) * basis(j, c);
+      farthest = std::max(farthest, std::abs(dot));
+      turned = std::max(turned, std::abs(double(basis(i, j)) - fine[i * 32 + j]));
+    }
+  }
+  EXPECT_LT(farthest, 2e-6);
+  EXPECT_LT(turned, 0.01);
+  EXPECT_GT(turned, 1e-4) << "no rounding took place";
+}
+
+TEST(Klt, CoarseBasesAreChecked) {
+  Matrix<float> codes(2, 2);
+  codes(0, 0) = codes(1, 0) = 127;  // the same direction twice
+  EXPECT_FALSE(basis_of_codes(codes).ok());
+  codes(1, 0) = 0;
+  EXPECT_FALSE(basis_of_codes(codes).ok()) << "a row of zeros";
+  codes(1, 1) = 12.5;
+  EXPECT_FALSE(basis_of_codes(codes).ok());
+  codes(1, 1) = 128;
+  EXPECT_FALSE(basis_of_codes(codes).ok());
+  codes(1, 1) = -127;
+  EXPECT_TRUE(basis_of_codes(codes).ok());
 }
 
 TEST(Klt, NeedsRowsAndWholeHeads) {

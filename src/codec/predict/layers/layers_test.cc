@@ -1,0 +1,164 @@
+// What conformance cannot say of `layers`: its generated cache has nothing to predict.
+#include <gmock/gmock.h>
+
+#include <cmath>
+
+#include "codec/predict/layers/predictor.h"
+#include "codec/predict/layers/rounding.h"
+#include "codec/stage.h"
+#include "core/random.h"
+#include "linalg/linalg.h"
+
+namespace kvsplice::codec {
+
+StageInfo layers_stage();
+
+namespace {
+
+using layers::Moments;
+using layers::Predictor;
+using layers::SolveOptions;
+
+Matrix<float> noise(size_t rows, size_t cols, uint64_t seed) {
+  Random random(seed);
+  Matrix<float> x(rows, cols);
+  for (float& v : x.flat()) v = static_cast<float>(random.normal());
+  return x;
+}
+
+// target = 3 + a A + b B + noise, with a of 12 columns, b of 5 and a target of 8.
+struct Example {
+  explicit Example(double loudness) {
+    const Matrix<float> to_a = noise(12, 8, 3), to_b = noise(5, 8, 4), rest = noise(1600, 8, 5);
+    gemm(Trans::no, Trans::no, 1.f, a, to_a, 0.f, target);
+    gemm(Trans::no, Trans::no, 1.f, b, to_b, 1.f, target);
+    for (size_t i = 0; i < target.size(); ++i) {
+      target.flat()[i] += 3 + static_cast<float>(loudness) * rest.flat()[i];
+    }
+  }
+  Moments moments() const {
+    layers::SharedProducts shared;
+    return layers::measure({{"a", a}, {"b", b}}, target, shared);
+  }
+  // Mean square of what the prediction leaves.
+  double left(const Predictor& predictor) const {
+    Matrix<float> made(target.rows(), target.cols());
+    predictor.predict({a, b}, made);
+    double squares = 0;
+    for (size_t i = 0; i < made.size(); ++i) {
+      squares += std::pow(double(target.flat()[i]) - made.flat()[i], 2);
+    }
+    return squares / double(made.size());
+  }
+
+  Matrix<float> a = noise(1600, 12, 1), b = noise(1600, 5, 2), target{1600, 8};
+};
+
+Predictor solved(const Example& example, const SolveOptions& options) {
+  return layers::solve(example.moments(), true, options).value();
+}
+
+TEST(Layers, LeavesTheNoiseAndNoLess) {
+  const Example example(0.5);
+  const double left = example.left(solved(example, {{}, 8, 1e-5}));
+  EXPECT_LT(left, 0.25 * 1.04);
+  EXPECT_GT(left, 0.25 * 0.94) << "better than the noise allows";
+}
+
+TEST(Layers, FewerBitsAndLowerRankCostWhatTheyShould) {
+  const Example example(0.5);
+  const double fine = example.left(solved(example, {{}, 8, 1e-5}));
+  const double coarse = example.left(solved(example, {{}, 3, 1e-5}));
+  const double narrow = example.left(solved(example, {4, 8, 1e-5}));
+  EXPECT_GT(coarse, 1.05 * fine);
+  EXPECT_LT(coarse, 6 * fine);  // weights of rms 1 and 17 inputs, a grid of about 0.7
+  EXPECT_GT(narrow, 2 * fine);
+  EXPECT_LT(narrow, 10);  // the variance is 17
+}
+
+TEST(Layers, SavedPredictorsPredictTheSame) {
+  const Example example(0.5);
+  for (const SolveOptions& options : {SolveOptions{{}, 8, 1e-5}, SolveOptions{5, 4, 1e-5}}) {
+    const Predictor made = solved(example, options);
+    const Predictor back = Predictor::load(made.save(options.bits), 8, options.bits).value();
+    EXPECT_EQ(example.left(made), example.left(back));
+  }
+}
+
+TEST(Layers, HeldOutRowsTellWhatPredictionIsWorth) {
+  const auto gain = [](const Example& example) {
+    const Moments m = example.moments();
+    const Predictor p = layers::solve(m, false, {{}, 8, 1e-5}).value();
+    return layers::held_out_bits(m, nullptr) - layers::held_out_bits(m, &p);
+  };
+  EXPECT_GT(gain(Example(0.5)), 8.0);   // above a bit per column
+  EXPECT_LT(gain(Example(1e4)), 0.01);  // nothing to be had: the stage then predicts nothing
+}
+
+TEST(Layers, PredictsNothingWhereNothingIsToBeHad) {
+  const Matrix<float> keys = noise(1000, 8, 7), values = noise(1000, 8, 8);
+  const Unit unit{Kind::value, 0, {8}, {}};
+  std::map<std::string, std::shared_ptr<void>> memory;
+  Context context{unit, {}, {}, {keys}};
+  context.memory = &memory;
+  auto stage = layers_stage().make({{"history", "1"}, {"embedding", "off"}}).value();
+  ASSERT_TRUE(stage->fit({values, {}, false, 0}, context).ok());
+  EXPECT_TRUE(stage->save().empty());
+  Rows rows{values, {}, false, 0};
+  ByteWriter side;
+  ASSERT_TRUE(stage->encode(rows, context, side).ok());
+  EXPECT_EQ(rows.values, values);
+}
+
+TEST(Layers, RoundingOneByOneBeatsRoundingAtOnce) {
+  // Strongly correlated inputs, where errors can make up for each other.
+  const Matrix<float> base = noise(500, 4, 9), mix = noise(4, 24, 10), rest = noise(500, 24, 11);
+  Matrix<float> x = rest;
+  gemm(Trans::no, Trans::no, 1.f, base, mix, 0.1f, x);
+  const Matrix<double> moments = scatter(x, {});
+  const Matrix<double> factor = cholesky(moments).value();
+  Matrix<double> weights(6, 24);
+  Random random(12);
+  for (double& w : weights.flat()) w = random.normal();
+  const layers::Rounded rounded = layers::round_weights(weights, factor, 4);
+  const auto error = [&](const Matrix<double>& d, size_t row) {
+    double sum = 0;
+    for (size_t i = 0; i < 24; ++i) {
+      for (size_t j = 0; j < 24; ++j) sum += d(row, i) * moments(i, j) * d(row, j);
+    }
+    return sum;
+  };
+  double clever = 0, plain = 0;
+  Matrix<double> d(6, 24), e(6, 24);
+  for (size_t r = 0; r < 6; ++r) {
+    for (size_t c = 0; c < 24; ++c) {
+      const double scale = rounded.scale[r];
+      d(r, c) = weights(r, c) - scale * rounded.codes(r, c);
+      e(r, c) = weights(r, c) - scale * std::clamp(std::round(weights(r, c) / scale), -7.0, 7.0);
+    }
+    clever += error(d, r);
+    plain += error(e, r);
+  }
+  EXPECT_LT(clever, 0.6 * plain);
+  EXPECT_GT(clever, 0.001 * plain);
+}
+
+TEST(Layers, DamagedWeightsAreRefused) {
+  const Example example(0.5);
+  const State good = solved(example, {5, 4, 1e-5}).save(4);
+  for (const float bad : {200.f, 0.5f}) {
+    State state = good;
+    state["pairs"].values[0] = bad;
+    EXPECT_FALSE(Predictor::load(state, 8, 4).ok());
+  }
+  State short_up = good;
+  short_up["up"].dims[1] = 4;
+  EXPECT_FALSE(Predictor::load(short_up, 8, 4).ok());
+  State without = good;
+  without.erase("up");
+  EXPECT_FALSE(Predictor::load(without, 8, 4).ok());
+  EXPECT_FALSE(Predictor::load(good, 9, 4).ok());
+}
+
+}  // namespace
+}  // namespace kvsplice::codec

@@ -1,0 +1,148 @@
+#include "quality/calibrate.h"
+
+#include <gmock/gmock.h>
+
+#include <filesystem>
+
+#include "core/file.h"
+#include "host/tiny_model_test.h"
+#include "quality/calibration_rows.h"
+
+namespace kvsplice::quality {
+namespace {
+
+using ::kvsplice::testing::must;
+using ::kvsplice::testing::TempDir;
+using ::kvsplice::testing::TinyModel;
+using ::kvsplice::testing::TinyOptions;
+using ::testing::HasSubstr;
+
+// The n-th text: words of its own in an order of its own.
+std::string text_of(int n) {
+  std::string text;
+  for (int i = 0; i < 400; ++i) {
+    text += static_cast<char>('a' + (i * i + 7 * n * i) % 26);
+    if (i % (4 + n) == 0) text += ' ';
+  }
+  return text;
+}
+
+class CalibrateTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    TinyModel(TinyOptions{}).save(dir.file("m.gguf"));
+    model.emplace(must(host::Model::load(dir.file("m.gguf"))));
+    for (int n = 0; n < 3; ++n) {
+      texts.push_back(dir.file(std::string(1, static_cast<char>('p' + n)) + ".txt"));
+      must(write_text(texts.back(), text_of(n)));
+    }
+    options.pipeline = "klt | step(delta=0.3) | range";
+    options.tokens = 3 * 256;
+    options.sequence = 32;
+    options.work = dir.file("work");
+  }
+  std::vector<extract::Sequence> sequences() {
+    return must(spread_sequences(*model, texts, options.tokens, options.sequence));
+  }
+
+  TempDir dir;
+  std::optional<host::Model> model;
+  std::vector<std::string> texts;
+  CalibrateOptions options;
+};
+
+TEST_F(CalibrateTest, SequencesAreSpreadAndTextsTakeTurns) {
+  const auto made = sequences();
+  ASSERT_EQ(made.size(), 24u);
+  for (size_t i = 0; i < made.size(); ++i) {
+    EXPECT_EQ(made[i].tokens.size(), 32u);
+    EXPECT_EQ(made[i].tokens[0], model->bos());
+    EXPECT_EQ(made[i].text, std::filesystem::path(texts[i % 3]).filename());
+  }
+  const auto whole = must(extract::read_sequence(*model, texts[0]));
+  EXPECT_EQ(made[0].tokens[1], whole.tokens[1]);
+  // The last sequence of a text begins behind 7 / 8 of what can be left out.
+  const size_t last = 7 * 32 + (whole.tokens.size() - 256) * 7 / 8;
+  EXPECT_EQ(made[21].tokens[5], whole.tokens[last + 5]);
+}
+
+TEST_F(CalibrateTest, GoesOnWhereItWasStopped) {
+  const auto all = sequences();
+  size_t steps = 0;
+  const Progress stop{[&](const std::string&, size_t, size_t) { return ++steps < 3; }};
+  EXPECT_FALSE(dump_sequences(*model, all, options.work, 1, stop).ok());
+  const auto half = std::distance(std::filesystem::directory_iterator(options.work), {});
+  EXPECT_EQ(half, 2);
+  const auto begun = std::filesystem::last_write_time(
+      must(dump_sequences(*model, all, options.work, 1, {})).front());
+  const auto paths = must(dump_sequences(*model, all, options.work, 1, {}));
+  EXPECT_EQ(paths.size(), 6u);
+  EXPECT_EQ(std::filesystem::last_write_time(paths.front()), begun) << "made again";
+  // Other tokens, other dumps.
+  options.sequence = 16;
+  for (const auto& path : must(dump_sequences(*model, sequences(), options.work, 1, {}))) {
+    EXPECT_THAT(paths, ::testing::Not(::testing::Contains(path)));
+  }
+}
+
+TEST_F(CalibrateTest, FitsOnEverythingWithoutATarget) {
+  const auto made = must(calibrate(*model, texts, options, {}));
+  EXPECT_EQ(made.tokens, 24u * (32 - 4));
+  EXPECT_EQ(made.held, 0u);
+  EXPECT_EQ(made.codec.calibration_tokens(), made.tokens);
+  EXPECT_EQ(made.codec.shape(), model->shape());
+}
+
+TEST_F(CalibrateTest, MeetsATargetRatioOnSequencesKeptOut) {
+  for (double target : {3.5, 5.0}) {
+    options.ratio = target;
+    const auto made = must(calibrate(*model, texts, options, {}));
+    EXPECT_EQ(made.held, 3u);
+    EXPECT_EQ(made.tokens, 21u * (32 - 4));
+    EXPECT_NEAR(made.trials.back().ratio, target, 0.021 * target);
+  }
+}
+
+TEST_F(CalibrateTest, MeetsATargetDivergence) {
+  options.kld = 1e-3;
+  options.sequence = 96;  // rows are replaced every 32 tokens
+  options.tokens = 3 * 384;
+  const auto made = must(calibrate(*model, texts, options, {}));
+  EXPECT_NEAR(made.trials.back().kld, 1e-3, 2.1e-5);
+  EXPECT_GT(made.trials.back().ratio, 1);
+}
+
+TEST_F(CalibrateTest, SaysWhatIsWrong) {
+  const auto message = [&] {
+    const auto made = calibrate(*model, texts, options, {});
+    return made.ok() ? std::string() : made.error().message;
+  };
+  options.ratio = options.kld = 2;
+  EXPECT_THAT(message(), HasSubstr("not both"));
+  options.kld = {};
+  options.ratio = -1;
+  EXPECT_THAT(message(), HasSubstr("more than 0"));
+  options.ratio = 1e5;
+  EXPECT_THAT(message(), HasSubstr("was not met in"));
+  options.ratio = 3;
+  options.tokens = 3 * 32;
+  EXPECT_THAT(message(), HasSubstr("at least 8 sequences"));
+  options.sequence = 5000;
+  EXPECT_THAT(message(), HasSubstr("a sequence needs 5000"));
+  options.pipeline = "f16";
+  EXPECT_THAT(message(), HasSubstr("needs a stage 'step"));
+  texts = {};
+  options.ratio = {};
+  EXPECT_THAT(message(), HasSubstr("no text"));
+}
+
+TEST(ScaleSteps, ScalesEveryStepAndNothingElse) {
+  const auto text = must(codec::parse_codec("k: klt | step(delta=0.5,offset=0.3) ; v: klt | step"));
+  const auto scaled = codec::print(scale_steps(text, 3));
+  EXPECT_THAT(scaled, HasSubstr("delta=1.5"));
+  EXPECT_THAT(scaled, HasSubstr("offset=0.3"));
+  EXPECT_THAT(scaled, HasSubstr("delta=1.8")) << "the default is scaled, too";
+}
+
+}  // namespace
+}  // namespace kvsplice::quality

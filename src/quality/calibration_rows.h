@@ -1,0 +1,26 @@
+// What calibration learns from: sequences spread over several texts, evaluated once and kept in
+// dumps of a few sequences each, so that an interrupted run goes on where it was.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/progress.h"
+#include "extract/dump.h"
+
+namespace kvsplice::quality {
+
+// `tokens` in sequences of `length`, in equal parts from every text and spread evenly over it; the
+// texts take turns. Errors: a text shorter than a sequence.
+Result<std::vector<extract::Sequence>> spread_sequences(const host::Model& model,
+                                                        const std::vector<std::string>& texts,
+                                                        size_t tokens, size_t length);
+
+// Dumps of all sequences in their order, in `folder`; what is there already is not made again.
+// Dumps are named by what is in them, so that they serve any run that needs the same.
+Result<std::vector<std::string>> dump_sequences(const host::Model& model,
+                                                const std::vector<extract::Sequence>& sequences,
+                                                const std::string& folder, int threads,
+                                                const Progress& progress);
+
+}  // namespace kvsplice::quality
