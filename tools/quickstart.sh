@@ -35,4 +35,4 @@ step "their quality in the loop, on a text of a kind absent from calibration"
 
 "$program" report "$out/analysis" "$out/evaluation" "$out/quality" -o "$out/report.html" \
     --title "KVSplice quick start"
-printf '\nThe report: %s\n' "$PWD/$out/report.html"
+printf '\nThe report: %s\n' "$(realpath "$out/report.html")"
