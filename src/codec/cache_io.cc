@@ -48,11 +48,4 @@ Result<> write_block(host::Context& context, const ModelShape& shape, CacheBlock
   return {};
 }
 
-Embeddings embeddings_of(const host::Model& model) {
-  return {model.shape().embedding_dim,
-          [&model](std::span<const int32_t> tokens, MatrixView<float> out) {
-            return model.normalised_embeddings(tokens, out);
-          }};
-}
-
 }  // namespace kvsplice::codec

@@ -19,7 +19,4 @@ Result<CacheBlock> read_block(const host::Context& context, const ModelShape& sh
 // Puts the rows back at their positions, keys rotated again.
 Result<> write_block(host::Context& context, const ModelShape& shape, CacheBlock block);
 
-// The model's embedding rows, for codecs that read them. The model must outlive the result.
-Embeddings embeddings_of(const host::Model& model);
-
 }  // namespace kvsplice::codec
