@@ -61,8 +61,8 @@ Result<std::vector<int32_t>> tokenize_all(const host::Model& model,
   if (paths.empty()) return Error{ErrorKind::usage, "no text is given"};
   if (wanted < 1) return Error{ErrorKind::usage, "0 tokens wanted, at least 1 is needed"};
   if (chunk > 0 && wanted < chunk) {
-    return Error{ErrorKind::usage, fmt::format("{} tokens of a text are less than a sequence of {}",
-                                               wanted, chunk)};
+    return Error{ErrorKind::usage,
+                 fmt::format("{} tokens of a text are less than a sequence of {}", wanted, chunk)};
   }
   std::vector<int32_t> all;
   for (const std::string& path : paths) {
@@ -117,7 +117,8 @@ Result<DumpInfo> extract(const host::Model& model, const std::vector<std::string
                          const ExtractOptions& options, const std::string& out,
                          const Progress& progress) {
   KVS_ASSIGN(DumpInfo info, plan(model.shape(), options));
-  KVS_ASSIGN(const auto tokens, tokenize_all(model, text_paths, options.tokens, options.chunk, info));
+  KVS_ASSIGN(const auto tokens,
+             tokenize_all(model, text_paths, options.tokens, options.chunk, info));
   KVS_ASSIGN(host::GgufWriter file, begin_dump(out, info, tokens));
 
   size_t text_start = 0;
