@@ -1,7 +1,6 @@
 // kvsplice run: generates text, from a saved session if there is one, and saves the session.
 #include <fmt/format.h>
 
-#include <chrono>
 #include <cstdio>
 #include <filesystem>
 
@@ -11,6 +10,7 @@
 #include "host/sampler.h"
 #include "loaded_coder.h"
 #include "session/state_rows.h"
+#include "stopwatch.h"
 #include "terminal.h"
 
 namespace kvsplice::app {
@@ -26,16 +26,6 @@ struct RunArguments {
   session::PackOptions pack;
   host::SamplerOptions sampler;
   int threads = 0;
-};
-
-class Stopwatch {
- public:
-  double seconds() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begun_).count();
-  }
-
- private:
-  std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now();
 };
 
 Result<> check(const RunArguments& a) {
@@ -201,7 +191,6 @@ Result<> Generation::save() const {
 
 void Generation::report() const {
   if (a_.quiet) return;
-  const auto rate = [](size_t n, double s) { return s > 0 ? double(n) / s : 0.0; };
   if (!a_.load.empty()) {
     fmt::print(stderr, "restored {} tokens in {:.2f} s ({:.0f}/s)\n", loaded_tokens_, load_seconds_,
                rate(loaded_tokens_, load_seconds_));
