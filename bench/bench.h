@@ -25,13 +25,15 @@ struct Measurement {
   std::vector<Peer> peers = {};
 };
 
-// What a case may use: the limits measured in this run, and a Python that may hold peers.
+// What a case may use: the limits measured in this run, a Python that may hold peers, and a model
+// (empty path: none was named).
 class Surroundings {
  public:
-  Surroundings(const Limits& limits, std::string python)
-      : limits_(limits), python_(std::move(python)) {}
+  Surroundings(const Limits& limits, std::string python, std::string model_path)
+      : limits_(limits), python_(std::move(python)), model_path_(std::move(model_path)) {}
 
   const Limits& limits() const { return limits_; }
+  const std::string& model_path() const { return model_path_; }
 
   // No program is faster than its arithmetic (operations in single precision) or than memory, of
   // which it reads and updates in place so many bytes.
@@ -41,13 +43,13 @@ class Surroundings {
   // note. The script prints one JSON object a line: {"peer": NAME, "ms": TIME} or {"missing":
   // NAME}.
   std::vector<Peer> peers(const std::string& script, std::vector<std::string> arguments);
+  void note(const std::string& text);  // printed once, however often it is said
   const std::vector<std::string>& notes() const { return notes_; }
 
  private:
-  void note(const std::string& text);  // once
-
   Limits limits_;
   std::string python_;
+  std::string model_path_;
   std::vector<std::string> notes_;
 };
 

@@ -67,7 +67,7 @@ function(kvsplice_add_extras)
   endif()
   if(TARGET kvsplice_experiments)
     kvsplice_names_of(names "" "_experiment.cc" ${experiments})
-    kvsplice_write_table(kvsplice_experiments experiments experiment_table Experiment experiment
+    kvsplice_write_table(kvsplice_experiments experiment experiment_table Experiment experiment
       "experiments/experiment.h" "${names}")
   endif()
 endfunction()

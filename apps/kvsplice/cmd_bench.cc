@@ -1,4 +1,4 @@
-// kvsplice bench [--only NAME] [-o DIR]
+// kvsplice bench [-m M.gguf] [--only NAME] [-o DIR]
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
@@ -21,6 +21,7 @@ struct Options {
   std::vector<std::string> only;
   std::string dir;
   std::string python = "python3";
+  std::string model;
 };
 
 std::vector<std::string> names() {
@@ -75,14 +76,14 @@ Result<> write(const Options& options, const bench::Surroundings& here,
   results.note("update_gb_per_s", here.limits().update_gb_per_s);
   results.note("fma_gflop_per_s", here.limits().fma_gflop_per_s);
   if (!here.notes().empty())
-    results.note("peers", fmt::format("{}", fmt::join(here.notes(), "; ")));
+    results.note("notes", fmt::format("{}", fmt::join(here.notes(), "; ")));
   KVS_TRY(results.add(table));
   return results.finish();
 }
 
 Result<> run(const Options& options) {
   KVS_TRY(check(options.only));
-  bench::Surroundings here(measure_limits(), options.python);
+  bench::Surroundings here(measure_limits(), options.python, options.model);
   KVS_ASSIGN(const report::Table table, measure(options, here));
   fmt::print("{}\n{}\n", table.text(), limits_text(here.limits()));
   for (const auto& note : here.notes()) fmt::print("{}\n", note);
@@ -96,6 +97,7 @@ Command bench_command() {
             auto options = std::make_shared<Options>();
             verb.add_option("--only", options->only,
                             fmt::format("only these: {}", fmt::join(names(), ", ")));
+            verb.add_option("-m,--model", options->model, "a model, for what is timed on one");
             verb.add_option("-o,--output", options->dir, "directory for bench.csv and a manifest");
             verb.add_option("--python", options->python, "a Python with peers (numpy, torch)")
                 ->capture_default_str();

@@ -1,6 +1,8 @@
 // kvsplice VERB ...: parses the command line, runs one verb, prints one line on error.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <map>
 
@@ -17,7 +19,23 @@ int exit_code(const Error& error) {
   return error.kind == ErrorKind::usage ? 2 : 1;
 }
 
+// CLI11 would only say that a verb is missing.
+Result<> check_verb(int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return {};
+  std::vector<std::string> known;
+  for (const auto& command : app::command_table()) known.push_back(command.name);
+  if (std::find(known.begin(), known.end(), argv[1]) != known.end()) return {};
+  return Error{ErrorKind::usage, fmt::format("no verb is called '{}'; there are: {}", argv[1],
+                                             fmt::join(known, ", "))};
+}
+
+int fail(const Error& error) {
+  fmt::print(stderr, "kvsplice: {}\n", error.message);
+  return exit_code(error);
+}
+
 int run(int argc, char** argv) {
+  if (const auto verb = check_verb(argc, argv); !verb.ok()) return fail(verb.error());
   CLI::App app{"Measures, learns and deploys compression of LLM key-value caches (GGUF models).",
                "kvsplice"};
   app.set_version_flag("--version", std::string(version()));
@@ -36,9 +54,7 @@ int run(int argc, char** argv) {
   }
   const Result<> done = actions.at(app.get_subcommands().front())();
   app::end_progress();
-  if (done.ok()) return 0;
-  fmt::print(stderr, "kvsplice: {}\n", done.error().message);
-  return exit_code(done.error());
+  return done.ok() ? 0 : fail(done.error());
 }
 
 }  // namespace

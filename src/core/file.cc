@@ -35,6 +35,32 @@ Result<> write_all(int fd, ByteSpan bytes, const std::filesystem::path& path) {
   return {};
 }
 
+// Bytes of the character that starts a span, or 0 if it is none: too short, overlong, a surrogate
+// or above U+10FFFF (RFC 3629).
+size_t utf8_length(ByteSpan bytes) {
+  const uint8_t lead = bytes[0];
+  if (lead < 0x80) return 1;
+  const size_t length = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
+  if (lead < 0xc2 || lead > 0xf4 || bytes.size() < length) return 0;
+  for (size_t i = 1; i < length; ++i) {
+    if ((bytes[i] & 0xc0) != 0x80) return 0;
+  }
+  const uint8_t second = bytes[1];
+  const bool overlong = (lead == 0xe0 && second < 0xa0) || (lead == 0xf0 && second < 0x90);
+  const bool no_character = (lead == 0xed && second >= 0xa0) || (lead == 0xf4 && second >= 0x90);
+  return overlong || no_character ? 0 : length;
+}
+
+size_t utf8_prefix(ByteSpan bytes) {
+  size_t at = 0;
+  while (at < bytes.size()) {
+    const size_t length = utf8_length(bytes.subspan(at));
+    if (length == 0) break;
+    at += length;
+  }
+  return at;
+}
+
 }  // namespace
 
 Result<Bytes> read_file(const std::filesystem::path& path) {
@@ -59,7 +85,11 @@ Result<Bytes> read_file(const std::filesystem::path& path) {
 }
 
 Result<std::string> read_text(const std::filesystem::path& path) {
-  KVS_ASSIGN(Bytes bytes, read_file(path));
+  KVS_ASSIGN(const Bytes bytes, read_file(path));
+  if (const size_t valid = utf8_prefix(bytes); valid < bytes.size()) {
+    return Error{ErrorKind::format, fmt::format("{} is not UTF-8 text: byte {} is {:#04x}",
+                                                path.string(), valid, bytes[valid])};
+  }
   return std::string(bytes.begin(), bytes.end());
 }
 

@@ -9,6 +9,7 @@
 namespace kvsplice {
 
 Result<Bytes> read_file(const std::filesystem::path& path);
+// Error format, naming the first bad byte, if it is not UTF-8.
 Result<std::string> read_text(const std::filesystem::path& path);
 
 // Writes to a temporary beside `path`, flushes it to the disk and renames it.

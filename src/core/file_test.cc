@@ -36,6 +36,32 @@ TEST_F(File, RoundTrip) {
   EXPECT_EQ(entries(), 1u) << "no temporary is left behind";
 }
 
+TEST_F(File, TextIsUtf8) {
+  const char* sound[] = {"",
+                         "plain",
+                         "\xc3\xa9",
+                         "\xe2\x82\xac",
+                         "\xf0\x9f\x98\x80",
+                         "\xf4\x8f\xbf\xbf",
+                         "\xed\x9f\xbf\xee\x80\x80"};
+  for (const char* text : sound) {
+    ASSERT_TRUE(write_text(dir_ / "x", text).ok());
+    EXPECT_EQ(read_text(dir_ / "x").value(), text);
+  }
+  // A stray continuation, overlong forms, a surrogate, too large, cut short, no continuation.
+  const char* damaged[] = {
+      "\x80",         "\xc0\x80",         "\xe0\x9f\xbf",     "\xf0\x8f\xbf\xbf",
+      "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xe2\x82",
+      "\xc3z"};
+  for (const std::string text : damaged) {
+    ASSERT_TRUE(write_text(dir_ / "x", "ab" + text).ok());
+    const auto read = read_text(dir_ / "x");
+    ASSERT_FALSE(read.ok()) << testing::PrintToString(text);
+    EXPECT_EQ(read.error().kind, ErrorKind::format);
+    EXPECT_THAT(read.error().message, HasSubstr("is not UTF-8 text: byte 2"));
+  }
+}
+
 TEST_F(File, Empty) {
   ASSERT_TRUE(write_file(dir_ / "x", {}).ok());
   EXPECT_TRUE(read_file(dir_ / "x").value().empty());

@@ -10,6 +10,7 @@ namespace kvsplice::params_detail {
 
 std::string print(int v) { return std::to_string(v); }
 std::string print(double v) { return fmt::format("{}", v); }
+std::string print(const std::vector<int>& v) { return fmt::format("{}", fmt::join(v, ",")); }
 
 std::string allowed(const Range& range) { return fmt::format("{} ... {}", range.low, range.high); }
 std::string allowed(const Choice& choice) {
@@ -51,6 +52,23 @@ Result<> parse(std::string_view key, std::string_view text, const Choice& choice
   if (std::find(choice.names.begin(), choice.names.end(), text) == choice.names.end()) {
     return bad_value(key, text, allowed(choice));
   }
+  out = text;
+  return {};
+}
+
+Result<> parse(std::string_view key, std::string_view text, const Range& range,
+               std::vector<int>& out) {
+  out.clear();
+  for (size_t first = 0; first <= text.size();) {
+    const size_t end = std::min(text.find(',', first), text.size());
+    KVS_TRY(parse_number(key, text.substr(first, end - first), range, out.emplace_back()));
+    first = end + 1;
+  }
+  return {};
+}
+
+Result<> parse(std::string_view key, std::string_view text, const FreeText& any, std::string& out) {
+  if (text.empty()) return bad_value(key, text, allowed(any));
   out = text;
   return {};
 }

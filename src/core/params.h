@@ -27,9 +27,14 @@ struct Choice {
   Choice(std::initializer_list<std::string> list) : names(list) {}
 };
 
+// Any text, such as a list of files (never in pipeline text); `what` says what is expected.
+struct FreeText {
+  std::string what;
+};
+
 struct ParamInfo {
   std::string name;
-  std::string type;           // "integer", "number", "word"
+  std::string type;           // "integer", "integers", "number", "word"
   std::string default_value;  // as text; empty when the parameter has none
   std::string allowed;        // "2 ... 8" or "head, layer, model"
   std::string help;
@@ -40,6 +45,7 @@ using KeyValues = std::vector<std::pair<std::string, std::string>>;
 namespace params_detail {
 std::string print(int v);
 std::string print(double v);
+std::string print(const std::vector<int>& v);
 inline std::string print(const std::string& v) { return v; }
 template <class T>
 std::string print(const std::optional<T>& v) {
@@ -48,6 +54,9 @@ std::string print(const std::optional<T>& v) {
 Result<> parse(std::string_view key, std::string_view text, const Range& range, int& out);
 Result<> parse(std::string_view key, std::string_view text, const Range& range, double& out);
 Result<> parse(std::string_view key, std::string_view text, const Choice& choice, std::string& out);
+Result<> parse(std::string_view key, std::string_view text, const Range& range,
+               std::vector<int>& out);
+Result<> parse(std::string_view key, std::string_view text, const FreeText& any, std::string& out);
 template <class T, class Limits>
 Result<> parse(std::string_view key, std::string_view text, const Limits& limits,
                std::optional<T>& out) {
@@ -55,9 +64,11 @@ Result<> parse(std::string_view key, std::string_view text, const Limits& limits
 }
 std::string allowed(const Range& range);
 std::string allowed(const Choice& choice);
+inline std::string allowed(const FreeText& any) { return any.what; }
 inline const char* type_name(const int&) { return "integer"; }
 inline const char* type_name(const double&) { return "number"; }
 inline const char* type_name(const std::string&) { return "word"; }
+inline const char* type_name(const std::vector<int>&) { return "integers"; }
 template <class T>
 const char* type_name(const std::optional<T>&) {
   return type_name(T{});
@@ -66,7 +77,8 @@ Error unknown_key(std::string_view owner, std::string_view key,
                   const std::vector<ParamInfo>& known);
 }  // namespace params_detail
 
-// Fields may be int, double, std::string (with a Choice) or std::optional of these (no default).
+// Fields may be int, double, std::string (with a Choice or FreeText), a list of int (never in
+// pipeline text, whose commas separate parameters) or std::optional of these (no default).
 template <class P>
 std::vector<ParamInfo> describe(P params = {}) {
   std::vector<ParamInfo> list;

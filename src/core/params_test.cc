@@ -13,6 +13,7 @@ struct Sample {
   double delta = 0.5;
   std::string scope = "layer";
   std::optional<int> rank;
+  std::vector<int> ks = {8, 16};
 
   template <class V>
   void visit(V&& v) {
@@ -20,6 +21,7 @@ struct Sample {
     v("delta", delta, "step", Range{0, 10});
     v("scope", scope, "what shares a basis", Choice{"head", "layer"});
     v("rank", rank, "columns kept", Range{1, 1000});
+    v("ks", ks, "ranks to try", Range{1, 1000});
   }
 };
 
@@ -60,6 +62,14 @@ TEST(Params, WhatIsNoNumberIsRefused) {
   }
 }
 
+TEST(Params, ListsAreSeparatedByCommas) {
+  EXPECT_EQ(parsed({{"ks", "4"}})->ks, std::vector<int>({4}));
+  EXPECT_EQ(parsed({{"ks", "4,1000,1"}})->ks, std::vector<int>({4, 1000, 1}));
+  for (const char* text : {"", ",", "4,", "4,,5", "4, 5", "4,1001", "x"}) {
+    EXPECT_FALSE(parsed({{"ks", text}}).ok()) << text;
+  }
+}
+
 TEST(Params, ChoicesAreListed) {
   EXPECT_EQ(parsed({{"scope", "model"}}).error().message,
             "sample.scope = 'model' is not allowed; legal: head, layer");
@@ -68,17 +78,18 @@ TEST(Params, ChoicesAreListed) {
 TEST(Params, UnknownKeysListTheKnownOnes) {
   const Error error = parsed({{"width", "3"}}).error();
   EXPECT_EQ(error.kind, ErrorKind::usage);
-  EXPECT_EQ(error.message, "sample has no parameter 'width'; legal: bits, delta, scope, rank");
+  EXPECT_EQ(error.message, "sample has no parameter 'width'; legal: bits, delta, scope, rank, ks");
 }
 
 TEST(Params, DescriptionPrintsDefaultsThatParse) {
   auto list = describe<Sample>();
-  ASSERT_EQ(list.size(), 4u);
+  ASSERT_EQ(list.size(), 5u);
   EXPECT_EQ(list[0].type, std::string("integer"));
   EXPECT_EQ(list[0].allowed, "2 ... 8");
   EXPECT_EQ(list[2].allowed, "head, layer");
   EXPECT_EQ(list[3].default_value, "");
-  list.pop_back();  // has no default
+  EXPECT_EQ(list[4].default_value, "8,16");
+  list.erase(list.begin() + 3);  // has no default
   for (const auto& p : list) EXPECT_TRUE(parsed({{p.name, p.default_value}}).ok()) << p.name;
 }
 

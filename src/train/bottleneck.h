@@ -1,21 +1,14 @@
-// Training of an invertible warp through a linear bottleneck, the KVSplice seed's recipe: at each
-// epoch's start the PCA of the warped rows, held constant within the epoch; then AdamW on
+// The KVSplice seed's loss: what rows lose on the way through warp and linear bottleneck,
 //
-//   mean (warp^-1(PCA_rank(warp(x))) - x)^2
+//   mean (warp^-1(PCA_rank(warp(x))) - x)^2,
 //
-// over shuffled batches. A warp is a class like Spline or Flow.
+// with the PCA of the warped rows held constant within an epoch.
 #pragma once
 
-#include <algorithm>
-#include <cmath>
 #include <numeric>
 
-#include "core/progress.h"
-#include "core/random.h"
-#include "core/threads.h"
 #include "linalg/linalg.h"
-#include "train/adamw.h"
-#include "train/pca.h"
+#include "train/warp_fit.h"
 
 namespace kvsplice::train {
 
@@ -27,18 +20,6 @@ struct Whitening {
   Gradient gradient = Gradient::none;
 };
 
-struct BottleneckOptions {
-  size_t rank = 16;
-  size_t epochs = 20;
-  size_t batch = 256;  // an incomplete last one is dropped; fewer rows make one batch of all
-  AdamWOptions optimiser = {};
-  double clip = 0;  // largest norm of the gradient, 0: any
-  Whitening whitening = {};
-  uint64_t seed = 0;  // of the shuffles
-};
-
-// The loss of one batch and its gradient. Rows are cut into chunks of a fixed size, so that the
-// result does not depend on the number of threads.
 template <class Warp>
 class BottleneckLoss {
  public:
@@ -49,15 +30,12 @@ class BottleneckLoss {
         mean_(warp.dim()),
         mean_along_(rank),
         basis_(rank, warp.dim()),
-        whitening_(whitening) {
-    for (size_t first = 0; first < batch; first += kChunk) {
-      chunks_.emplace_back(warp, std::min(kChunk, batch - first), rank);
-    }
-  }
+        whitening_(whitening),
+        chunks_(chunks_of_batch<Chunk>(batch, warp, rank)) {}
 
   // basis: [rank x dim], orthonormal rows.
   template <class U>
-  void set_bottleneck(std::span<const U> mean, const Matrix<U>& basis) {
+  void set_pca(std::span<const U> mean, const Matrix<U>& basis) {
     std::copy(mean.begin(), mean.end(), mean_.begin());
     std::copy(basis.flat().begin(), basis.flat().end(), basis_.flat().begin());
     for (size_t k = 0; k < basis_.rows(); ++k) {
@@ -73,8 +51,7 @@ class BottleneckLoss {
     double loss = 0;
     parallel_for(chunks_.size(), [&](size_t i) {
       Chunk& c = chunks_[i];
-      c.gather(rows, picked.subspan(i * kChunk, c.x.rows()));
-      warp_.forward(c.x, c.z, c.forward);
+      c.start(warp_, rows, picked.subspan(i * kWarpChunk, c.x.rows()));
       if (whitens) c.gather_statistics();
       if (!whitens) there_and_back(c, scale);
     });
@@ -82,44 +59,30 @@ class BottleneckLoss {
       loss = whiten(picked.size());
       parallel_for(chunks_.size(), [&](size_t i) { there_and_back(chunks_[i], scale); });
     }
-    add_up();
-    warp_.parameter_gradient(chunks_[0].sums, gradient);
+    gather_gradient(warp_, chunks_, gradient);
     for (const Chunk& c : chunks_) loss += c.squares * double(scale);
     return loss;
   }
 
  private:
-  static constexpr size_t kChunk = 64;
-
-  struct Chunk {
-    Chunk(const Warp& warp, size_t n, size_t rank)
-        : x(n, warp.dim()),
-          z(n, warp.dim()),
-          y(n, warp.dim()),
-          back(n, warp.dim()),
-          along(n, rank),
-          sums(warp.sums_size()) {}
-
-    void gather(MatrixView<const T> rows, std::span<const uint32_t> picked) {
-      for (size_t r = 0; r < picked.size(); ++r) {
-        std::copy_n(&rows(picked[r], 0), rows.cols, x.row(r).data());
-      }
-    }
+  struct Chunk : WarpChunk<Warp> {
+    Chunk(size_t n, const Warp& warp, size_t rank)
+        : WarpChunk<Warp>(warp, n), y(n, warp.dim()), back(n, warp.dim()), along(n, rank) {}
 
     void gather_statistics() {
-      total.assign(z.cols(), 0);
-      square.assign(z.cols(), 0);
-      for (size_t r = 0; r < z.rows(); ++r) {
-        for (size_t c = 0; c < z.cols(); ++c) {
-          total[c] += z(r, c);
-          square[c] += double(z(r, c)) * z(r, c);
+      total.assign(this->z.cols(), 0);
+      square.assign(this->z.cols(), 0);
+      for (size_t r = 0; r < this->z.rows(); ++r) {
+        for (size_t c = 0; c < this->z.cols(); ++c) {
+          const double value = this->z(r, c);
+          total[c] += value;
+          square[c] += value * value;
         }
       }
     }
 
-    Matrix<T> x, z, y, back, along;
-    typename Warp::Trace forward, inverse;
-    std::vector<T> sums;
+    Matrix<T> y, back, along;
+    typename Warp::Trace inverse;
     std::vector<double> total, square;  // of every column of z
     double squares = 0;                 // of the errors
   };
@@ -137,7 +100,6 @@ class BottleneckLoss {
   }
 
   void there_and_back(Chunk& c, T scale) {
-    std::fill(c.sums.begin(), c.sums.end(), T(0));
     project(c, c.z, mean_along_, mean_, c.y);
     warp_.inverse(c.y, c.back, c.inverse);
     c.squares = elementwise_kernel::residual(c.back.data(), c.x.data(), c.x.size(), 2 * scale);
@@ -147,8 +109,7 @@ class BottleneckLoss {
     warp_.forward_backward(c.forward, c.y, c.sums);
   }
 
-  // The whitening term, and its gradient with respect to column j of z: push_[j] (z - centre_[j]) +
-  // shift.
+  // The whitening term; its gradient with respect to column j of z is push_[j] z + pull_[j].
   double whiten(size_t rows) {
     const size_t dim = mean_.size();
     const double n = double(rows), share = whitening_.weight / double(dim);
@@ -174,15 +135,6 @@ class BottleneckLoss {
     }
   }
 
-  // All sums go to the first chunk's, in the order of the chunks.
-  void add_up() {
-    parallel_chunks(chunks_[0].sums.size(), 1 << 14, [&](size_t first, size_t n) {
-      for (size_t i = 1; i < chunks_.size(); ++i) {
-        for (size_t k = first; k < first + n; ++k) chunks_[0].sums[k] += chunks_[i].sums[k];
-      }
-    });
-  }
-
   const Warp& warp_;
   std::vector<T> mean_, mean_along_;  // the latter: - basis * mean
   Matrix<T> basis_;
@@ -191,43 +143,14 @@ class BottleneckLoss {
   std::vector<T> push_, pull_;  // gradient of the whitening term: push * z + pull
 };
 
-// What makes a gradient no longer than `limit` (0: any length).
-inline float clip_factor(std::span<const float> gradient, double limit) {
-  if (limit <= 0) return 1;
-  const double squares = elementwise_kernel::sum_of_squares(gradient.data(), gradient.size());
-  return float(std::min(1.0, limit / (std::sqrt(squares) + 1e-6)));
-}
-
-// Trains `warp` on rows [n x dim]; returns the mean loss of the last epoch.
+// Trains `warp` by the seed's recipe through `rank` components.
 template <class Warp>
-Result<double> fit_through_pca(Warp& warp, MatrixView<const float> rows,
-                               const BottleneckOptions& options, const Progress& progress = {}) {
-  const size_t batch = std::min(options.batch, rows.rows);
-  const size_t rank = std::min(options.rank, rows.cols);
-  std::vector<uint32_t> order(rows.rows);
-  for (uint32_t i = 0; i < order.size(); ++i) order[i] = i;
-  Random random(options.seed);
-  AdamW<float> optimiser(warp.parameters().size(), options.optimiser);
-  std::vector<float> gradient(warp.parameters().size());
-  Matrix<float> warped(rows.rows, rows.cols);
-  BottleneckLoss<Warp> loss(warp, rank, options.whitening, batch);
-  double mean_loss = 0;
-  for (size_t epoch = 0; epoch < options.epochs; ++epoch) {
-    KVS_TRY(progress.step("training the warp", epoch, options.epochs));
-    warp.forward(rows, warped);
-    KVS_ASSIGN(const Pca pca, fit_pca(warped, rank));
-    loss.set_bottleneck(std::span<const float>(pca.mean), pca.basis);
-    random.shuffle(order);
-    double sum = 0;
-    size_t batches = 0;
-    for (size_t first = 0; first + batch <= order.size(); first += batch, ++batches) {
-      sum += loss.evaluate(rows, std::span<const uint32_t>(order).subspan(first, batch), gradient);
-      optimiser.step(warp.parameters(), gradient, clip_factor(gradient, options.clip));
-      warp.parameters_changed();
-    }
-    mean_loss = sum / double(batches);
-  }
-  return mean_loss;
+Result<double> fit_through_pca(Warp& warp, MatrixView<const float> rows, size_t rank,
+                               const WarpFitOptions& options, const Whitening& whitening = {},
+                               const Progress& progress = {}) {
+  rank = std::min(rank, rows.cols);
+  BottleneckLoss<Warp> loss(warp, rank, whitening, batch_of(options, rows.rows));
+  return fit_warp(warp, loss, rank, rows, options, progress);
 }
 
 }  // namespace kvsplice::train

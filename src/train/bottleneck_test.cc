@@ -41,7 +41,7 @@ struct Problem {
 template <class Warp>
 void check_gradient(Problem& problem, Warp& warp, const Whitening& whitening) {
   BottleneckLoss<Warp> loss(warp, kRank, whitening, kRows);
-  loss.set_bottleneck(std::span<const double>(problem.mean), problem.basis);
+  loss.set_pca(std::span<const double>(problem.mean), problem.basis);
   std::vector<double> gradient(warp.parameters().size()), unused(gradient.size());
   loss.evaluate(problem.rows, problem.picked, gradient);
   const auto at = [&](size_t i, double value) {
@@ -118,7 +118,7 @@ TEST(Bottleneck, ReferenceWhiteningHasNoGradient) {
   BottleneckLoss<Flow<double>> plain(flow, kRank, {}, kRows);
   BottleneckLoss<Flow<double>> whitened(flow, kRank, {0.3, Whitening::Gradient::none}, kRows);
   for (auto* l : {&plain, &whitened}) {
-    l->set_bottleneck(std::span<const double>(problem.mean), problem.basis);
+    l->set_pca(std::span<const double>(problem.mean), problem.basis);
   }
   const double less = plain.evaluate(problem.rows, problem.picked, without);
   const double more = whitened.evaluate(problem.rows, problem.picked, with);
@@ -139,7 +139,7 @@ TEST(Bottleneck, LossIsTheMeanSquaredErrorOfTheWayThere) {
   Problem problem;
   const auto flow = some_flow(problem);
   BottleneckLoss<Flow<double>> loss(flow, kRank, {}, kRows);
-  loss.set_bottleneck(std::span<const double>(problem.mean), problem.basis);
+  loss.set_pca(std::span<const double>(problem.mean), problem.basis);
   std::vector<double> gradient(flow.parameters().size());
   const double l = loss.evaluate(problem.rows, problem.picked, gradient);
   Matrix<double> z(kRows, kDim), y(kRows, kDim);
@@ -163,9 +163,9 @@ TEST(Bottleneck, LossIsTheMeanSquaredErrorOfTheWayThere) {
 TEST(Bottleneck, SplineGivesTheReferenceTable) {
   const GeometricMix mix = geometric_mix().value();
   Spline<float> spline(quantile_knots(mix.train, 7));
-  BottleneckOptions options;
+  WarpFitOptions options;
   options.optimiser.rate = 2e-3;
-  ASSERT_TRUE(fit_through_pca(spline, mix.train, options).ok());
+  ASSERT_TRUE(fit_through_pca(spline, mix.train, 16, options).ok());
   Matrix<float> warped(mix.train.rows(), mix.train.cols());
   spline.forward(mix.train, warped);
   const Pca pca = fit_pca(warped, 64).value();
@@ -182,11 +182,11 @@ TEST(Bottleneck, ResultDoesNotDependOnThreads) {
     const int before = thread_count();
     set_thread_count(threads);
     Flow<float> flow = Flow<float>::create({20, 2, 16}, 1).value();
-    BottleneckOptions options;
+    WarpFitOptions options;
     options.epochs = 2;
     options.clip = 1;
-    options.whitening = {1e-4, Whitening::Gradient::working};
-    EXPECT_TRUE(fit_through_pca(flow, mix.train, options).ok());
+    const Whitening whitening{1e-4, Whitening::Gradient::working};
+    EXPECT_TRUE(fit_through_pca(flow, mix.train, 16, options, whitening).ok());
     set_thread_count(before);
     return std::vector<float>(flow.parameters().begin(), flow.parameters().end());
   };
@@ -196,13 +196,13 @@ TEST(Bottleneck, ResultDoesNotDependOnThreads) {
 TEST(Bottleneck, FewerRowsThanABatchAndStopping) {
   const GeometricMix mix = geometric_mix({40, 6, 0.03, 1}).value();
   Spline<float> spline(quantile_knots(mix.train, 7));
-  BottleneckOptions options;
-  options.rank = 2;
+  const WarpFitOptions options;
   const std::vector<float> start(spline.parameters().begin(), spline.parameters().end());
-  EXPECT_TRUE(fit_through_pca(spline, mix.train, options).ok());
+  EXPECT_TRUE(fit_through_pca(spline, mix.train, 2, options).ok());
   EXPECT_NE(start, std::vector<float>(spline.parameters().begin(), spline.parameters().end()));
   const Progress stop{[](const std::string&, size_t, size_t) { return false; }};
-  EXPECT_EQ(fit_through_pca(spline, mix.train, options, stop).error().kind, ErrorKind::interrupted);
+  EXPECT_EQ(fit_through_pca(spline, mix.train, 2, options, {}, stop).error().kind,
+            ErrorKind::interrupted);
 }
 
 }  // namespace

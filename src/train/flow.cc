@@ -87,19 +87,26 @@ double kaiming_bound(size_t inputs) {
 
 template <class T>
 Flow<T>::Flow(const FlowShape& shape, std::vector<uint32_t> permutations)
-    : shape_(shape),
-      permutations_(std::move(permutations)),
-      parameters_(shape.blocks * block_size(shape)) {
+    : shape_(shape), permutations_(std::move(permutations)), parameters_(parameter_count(shape)) {
   assert(permutations_.size() == shape.blocks * shape.dim);
 }
 
 template <class T>
+size_t Flow<T>::parameter_count(const FlowShape& shape) {
+  return shape.blocks * block_size(shape);
+}
+
+template <class T>
+Result<> Flow<T>::check(const FlowShape& shape) {
+  if (shape.dim > 0 && shape.dim % 2 == 0) return {};
+  return Error{
+      ErrorKind::usage,
+      fmt::format("flow over {} columns, which it halves; legal: an even number", shape.dim)};
+}
+
+template <class T>
 Result<Flow<T>> Flow<T>::create(const FlowShape& shape, uint64_t seed) {
-  if (shape.dim == 0 || shape.dim % 2 != 0) {
-    return Error{
-        ErrorKind::usage,
-        fmt::format("flow over {} columns; it needs an even number, to halve them", shape.dim)};
-  }
+  KVS_TRY(check(shape));
   Random random(seed);
   std::vector<uint32_t> permutations(shape.blocks * shape.dim);
   for (size_t b = 0; b < shape.blocks; ++b) {

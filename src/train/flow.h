@@ -9,6 +9,7 @@
 // the flow starts as a permutation.
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -32,6 +33,8 @@ class Flow {
   // Weights by Kaiming's uniform rule for leaky ReLU of slope 0.2, permutations and all from
   // `seed`.
   static Result<Flow> create(const FlowShape& shape, uint64_t seed);
+  static Result<> check(const FlowShape& shape);
+  static size_t parameter_count(const FlowShape& shape);
   // With parameters to come; permutations: [blocks x dim], column c of a block's output is column
   // permutation[c] of its coupling's.
   Flow(const FlowShape& shape, std::vector<uint32_t> permutations);

@@ -88,6 +88,17 @@ void Spline<T>::parameters_changed() {
 }
 
 template <class T>
+bool Spline<T>::usable() const {
+  const auto finite = [](T v) { return std::isfinite(v); };
+  const auto positive = [](T v) { return v > 0; };
+  const Matrix<T>* tables[] = {&slope_, &offset_, &back_slope_, &back_offset_, &back_knots_};
+  return std::all_of(slope_.flat().begin(), slope_.flat().end(), positive) &&
+         std::all_of(std::begin(tables), std::end(tables), [&](const Matrix<T>* m) {
+           return std::all_of(m->flat().begin(), m->flat().end(), finite);
+         });
+}
+
+template <class T>
 spline_kernel::Pieces<T> Spline<T>::forward_pieces() const {
   return {dim(), segments(), knots_.data() + dim(), slope_.data(), offset_.data()};
 }
@@ -136,6 +147,43 @@ void Spline<T>::inverse_backward(const Trace& z, MatrixView<T> dx, std::span<T> 
   const size_t table = segments() * dim();
   spline_kernel::map_backward(inverse_pieces(), z.data, z.stride, dx.data, dx.stride, z.rows, true,
                               &sums[2 * table], &sums[3 * table]);
+}
+
+// By counting rows above each knot.
+template <class T>
+Matrix<T> Spline<T>::counts_above_knots(const Trace& x) const {
+  Matrix<T> ones(x.rows, dim()), moments(segments(), dim()), counts(segments(), dim());
+  std::fill(ones.flat().begin(), ones.flat().end(), T(1));
+  spline_kernel::map_backward(forward_pieces(), x.data, x.stride, ones.data(), dim(), x.rows, false,
+                              moments.data(), counts.data());
+  return counts;
+}
+
+template <class T>
+double Spline<T>::back_slope_squares(const Trace& trace) const {
+  const Matrix<T> above = counts_above_knots(trace);
+  double sum = 0;
+  for (size_t s = 0; s < segments(); ++s) {
+    for (size_t c = 0; c < dim(); ++c) {
+      const T next = s + 1 < segments() ? above(s + 1, c) : T(0);
+      sum += double(above(s, c) - next) * double(back_slope_(s, c)) * double(back_slope_(s, c));
+    }
+  }
+  return sum;
+}
+
+template <class T>
+void Spline<T>::back_slope_squares_backward(const Trace& trace, T weight, std::span<T> sums) const {
+  const Matrix<T> above = counts_above_knots(trace);
+  T* moments = &sums[2 * segments() * dim()];
+  for (size_t c = 0; c < dim(); ++c) {
+    T over = 0;  // the sums' convention: everything above a knot
+    for (size_t s = segments(); s-- > 0;) {
+      const T next = s + 1 < segments() ? above(s + 1, c) : T(0);
+      over += 2 * weight * back_slope_(s, c) * (above(s, c) - next);
+      moments[s * dim() + c] += over;
+    }
+  }
 }
 
 // The chain rule from the tables back to the parameters, segments last to first since y_i depends

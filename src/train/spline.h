@@ -37,6 +37,7 @@ class Spline {
   std::span<T> parameters() { return parameters_; }
   std::span<const T> parameters() const { return parameters_; }
   void parameters_changed();  // call after writing to parameters()
+  bool usable() const;        // all tables are finite and slopes positive
 
   // Of any number of rows, on all threads; out may be in.
   void forward(MatrixView<const T> x, MatrixView<T> z) const;
@@ -51,6 +52,10 @@ class Spline {
   void forward_backward(const Trace& trace, MatrixView<T> dz,
                         std::span<T> sums) const;  // spends dz
   void inverse_backward(const Trace& trace, MatrixView<T> dx, std::span<T> sums) const;  // dx -> dz
+  // Sum over rows and columns of (dx/dz)^2 at the rows of a forward trace, and its gradient times
+  // `weight`.
+  double back_slope_squares(const Trace& trace) const;
+  void back_slope_squares_backward(const Trace& trace, T weight, std::span<T> sums) const;
   void parameter_gradient(std::span<const T> sums, std::span<T> gradient) const;
 
   // Tables of the two directions, [segments x dim].
@@ -61,6 +66,7 @@ class Spline {
   void tables_of_column(size_t c);
   void gradient_of_column(size_t c, std::span<const T> sums, std::span<T> gradient) const;
   T shift(size_t c) const { return parameters_[(segments() + 1) * dim() + c]; }
+  Matrix<T> counts_above_knots(const Trace& x) const;  // row 0: all; row s: above knot s
   // Share of segment s in the mean slope.
   T weight(size_t s, size_t c) const;
 

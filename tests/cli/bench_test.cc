@@ -65,6 +65,13 @@ TEST(Bench, WorksWithoutPeers) {
   EXPECT_THAT(bench.text, HasSubstr("peers are left out: cannot run no-such-python"));
 }
 
+TEST(Bench, WhatNeedsAModelSaysSo) {
+  const Outcome bench = run("bench --only capture");
+  EXPECT_EQ(bench.code, 0);
+  EXPECT_THAT(bench.text, HasSubstr("capture is left out: it needs a model (-m)"));
+  EXPECT_EQ(run("bench --only capture -m no-such-model.gguf").code, 1);
+}
+
 TEST(Bench, UnknownNamesAreWrongUsage) {
   const Outcome bench = run("bench --only frobnicate");
   EXPECT_EQ(bench.code, 2);

@@ -1,0 +1,61 @@
+#include "experiments/kvsplice/rows.h"
+
+#include <numeric>
+
+namespace kvsplice::experiment {
+
+namespace {
+
+ModelShape shape_of(size_t heads, size_t head_dim) {
+  LayerShape layer;
+  layer.kv_heads = int(heads);
+  layer.key_dim = layer.value_dim = int(head_dim);
+  ModelShape shape;
+  shape.architecture = shape.model_name = "rows";
+  shape.query_heads = 1;
+  shape.layers = {layer};
+  return shape;
+}
+
+class BlockSource : public codec::RowSource {
+ public:
+  explicit BlockSource(codec::CacheBlock block) : block_(std::move(block)) {}
+  std::span<const int32_t> tokens() const override { return block_.tokens; }
+  std::span<const int32_t> positions() const override { return block_.positions; }
+  Result<Matrix<float>> read(Kind kind, int) const override { return block_.of(kind)[0]; }
+
+ private:
+  codec::CacheBlock block_;
+};
+
+}  // namespace
+
+codec::CacheBlock block_of(MatrixView<const float> rows) {
+  codec::CacheBlock block;
+  block.tokens.resize(rows.rows);
+  block.positions.resize(rows.rows);
+  std::iota(block.positions.begin(), block.positions.end(), 0);
+  block.keys.emplace_back(rows.rows, rows.cols);
+  block.values.push_back(copy(rows));
+  return block;
+}
+
+Result<codec::Codec> fit_rows(const std::string& pipeline, MatrixView<const float> rows,
+                              size_t heads) {
+  KVS_ASSIGN(const auto text, codec::parse_codec("k: f16; v: " + pipeline));
+  KVS_ASSIGN(codec::Codec fitted, codec::Codec::create(text, shape_of(heads, rows.cols / heads)));
+  KVS_TRY(fitted.fit(BlockSource(block_of(rows)), nullptr, {}));
+  return fitted;
+}
+
+Result<CodedRows> code_rows(const std::string& pipeline, MatrixView<const float> train,
+                            MatrixView<const float> test, size_t heads) {
+  KVS_ASSIGN(const auto fitted, fit_rows(pipeline, train, heads));
+  const codec::CacheBlock block = block_of(test);
+  KVS_ASSIGN(const Bytes bytes, fitted.encode(block, nullptr));
+  KVS_ASSIGN(const auto payloads, fitted.payloads(bytes));
+  KVS_ASSIGN(codec::CacheBlock back, fitted.decode(bytes, block.tokens, block.positions, nullptr));
+  return CodedRows{std::move(back.values[0]), double(payloads.back().size()) / double(test.rows)};
+}
+
+}  // namespace kvsplice::experiment

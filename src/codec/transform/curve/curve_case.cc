@@ -1,0 +1,17 @@
+#include "codec/stage_case.h"
+
+namespace kvsplice::codec {
+
+StageCase curve_case() {
+  StageCase c;
+  c.stage = "curve";
+  c.variants = {
+      {"curve(knots=12)", {0.1, 1.0}, 0.1, 1},
+      {"curve(knots=12) | step(delta=0.3)", {0.1, 1.0}, 0.01, 1},
+  };
+  // The nearest point is computed in float: a point of the curve comes back to rounding.
+  c.idempotent = false;
+  return c;
+}
+
+}  // namespace kvsplice::codec
