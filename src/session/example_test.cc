@@ -1,7 +1,7 @@
 // The worked example of docs/format.md is what the code writes, byte by byte.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <fmt/format.h>
 #include <sstream>
 
 #include "core/file.h"

@@ -69,11 +69,11 @@ class LlamaFiles : public testing::TestWithParam<CellType> {
   bool load(llama_context* context, StateForm form) const {
     std::vector<llama_token> found(256);
     size_t n = 0;
-    const bool ok = form == StateForm::sequence_file
-                        ? llama_state_seq_load_file(context, path_.c_str(), 0, found.data(),
-                                                    found.size(), &n) > 0
-                        : llama_state_load_file(context, path_.c_str(), found.data(),
-                                                found.size(), &n);
+    const bool ok =
+        form == StateForm::sequence_file
+            ? llama_state_seq_load_file(context, path_.c_str(), 0, found.data(), found.size(), &n) >
+                  0
+            : llama_state_load_file(context, path_.c_str(), found.data(), found.size(), &n);
     found.resize(n);
     EXPECT_EQ(found, std::vector<llama_token>(tokens.begin(), tokens.begin() + kTokens));
     return ok;
