@@ -128,7 +128,7 @@ Result<> inspect_dump(const InspectArguments& a) {
   return {};
 }
 
-Result<> run(const InspectArguments& a) {
+Result<> inspect(const InspectArguments& a) {
   KVS_ASSIGN(const auto file, DiskFile::open(a.file));
   KVS_ASSIGN(const Bytes start, file.read(0, std::min<uint64_t>(file.size(), 16)));
   if (session::header_length(start).ok()) return inspect_session(a);
@@ -140,6 +140,12 @@ Result<> run(const InspectArguments& a) {
   }
   KVS_ASSIGN(const Bytes bytes, read_file(a.file));
   return inspect_state(a, bytes);
+}
+
+Result<> run(const InspectArguments& a) {
+  const auto done = inspect(a);
+  if (done.ok() || done.error().message.find(a.file) != std::string::npos) return done;
+  return Error{done.error().kind, a.file + ": " + done.error().message};
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include "core/threads.h"
 #include "loaded_coder.h"
 #include "session/state_rows.h"
+#include "stopwatch.h"
 #include "terminal.h"
 
 namespace kvsplice::app {
@@ -52,12 +53,19 @@ Result<> run(const PackArguments& a) {
   KVS_TRY(check(a));
   if (a.threads > 0) set_thread_count(a.threads);
   KVS_ASSIGN(const auto loaded, LoadedCoder::load(a.model, a.codec));
+  const Stopwatch reading;
   KVS_ASSIGN(const session::StateCells made, read_cells(a, *loaded));
+  const double read_seconds = reading.seconds();
+  const Stopwatch packing;
   KVS_TRY(session::pack(a.out, made.cells, made.pending, loaded->coder(), a.options,
                         terminal_progress()));
+  const double pack_seconds = packing.seconds();
   end_progress();
   KVS_ASSIGN(const auto reader, session::SessionReader::open(a.out));
-  fmt::print("{}: {}\n", a.out, describe_size(reader));
+  const size_t n = made.cells.count();
+  fmt::print("{}: {}\n{} in {:.2f} s ({:.0f} tokens/s), packed in {:.2f} s ({:.0f}/s)\n", a.out,
+             describe_size(reader), a.text.empty() ? "read" : "evaluated", read_seconds,
+             rate(n, read_seconds), pack_seconds, rate(n, pack_seconds));
   return {};
 }
 

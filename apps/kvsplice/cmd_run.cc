@@ -1,7 +1,6 @@
 // kvsplice run: generates text, from a saved session if there is one, and saves the session.
 #include <fmt/format.h>
 
-#include <chrono>
 #include <cstdio>
 #include <filesystem>
 
@@ -11,6 +10,7 @@
 #include "host/sampler.h"
 #include "loaded_coder.h"
 #include "session/state_rows.h"
+#include "stopwatch.h"
 #include "terminal.h"
 
 namespace kvsplice::app {
@@ -26,16 +26,6 @@ struct RunArguments {
   session::PackOptions pack;
   host::SamplerOptions sampler;
   int threads = 0;
-};
-
-class Stopwatch {
- public:
-  double seconds() const {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begun_).count();
-  }
-
- private:
-  std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now();
 };
 
 Result<> check(const RunArguments& a) {
@@ -58,9 +48,8 @@ class Generation {
  public:
   Generation(const RunArguments& a, const LoadedCoder& loaded) : a_(a), loaded_(loaded) {}
 
+  Result<> read_prompt();
   Result<> begin();
-  Result<> load();
-  Result<> add_prompt();
   Result<> evaluate_waiting();
   Result<> generate();
   Result<> save() const;
@@ -68,68 +57,94 @@ class Generation {
 
  private:
   const host::Model& model() const { return *loaded_.model; }
+  Result<> open_context(size_t tokens);
+  Result<> restore(const session::Session& session);
 
   const RunArguments& a_;
   const LoadedCoder& loaded_;
   std::optional<host::Context> context_;
+  std::string echo_;  // the prompt as it is printed
+  std::vector<host::Token> prompt_;
   std::vector<host::Token> tokens_;  // in the context, then those that wait to be evaluated
   size_t limit_ = 0;                 // of the context
-  size_t loaded_tokens_ = 0, prompt_tokens_ = 0, generated_ = 0;
+  bool same_coder_ = false;          // as that of the session loaded: its blocks can be kept
+  size_t loaded_tokens_ = 0, evaluated_ = 0, generated_ = 0;
   double load_seconds_ = 0, prompt_seconds_ = 0, generate_seconds_ = 0;
 };
 
+Result<> Generation::read_prompt() {
+  std::string text = a_.prompt;
+  if (!a_.prompt_file.empty()) {
+    KVS_ASSIGN(text, read_text(a_.prompt_file));
+  }
+  KVS_ASSIGN(prompt_, model().tokenize(text));
+  const bool continues = !a_.load.empty();
+  if (continues && model().adds_bos() && !prompt_.empty()) prompt_.erase(prompt_.begin());
+  if (text.empty() && !continues) {
+    return Error{ErrorKind::usage, "there is nothing to continue: give a prompt (-p, -f)"};
+  }
+  if (!a_.quiet) echo_ = text;
+  return {};
+}
+
 Result<> Generation::begin() {
-  constexpr int kUsualContext = 4096;
+  if (a_.load.empty()) {
+    tokens_ = prompt_;
+    return open_context(tokens_.size());
+  }
+  KVS_ASSIGN(const auto session, session::Session::open(a_.load, loaded_.coder()));
+  const auto& pending = session.file().index().pending;
+  KVS_TRY(open_context(session.size() + pending.size() + prompt_.size()));
+  KVS_TRY(restore(session));
+  tokens_.insert(tokens_.end(), pending.begin(), pending.end());
+  tokens_.insert(tokens_.end(), prompt_.begin(), prompt_.end());
+  if (!tokens_.empty()) return {};
+  return Error{ErrorKind::usage, a_.load + " is empty: give a prompt (-p, -f)"};
+}
+
+// With room for as many tokens and for those to come.
+Result<> Generation::open_context(size_t tokens) {
+  const auto most = static_cast<size_t>(model().context_limit());
+  limit_ = a_.ctx > 0 ? static_cast<size_t>(a_.ctx) : std::min(tokens + a_.predict, most);
+  if (tokens > limit_) {
+    return Error{ErrorKind::usage,
+                 fmt::format("session and prompt have {} tokens, the context {}; the model allows "
+                             "{} (--ctx)",
+                             tokens, limit_, most)};
+  }
   host::ContextOptions options;
-  options.n_ctx = a_.ctx > 0 ? a_.ctx : std::min(kUsualContext, model().context_limit());
+  options.n_ctx = static_cast<int>(limit_);
   options.threads = a_.threads;
-  limit_ = static_cast<size_t>(options.n_ctx);
   KVS_ASSIGN(options.cache, host::parse_cache_type(a_.cache));
   KVS_ASSIGN(context_, host::Context::create(model(), options));
   return {};
 }
 
-Result<> Generation::load() {
-  if (a_.load.empty()) return {};
+Result<> Generation::restore(const session::Session& session) {
   const Stopwatch watch;
-  KVS_ASSIGN(const auto session, session::Session::open(a_.load, loaded_.coder()));
   KVS_ASSIGN(const session::Cells cells, session.read(0, session.size(), terminal_progress()));
   const auto type = a_.cache == "f16" ? session::CellType::f16 : session::CellType::q8_0;
   KVS_ASSIGN(const Bytes state, session::to_state(cells, {}, model().shape(),
                                                   session::StateForm::sequence_data, type));
   KVS_TRY(context_->load_state(state));
   tokens_ = cells.tokens;
-  const auto& pending = session.file().index().pending;
-  tokens_.insert(tokens_.end(), pending.begin(), pending.end());
   loaded_tokens_ = cells.count();
+  same_coder_ = session.file().info().codec == (loaded_.codec ? loaded_.codec->fingerprint() : "");
   load_seconds_ = watch.seconds();
-  return {};
-}
-
-Result<> Generation::add_prompt() {
-  std::string text = a_.prompt;
-  if (!a_.prompt_file.empty()) {
-    KVS_ASSIGN(text, read_text(a_.prompt_file));
-  }
-  KVS_ASSIGN(std::vector<host::Token> prompt, model().tokenize(text));
-  const bool continues = !tokens_.empty();
-  if (continues && model().adds_bos() && !prompt.empty()) prompt.erase(prompt.begin());
-  tokens_.insert(tokens_.end(), prompt.begin(), prompt.end());
-  if (!a_.quiet) fmt::print("{}", text);
-  if (tokens_.empty())
-    return Error{ErrorKind::usage, "there is nothing to continue: give a prompt"};
   return {};
 }
 
 // Evaluates what is not in the context yet; at least one token, whose logits come next.
 Result<> Generation::evaluate_waiting() {
+  fmt::print("{}", echo_);
+  std::fflush(stdout);
   const Stopwatch watch;
   if (context_->size() == tokens_.size()) KVS_TRY(context_->truncate(tokens_.size() - 1));
   constexpr size_t kPiece = 512;  // between two looks at Ctrl-C
   while (context_->size() < tokens_.size() && !interrupted()) {
     const size_t at = context_->size(), n = std::min(kPiece, tokens_.size() - at);
     KVS_TRY(context_->decode(std::span(tokens_).subspan(at, n), at + n == tokens_.size() ? 1 : 0));
-    prompt_tokens_ += n;
+    evaluated_ += n;
   }
   prompt_seconds_ = watch.seconds();
   return {};
@@ -153,35 +168,36 @@ Result<> Generation::generate() {
   return {};
 }
 
-// Where the session was loaded from, its blocks are kept: coding them again would lose more.
+// The blocks of the session that was loaded are kept: coding them again would lose more.
 Result<> Generation::save() const {
   if (a_.save.empty()) return {};
-  const size_t n = context_->size();
+  const ModelShape& shape = model().shape();
   const session::Coder coder = loaded_.coder();
-  const std::span<const host::Token> pending = std::span(tokens_).subspan(n);
-  KVS_ASSIGN(const session::Cells cells, cells_of(*context_, model().shape(), tokens_));
-  if (a_.load.empty() || !session::Session::open(a_.load, coder).ok()) {
-    return session::pack(a_.save, cells, pending, coder, a_.pack, {});
+  KVS_ASSIGN(const session::Cells cells, cells_of(*context_, shape, tokens_));
+  const size_t n = cells.count();
+  if (!same_coder_) {
+    return session::pack(a_.save, cells, std::span(tokens_).subspan(n), coder, a_.pack, {});
   }
-  if (a_.save != a_.load) {
+  std::error_code unknown;
+  if (!std::filesystem::equivalent(a_.save, a_.load, unknown)) {
     KVS_ASSIGN(const Bytes bytes, read_file(a_.load));
     KVS_TRY(write_file(a_.save, bytes));
   }
-  if (n <= loaded_tokens_) return {};  // stopped before anything was added
-  return session::extend(a_.save, slice(cells, loaded_tokens_, n - loaded_tokens_), pending, coder,
-                         {});
+  const session::Cells more = n > loaded_tokens_ ? slice(cells, loaded_tokens_, n - loaded_tokens_)
+                                                 : session::make_cells(shape, loaded_tokens_, 0);
+  const auto pending = std::span(tokens_).subspan(std::max(n, loaded_tokens_));
+  return session::extend(a_.save, more, pending, coder, {});
 }
 
 void Generation::report() const {
   if (a_.quiet) return;
-  const auto rate = [](size_t n, double s) { return s > 0 ? double(n) / s : 0.0; };
   if (!a_.load.empty()) {
     fmt::print(stderr, "restored {} tokens in {:.2f} s ({:.0f}/s)\n", loaded_tokens_, load_seconds_,
                rate(loaded_tokens_, load_seconds_));
   }
   fmt::print(stderr,
              "evaluated {} tokens in {:.2f} s ({:.0f}/s), generated {} in {:.2f} s ({:.1f}/s)\n",
-             prompt_tokens_, prompt_seconds_, rate(prompt_tokens_, prompt_seconds_), generated_,
+             evaluated_, prompt_seconds_, rate(evaluated_, prompt_seconds_), generated_,
              generate_seconds_, rate(generated_, generate_seconds_));
   if (a_.save.empty()) return;
   if (const auto reader = session::SessionReader::open(a_.save); reader.ok()) {
@@ -194,11 +210,10 @@ Result<> run(const RunArguments& a) {
   if (a.threads > 0) set_thread_count(a.threads);
   KVS_ASSIGN(const auto loaded, LoadedCoder::load(a.model, a.codec));
   Generation generation(a, *loaded);
+  KVS_TRY(generation.read_prompt());
   KVS_TRY(generation.begin());
-  KVS_TRY(generation.load());
   end_progress();
   catch_interrupts();
-  KVS_TRY(generation.add_prompt());
   KVS_TRY(generation.evaluate_waiting());
   if (!interrupted()) KVS_TRY(generation.generate());
   KVS_TRY(generation.save());
@@ -221,7 +236,7 @@ Command run_command() {
         app.add_option("-n,--predict", a->predict, "most tokens to generate")
             ->capture_default_str();
         app.add_option("--ctx", a->ctx,
-                       "tokens of context (default: 4096 or what the model allows)");
+                       "tokens of context (default: what is needed, if the model allows it)");
         app.add_option("--cache", a->cache, "type of llama.cpp's cache: f16, q8_0")
             ->capture_default_str();
         app.add_option("--load", a->load, "session to continue");

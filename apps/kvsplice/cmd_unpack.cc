@@ -6,6 +6,7 @@
 #include "core/threads.h"
 #include "loaded_coder.h"
 #include "session/state_rows.h"
+#include "stopwatch.h"
 #include "terminal.h"
 
 namespace kvsplice::app {
@@ -27,6 +28,7 @@ session::CellType type_of(const std::string& name) {
 Result<> run(const UnpackArguments& a) {
   if (a.threads > 0) set_thread_count(a.threads);
   KVS_ASSIGN(const auto loaded, LoadedCoder::load(a.model, a.codec));
+  const Stopwatch watch;
   KVS_ASSIGN(const auto session, session::Session::open(a.session, loaded->coder()));
   const size_t n = a.tokens > 0 ? a.tokens : session.size();
   KVS_ASSIGN(const session::Cells cells, session.read(0, n, terminal_progress()));
@@ -37,10 +39,11 @@ Result<> run(const UnpackArguments& a) {
       a.form == "session" ? session::StateForm::session_file : session::StateForm::sequence_file;
   KVS_ASSIGN(const Bytes state,
              session::to_state(cells, pending, loaded->coder().shape, form, type_of(a.type)));
+  const double seconds = watch.seconds();
   KVS_TRY(write_file(a.out, state));
   end_progress();
-  fmt::print("{}: {} of {} tokens, {} cache, {:.3f} MB\n", a.out, name(form), n, a.type,
-             double(state.size()) / 1e6);
+  fmt::print("{}: {} of {} tokens, {} cache, {:.3f} MB\nrestored in {:.2f} s ({:.0f} tokens/s)\n",
+             a.out, name(form), n, a.type, double(state.size()) / 1e6, seconds, rate(n, seconds));
   return {};
 }
 

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <utility>
 
 namespace kvsplice {
@@ -55,6 +56,15 @@ Result<uint64_t> size_of(int fd, const std::string& path) {
   return static_cast<uint64_t>(info.st_size);
 }
 
+// A name survives a crash once its folder is on the disk; best effort, some systems cannot.
+void flush_folder_of(const std::string& path) {
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  const int fd = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  (void)::fsync(fd);
+  ::close(fd);
+}
+
 }  // namespace
 
 Result<DiskFile> DiskFile::open(const std::string& path) {
@@ -67,8 +77,15 @@ Result<DiskFile> DiskFile::open(const std::string& path) {
 Result<DiskFile> DiskFile::extend(const std::string& path) {
   DiskFile file(path, {}, ::open(path.c_str(), O_RDWR | O_CLOEXEC));
   if (file.fd_ < 0) return file.failed("open");
-  if (::flock(file.fd_, LOCK_EX | LOCK_NB) != 0) return file.failed("lock");
+  KVS_TRY(file.lock());
   KVS_ASSIGN(file.size_, size_of(file.fd_, path));
+  // Who held the lock before may have put another file in its place.
+  struct stat opened {
+  }, named{};
+  if (::fstat(file.fd_, &opened) != 0 || ::stat(path.c_str(), &named) != 0 ||
+      opened.st_ino != named.st_ino || opened.st_dev != named.st_dev) {
+    return Error{ErrorKind::io, path + " was replaced by another program meanwhile"};
+  }
   return file;
 }
 
@@ -77,13 +94,20 @@ Result<DiskFile> DiskFile::replace(const std::string& path) {
   const int fd = ::open(temporary.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   DiskFile file(path, std::move(temporary), fd);
   if (fd < 0) return file.failed("create");
+  KVS_TRY(file.lock());
   return file;
 }
 
-Result<Bytes> DiskFile::read(uint64_t first, size_t n) const {
-  if (first > size_ || n > size_ - first) {
-    return truncated(first, n);
+Result<> DiskFile::lock() {
+  if (::flock(fd_, LOCK_EX | LOCK_NB) == 0) return {};
+  if (errno == EWOULDBLOCK) {
+    return Error{ErrorKind::io, fmt::format("cannot lock {}: another program writes to it", path_)};
   }
+  return failed("lock");
+}
+
+Result<Bytes> DiskFile::read(uint64_t first, size_t n) const {
+  if (first > size_ || n > size_ - first) return truncated(first, n);
   Bytes bytes(n);
   for (size_t done = 0; done < n;) {
     const ssize_t got =
@@ -97,12 +121,12 @@ Result<Bytes> DiskFile::read(uint64_t first, size_t n) const {
 }
 
 Result<> DiskFile::write(uint64_t first, ByteSpan bytes) {
-  size_ = std::max(size_, first + bytes.size());
   while (!bytes.empty()) {
     const ssize_t n = ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(first));
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return failed("write");
     first += static_cast<uint64_t>(n);
+    size_ = std::max(size_, first);
     bytes = bytes.subspan(static_cast<size_t>(n));
   }
   return {};
@@ -123,6 +147,7 @@ Result<> DiskFile::publish() {
   if (temporary_.empty()) return {};
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) return failed("rename onto");
   temporary_.clear();
+  flush_folder_of(path_);
   return {};
 }
 

@@ -10,10 +10,12 @@ namespace kvsplice {
 
 class DiskFile {
  public:
-  static Result<DiskFile> open(const std::string& path);  // to read
-  static Result<DiskFile> extend(
-      const std::string& path);  // to read and write; locked: one at a time
-  static Result<DiskFile> replace(const std::string& path);  // to write anew; see publish()
+  // To read.
+  static Result<DiskFile> open(const std::string& path);
+  // To read and write; locked: one at a time.
+  static Result<DiskFile> extend(const std::string& path);
+  // To write anew; see publish(). Locked, too.
+  static Result<DiskFile> replace(const std::string& path);
   DiskFile(DiskFile&& other) noexcept;
   DiskFile& operator=(DiskFile&& other) noexcept;
   ~DiskFile();
@@ -31,6 +33,7 @@ class DiskFile {
 
  private:
   DiskFile(std::string path, std::string temporary, int fd);
+  Result<> lock();
   Error failed(const char* verb) const;
   Error truncated(uint64_t first, size_t n) const;
 

@@ -125,6 +125,54 @@ Result<> check_options(const PackOptions& options) {
                                              options.block_tokens, kMostBlockTokens)};
 }
 
+// Where the exact records at the end begin. In a lossless session they are never coded anew.
+size_t window_start(const SessionReader& file) {
+  const size_t end = file.index().tokens();
+  if (file.info().lossless()) return end;
+  size_t first = end;
+  const auto& records = file.index().records;
+  for (auto r = records.rbegin(); r != records.rend() && r->kind == RecordKind::exact; ++r) {
+    if (r->first >= file.info().sinks) first = r->first;
+  }
+  return first;
+}
+
+// The cells from position `first` on: those of the session, then `more`.
+Result<Cells> join(const Session& session, size_t first, const Cells& more, const Coder& coder,
+                   const Progress& progress) {
+  const size_t old = more.first - first;
+  KVS_ASSIGN(const Cells window, session.read(first, old, progress));
+  Cells cells = make_cells(coder.shape, first, old + more.count());
+  put(cells, 0, window, 0, old);
+  put(cells, old, more, 0, more.count());
+  return cells;
+}
+
+Result<> append(const std::string& path, const Cells& more, std::span<const int32_t> pending,
+                const Coder& coder, const Progress& progress) {
+  KVS_TRY(check_cells(more, coder.shape));
+  KVS_ASSIGN(const Session session, Session::open(path, coder));
+  if (more.first != session.size()) {
+    return Error{ErrorKind::usage, fmt::format("cells from position {} cannot follow the {} of {}",
+                                               more.first, session.size(), path)};
+  }
+  const size_t first = window_start(session.file());
+  KVS_ASSIGN(const Cells cells, join(session, first, more, coder, progress));
+  KVS_ASSIGN(SessionWriter writer, SessionWriter::extend(path));
+  if (!(writer.index().records == session.file().index().records)) {
+    return Error{ErrorKind::io, path + " was changed by another program meanwhile"};
+  }
+  KVS_TRY(writer.forget_from(first));
+  KVS_TRY(write_pieces(cells, plan(first, cells.count(), writer.info()), coder, writer, progress));
+  return writer.commit(pending);
+}
+
+// A session that cannot be compacted now, for lack of room or because it grows again, is as good.
+void compact_if_worthwhile(const std::string& path) {
+  const auto now = SessionReader::open(path);
+  if (now.ok() && now->live_bytes() < now->file_bytes() / 2) (void)compact(path).ok();
+}
+
 }  // namespace
 
 Result<> Coder::check() const {
@@ -157,34 +205,9 @@ Result<> pack(const std::string& path, const Cells& cells, std::span<const int32
 
 Result<> extend(const std::string& path, const Cells& more, std::span<const int32_t> pending,
                 const Coder& coder, const Progress& progress) {
-  KVS_TRY(check_cells(more, coder.shape));
-  KVS_ASSIGN(const Session session, Session::open(path, coder));
-  const auto& records = session.file().index().records;
-  if (more.first != session.size()) {
-    return Error{ErrorKind::usage, fmt::format("cells from position {} cannot follow the {} of {}",
-                                               more.first, session.size(), path)};
-  }
-  // The exact records at the end were the window; in a lossless session nothing is coded anew.
-  size_t first = more.first;
-  if (!session.file().info().lossless()) {
-    for (auto r = records.rbegin(); r != records.rend() && r->kind == RecordKind::exact; ++r) {
-      if (r->first >= session.file().info().sinks) first = r->first;
-    }
-  }
-  const size_t old = more.first - first;
-  KVS_ASSIGN(const Cells window, session.read(first, old, progress));
-  Cells cells = make_cells(coder.shape, first, old + more.count());
-  put(cells, 0, window, 0, old);
-  put(cells, old, more, 0, more.count());
-  KVS_ASSIGN(SessionWriter writer, SessionWriter::extend(path));
-  if (!(writer.index().records == records)) {
-    return Error{ErrorKind::io, path + " was changed by another program meanwhile"};
-  }
-  KVS_TRY(writer.forget_from(first));
-  KVS_TRY(write_pieces(cells, plan(first, cells.count(), writer.info()), coder, writer, progress));
-  KVS_TRY(writer.commit(pending));
-  KVS_ASSIGN(const SessionReader now, SessionReader::open(path));
-  return now.live_bytes() < now.file_bytes() / 2 ? compact(path) : Result<>();
+  KVS_TRY(append(path, more, pending, coder, progress));
+  compact_if_worthwhile(path);
+  return {};
 }
 
 Result<Session> Session::open(const std::string& path, const Coder& coder) {

@@ -163,7 +163,8 @@ Result<> SessionWriter::commit(std::span<const int32_t> pending) {
 }
 
 Result<> compact(const std::string& path) {
-  KVS_ASSIGN(const SessionReader reader, SessionReader::open(path));
+  KVS_ASSIGN(DiskFile locked, DiskFile::extend(path));
+  KVS_ASSIGN(const SessionReader reader, SessionReader::read_from(std::move(locked)));
   KVS_ASSIGN(SessionWriter writer, SessionWriter::create(path, reader.info()));
   for (const Record& record : reader.index().records) {
     KVS_ASSIGN(const Bytes payload, reader.read(record));

@@ -26,6 +26,7 @@ class SessionReader {
 
  private:
   friend class SessionWriter;
+  friend Result<> compact(const std::string& path);
   explicit SessionReader(DiskFile file) : file_(std::move(file)) {}
   static Result<SessionReader> read_from(DiskFile file);
   Result<> find_end();
@@ -66,7 +67,8 @@ class SessionWriter {
   uint64_t committed_ = 0;  // behind the last trailer
 };
 
-// Rewrites a session without the bytes of forgotten records. Records are copied as they are.
+// Rewrites a session without the bytes of forgotten records, and keeps writers out meanwhile.
+// Records are copied as they are.
 Result<> compact(const std::string& path);
 
 }  // namespace kvsplice::session

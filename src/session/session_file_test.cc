@@ -164,6 +164,14 @@ TEST(SessionFile, AFullDiskIsAnErrorAndTheContentStays) {
   EXPECT_EQ(reader.ignored_bytes(), 0u);
 }
 
+TEST(SessionFile, NothingIsCompactedUnderAWriter) {
+  const TemporaryFile file(".kvz");
+  write_two(file.path());
+  const auto writer = SessionWriter::extend(file.path());
+  ASSERT_TRUE(writer.ok());
+  EXPECT_THAT(compact(file.path()).error().message, HasSubstr("another program writes"));
+}
+
 TEST(SessionFile, ANewerFormatIsUnsupportedNotDamaged) {
   const TemporaryFile file(".kvz");
   write_two(file.path());
@@ -179,11 +187,13 @@ TEST(SessionFile, ANewerFormatIsUnsupportedNotDamaged) {
 TEST(SessionFile, CompactingKeepsRecordsAndDropsTheRest) {
   const TemporaryFile file(".kvz");
   write_two(file.path());
-  auto writer = SessionWriter::extend(file.path()).value();
-  EXPECT_FALSE(writer.forget_from(5).ok());
-  ASSERT_TRUE(writer.forget_from(4).ok());
-  ASSERT_TRUE(writer.add(RecordKind::exact, 7, payload(20, 9)).ok());
-  ASSERT_TRUE(writer.commit({}).ok());
+  {
+    auto writer = SessionWriter::extend(file.path()).value();
+    EXPECT_FALSE(writer.forget_from(5).ok());
+    ASSERT_TRUE(writer.forget_from(4).ok());
+    ASSERT_TRUE(writer.add(RecordKind::exact, 7, payload(20, 9)).ok());
+    ASSERT_TRUE(writer.commit({}).ok());
+  }
   ASSERT_TRUE(compact(file.path()).ok());
   const auto reader = SessionReader::open(file.path()).value();
   EXPECT_EQ(reader.live_bytes(), reader.file_bytes());

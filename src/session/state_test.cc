@@ -150,7 +150,7 @@ RC_GTEST_PROP(State, DamageGivesAnErrorOrAStateOfTheRightShape, ()) {
   const auto blob = parse_state(bytes);
   if (!blob.ok()) return;
   const auto made = to_cells(*blob, shape, cells.tokens);
-  RC_ASSERT(!made.ok() || check_cells(made->cells, shape).ok());
+  if (made.ok()) RC_ASSERT(check_cells(made->cells, shape).ok());
 }
 
 TEST(State, WhatIsNotHandledIsNamed) {

@@ -30,15 +30,19 @@ class Folder {
   std::filesystem::path path_;
 };
 
-// `arguments` are words for the shell.
-inline Outcome run(const std::string& arguments) {
-  FILE* pipe = popen((std::string(KVSPLICE_BINARY) + " " + arguments + " 2>&1").c_str(), "r");
+inline Outcome shell(const std::string& command) {
+  FILE* pipe = popen((command + " 2>&1").c_str(), "r");
   Outcome outcome{-1, {}};
   char buffer[4096];
   while (const size_t n = fread(buffer, 1, sizeof buffer, pipe)) outcome.text.append(buffer, n);
   const int status = pclose(pipe);
   outcome.code = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
   return outcome;
+}
+
+// `arguments` are words for the shell.
+inline Outcome run(const std::string& arguments) {
+  return shell(std::string(KVSPLICE_BINARY) + " " + arguments);
 }
 
 inline std::string sample(const std::string& name) {

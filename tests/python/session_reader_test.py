@@ -65,6 +65,31 @@ def check(session_path, state_path, codec, most):
     return session
 
 
+def bytes_of_page():
+    """The worked example of docs/format.md: lines of an offset, bytes and words."""
+    page = os.path.join(os.environ["KVSPLICE_SOURCE_DIR"], "docs", "format.md")
+    with open(page, encoding="utf-8") as file:
+        lines = file.read().split("## Worked example")[1].splitlines()
+    made = b""
+    for line in (line for line in lines if line.startswith("    ")):
+        offset, *numbers = line[4:].partition("   ")[0].split()
+        expect(f"offset {offset}", int(offset, 16) == len(made))
+        made += bytes(int(n, 16) for n in numbers)
+    return made
+
+
+def check_example(path):
+    with open(path, "wb") as file:
+        file.write(bytes_of_page())
+    session = kvz.Session(path)
+    expect("a lossless session", session.codec == "" and session.model_name == "tiny")
+    expect("one pending token", session.pending == [7])
+    tokens, keys, values = session.cells()
+    expect("tokens of the example", tokens == [1, 300])
+    expect("keys of the example", keys[0].tolist() == [[1, 2], [3, -0.5]])
+    expect("values of the example", values[0].tolist() == [[0.25], [-8]])
+
+
 def check_damage(path):
     with open(path, "rb") as file:
         data = bytearray(file.read())
@@ -84,6 +109,7 @@ def main():
     text = os.path.join(os.environ["KVSPLICE_SOURCE_DIR"], "samples", "news.txt")
     with tempfile.TemporaryDirectory() as folder:
         at = lambda name: os.path.join(folder, name)
+        check_example(at("example.kvz"))
         run("pack", "-m", model, "-f", text, "-n", TOKENS, "--lossless", "-o", at("exact.kvz"))
         run("unpack", at("exact.kvz"), "-m", model, "-o", at("exact.state"))
         exact = check(at("exact.kvz"), at("exact.state"), None, 0)

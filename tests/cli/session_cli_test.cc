@@ -1,0 +1,238 @@
+// pack, unpack, inspect and run on the small model, as a user types them.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <csignal>
+
+#include "program.h"
+
+namespace kvsplice::cli {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ContainsRegex;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+const std::string kModel = KVSPLICE_TEST_MODEL;
+const std::string kPrompt = "'The harbour was quiet that morning, and'";
+
+// A codec of the model and two sessions, made once for all tests.
+class SessionVerbs : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    made = new Folder;
+    must("extract -m " + kModel + " -f " + sample("fiction") + " -n 64 --no-queries -o " +
+         *made / "dump.gguf");
+    must("fit " + *made / "dump.gguf" + " --codec 'hadamard | uniform(bits=4,block=32)' -o " +
+         *made / "codec.gguf");
+    must("pack -m " + kModel + " -f " + sample("news") + " -n 60 --lossless -o " +
+         *made / "exact.kvz");
+    must("pack -m " + kModel + " -f " + sample("news") + " -n 60 --codec " + *made / "codec.gguf" +
+         " --window 8 --block 16 -o " + *made / "coded.kvz");
+  }
+  static void TearDownTestSuite() { delete made; }
+
+  static std::string must(const std::string& arguments) {
+    const Outcome outcome = run(arguments);
+    EXPECT_EQ(outcome.code, 0) << arguments << "\n" << outcome.text;
+    return outcome.text;
+  }
+  static void refused(const std::string& arguments, int code, const std::string& says) {
+    const Outcome outcome = run(arguments);
+    EXPECT_EQ(outcome.code, code) << arguments << "\n" << outcome.text;
+    EXPECT_THAT(outcome.text, HasSubstr(says)) << arguments;
+    EXPECT_EQ(std::count(outcome.text.begin(), outcome.text.end(), '\n'), 1) << outcome.text;
+  }
+
+  static inline Folder* made = nullptr;
+  const std::string exact_ = *made / "exact.kvz", coded_ = *made / "coded.kvz",
+                    codec_ = *made / "codec.gguf";
+  const std::string m_ = " -m " + kModel, c_ = " --codec " + codec_;
+  Folder tmp_;
+};
+
+TEST_F(SessionVerbs, AStateGoesInAndComesOutToTheBit) {
+  for (const std::string form : {"sequence", "session"}) {
+    must("unpack " + exact_ + m_ + " --form " + form + " -o " + tmp_ / "a.state");
+    must("pack " + tmp_ / "a.state" + m_ + " --lossless -o " + tmp_ / "b.kvz");
+    must("unpack " + tmp_ / "b.kvz" + m_ + " --form " + form + " -o " + tmp_ / "b.state");
+    EXPECT_EQ(slurp(tmp_ / "a.state"), slurp(tmp_ / "b.state")) << form;
+    EXPECT_THAT(must("inspect " + tmp_ / "a.state"), HasSubstr(form + " file, 60 tokens"));
+  }
+  EXPECT_GT(slurp(tmp_ / "a.state").size(), 60u * 30 * 2 * 384);
+}
+
+TEST_F(SessionVerbs, Q8StatesGoInAndComeOut) {
+  const std::string state = tmp_ / "q8.state";
+  must("unpack " + exact_ + m_ + " --type q8_0 -o " + state);
+  EXPECT_THAT(must("inspect " + state), AllOf(HasSubstr("q8_0"), HasSubstr("204")));
+  must("pack " + state + m_ + " --lossless -o " + tmp_ / "q8.kvz");
+  must("unpack " + tmp_ / "q8.kvz" + m_ + " --type q8_0 -o " + tmp_ / "again.state");
+  const std::string a = slurp(state), b = slurp(tmp_ / "again.state");
+  ASSERT_EQ(a.size(), b.size());
+  size_t differ = 0;
+  for (size_t i = 0; i < a.size(); ++i) differ += a[i] != b[i];
+  EXPECT_LT(differ, a.size() / 50) << "rounding twice moves a code by one now and then, not often";
+}
+
+TEST_F(SessionVerbs, ACodecNeedsNoModelUnlessItReadsEmbeddings) {
+  must("unpack " + coded_ + m_ + c_ + " -o " + tmp_ / "a.state");
+  must("unpack " + coded_ + c_ + " -o " + tmp_ / "b.state");
+  EXPECT_EQ(slurp(tmp_ / "a.state"), slurp(tmp_ / "b.state"));
+}
+
+TEST_F(SessionVerbs, APrefixIsReadAlone) {
+  must("unpack " + coded_ + c_ + " -o " + tmp_ / "all.state");
+  must("unpack " + coded_ + c_ + " -n 20 -o " + tmp_ / "some.state");
+  EXPECT_THAT(must("inspect " + tmp_ / "some.state"), HasSubstr("20 tokens"));
+  // Damage behind the prefix does not matter to it.
+  std::string bytes = slurp(coded_);
+  bytes[bytes.size() * 3 / 4] ^= 1;
+  spill(tmp_ / "bad.kvz", bytes);
+  must("unpack " + tmp_ / "bad.kvz" + c_ + " -n 20 -o " + tmp_ / "still.state");
+  EXPECT_EQ(slurp(tmp_ / "some.state"), slurp(tmp_ / "still.state"));
+  refused("unpack " + tmp_ / "bad.kvz" + c_ + " -o " + tmp_ / "x.state", 1, "is damaged");
+  const Outcome checked = run("inspect --check " + tmp_ / "bad.kvz");
+  EXPECT_EQ(checked.code, 1);
+  EXPECT_THAT(checked.text, HasSubstr("is damaged"));
+}
+
+TEST_F(SessionVerbs, InspectTellsWhatAFileIs) {
+  EXPECT_THAT(must("inspect --check " + coded_),
+              AllOf(HasSubstr("60 tokens"), HasSubstr("hadamard | uniform(bits=4,block=32)"),
+                    HasSubstr("coded"), HasSubstr("every record is sound")));
+  EXPECT_THAT(must("inspect " + codec_), HasSubstr("fitted on"));
+  EXPECT_THAT(must("inspect " + *made / "dump.gguf"), HasSubstr("dump of 64 tokens"));
+  EXPECT_THAT(must("inspect --json " + coded_), AllOf(StartsWith("["), HasSubstr("\"coded\"")));
+}
+
+TEST_F(SessionVerbs, WrongFilesAreNamed) {
+  const std::string out = " -o " + tmp_ / "x";
+  refused("pack " + tmp_ / "none" + m_ + " --lossless" + out, 1, "none");
+  refused("pack " + sample("news") + m_ + " --lossless" + out, 1, "not the start of a llama.cpp");
+  refused("unpack " + tmp_ / "none" + m_ + out, 1, "none");
+  refused("unpack " + sample("news") + m_ + out, 1, "not a session.kvz");
+  refused("unpack " + exact_ + " --codec " + exact_ + out, 1, "exact.kvz");
+  refused("inspect " + tmp_ / "none", 1, "none");
+  refused("inspect " + sample("news"), 1, "news.txt");
+  refused("inspect " + kModel, 1, ".gguf");
+  spill(tmp_ / "empty", "");
+  refused("inspect " + tmp_ / "empty", 1, "empty");
+  refused("unpack " + tmp_ / "empty" + m_ + out, 1, "empty");
+  spill(tmp_ / "cut.kvz", slurp(exact_).substr(0, 5000));
+  refused("unpack " + tmp_ / "cut.kvz" + m_ + out, 1, "cut.kvz: truncated");
+  must("unpack " + exact_ + m_ + " -o " + tmp_ / "s");
+  spill(tmp_ / "cut.state", slurp(tmp_ / "s").substr(0, 5000));
+  refused("pack " + tmp_ / "cut.state" + m_ + " --lossless" + out, 1, "cut.state: truncated");
+  refused("pack " + tmp_ / "s" + m_ + " --lossless -o " + tmp_ / "no/x", 1, "cannot create");
+  EXPECT_FALSE(std::filesystem::exists(tmp_ / "x"));
+}
+
+TEST_F(SessionVerbs, OtherModelsAndCodecsAreRefused) {
+  const std::string out = " -o " + tmp_ / "x";
+  must("extract --synthetic -n 128 --synthetic-dim 16 -o " + tmp_ / "other.gguf");
+  must("fit " + tmp_ / "other.gguf" + " --codec 'klt | step' -o " + tmp_ / "foreign.gguf");
+  const std::string foreign = " --codec " + tmp_ / "foreign.gguf";
+  refused("unpack " + exact_ + foreign + out, 1, "was made with model");
+  refused("unpack " + exact_ + m_ + foreign + out, 1, "was fitted for model");
+  must("unpack " + exact_ + m_ + " -o " + tmp_ / "s");
+  refused("pack " + tmp_ / "s" + foreign + out, 1, "layers, the model");
+  must("fit " + *made / "dump.gguf" + " --codec 'hadamard | uniform(bits=3)' -o " +
+       tmp_ / "wide.gguf");
+  refused("unpack " + coded_ + " --codec " + tmp_ / "wide.gguf" + out, 1, "was packed by codec");
+  refused("unpack " + coded_ + m_ + out, 1, "none was given");
+}
+
+TEST_F(SessionVerbs, WrongUseIsCodeTwo) {
+  const std::string out = " -o " + tmp_ / "x", text = " -f " + sample("news") + " -n 8";
+  refused("pack " + exact_ + m_ + text + " --lossless" + out, 2, "either a llama.cpp state or");
+  refused("pack" + m_ + " --lossless" + out, 2, "either a llama.cpp state or");
+  refused("pack" + m_ + text + out, 2, "either a codec");
+  refused("pack" + m_ + text + c_ + " --lossless" + out, 2, "either a codec");
+  refused("pack" + c_ + text + out, 2, "needs a model");
+  refused("pack" + m_ + text + c_ + " --block 0" + out, 2, "legal: 1 ... 4096");
+  refused("pack" + m_ + " -f " + sample("news") + " -n 1000000 --lossless" + out, 2, "tokens");
+  refused("unpack " + exact_ + out, 2, "name the model");
+  refused("unpack " + exact_ + m_ + " -n 61" + out, 2, "of a session of 60");
+  refused("run" + m_, 2, "give a prompt");
+  refused("run" + m_ + " -p a -f " + sample("news"), 2, "not both");
+  refused("run" + m_ + " -p a --temp -1", 2, "temperature");
+  refused("run" + m_ + " -p a --cache q4_0", 2, "legal: f16, q8_0");
+  refused("run" + m_ + " -p a --save " + tmp_ / "x", 2, "--lossless");
+  refused("run" + m_ + " --ctx 20 -f " + sample("news"), 2, "the context 20");
+  refused("run" + m_ + " -p a --load " + tmp_ / "none", 1, "none");
+  refused("run" + m_ + " -p a --load " + coded_, 1, "none was given");
+}
+
+// What was saved continues as if it had never stopped: the cells are the same to the bit.
+TEST_F(SessionVerbs, AConversationGoesOnWhereItStopped) {
+  for (const std::string cache : {"f16", "q8_0"}) {
+    const std::string how = m_ + " --temp 0 --quiet --threads 1 --cache " + cache + " 2>" +
+                            tmp_ / "speed",
+                      s = tmp_ / (cache + ".kvz");
+    const std::string whole = must("run -p " + kPrompt + " -n 16" + how);
+    std::string parts = must("run -p " + kPrompt + " -n 6 --lossless --save " + s + how);
+    for (int i = 0; i < 2; ++i) {
+      parts.pop_back();  // the newline
+      parts += must("run -n 5 --lossless --load " + s + " --save " + s + how);
+    }
+    if (cache == "f16") {
+      EXPECT_EQ(parts, whole);
+    } else {
+      EXPECT_THAT(parts, StartsWith(whole.substr(0, 12)));
+    }
+    EXPECT_THAT(must("inspect --check " + s), HasSubstr("every record is sound"));
+  }
+}
+
+TEST_F(SessionVerbs, BlocksOfACodedSessionStayAndGrow) {
+  const std::string how = m_ + c_ + " --temp 0 -n 4 -p ' And then the wind rose.' ";
+  must("run" + how + "--load " + coded_ + " --save " + tmp_ / "more.kvz");
+  const std::string before = slurp(coded_), after = slurp(tmp_ / "more.kvz");
+  EXPECT_EQ(after.substr(0, before.size()), before) << "records move";
+  const std::string said = must("run" + how + "--load " + tmp_ / "more.kvz");
+  EXPECT_THAT(said, ContainsRegex("restored 6[0-9] tokens"));
+  // Nothing evaluated but one pending token: it is kept, too.
+  must("run" + m_ + c_ + " -n 1 --load " + tmp_ / "more.kvz" + " --save " + tmp_ / "one.kvz");
+  EXPECT_THAT(must("inspect " + tmp_ / "one.kvz"), HasSubstr("1 pending tokens"));
+  // Another way of coding: the session is packed anew.
+  must("run" + how + "--load " + exact_ + " --save " + tmp_ / "new.kvz");
+  EXPECT_THAT(must("inspect " + tmp_ / "new.kvz"), HasSubstr("codec "));
+}
+
+// The shell hands an ignored signal on: writing beyond the limit is an error, as on a full disk.
+TEST_F(SessionVerbs, AFullDiskLeavesWhatWasThere) {
+  const std::string full = "trap '' XFSZ; ulimit -f 200; " + std::string(KVSPLICE_BINARY);
+  const Outcome packed =
+      shell(full + " pack -f " + sample("news") + m_ + " -n 60 --lossless -o " + tmp_ / "x.kvz");
+  EXPECT_EQ(packed.code, 1) << packed.text;
+  EXPECT_THAT(packed.text, HasSubstr("cannot write"));
+  EXPECT_FALSE(std::filesystem::exists(tmp_ / "x.kvz"));
+  EXPECT_TRUE(std::filesystem::is_empty(tmp_ / "")) << "a temporary stayed";
+  spill(tmp_ / "s.kvz", slurp(coded_));
+  const std::string s = tmp_ / "s.kvz";
+  const Outcome grown =
+      shell(full + " run" + m_ + c_ + " -n 60 --ignore-end --load " + s + " --save " + s);
+  EXPECT_EQ(grown.code, 1) << grown.text;
+  EXPECT_THAT(grown.text, HasSubstr("cannot write"));
+  EXPECT_EQ(slurp(s), slurp(coded_));
+}
+
+// Killed at some moment, or stopped by Ctrl-C: the session is the old one or the new one.
+TEST_F(SessionVerbs, KilledOrStoppedTheSessionIsValid) {
+  const std::string s = tmp_ / "s.kvz";
+  spill(s, slurp(coded_));
+  for (int ms : {300, 450, 600, 800, 1000, 1400}) {
+    const std::string signal = ms == 1400 ? "INT" : "KILL";
+    const Outcome stopped =
+        shell(std::string(KVSPLICE_BINARY) + " run" + m_ + c_ + " -p hello -n 4000 --load " + s +
+              " --save " + s + " & p=$!; sleep " + std::to_string(ms / 1000.0) + "; kill -" +
+              signal + " $p; wait $p");
+    EXPECT_EQ(stopped.code, signal == "INT" ? 0 : 128 + SIGKILL) << stopped.text;
+    EXPECT_THAT(must("inspect --check " + s), HasSubstr("every record is sound")) << ms;
+  }
+}
+
+}  // namespace
+}  // namespace kvsplice::cli
