@@ -17,21 +17,29 @@ step "keys, values and queries of two texts"
 step "what their statistics say"
 "$program" analyse "$out/dump.gguf" -o "$out/analysis"
 
-step "three codecs, fitted on both texts"
-"$program" fit "$out/dump.gguf" --codec 'klt(scope=layer) | step(delta=0.6)' -o "$out/klt-layer.gguf"
-"$program" fit "$out/dump.gguf" --codec 'klt(scope=head) | step(delta=0.75)' -o "$out/klt-head.gguf"
-"$program" fit "$out/dump.gguf" --codec 'hadamard | uniform(bits=4,block=32)' -o "$out/hadamard4.gguf"
+step "four codecs, fitted on both texts"
+fit() { "$program" fit "$out/dump.gguf" -m "$model" --codec "$1" -o "$out/$2.gguf"; }
+fit 'layers(history=1,rank=64) | klt(scope=layer,stored=i8) | step(delta=0.6) | range' layers
+fit 'klt(scope=layer) | step(delta=0.6) | range' klt-layer
+fit 'klt(scope=head) | step(delta=0.75) | range' klt-head
+fit 'hadamard | uniform(bits=4,block=32)' hadamard4
 
 step "their errors, tensor by tensor"
 "$program" extract -m "$model" -f samples/news.txt -n 1024 -o "$out/news.gguf"
-"$program" evaluate "$out/news.gguf" "$out/klt-layer.gguf" "$out/klt-head.gguf" "$out/hadamard4.gguf" \
-    -o "$out/evaluation"
+"$program" evaluate "$out/news.gguf" -m "$model" "$out/layers.gguf" "$out/klt-layer.gguf" \
+    "$out/klt-head.gguf" "$out/hadamard4.gguf" -o "$out/evaluation"
 
 step "their quality in the loop, on a text of a kind absent from calibration"
 "$program" quality -m "$model" -f samples/news.txt --ctx 1024 --chunks 2 \
     --cache q8_0 --cache q5_1 --cache q4_0 --cache floor \
-    --cache "$out/klt-layer.gguf" --cache "$out/klt-head.gguf" --cache "$out/hadamard4.gguf" \
+    --cache "$out/layers.gguf" --cache "$out/klt-layer.gguf" --cache "$out/klt-head.gguf" \
+    --cache "$out/hadamard4.gguf" \
     -o "$out/quality"
+
+step "a prompt packed, and generation that goes on from it"
+"$program" pack -m "$model" -f samples/news.txt -n 1024 --codec "$out/layers.gguf" -o "$out/news.kvz"
+"$program" inspect "$out/news.kvz"
+"$program" run -m "$model" --load "$out/news.kvz" --codec "$out/layers.gguf" -p ' Meanwhile,' -n 32 --temp 0
 
 "$program" report "$out/analysis" "$out/evaluation" "$out/quality" -o "$out/report.html" \
     --title "KVSplice quick start"

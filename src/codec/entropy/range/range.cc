@@ -17,8 +17,6 @@ struct Params {
   void visit(V&&) {}
 };
 
-constexpr size_t kStateBytes = 4 * range::kLanes;
-
 Error format_error(std::string message) { return {ErrorKind::format, std::move(message)}; }
 
 const char* sentence(range::DecodeError error) {
