@@ -164,6 +164,7 @@ Result<> Generation::generate() {
     KVS_TRY(context_->decode(std::span(tokens_).last(1), 1));
   }
   fmt::print("\n");
+  std::fflush(stdout);
   generate_seconds_ = watch.seconds();
   return {};
 }
