@@ -1,11 +1,10 @@
 // kvsplice calibrate: from texts to a codec in one command.
 #include <fmt/format.h>
 
-#include <chrono>
-
 #include "command.h"
 #include "core/threads.h"
 #include "quality/calibrate.h"
+#include "stopwatch.h"
 #include "terminal.h"
 
 namespace kvsplice::app {
@@ -20,7 +19,7 @@ struct CalibrateArguments {
 
 Result<> run(const CalibrateArguments& a) {
   if (a.options.threads > 0) set_thread_count(a.options.threads);
-  const auto begun = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   KVS_ASSIGN(const auto model, host::Model::load(a.model));
   KVS_ASSIGN(const auto made, quality::calibrate(model, a.texts, a.options, terminal_progress()));
   KVS_TRY(made.codec.save(a.out));
@@ -30,11 +29,10 @@ Result<> run(const CalibrateArguments& a) {
     fmt::print("steps x {:.4f}: ratio {:.2f}{}\n", t.factor, t.ratio,
                t.kld > 0 ? fmt::format(", divergence above the floor {:.5f}", t.kld) : "");
   }
-  const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - begun;
   fmt::print(
       "{}: {}, fitted on {} tokens of {} texts in {:.1f} s, {:.2f} MB of state ({:.1f} % of "
       "the model)\n",
-      a.out, codec::print(made.codec.text()), made.tokens, a.texts.size(), spent.count(),
+      a.out, codec::print(made.codec.text()), made.tokens, a.texts.size(), watch.seconds(),
       double(made.codec.state_bytes()) / 1e6,
       100.0 * double(made.codec.state_bytes()) / double(model.file_bytes()));
   return {};

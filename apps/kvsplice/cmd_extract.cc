@@ -3,13 +3,13 @@
 #include <fmt/ranges.h>
 
 #include <charconv>
-#include <chrono>
 #include <filesystem>
 #include <memory>
 
 #include "command.h"
 #include "core/threads.h"
 #include "extract/dump.h"
+#include "stopwatch.h"
 
 namespace kvsplice::app {
 
@@ -78,12 +78,11 @@ Result<extract::DumpInfo> extract_texts(const ExtractArguments& args) {
 
 Result<> run_extract(const ExtractArguments& args) {
   if (args.threads > 0) set_thread_count(args.threads);
-  const auto begun = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   KVS_ASSIGN(
       const extract::DumpInfo info,
       args.synthetic ? extract::extract_synthetic(args.generator, args.out) : extract_texts(args));
-  const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - begun;
-  return summarise(info, args.out, spent.count());
+  return summarise(info, args.out, watch.seconds());
 }
 
 }  // namespace

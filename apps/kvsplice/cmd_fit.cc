@@ -1,13 +1,12 @@
 // kvsplice fit: fits a codec to dumps.
 #include <fmt/format.h>
 
-#include <chrono>
-
 #include "codec/cache_io.h"
 #include "codec/dump_source.h"
 #include "command.h"
 #include "core/threads.h"
 #include "host/model.h"
+#include "stopwatch.h"
 #include "terminal.h"
 
 namespace kvsplice::app {
@@ -39,7 +38,7 @@ std::string stage_help() {
 
 Result<> run(const FitArguments& a) {
   if (a.threads > 0) set_thread_count(a.threads);
-  const auto begun = std::chrono::steady_clock::now();
+  const Stopwatch watch;
   KVS_ASSIGN(const codec::CodecText text, codec::parse_codec(a.codec));
   KVS_ASSIGN(const auto source, codec::DumpSource::open(a.dumps, a.sinks));
   KVS_ASSIGN(codec::Codec codec, codec::Codec::create(text, source.shape()));
@@ -55,9 +54,8 @@ Result<> run(const FitArguments& a) {
   KVS_TRY(codec.fit(source, model ? &embeddings : nullptr, terminal_progress()));
   KVS_TRY(codec.save(a.out));
   end_progress();
-  const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - begun;
   fmt::print("{}: {}, fitted on {} tokens in {:.1f} s, {:.2f} MB of side data\n", a.out,
-             codec::print(codec.text()), codec.calibration_tokens(), spent.count(),
+             codec::print(codec.text()), codec.calibration_tokens(), watch.seconds(),
              double(codec.state_bytes()) / 1e6);
   return {};
 }
