@@ -29,6 +29,10 @@ Result<> run(const CalibrateArguments& a) {
     fmt::print("steps x {:.4f}: ratio {:.2f}{}\n", t.factor, t.ratio,
                t.kld > 0 ? fmt::format(", divergence above the floor {:.5f}", t.kld) : "");
   }
+  for (const auto& s : made.shares) {
+    fmt::print("{}s of layers {:2} to {:2}: divergence {:.5f}, {:.1f} bytes/token, step x {:.3f}\n",
+               name(s.kind), s.first, s.first + s.layers - 1, s.kld, s.bytes, s.scale);
+  }
   fmt::print(
       "{}: {}, fitted on {} tokens of {} texts in {:.1f} s, {:.2f} MB of state ({:.1f} % of "
       "the model)\n",
@@ -61,6 +65,9 @@ Command calibrate_command() {
         app.add_option("--target-ratio", o.ratio, "scale the step until f16 bytes / bytes is this");
         app.add_option("--target-kld", o.kld,
                        "scale the step until the mean divergence above the floor is this");
+        app.add_flag("--allocate", o.allocate,
+                     "scale the steps of layers, keys and values by what their errors do to the "
+                     "model, measured in the loop");
         app.add_option("--work", o.work,
                        "folder to keep evaluated texts in: a run that was interrupted goes on, "
                        "another codec needs them only once");

@@ -297,8 +297,8 @@ Result<Matrix<float>> read_unit(const RowSource& source, const Unit& unit,
 
 }  // namespace
 
-Result<> Codec::fit(const RowSource& source, const Embeddings* embeddings,
-                    const Progress& progress) {
+Result<> Codec::fit(const RowSource& source, const Embeddings* embeddings, const Progress& progress,
+                    std::span<const double> step_scales) {
   calibration_tokens_ = source.tokens().size();
   if (calibration_tokens_ == 0) {
     return Error{ErrorKind::numeric, "no calibration tokens: texts must be longer than the sinks"};
@@ -316,6 +316,7 @@ Result<> Codec::fit(const RowSource& source, const Embeddings* embeddings,
     KVS_TRY(progress.step("fit " + where, i, units_.size()));
     KVS_ASSIGN(Matrix<float> values, read_unit(source, unit.unit, shape_));
     KVS_TRY(check_finite(values, where));
+    std::map<const Stage*, Matrix<float>> predictions;
     const Context context{unit.unit,
                           source.tokens(),
                           source.positions(),
@@ -324,8 +325,10 @@ Result<> Codec::fit(const RowSource& source, const Embeddings* embeddings,
                           progress,
                           where,
                           rms_about_mean(values),
+                          step_scales.empty() ? 1 : step_scales[i],
                           embedded,
-                          &memory};
+                          &memory,
+                          &predictions};
     Rows rows{std::move(values), {}, false, 0};
     std::vector<Bytes> sides;
     const size_t count = rows.values.rows();
@@ -358,8 +361,9 @@ Result<Bytes> Codec::encode(const CacheBlock& block, const Embeddings* embedding
   KVS_TRY(for_units(units_, [&](size_t i) -> Result<> {
     const UnitPipeline& unit = units_[i];
     const PipelineText& text = text_.of(unit.unit.kind);
-    const Context context =
-        context_of(unit, block.tokens, block.positions, made, embeddings, embedded);
+    Context context = context_of(unit, block.tokens, block.positions, made, embeddings, embedded);
+    std::map<const Stage*, Matrix<float>> predictions;
+    context.predictions = &predictions;
     Rows rows{gather(block, unit.unit), {}, false, 0};
     KVS_ASSIGN(std::vector<Bytes> sides, run_encode(unit, text, rows, context));
     ByteWriter payload;
@@ -447,8 +451,9 @@ Result<CacheBlock> Codec::roundtrip(const CacheBlock& block, const Embeddings* e
   KVS_TRY(for_units(units_, [&](size_t i) -> Result<> {
     const UnitPipeline& unit = units_[i];
     const PipelineText& text = text_.of(unit.unit.kind);
-    const Context context =
-        context_of(unit, block.tokens, block.positions, made, embeddings, embedded);
+    Context context = context_of(unit, block.tokens, block.positions, made, embeddings, embedded);
+    std::map<const Stage*, Matrix<float>> predictions;
+    context.predictions = &predictions;
     Rows rows{gather(block, unit.unit), {}, false, 0};
     KVS_ASSIGN(const std::vector<Bytes> sides, run_encode(unit, text, rows, context));
     if (!rows.quantised) {  // the implicit f16 of what is left over

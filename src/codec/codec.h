@@ -41,7 +41,9 @@ class Codec {
   static Result<Codec> load(const std::string& path);
   Result<> save(const std::string& path) const;
 
-  Result<> fit(const RowSource& source, const Embeddings* embeddings, const Progress& progress);
+  // step_scales: of the steps of each of units(), beside what the pipeline says; empty: 1.
+  Result<> fit(const RowSource& source, const Embeddings* embeddings, const Progress& progress,
+               std::span<const double> step_scales = {});
 
   Result<Bytes> encode(const CacheBlock& block, const Embeddings* embeddings) const;
   // tokens and positions are stored beside the encoded block, not in it.

@@ -36,6 +36,8 @@ struct Embeddings {
   std::function<Result<>(std::span<const int32_t> tokens, MatrixView<float> out)> lookup;
 };
 
+class Stage;
+
 // What surrounds the rows of a unit while they pass through a pipeline.
 struct Context {
   const Unit& unit;
@@ -48,10 +50,14 @@ struct Context {
   Progress progress = {};
   const std::string where = {};  // "layer 3 keys", for messages
   double rms = 0;                // while fitting: of the unit's rows about their mean, as they came
+  double step_scale = 1;  // while fitting: of quantisers' steps, by an allocation among units
   // The tokens' embedding rows, [n x dim]; empty unless some stage of the codec reads embeddings.
   MatrixView<const float> embedded = {};
   // While fitting: what stages leave for their like in later units, by a name of their own.
   std::map<std::string, std::shared_ptr<void>>* memory = nullptr;
+  // In a closed loop, where the same rows are decoded right after they were encoded: what
+  // predictors subtracted, kept so that it need not be computed again. Null elsewhere.
+  std::map<const Stage*, Matrix<float>>* predictions = nullptr;
 };
 
 // Rows on their way through a pipeline. `values` is what the next stage works on until a quantiser

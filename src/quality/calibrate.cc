@@ -96,17 +96,22 @@ Result<double> measured_ratio(const codec::Codec& codec, const Held& held,
   return f16 / bytes;
 }
 
+Options loop_options(const Held& held, const CalibrateOptions& o, size_t most_chunks) {
+  Options options;
+  options.n_ctx = static_cast<int>(o.sequence);
+  options.chunks = static_cast<int>(std::min(held.sequences, most_chunks));
+  options.sinks = static_cast<int>(o.sinks);
+  options.threads = o.threads;
+  return options;
+}
+
 // Mean divergence above the noise floor.
 Result<double> measured_kld(const host::Model& model, const codec::Codec& codec, const Held& held,
                             const CalibrateOptions& o, const Progress& progress) {
-  Options options;
-  options.n_ctx = static_cast<int>(o.sequence);
-  options.chunks = static_cast<int>(std::min<size_t>(held.sequences, 4));
-  options.sinks = static_cast<int>(o.sinks);
-  options.threads = o.threads;
   const std::vector<Subject> subjects = {{"floor", std::nullopt, nullptr},
                                          {"codec", std::nullopt, &codec}};
-  KVS_ASSIGN(const auto outcomes, measure(model, held.tokens, subjects, options, progress));
+  KVS_ASSIGN(const auto outcomes,
+             measure(model, held.tokens, subjects, loop_options(held, o, 4), progress));
   double floor = 0, kld = 0;
   for (const Outcome& outcome : outcomes) {
     if (outcome.cache == "floor") floor = outcome.kld_mean;
@@ -172,10 +177,10 @@ class Search {
 };
 
 Result<codec::Codec> fit(const codec::CodecText& text, double factor,
-                         const codec::DumpSource& source, const codec::Embeddings& embeddings,
-                         const Progress& progress) {
+                         const std::vector<double>& step_scales, const codec::DumpSource& source,
+                         const codec::Embeddings& embeddings, const Progress& progress) {
   KVS_ASSIGN(codec::Codec codec, codec::Codec::create(scale_steps(text, factor), source.shape()));
-  KVS_TRY(codec.fit(source, &embeddings, progress));
+  KVS_TRY(codec.fit(source, &embeddings, progress, step_scales));
   return codec;
 }
 
@@ -203,28 +208,42 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
                               const CalibrateOptions& o, const Progress& progress) {
   KVS_ASSIGN(const codec::CodecText text, codec::parse_codec(o.pipeline));
   KVS_TRY(check_target(o, text));
-  const bool has_target = o.ratio || o.kld;
+  const bool has_target = o.ratio || o.kld, holds_out = has_target || o.allocate;
   const WorkFolder work(o.work);
   KVS_ASSIGN(const auto sequences, spread_sequences(model, texts, o.tokens, o.sequence));
-  if (has_target && sequences.size() < kHeldEvery) {
-    return Error{ErrorKind::usage, fmt::format("a target needs at least {} sequences of {} tokens",
-                                               kHeldEvery, o.sequence)};
+  if (holds_out && sequences.size() < kHeldEvery) {
+    return Error{ErrorKind::usage,
+                 fmt::format("a target or an allocation needs at least {} sequences of {} tokens",
+                             kHeldEvery, o.sequence)};
   }
   KVS_ASSIGN(const auto dumps, dump_sequences(model, sequences, work.path(), o.threads, progress));
   KVS_ASSIGN(const auto source, codec::DumpSource::open(dumps, o.sinks, [&](size_t sequence) {
-               return !has_target || !is_held(sequence);
+               return !holds_out || !is_held(sequence);
              }));
   const codec::Embeddings embeddings = codec::embeddings_of(model);
-  if (!has_target) {
-    KVS_ASSIGN(codec::Codec codec, fit(text, 1, source, embeddings, progress));
-    return Calibration{std::move(codec), {{}}, source.tokens().size(), 0};
+  Held held;
+  if (holds_out) {
+    KVS_ASSIGN(held, read_held(dumps, o.sinks));
   }
-  KVS_ASSIGN(const Held held, read_held(dumps, o.sinks));
+  std::vector<Share> shares;
+  std::vector<double> step_scales;
+  if (o.allocate) {
+    KVS_ASSIGN(const codec::Codec even, fit(text, 1, {}, source, embeddings, progress));
+    AllocationOptions options;
+    options.loop = loop_options(held, o, 2);
+    KVS_ASSIGN(shares, measure_shares(model, even, held.blocks, held.tokens, options, progress));
+    apply(shares, even, step_scales);
+  }
+  if (!has_target) {
+    KVS_ASSIGN(codec::Codec codec, fit(text, 1, step_scales, source, embeddings, progress));
+    return Calibration{std::move(codec), {{}}, shares, source.tokens().size(), held.sequences};
+  }
   Search search(o.ratio ? *o.ratio : *o.kld);
   std::vector<Trial> trials;
   while (trials.size() < kMostTrials) {
     Trial trial{search.factor(), 0, 0};
-    KVS_ASSIGN(codec::Codec codec, fit(text, trial.factor, source, embeddings, progress));
+    KVS_ASSIGN(codec::Codec codec,
+               fit(text, trial.factor, step_scales, source, embeddings, progress));
     KVS_ASSIGN(trial.ratio, measured_ratio(codec, held, embeddings));
     if (o.kld) {
       KVS_ASSIGN(trial.kld, measured_kld(model, codec, held, o, progress));
@@ -232,7 +251,7 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
     trials.push_back(trial);
     const double reached = o.kld ? trial.kld : trial.ratio;
     if (search.met(reached)) {
-      return Calibration{std::move(codec), trials, source.tokens().size(), held.sequences};
+      return Calibration{std::move(codec), trials, shares, source.tokens().size(), held.sequences};
     }
     search.learn(reached);
   }

@@ -8,12 +8,12 @@
 
 #include "codec/codec.h"
 #include "host/model.h"
+#include "quality/allocation.h"
 
 namespace kvsplice::quality {
 
 struct CalibrateOptions {
-  std::string pipeline =
-      "layers(history=3,rank=96,bits=4) | klt(stored=i8) | step(delta=0.6) | range";
+  std::string pipeline = "layers(history=3) | klt(stored=i8) | step(delta=0.6) | range";
   size_t tokens = 65536;   // of all texts together, at most
   size_t sequence = 1024;  // tokens evaluated as one sequence
   size_t sinks = 4;
@@ -21,7 +21,9 @@ struct CalibrateOptions {
   // the fit meet the target.
   std::optional<double> ratio;  // f16 bytes over bytes
   std::optional<double> kld;    // mean, in the loop, above the noise floor
-  std::string work;             // folder for dumps, kept and used again; empty: a temporary one
+  // Scale the steps of layers, keys and values by what their errors do to the model (allocation.h).
+  bool allocate = false;
+  std::string work;  // folder for dumps, kept and used again; empty: a temporary one
   int threads = 0;
 };
 
@@ -35,8 +37,9 @@ struct Trial {
 struct Calibration {
   codec::Codec codec;
   std::vector<Trial> trials;
-  size_t tokens = 0;  // fitted on
-  size_t held = 0;    // sequences kept out
+  std::vector<Share> shares;  // empty unless asked for
+  size_t tokens = 0;          // fitted on
+  size_t held = 0;            // sequences kept out
 };
 
 // Errors: texts too short, a target without a `step` stage, a target out of reach (says what was

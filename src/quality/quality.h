@@ -7,6 +7,7 @@
 // are replaced between evaluations. Each is compared with an f16 base evaluated the same way.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -32,6 +33,8 @@ struct Subject {
   std::string name;
   std::optional<host::CacheType> type;
   const codec::Codec* codec = nullptr;
+  // Which rows go through the codec; empty: all. Bytes are counted as if all did.
+  std::function<bool(Kind kind, size_t layer)> replaces = {};
 };
 
 struct Outcome {

@@ -122,6 +122,11 @@ Result<> Run::replace_up_to(std::span<const host::Token> chunk, size_t position)
   KVS_ASSIGN(const codec::CacheBlock block,
              codec::read_block(*context_, model_->shape(), chunk, replaced_, limit - replaced_));
   KVS_ASSIGN(codec::CacheBlock made, reconstruct(block));
+  for (Kind kind : {Kind::key, Kind::value}) {
+    for (size_t l = 0; subject_.replaces && l < made.of(kind).size(); ++l) {
+      if (!subject_.replaces(kind, l)) made.of(kind)[l] = block.of(kind)[l];
+    }
+  }
   KVS_TRY(codec::write_block(*context_, model_->shape(), std::move(made)));
   if (subject_.codec != nullptr && !subject_.codec->whole_block()) {
     originals_.push_back(block);

@@ -14,8 +14,8 @@ struct Params {
   int history = 3;
   std::string embedding = "on";
   std::optional<int> rank;
-  int bits = 8;
-  double ridge = 1e-4;
+  double noise = 4e-3;
+  double ridge = 1e-2;
 
   template <class V>
   void visit(V&& v) {
@@ -23,7 +23,10 @@ struct Params {
     v("embedding", embedding, "whether the token's embedding row is read", Choice{"on", "off"});
     v("rank", rank, "directions of the prediction that are kept; all if not given",
       Range{1, 1 << 16});
-    v("bits", bits, "of a stored weight", Range{2, 8});
+    v("noise", noise,
+      "that rounding the weights may add, over the unit's variance; more makes the "
+      "codec file smaller",
+      Range{1e-9, 1});
     v("ridge", ridge, "added to the correlation matrix of what is read", Range{1e-9, 1});
   }
 };
@@ -39,7 +42,7 @@ class Layers : public Stage {
     KVS_TRY(check_finite(rows.values));
     const std::vector<layers::Source> sources = named_sources(context);
     if (sources.empty()) return {};
-    const layers::SolveOptions options{params_.rank, params_.bits, params_.ridge};
+    const layers::SolveOptions options{params_.rank, params_.noise, params_.ridge};
     const layers::Moments moments = layers::measure(sources, rows.values, shared(context));
     KVS_ASSIGN(const layers::Predictor trial, layers::solve(moments, false, options));
     if (layers::held_out_bits(moments, &trial) >= layers::held_out_bits(moments, nullptr))
@@ -58,12 +61,12 @@ class Layers : public Stage {
     return add_prediction(rows, context, 1);
   }
 
-  State save() const override { return predictor_ ? predictor_->save(params_.bits) : State{}; }
+  State save() const override { return predictor_ ? predictor_->save() : State{}; }
 
   Result<> load(const State& state, size_t width) override {
     std::optional<layers::Predictor> loaded;
     if (!state.empty()) {
-      KVS_ASSIGN(loaded, layers::Predictor::load(state, width, params_.bits));
+      KVS_ASSIGN(loaded, layers::Predictor::load(state, width));
     }
     predictor_ = std::move(loaded);
     width_ = width;
@@ -112,8 +115,12 @@ class Layers : public Stage {
                    fmt::format("the predictor reads {} values per token, {} are there",
                                predictor_->inputs(), inputs)};
     }
-    Matrix<float> prediction(rows.values.rows(), width_);
-    predictor_->predict(read, prediction);
+    Matrix<float> here;
+    Matrix<float>& prediction = context.predictions ? (*context.predictions)[this] : here;
+    if (prediction.empty()) {
+      prediction = Matrix<float>(rows.values.rows(), width_);
+      predictor_->predict(read, prediction);
+    }
     for (size_t i = 0; i < prediction.size(); ++i) {
       rows.values.flat()[i] += sign * prediction.flat()[i];
     }
@@ -141,6 +148,7 @@ StageInfo layers_stage() {
   info.name = "layers";
   info.group = "predict";
   info.summary = "Predicts rows from the layers below and the token's embedding, as decoded.";
+  info.version = 2;
   info.params = describe<Params>();
   info.make = stage_maker<Layers, Params>("layers");
   info.traits = traits;

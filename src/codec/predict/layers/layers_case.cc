@@ -9,8 +9,8 @@ StageCase layers_case() {
   c.variants = {
       {"layers", {1e-5, 1e-3}, 16, 16.3},
       {"layers(history=1,embedding=off) | klt | step(delta=0.3)", {0.02, 0.3}, 1, 8},
-      {"layers(history=2,rank=3,bits=4) | step", {0.02, 0.4}, 1, 8},
-      {"layers(history=0,bits=5) | klt | step | range", {0.05, 0.4}, 0.5, 4},
+      {"layers(history=2,rank=3,noise=0.01) | step", {0.02, 0.4}, 1, 8},
+      {"layers(history=0,noise=0.02) | klt | step | range", {0.05, 0.4}, 0.5, 4},
   };
   // Values left as f16 are rounded about a prediction that the rounding has moved.
   c.idempotent = false;

@@ -26,9 +26,14 @@ struct Source {
   MatrixView<const float> rows;
 };
 
-// Products of pairs of sources, by their names.
+struct Centred {
+  std::vector<double> mean;
+  Matrix<float> rows;  // less their mean
+};
+
+// Sources about their means, and products of pairs of them, by their names.
 struct SharedProducts {
-  std::map<std::string, std::vector<double>> means;
+  std::map<std::string, Centred> sources;
   std::map<std::pair<std::string, std::string>, Products> products;
 };
 

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "codec/checks.h"
+#include "codec/packed_integers.h"
 #include "codec/predict/layers/rounding.h"
 #include "core/half.h"
 #include "linalg/linalg.h"
@@ -32,11 +33,23 @@ Matrix<double> product(Trans ta, const Matrix<double>& a, Trans tb, const Matrix
   return c;
 }
 
+double trace(const Matrix<double>& a) {
+  double sum = 0;
+  for (size_t i = 0; i < a.rows(); ++i) sum += a(i, i);
+  return sum;
+}
+
 double noise_of(const Matrix<double>& variance) {
-  double trace = 0;
-  for (size_t i = 0; i < variance.rows(); ++i) trace += variance(i, i);
-  const double noise = kNoise * trace / double(std::max<size_t>(variance.rows(), 1));
+  const double noise = kNoise * trace(variance) / double(std::max<size_t>(variance.rows(), 1));
   return noise > 0 ? noise : 1;
+}
+
+Matrix<double> transposed(const Matrix<double>& a) {
+  Matrix<double> t(a.cols(), a.rows());
+  for (size_t i = 0; i < a.rows(); ++i) {
+    for (size_t j = 0; j < a.cols(); ++j) t(j, i) = a(i, j);
+  }
+  return t;
 }
 
 float rounded_to_half(double value) { return from_half(to_half(static_cast<float>(value))); }
@@ -83,21 +96,39 @@ Result<Matrix<double>> best_directions(const Matrix<double>& weights,
   return product(Trans::no, product(Trans::no, top, Trans::no, whiten), Trans::no, weights);
 }
 
-bool is_integer(float v, float largest) { return v == std::round(v) && std::abs(v) <= largest; }
-
-// Two codes of at most four bits in a signed byte.
-std::vector<float> pack_pairs(std::span<const float> codes) {
-  std::vector<float> bytes((codes.size() + 1) / 2);
-  for (size_t i = 0; i < codes.size(); ++i) {
-    const float nibble = codes[i] + 8;
-    bytes[i / 2] += i % 2 == 0 ? nibble - 128 : 16 * nibble;
-  }
-  return bytes;
+// What the targets are made of, [targets x rank], by least squares from the rounded directions.
+Result<Matrix<double>> best_expansion(const Matrix<double>& directions,
+                                      const Matrix<double>& inputs, const Matrix<double>& cross) {
+  const Matrix<double> zy = product(Trans::no, directions, Trans::no, cross);
+  Matrix<double> zz =
+      product(Trans::no, product(Trans::no, directions, Trans::no, inputs), Trans::yes, directions);
+  for (size_t i = 0; i < zz.rows(); ++i) zz(i, i) = zz(i, i) * (1 + 1e-9) + 1e-30;
+  KVS_ASSIGN(const Matrix<double> up, solve_spd(std::move(zz), zy));  // [rank x targets]
+  return transposed(up);
 }
 
-float unpack_pair(std::span<const float> bytes, size_t i) {
-  const int byte = static_cast<int>(bytes[i / 2]) + 128;
-  return static_cast<float>((i % 2 == 0 ? byte % 16 : byte / 16) - 8);
+// The coarsest grids of the rows of `weights` that change what is predicted by `noise` of mean
+// square, the rows of a prediction of lower rank each by the same share; and no finer than codes
+// can express. `factor`: of the inputs' second moments.
+std::vector<float> grids(const Matrix<double>& weights, const Matrix<double>& factor, double noise,
+                         const Matrix<double>* up) {
+  constexpr double kRoom = 0.95;  // for corrections of weights that stand at the limit
+  double spread = 0;
+  for (size_t k = 0; k < factor.rows(); ++k) spread += factor(k, k) * factor(k, k);
+  std::vector<float> steps(weights.rows());
+  for (size_t r = 0; r < steps.size(); ++r) {
+    double gain = 1;  // mean square over the targets of what a change of this row does
+    if (up != nullptr) {
+      gain = 0;
+      for (size_t t = 0; t < up->rows(); ++t) gain += (*up)(t, r) * (*up)(t, r);
+      gain *= double(steps.size()) / double(up->rows());
+    }
+    double peak = 0;
+    for (double w : weights.row(r)) peak = std::max(peak, std::abs(w));
+    const double wanted = gain > 0 ? std::sqrt(12 * noise / (spread * gain)) : 0;
+    steps[r] = static_cast<float>(std::clamp(wanted, peak / (kRoom * kLargestWeight), 1e30));
+  }
+  return steps;
 }
 
 }  // namespace
@@ -143,35 +174,26 @@ Result<Predictor> solve(const Moments& moments, bool all_rows, const SolveOption
   for (double& v : total.flat()) v /= rows;
 
   KVS_ASSIGN(const Matrix<double> factor, cholesky(inputs));
-  const Matrix<double> solved = solve_with_factor(factor, cross);  // [inputs x targets]
-  Matrix<double> weights(solved.cols(), solved.rows());
-  for (size_t r = 0; r < weights.rows(); ++r) {
-    for (size_t c = 0; c < weights.cols(); ++c) weights(r, c) = solved(c, r);
-  }
+  Matrix<double> weights = transposed(solve_with_factor(factor, cross));  // [targets x inputs]
   const size_t targets = total.rows();
   const size_t rank = options.rank ? std::min<size_t>(*options.rank, targets) : targets;
+  const double noise = options.noise * trace(total) / double(std::max<size_t>(targets, 1));
   if (rank < targets) {
     const Matrix<double> explained = product(Trans::no, weights, Trans::no, cross);
     KVS_ASSIGN(weights, best_directions(weights, explained, total, rank));
+    KVS_ASSIGN(const Matrix<double> up, best_expansion(weights, inputs, cross));
+    made.scale_ = grids(weights, factor, noise, &up);
+  } else {
+    made.scale_ = grids(weights, factor, noise, nullptr);
   }
-  Rounded rounded = round_weights(weights, factor, options.bits);
-  made.scale_ = std::move(rounded.scale);
-  made.codes_ = std::move(rounded.codes);
-
-  Matrix<double> z_weights(rank, inputs.rows());
-  for (size_t r = 0; r < rank; ++r) {
-    for (size_t j = 0; j < inputs.rows(); ++j) z_weights(r, j) = made.scale_[r] * made.codes_(r, j);
-  }
+  made.codes_ = round_weights(weights, factor, made.scale_);
   if (rank < targets) {  // refit what follows to the rounded directions
-    const Matrix<double> zy = product(Trans::no, z_weights, Trans::no, cross);
-    Matrix<double> zz =
-        product(Trans::no, product(Trans::no, z_weights, Trans::no, inputs), Trans::yes, z_weights);
-    for (size_t i = 0; i < rank; ++i) zz(i, i) = zz(i, i) * (1 + 1e-9) + 1e-30;
-    KVS_ASSIGN(const Matrix<double> up, solve_spd(std::move(zz), zy));  // [rank x targets]
-    made.up_ = Matrix<float>(targets, rank);
-    for (size_t t = 0; t < targets; ++t) {
-      for (size_t r = 0; r < rank; ++r) made.up_(t, r) = rounded_to_half(up(r, t));
+    for (size_t r = 0; r < rank; ++r) {
+      for (size_t j = 0; j < inputs.rows(); ++j) weights(r, j) = made.scale_[r] * made.codes_(r, j);
     }
+    KVS_ASSIGN(const Matrix<double> up, best_expansion(weights, inputs, cross));
+    made.up_ = Matrix<float>(targets, rank);
+    for (size_t i = 0; i < up.size(); ++i) made.up_.flat()[i] = rounded_to_half(up.flat()[i]);
   }
   made.make_weights();
   made.bias_.resize(targets);
@@ -212,24 +234,18 @@ double held_out_bits(const Moments& m, const Predictor* predictor) {
   return bits;
 }
 
-State Predictor::save(int bits) const {
+State Predictor::save() const {
   State state;
   state["bias"] = {{targets()}, bias_};
   state["input_scale"] = {{inputs()}, input_scale_, Storage::f16};
   state["scale"] = {{scale_.size()}, scale_};
-  std::vector<float> codes(codes_.flat().begin(), codes_.flat().end());
-  if (bits <= 4) {
-    codes = pack_pairs(codes);
-    state["pairs"] = {{codes.size()}, codes, Storage::i8};
-  } else {
-    state["codes"] = {{codes_.rows(), codes_.cols()}, std::move(codes), Storage::i8};
-  }
+  state["codes"] = pack_integers(codes_.flat());
   if (up_.empty()) return state;
   state["up"] = {{up_.rows(), up_.cols()}, {up_.flat().begin(), up_.flat().end()}, Storage::f16};
   return state;
 }
 
-Result<Predictor> Predictor::load(const State& state, size_t targets, int bits) {
+Result<Predictor> Predictor::load(const State& state, size_t targets) {
   Predictor made;
   KVS_ASSIGN(const StateArray* bias, find_array(state, "bias", {targets}));
   KVS_ASSIGN(const StateArray* input_scale, find_array(state, "input_scale", {kAny}));
@@ -238,22 +254,13 @@ Result<Predictor> Predictor::load(const State& state, size_t targets, int bits) 
   made.input_scale_ = input_scale->values;
   made.scale_ = scale->values;
   const size_t rows = made.scale_.size(), cols = made.input_scale_.size();
-  made.codes_ = Matrix<float>(rows, cols);
-  if (bits <= 4) {
-    KVS_ASSIGN(const StateArray* pairs, find_array(state, "pairs", {(rows * cols + 1) / 2}));
-    for (float v : pairs->values) {
-      if (!is_integer(v, 128)) return Error{ErrorKind::format, fmt::format("pair {}", v)};
-    }
-    for (size_t i = 0; i < rows * cols; ++i) {
-      made.codes_.flat()[i] = unpack_pair(pairs->values, i);
-    }
-  } else {
-    KVS_ASSIGN(const StateArray* codes, find_array(state, "codes", {rows, cols}));
-    for (float v : codes->values) {
-      if (!is_integer(v, 127)) return Error{ErrorKind::format, fmt::format("code {}", v)};
-    }
-    std::copy(codes->values.begin(), codes->values.end(), made.codes_.data());
+  if (rows > targets) {
+    return Error{ErrorKind::format,
+                 fmt::format("a prediction of rank {} for {} columns", rows, targets)};
   }
+  KVS_ASSIGN(const std::vector<float> codes, unpack_integers(state, "codes", rows * cols));
+  made.codes_ = Matrix<float>(rows, cols);
+  std::copy(codes.begin(), codes.end(), made.codes_.data());
   if (rows != targets || state.count("up") > 0) {
     KVS_ASSIGN(const StateArray* up, find_array(state, "up", {targets, rows}));
     made.up_ = Matrix<float>(targets, rows);

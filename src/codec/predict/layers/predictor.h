@@ -3,7 +3,8 @@
 //
 //   prediction = bias + up * z,  z_i = scale_i * sum_j code_ij * input_scale_j * input_j
 //
-// with small integer codes; without a rank limit there is no `up` and z is per target.
+// with small integer codes; without a rank limit there is no `up` and z is per target. The grid of
+// the codes is as coarse as `noise` allows, so that they take few bits in the codec file.
 #pragma once
 
 #include "codec/predict/layers/moments.h"
@@ -12,8 +13,8 @@ namespace kvsplice::codec::layers {
 
 struct SolveOptions {
   std::optional<int> rank;
-  int bits = 8;         // of a code
-  double ridge = 1e-5;  // added to the inputs' correlation matrix
+  double noise = 1e-3;  // mean square that rounding adds to predictions, over the targets' variance
+  double ridge = 1e-2;  // added to the inputs' correlation matrix
 };
 
 class Predictor {
@@ -24,9 +25,9 @@ class Predictor {
   // out [n x targets]; the sources stand side by side, n rows each.
   void predict(const std::vector<MatrixView<const float>>& sources, MatrixView<float> out) const;
 
-  State save(int bits) const;
+  State save() const;
   // Checks shapes and values; `targets` is the unit's width.
-  static Result<Predictor> load(const State& state, size_t targets, int bits);
+  static Result<Predictor> load(const State& state, size_t targets);
 
  private:
   friend Result<Predictor> solve(const Moments&, bool, const SolveOptions&);

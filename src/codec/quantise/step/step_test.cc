@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 
 #include "codec/stage.h"
 #include "core/random.h"
@@ -37,7 +38,7 @@ TEST(Step, IsRelativeToTheUnitOrToTheRows) {
 
 TEST(Step, RoundsWithTheOffset) {
   const auto stage = step_stage().make({}).value();
-  ASSERT_TRUE(stage->load({{"step", {{1}, {0.5f}}}}, 2).ok());
+  ASSERT_TRUE(stage->load({{"step", {{1}, {0.5f}}}, {"least", {{2}, {0.6f, 0.6f}}}}, 2).ok());
   Rows rows{Matrix<float>(4, 2), {}, false, 0};
   const float x[] = {0.29f, 0.31f, -0.29f, -0.31f, 0.79f, 0.81f, -10.f, 0.f};
   const int32_t codes[] = {0, 1, 0, -1, 1, 2, -20, 0};
@@ -71,12 +72,73 @@ TEST(Step, FineStepsLoseATwelfthOfTheirSquare) {
   EXPECT_NEAR(error / (step * step / 12), 1, 0.02);
 }
 
+// Rows of two columns, one about as large as the step and one in which 1 is rare.
+Rows loud_and_quiet(size_t n) {
+  Rows rows = gaussian(n, 1, 0);
+  for (size_t r = 0; r < n; ++r) rows.values(r, 1) *= 0.35f;
+  return rows;
+}
+
+struct Cost {
+  double error = 0;  // squared steps per value
+  double bits = 0;   // empirical entropy per value
+};
+
+Cost cost_of(const KeyValues& params, const Rows& before) {
+  const auto stage = step_stage().make(params).value();
+  Context context{kUnit, {}, {}};
+  context.rms = 1;
+  EXPECT_TRUE(stage->fit(before, context).ok());
+  Rows rows = before;
+  ByteWriter side;
+  EXPECT_TRUE(stage->encode(rows, context, side).ok());
+  Cost cost;
+  const double n = double(rows.codes.size());
+  for (size_t c = 0; c < 2; ++c) {
+    std::map<int32_t, double> counts;
+    for (size_t r = 0; r < rows.codes.rows(); ++r) ++counts[rows.codes(r, c)];
+    for (const auto& [code, count] : counts) {
+      cost.bits -= count / n * std::log2(count / double(rows.codes.rows()));
+    }
+  }
+  const double step = stage->save().at("step").values[0];
+  for (size_t i = 0; i < rows.codes.size(); ++i) {
+    const double left = before.values.flat()[i] / step - rows.codes.flat()[i];
+    cost.error += left * left / n;
+  }
+  return cost;
+}
+
+TEST(Step, ThriftSavesMoreBitsThanItsErrorIsWorth) {
+  const Rows rows = loud_and_quiet(50000);
+  const Cost plain = cost_of({{"delta", "1"}, {"thrift", "0"}}, rows);
+  const Cost thrifty = cost_of({{"delta", "1"}, {"thrift", "0.1"}}, rows);
+  EXPECT_LT(thrifty.bits, 0.97 * plain.bits);
+  EXPECT_GT(thrifty.bits, 0.80 * plain.bits);
+  EXPECT_GT(thrifty.error, plain.error);
+  EXPECT_LT(thrifty.error + 0.116 * thrifty.bits, plain.error + 0.116 * plain.bits);
+}
+
+TEST(Step, ThriftKeepsOneAsOne) {
+  const Rows rows = loud_and_quiet(1000);
+  for (const char* thrift : {"0", "0.1", "1"}) {
+    const auto stage = step_stage().make({{"thrift", thrift}}).value();
+    const Context context{kUnit, {}, {}};
+    ASSERT_TRUE(stage->fit(rows, context).ok());
+    const State state = stage->save();
+    for (float least : state.at("least").values) {
+      EXPECT_GE(least, 0.599f);
+      EXPECT_LE(least, 1.f);
+    }
+  }
+}
+
 TEST(Step, TooManyStepsAreAnErrorAndConstantRowsAreNot) {
   const auto stage = step_stage().make({}).value();
   const Context context{kUnit, {}, {}};
   Rows constant{Matrix<float>(5, 2), {}, false, 0};
   ASSERT_TRUE(stage->fit(constant, context).ok());
-  ASSERT_TRUE(stage->load({{"step", {{1}, {1e-6f}}}}, 2).ok());
+  ASSERT_TRUE(stage->load({{"step", {{1}, {1e-6f}}}, {"least", {{2}, {0.6f, 0.6f}}}}, 2).ok());
   ByteWriter side;
   Rows far = constant;
   far.values(3, 1) = 1e5f;
