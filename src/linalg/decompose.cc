@@ -98,9 +98,10 @@ bool vectors_of(const Tridiagonal& t, std::span<const double> values, Matrix<dou
   const lapack_int count = lapack_int(values.size());
   std::vector<lapack_int> block(count, 1), block_end(t.size(), t.size()), failed(count);
   OneBlasThread one;
-  return LAPACKE_dstein(LAPACK_COL_MAJOR, t.size(), t.diagonal.data(), t.off.data(), count,
-                        values.data(), block.data(), block_end.data(), vectors.data(), t.size(),
-                        failed.data()) == 0;
+  const bool converged = LAPACKE_dstein(LAPACK_COL_MAJOR, t.size(), t.diagonal.data(), t.off.data(),
+                                        count, values.data(), block.data(), block_end.data(),
+                                        vectors.data(), t.size(), failed.data()) == 0;
+  return converged && all_finite(vectors.view());
 }
 
 Result<Eigen> all_eigen(const Tridiagonal& t) {
