@@ -8,6 +8,7 @@ set(KVSPLICE_core_LIBRARIES
   PUBLIC fmt::fmt OpenMP::OpenMP_CXX Threads::Threads PRIVATE PkgConfig::XXHASH nlohmann_json::nlohmann_json)
 set(KVSPLICE_simd_LIBRARIES PUBLIC hwy::hwy)
 set(KVSPLICE_linalg_LIBRARIES PRIVATE PkgConfig::OPENBLAS PkgConfig::LAPACKE)
+set(KVSPLICE_train_LIBRARIES PRIVATE hwy::hwy_contrib)
 set(KVSPLICE_host_LIBRARIES PRIVATE llama)
 set(KVSPLICE_codec_LIBRARIES PRIVATE PkgConfig::ZSTD PkgConfig::XXHASH)
 set(KVSPLICE_session_LIBRARIES PRIVATE PkgConfig::ZSTD PkgConfig::XXHASH)

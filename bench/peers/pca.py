@@ -46,8 +46,13 @@ def with_torch(x):
         centred = tensors - tensors.mean(dim=1, keepdim=True)
         torch.linalg.eigh(centred.mT @ centred)
 
+    def svd():
+        torch.linalg.svd(tensors - tensors.mean(dim=1, keepdim=True), full_matrices=False)
+
     tensors = torch.from_numpy(x)
     show("torch eigh float32", eigh)
+    if TENSORS == 1:
+        show("torch svd", svd)
 
 
 def main():

@@ -53,13 +53,23 @@ Result<> study_layer(const Caches& caches, host::Signal signal, const StudyOptio
   return {};
 }
 
-// The dumps are removed at the end: they are large and quickly made again.
+// A folder that goes when the study ends, however it ends: dumps are large and quickly made again.
+struct ScratchFolder {
+  explicit ScratchFolder(std::filesystem::path at) : path(std::move(at)) {
+    std::filesystem::create_directories(path, ignored);
+  }
+  ~ScratchFolder() { std::filesystem::remove_all(path, ignored); }
+  ScratchFolder(const ScratchFolder&) = delete;
+  ScratchFolder& operator=(const ScratchFolder&) = delete;
+
+  const std::filesystem::path path;
+  std::error_code ignored;  // who writes into the folder will say so
+};
+
 Result<> study_model(const StudyOptions& options, const Setting& setting, Study& study) {
-  const auto dir = setting.results.dir() / "dumps";
-  std::error_code ignored;
-  std::filesystem::create_directories(dir, ignored);
+  const ScratchFolder dumps(setting.results.dir() / "dumps");
   KVS_ASSIGN(const auto model, host::Model::load(setting.model));
-  KVS_ASSIGN(const auto caches, Caches::extract(model, options, dir, setting.progress));
+  KVS_ASSIGN(const auto caches, Caches::extract(model, options, dumps.path, setting.progress));
   KVS_ASSIGN(study.caches, compare_caches(caches, options, setting.progress));
   for (host::Signal signal : kCacheSignals) {
     KVS_TRY(study_layer(caches, signal, options, setting.progress, study));
@@ -67,7 +77,6 @@ Result<> study_model(const StudyOptions& options, const Setting& setting, Study&
   if (options.loop_chunks > 0) {
     KVS_ASSIGN(study.loop, compare_in_loop(model, caches, options, setting.progress));
   }
-  std::filesystem::remove_all(dir, ignored);
   return {};
 }
 
@@ -75,11 +84,15 @@ Result<> write(const StudyOptions& options, const Study& study, size_t dim,
                report::Results& results) {
   for (const auto& p : describe(options)) results.note(p.name, p.default_value);
   for (const auto& line : findings(options, study)) results.finding(line);
-  std::vector<report::Table> tables = {
-      spline_table(options, study.warps), flow_table(options, study.warps),
-      seeds_table(options, study.warps),  own_ranks_table(study.own_ranks),
-      numbers_table(study.numbers),       rates_table(study.rates),
-      memory_table(study.memory),         ideas_table(study.ideas)};
+  std::vector<report::Table> tables = {spline_table(options, study.warps),
+                                       flow_table(options, study.warps),
+                                       seeds_table(options, study.warps),
+                                       trainings_table(options, study.warps),
+                                       own_ranks_table(study.own_ranks),
+                                       numbers_table(study.numbers),
+                                       rates_table(study.rates),
+                                       memory_table(study.memory),
+                                       ideas_table(study.ideas)};
   if (!study.caches.empty()) tables.push_back(caches_table(study.caches));
   if (!study.loop.empty()) tables.push_back(report::quality_table(study.loop));
   for (const auto& table : tables) KVS_TRY(results.add(table));

@@ -26,6 +26,7 @@ report::Table spline_table(const StudyOptions& options, const WarpErrors& warps)
 report::Table flow_table(const StudyOptions& options, const WarpErrors& warps);
 // Mean, median and deviation over the seeds, beside the reference's single run.
 report::Table seeds_table(const StudyOptions& options, const WarpErrors& warps);
+report::Table trainings_table(const StudyOptions& options, const WarpErrors& warps);
 report::Table own_ranks_table(const std::vector<OwnRankRow>& rows);
 report::Table numbers_table(const std::vector<NumbersRow>& rows);
 report::Table rates_table(const std::vector<RateRow>& rows);

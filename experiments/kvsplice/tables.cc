@@ -71,6 +71,18 @@ Table seeds_table(const StudyOptions& options, const WarpErrors& warps) {
   return table;
 }
 
+Table trainings_table(const StudyOptions& options, const WarpErrors& warps) {
+  Table table("trainings", "Test error of every training",
+              {{"seed"}, {"k"}, {"spline", 7}, {"flow", 7}});
+  for (size_t seed = 0; seed < warps.flow.by_seed.size(); ++seed) {
+    for (size_t i = 0; i < options.k.size(); ++i) {
+      table.add({int64_t(seed), int64_t(options.k[i]), warps.spline.by_seed[seed][i],
+                 warps.flow.by_seed[seed][i]});
+    }
+  }
+  return table;
+}
+
 Table own_ranks_table(const std::vector<OwnRankRow>& rows) {
   Table table("own_ranks", "Test error of warps trained through the rank they are tested at",
               {{"k"}, {"pca", 6}, {"spline", 6}, {"flow", 6}, {"floor", 6}});

@@ -10,7 +10,7 @@ int thread_count() { return omp_get_max_threads(); }
 void set_thread_count(int n) { omp_set_num_threads(std::max(1, n)); }
 
 void parallel_for(size_t n, const std::function<void(size_t)>& body) {
-#pragma omp parallel for schedule(dynamic, 1)
+#pragma omp parallel for schedule(dynamic, 1) if (n > 1)
   for (size_t i = 0; i < n; ++i) body(i);
 }
 

@@ -47,38 +47,116 @@ void fix_signs(Svd& svd) {
 
 }  // namespace
 
-// dsyevd in its three steps, because the last one falls into independent columns for threads.
-Result<Eigen> symmetric_eigen(Matrix<double> a) {
-  assert(a.rows() == a.cols());
-  const size_t n = a.rows();
-  if (!all_finite(a.view())) return not_finite("eigenvectors");
-  Eigen eigen{std::vector<double>(n), Matrix<double>(n, n)};
-  if (n == 0) return eigen;
-  std::vector<double> ascending(n), off(n), reflectors(n);
+namespace {
+
+// a = Q T Q^T with T tridiagonal; Q lies below the diagonal of `reflectors` and in `factors`.
+struct Tridiagonal {
+  Matrix<double> reflectors;
+  std::vector<double> diagonal, off, factors;
+
+  explicit Tridiagonal(Matrix<double> a)
+      : reflectors(std::move(a)),
+        diagonal(reflectors.rows()),
+        off(reflectors.rows()),
+        factors(reflectors.rows()) {
+    OneBlasThread one;
+    // The upper triangle of rows is the lower one of columns.
+    LAPACKE_dsytrd(LAPACK_COL_MAJOR, 'L', size(), reflectors.data(), size(), diagonal.data(),
+                   off.data(), factors.data());
+  }
+
+  lapack_int size() const { return lapack_int(diagonal.size()); }
+
+  // From eigenvectors of T, by rows, to those of a. They are independent, so threads take some
+  // each.
+  void turn_back(Matrix<double>& vectors) const {
+    const size_t n = diagonal.size();
+    parallel_chunks(vectors.rows(), std::max<size_t>(64, n / 8), [&](size_t first, size_t count) {
+      OneBlasThread one;
+      Matrix<double> own = reflectors;  // dormtr overwrites entries of it for a while
+      LAPACKE_dormtr(LAPACK_COL_MAJOR, 'L', 'L', 'N', n, count, own.data(), n, factors.data(),
+                     vectors.row(first).data(), n);
+    });
+  }
+};
+
+// Of vectors by ascending value.
+Eigen descending(std::span<const double> values, const Matrix<double>& vectors) {
+  const size_t count = values.size();
+  Eigen eigen{std::vector<double>(count), Matrix<double>(count, vectors.cols())};
+  for (size_t i = 0; i < count; ++i) {
+    const std::span<const double> from = vectors.row(count - 1 - i);
+    const double sign = sign_of(from);
+    eigen.values[i] = values[count - 1 - i];
+    for (size_t j = 0; j < from.size(); ++j) eigen.vectors(i, j) = sign * from[j];
+  }
+  return eigen;
+}
+
+// Eigenvectors of T by inverse iteration; false if that fails, as it does on a matrix of zeros.
+bool vectors_of(const Tridiagonal& t, std::span<const double> values, Matrix<double>& vectors) {
+  const lapack_int count = lapack_int(values.size());
+  std::vector<lapack_int> block(count, 1), block_end(t.size(), t.size()), failed(count);
+  OneBlasThread one;
+  const bool converged = LAPACKE_dstein(LAPACK_COL_MAJOR, t.size(), t.diagonal.data(), t.off.data(),
+                                        count, values.data(), block.data(), block_end.data(),
+                                        vectors.data(), t.size(), failed.data()) == 0;
+  return converged && all_finite(vectors.view());
+}
+
+Result<Eigen> all_eigen(const Tridiagonal& t) {
+  const size_t n = t.diagonal.size();
+  std::vector<double> values = t.diagonal, off = t.off;
   Matrix<double> vectors(n, n);  // by rows: LAPACK sees columns
   {
     OneBlasThread one;
-    // The upper triangle of rows is the lower one of columns.
-    LAPACKE_dsytrd(LAPACK_COL_MAJOR, 'L', n, a.data(), n, ascending.data(), off.data(),
-                   reflectors.data());
-    if (LAPACKE_dstedc(LAPACK_COL_MAJOR, 'I', n, ascending.data(), off.data(), vectors.data(), n) !=
+    if (LAPACKE_dstedc(LAPACK_COL_MAJOR, 'I', n, values.data(), off.data(), vectors.data(), n) !=
         0) {
       return Error{ErrorKind::numeric, "eigenvectors: no convergence"};
     }
   }
-  parallel_chunks(n, std::max<size_t>(64, n / 8), [&](size_t first, size_t count) {
-    OneBlasThread one;
-    Matrix<double> own = a;  // dormtr overwrites entries of it for a while
-    LAPACKE_dormtr(LAPACK_COL_MAJOR, 'L', 'L', 'N', n, count, own.data(), n, reflectors.data(),
-                   vectors.row(first).data(), n);
-  });
-  for (size_t i = 0; i < n; ++i) {
-    const std::span<const double> from = std::as_const(vectors).row(n - 1 - i);
-    const double sign = sign_of(from);
-    eigen.values[i] = ascending[n - 1 - i];
-    for (size_t j = 0; j < n; ++j) eigen.vectors(i, j) = sign * from[j];
+  t.turn_back(vectors);
+  return descending(values, vectors);
+}
+
+Result<Eigen> first_of(Result<Eigen> all, size_t count) {
+  if (!all.ok()) return all.error();
+  Matrix<double> vectors(count, all->vectors.cols());
+  std::copy_n(all->vectors.data(), vectors.size(), vectors.data());
+  all->values.resize(count);
+  return Eigen{std::move(all->values), std::move(vectors)};
+}
+
+// Values first, then their vectors one by one.
+Result<Eigen> first_eigen(const Tridiagonal& t, size_t count) {
+  std::vector<double> values = t.diagonal, off = t.off;
+  if (LAPACKE_dsterf(t.size(), values.data(), off.data()) != 0) {
+    return Error{ErrorKind::numeric, "eigenvalues: no convergence"};
   }
-  return eigen;
+  const auto wanted = std::span<const double>(values).last(count);
+  Matrix<double> vectors(count, values.size());
+  if (!vectors_of(t, wanted, vectors)) return first_of(all_eigen(t), count);
+  t.turn_back(vectors);
+  return descending(wanted, vectors);
+}
+
+}  // namespace
+
+// dsyevd in its three steps, because the last one falls into independent columns for threads.
+Result<Eigen> symmetric_eigen(Matrix<double> a) {
+  assert(a.rows() == a.cols());
+  if (!all_finite(a.view())) return not_finite("eigenvectors");
+  if (a.empty()) return Eigen{};
+  return all_eigen(Tridiagonal(std::move(a)));
+}
+
+Result<Eigen> leading_eigen(Matrix<double> a, size_t count) {
+  assert(a.rows() == a.cols() && count <= a.rows());
+  if (!all_finite(a.view())) return not_finite("eigenvectors");
+  if (count == 0) return Eigen{};
+  const bool few = 4 * count <= a.rows();  // else the whole is as fast
+  const Tridiagonal t(std::move(a));
+  return few ? first_eigen(t, count) : first_of(all_eigen(t), count);
 }
 
 Result<Svd> thin_svd(MatrixView<const float> a) {

@@ -41,6 +41,8 @@ struct Eigen {
                                // magnitude is positive, so that the result has one sign
 };
 Result<Eigen> symmetric_eigen(Matrix<double> a);  // a: [n x n], upper triangle read
+// Of the `count` <= n largest values; faster for a few.
+Result<Eigen> leading_eigen(Matrix<double> a, size_t count);
 
 struct Svd {
   Matrix<float> u;            // [n x r]

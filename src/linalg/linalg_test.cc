@@ -219,6 +219,48 @@ TEST(SymmetricEigen, VectorsRebuildTheMatrix) {
   }
 }
 
+// Few vectors and many: the same values and subspace as of the whole, however values are spaced.
+TEST(LeadingEigen, IsTheHeadOfTheWhole) {
+  Matrix<double> ones(40, 40), tied(40, 40), halves = scatter(noise(80, 40, 3), {});
+  for (size_t i = 0; i < 40; ++i) {
+    ones(i, i) = 1;
+    tied(i, i) = i < 12 ? 5 : 1;
+    for (size_t j = 0; j < 20; ++j) {
+      if (i >= 20) halves(i, j) = halves(j, i) = 0;
+    }
+  }
+  for (const auto& a : {scatter(noise(300, 40, 1), {}), scatter(coloured(300, 40, 1e-9, 2), {}),
+                        halves, ones, tied, Matrix<double>(40, 40)}) {
+    const auto all = symmetric_eigen(a).value();
+    for (size_t count : {1, 4, 10, 12, 40}) {
+      const auto some = leading_eigen(a, count).value();
+      ASSERT_EQ(some.values.size(), count);
+      const double scale = all.values[0] + 1e-300;
+      Matrix<double> product(count, count), turned(count, 40);
+      gemm(Trans::no, Trans::yes, 1.0, some.vectors, some.vectors, 0.0, product);
+      gemm(Trans::no, Trans::no, 1.0, some.vectors, a, 0.0, turned);
+      for (size_t i = 0; i < count; ++i) {
+        EXPECT_NEAR(some.values[i], all.values[i], 1e-13 * scale);
+        for (size_t j = 0; j < count; ++j) EXPECT_NEAR(product(i, j), i == j, 1e-12);
+        for (size_t c = 0; c < 40; ++c) {
+          EXPECT_NEAR(turned(i, c), some.values[i] * some.vectors(i, c), 1e-12 * scale);
+        }
+        EXPECT_GE(*std::max_element(some.vectors.row(i).begin(), some.vectors.row(i).end()),
+                  -(1 - 1e-12) *
+                      *std::min_element(some.vectors.row(i).begin(), some.vectors.row(i).end()));
+      }
+    }
+  }
+}
+
+TEST(LeadingEigen, RefusesWhatIsNotFiniteAndTakesEmpty) {
+  Matrix<double> a(8, 8);
+  EXPECT_TRUE(leading_eigen(a, 0)->values.empty());
+  EXPECT_EQ(leading_eigen(a, 1)->values[0], 0);
+  a(1, 2) = a(2, 1) = NAN;
+  EXPECT_EQ(leading_eigen(a, 1).error().kind, ErrorKind::numeric);
+}
+
 // LAPACK writes to the reflectors while it applies them, so threads must not share them.
 TEST(SymmetricEigen, ThreadsDoNotDisturbEachOther) {
   const auto a = scatter(coloured(600, 512, 1e-9, 3), {});

@@ -7,7 +7,7 @@
 
 #include <numeric>
 
-#include "linalg/linalg.h"
+#include "train/thin_product_kernel.h"
 #include "train/warp_fit.h"
 
 namespace kvsplice::train {
@@ -28,17 +28,19 @@ class BottleneckLoss {
   BottleneckLoss(const Warp& warp, size_t rank, const Whitening& whitening, size_t batch)
       : warp_(warp),
         mean_(warp.dim()),
-        mean_along_(rank),
-        basis_(rank, warp.dim()),
+        mean_along_(padded(rank)),
+        basis_(padded(rank), warp.dim()),
+        directions_(warp.dim(), padded(rank)),
         whitening_(whitening),
-        chunks_(chunks_of_batch<Chunk>(batch, warp, rank)) {}
+        chunks_(chunks_of_batch<Chunk>(batch, warp, padded(rank))) {}
 
-  // basis: [rank x dim], orthonormal rows.
+  // basis: [rank x dim] of the rank given at the start, orthonormal rows.
   template <class U>
   void set_pca(std::span<const U> mean, const Matrix<U>& basis) {
     std::copy(mean.begin(), mean.end(), mean_.begin());
     std::copy(basis.flat().begin(), basis.flat().end(), basis_.flat().begin());
-    for (size_t k = 0; k < basis_.rows(); ++k) {
+    for (size_t k = 0; k < basis.rows(); ++k) {
+      for (size_t c = 0; c < basis_.cols(); ++c) directions_(c, k) = basis_(k, c);
       mean_along_[k] = -std::inner_product(mean_.begin(), mean_.end(), basis_.row(k).begin(), T(0));
     }
   }
@@ -67,7 +69,7 @@ class BottleneckLoss {
  private:
   struct Chunk : WarpChunk<Warp> {
     Chunk(size_t n, const Warp& warp, size_t rank)
-        : WarpChunk<Warp>(warp, n), y(n, warp.dim()), back(n, warp.dim()), along(n, rank) {}
+        : WarpChunk<Warp>(warp, n), y(n, warp.dim()), along(n, rank) {}
 
     void gather_statistics() {
       total.assign(this->z.cols(), 0);
@@ -81,30 +83,27 @@ class BottleneckLoss {
       }
     }
 
-    Matrix<T> y, back, along;
-    typename Warp::Trace inverse;
+    Matrix<T> y, along;
+    typename Warp::BackTrace back;
     std::vector<double> total, square;  // of every column of z
     double squares = 0;                 // of the errors
   };
 
-  // out = offset + (in B^T + along_offset) B.
-  void project(Chunk& c, const Matrix<T>& in, std::span<const T> along_offset,
-               std::span<const T> offset, Matrix<T>& out) {
-    const T keep = offset.empty() ? T(0) : T(1);
-    for (size_t r = 0; r < c.x.rows() && !offset.empty(); ++r) {
-      std::copy(along_offset.begin(), along_offset.end(), c.along.row(r).begin());
-      std::copy(offset.begin(), offset.end(), out.row(r).begin());
-    }
-    gemm(Trans::no, Trans::yes, T(1), in, basis_, keep, c.along);
-    gemm(Trans::no, Trans::no, T(1), c.along, basis_, keep, out);
+  // Rows of zeros behind the basis make whole vectors.
+  static size_t padded(size_t rank) { return (rank + 15) / 16 * 16; }
+
+  // c.y = offset + (in B^T + along_offset) B; offsets may be null.
+  void project(Chunk& c, const Matrix<T>& in, const T* along_offset, const T* offset) {
+    const size_t rows = in.rows(), dim = basis_.cols(), rank = basis_.rows();
+    using thin_product_kernel::multiply;
+    multiply(in.data(), directions_.data(), along_offset, rows, dim, rank, c.along.data());
+    multiply(c.along.data(), basis_.data(), offset, rows, rank, dim, c.y.data());
   }
 
   void there_and_back(Chunk& c, T scale) {
-    project(c, c.z, mean_along_, mean_, c.y);
-    warp_.inverse(c.y, c.back, c.inverse);
-    c.squares = elementwise_kernel::residual(c.back.data(), c.x.data(), c.x.size(), 2 * scale);
-    warp_.inverse_backward(c.inverse, c.back, c.sums);
-    project(c, c.back, {}, {}, c.y);
+    project(c, c.z, mean_along_.data(), mean_.data());
+    c.squares = warp_.inverse_error(c.y, c.x, 2 * scale, c.back, c.sums);
+    project(c, c.y, nullptr, nullptr);
     if (!push_.empty()) push_apart(c);
     warp_.forward_backward(c.forward, c.y, c.sums);
   }
@@ -137,7 +136,7 @@ class BottleneckLoss {
 
   const Warp& warp_;
   std::vector<T> mean_, mean_along_;  // the latter: - basis * mean
-  Matrix<T> basis_;
+  Matrix<T> basis_, directions_;      // the one is the other, transposed
   Whitening whitening_;
   std::vector<Chunk> chunks_;
   std::vector<T> push_, pull_;  // gradient of the whitening term: push * z + pull

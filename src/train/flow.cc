@@ -318,6 +318,15 @@ void Flow<T>::inverse_backward(const Trace& trace, MatrixView<T> dx, std::span<T
 }
 
 template <class T>
+double Flow<T>::inverse_error(Matrix<T>& z, const Matrix<T>& x, T weight, BackTrace& trace,
+                              std::span<T> gradient) const {
+  inverse(z, z, trace);
+  const double squares = elementwise_kernel::residual(z.data(), x.data(), z.size(), weight);
+  inverse_backward(trace, z, gradient);
+  return squares;
+}
+
+template <class T>
 void Flow<T>::parameter_gradient(std::span<const T> sums, std::span<T> gradient) const {
   std::copy(sums.begin(), sums.end(), gradient.begin());
 }

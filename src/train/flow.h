@@ -56,6 +56,7 @@ class Flow {
     Matrix<T> shift;
   };
   using Trace = std::vector<CouplingTrace>;  // by block
+  using BackTrace = Trace;
 
   // Of any number of rows, on all threads; out may be in.
   void forward(MatrixView<const T> x, MatrixView<T> z) const;
@@ -64,10 +65,14 @@ class Flow {
   void forward(MatrixView<const T> x, MatrixView<T> z, Trace& trace) const;
   void inverse(MatrixView<const T> z, MatrixView<T> x, Trace& trace) const;
 
-  // Add to the gradient of the parameters; dx becomes dz, dz is spent.
+  // These add to the gradient of the parameters; dx becomes dz, dz is spent.
   size_t sums_size() const { return parameters_.size(); }
   void forward_backward(const Trace& trace, MatrixView<T> dz, std::span<T> gradient) const;
   void inverse_backward(const Trace& trace, MatrixView<T> dx, std::span<T> gradient) const;
+  // The way back of z, what it misses x by, and the reverse of both: z becomes its gradient of
+  // weight / 2 times the sum of squares that is returned.
+  double inverse_error(Matrix<T>& z, const Matrix<T>& x, T weight, BackTrace& trace,
+                       std::span<T> gradient) const;
   void parameter_gradient(std::span<const T> sums, std::span<T> gradient) const;
 
  private:

@@ -3,7 +3,6 @@
 #include <cassert>
 
 #include "core/threads.h"
-#include "linalg/linalg.h"
 
 namespace kvsplice::train {
 
@@ -11,10 +10,10 @@ namespace {
 constexpr size_t kChunk = 256;
 }
 
-Result<Pca> fit_pca(MatrixView<const float> rows, size_t rank) {
+Result<Pca> fit_pca(MatrixView<const float> rows, size_t rank, Sums sums) {
   assert(rank <= rows.cols && rows.rows > 0);
   const std::vector<double> mean = column_means(rows);
-  KVS_ASSIGN(const Eigen eigen, symmetric_eigen(scatter(rows, mean)));
+  KVS_ASSIGN(const Eigen eigen, leading_eigen(scatter(rows, mean, sums), rank));
   Pca pca{{mean.begin(), mean.end()}, Matrix<float>(rank, rows.cols), {}};
   for (size_t k = 0; k < rank; ++k) {
     for (size_t c = 0; c < rows.cols; ++c) pca.basis(k, c) = float(eigen.vectors(k, c));

@@ -3,8 +3,7 @@
 
 #include <vector>
 
-#include "kvsplice/matrix.h"
-#include "kvsplice/result.h"
+#include "linalg/linalg.h"
 
 namespace kvsplice::train {
 
@@ -15,7 +14,7 @@ struct Pca {
 };
 
 // rows: [n x d], n >= 1; rank <= d.
-Result<Pca> fit_pca(MatrixView<const float> rows, size_t rank);
+Result<Pca> fit_pca(MatrixView<const float> rows, size_t rank, Sums sums = Sums::exact);
 
 // x becomes its projection on the first `rank` components.
 void project(const Pca& pca, size_t rank, MatrixView<float> x);

@@ -47,6 +47,7 @@ class RateLoss {
 
     Matrix<T> along, dz;                // coordinates and the gradient of z
     std::vector<double> total, square;  // of every coordinate
+    Matrix<T> counts;                   // of rows above each knot
     double steepness = 0;               // sum of (dx/dz)^2
   };
 
@@ -61,7 +62,8 @@ class RateLoss {
         c.square[k] += value * value;
       }
     }
-    c.steepness = spline_.back_slope_squares(c.forward);
+    c.counts = spline_.counts_above_knots(c.forward);
+    c.steepness = spline_.back_slope_squares(c.counts);
   }
 
   // Loss and its derivatives: by v_i (times 2 / rows) in weight_, by P in by_steepness_.
@@ -94,7 +96,7 @@ class RateLoss {
     }
     gemm(Trans::no, Trans::no, T(1), c.along, basis_, T(0), c.dz);
     spline_.forward_backward(c.forward, c.dz, c.sums);
-    spline_.back_slope_squares_backward(c.forward, T(by_steepness_), c.sums);
+    spline_.back_slope_squares_backward(c.counts, T(by_steepness_), c.sums);
   }
 
   const Spline<T>& spline_;

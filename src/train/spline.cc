@@ -1,5 +1,7 @@
 #include "train/spline.h"
 
+#include <hwy/contrib/sort/vqsort.h>
+
 #include <algorithm>
 #include <cassert>
 #include <cmath>
@@ -21,19 +23,36 @@ void map_rows(const spline_kernel::Pieces<T>& pieces, MatrixView<const T> in, Ma
   spline_kernel::map(pieces, in.data, in.stride, out.data, out.stride, in.rows);
 }
 
+// Of columns whose knots are all equal, every segment has the same.
+template <class T>
+Matrix<T> shares(const Matrix<T>& knots) {
+  const size_t segments = knots.rows() - 1;
+  Matrix<T> share(segments, knots.cols());
+  for (size_t s = 0; s < segments; ++s) {
+    for (size_t c = 0; c < knots.cols(); ++c) {
+      const T width = knots(segments, c) - knots(0, c);
+      share(s, c) = width > 0 ? (knots(s + 1, c) - knots(s, c)) / width : 1 / T(segments);
+    }
+  }
+  return share;
+}
+
 }  // namespace
 
 Matrix<float> quantile_knots(MatrixView<const float> rows, size_t knots) {
+  constexpr size_t kColumns = 16;  // of a task: a cache line
   Matrix<float> out(knots, rows.cols);
-  parallel_for(rows.cols, [&](size_t c) {
-    std::vector<float> column(rows.rows);
-    for (size_t r = 0; r < rows.rows; ++r) column[r] = rows(r, c);
-    auto from = column.begin();
-    for (size_t k = 0; k < knots; ++k) {
-      const auto at = column.begin() + long((rows.rows - 1) * k / (knots - 1));
-      std::nth_element(from, at, column.end());
-      out(k, c) = *at;
-      from = at;
+  parallel_chunks(rows.cols, kColumns, [&](size_t first, size_t n) {
+    const hwy::Sorter sort;
+    Matrix<float> columns(n, rows.rows);
+    for (size_t r = 0; r < rows.rows; ++r) {
+      for (size_t c = 0; c < n; ++c) columns(c, r) = rows(r, first + c);
+    }
+    for (size_t c = 0; c < n; ++c) {
+      sort(columns.row(c).data(), rows.rows, hwy::SortAscending());
+      for (size_t k = 0; k < knots; ++k) {
+        out(k, first + c) = columns(c, (rows.rows - 1) * k / (knots - 1));
+      }
     }
   });
   return out;
@@ -42,10 +61,12 @@ Matrix<float> quantile_knots(MatrixView<const float> rows, size_t knots) {
 template <class T>
 Spline<T>::Spline(Matrix<T> knots)
     : knots_(std::move(knots)),
+      share_(shares(knots_)),
       parameters_((segments() + 2) * dim()),
       positive_(segments() + 1, dim()),
       positive_by_raw_(segments() + 1, dim()),
       mean_slope_(dim()),
+      height_(dim()),
       slope_(segments(), dim()),
       offset_(segments(), dim()),
       back_slope_(segments(), dim()),
@@ -55,36 +76,34 @@ Spline<T>::Spline(Matrix<T> knots)
 }
 
 template <class T>
-T Spline<T>::weight(size_t s, size_t c) const {
-  const T width = knots_(segments(), c) - knots_(0, c);
-  return width > 0 ? (knots_(s + 1, c) - knots_(s, c)) / width : 1 / T(segments());
+T Spline<T>::scale(size_t c) const {
+  return positive_(segments(), c) + T(kLeastScale);
 }
 
-template <class T>
-void Spline<T>::tables_of_column(size_t c) {
-  const T scale = positive_(segments(), c) + T(kLeastScale);
-  T mean = T(kLeastMean);
-  for (size_t s = 0; s < segments(); ++s) {
-    mean += weight(s, c) * (positive_(s, c) + T(kLeastSlope));
-  }
-  mean_slope_[c] = mean;
-  T y = 0;
-  for (size_t s = 0; s < segments(); ++s) {
-    const T slope = (positive_(s, c) + T(kLeastSlope)) / mean;
-    slope_(s, c) = scale * slope;
-    offset_(s, c) = scale * (y - slope * knots_(s, c)) + shift(c);
-    back_slope_(s, c) = 1 / slope_(s, c);
-    back_offset_(s, c) = -offset_(s, c) / slope_(s, c);
-    y += slope * (knots_(s + 1, c) - knots_(s, c));
-    back_knots_(s, c) = scale * y + shift(c);
-  }
-}
-
+// Columns inside: they are independent and lie side by side, which vectors like.
 template <class T>
 void Spline<T>::parameters_changed() {
   elementwise_kernel::softplus(parameters_.data(), positive_.size(), positive_.data(),
                                positive_by_raw_.data());
-  for (size_t c = 0; c < dim(); ++c) tables_of_column(c);
+  const T* shift = &parameters_[(segments() + 1) * dim()];
+  std::fill(mean_slope_.begin(), mean_slope_.end(), T(kLeastMean));
+  std::fill(height_.begin(), height_.end(), T(0));
+  for (size_t s = 0; s < segments(); ++s) {
+    for (size_t c = 0; c < dim(); ++c) {
+      mean_slope_[c] += share_(s, c) * (positive_(s, c) + T(kLeastSlope));
+    }
+  }
+  for (size_t s = 0; s < segments(); ++s) {
+    for (size_t c = 0; c < dim(); ++c) {
+      const T slope = (positive_(s, c) + T(kLeastSlope)) / mean_slope_[c];
+      slope_(s, c) = scale(c) * slope;
+      offset_(s, c) = scale(c) * (height_[c] - slope * knots_(s, c)) + shift[c];
+      back_slope_(s, c) = 1 / slope_(s, c);
+      back_offset_(s, c) = -offset_(s, c) / slope_(s, c);
+      height_[c] += slope * (knots_(s + 1, c) - knots_(s, c));
+      back_knots_(s, c) = scale(c) * height_[c] + shift[c];
+    }
+  }
 }
 
 template <class T>
@@ -115,12 +134,6 @@ void Spline<T>::forward(MatrixView<const T> x, MatrixView<T> z, Trace& trace) co
 }
 
 template <class T>
-void Spline<T>::inverse(MatrixView<const T> z, MatrixView<T> x, Trace& trace) const {
-  trace = z;
-  map_rows(inverse_pieces(), z, x);
-}
-
-template <class T>
 void Spline<T>::forward(MatrixView<const T> x, MatrixView<T> z) const {
   parallel_chunks(x.rows, kChunk, [&](size_t first, size_t n) {
     map_rows(forward_pieces(), x.row_range(first, n), z.row_range(first, n));
@@ -134,93 +147,96 @@ void Spline<T>::inverse(MatrixView<const T> z, MatrixView<T> x) const {
   });
 }
 
-// `sums` holds four tables: moments and totals of the forward map, then of the inverse.
+// Row 0 of `sums` belongs to the shift, row 1 to the first slope, row 1 + s to the bend at knot s.
 template <class T>
 void Spline<T>::forward_backward(const Trace& x, MatrixView<T> dz, std::span<T> sums) const {
-  const size_t table = segments() * dim();
-  spline_kernel::map_backward(forward_pieces(), x.data, x.stride, dz.data, dz.stride, x.rows, false,
-                              &sums[0], &sums[table]);
+  spline_kernel::add_bend_sums(bends(), x.data, x.stride, dz.data, dz.stride, x.rows, T(1),
+                               sums.data());
 }
 
+// If the forward map f is changed by df, its inverse changes by -df(x) / f'(x): the gradient of z
+// is that of -f at the outcome. A few rows at a time, which then are still near.
 template <class T>
-void Spline<T>::inverse_backward(const Trace& z, MatrixView<T> dx, std::span<T> sums) const {
-  const size_t table = segments() * dim();
-  spline_kernel::map_backward(inverse_pieces(), z.data, z.stride, dx.data, dx.stride, z.rows, true,
-                              &sums[2 * table], &sums[3 * table]);
+double Spline<T>::inverse_error(Matrix<T>& z, const Matrix<T>& x, T weight, BackTrace& trace,
+                                std::span<T> sums) const {
+  constexpr size_t kRows = 16;
+  if (trace.rows() != kRows || trace.cols() != dim()) trace = Matrix<T>(kRows, dim());
+  double squares = 0;
+  for (size_t r = 0; r < z.rows(); r += kRows) {
+    const size_t n = std::min(kRows, z.rows() - r);
+    T* const rows = z.row(r).data();
+    squares += spline_kernel::map_error(inverse_pieces(), rows, x.row(r).data(), n, weight,
+                                        trace.data(), rows);
+    spline_kernel::add_bend_sums(bends(), trace.data(), dim(), rows, dim(), n, T(-1), sums.data());
+  }
+  return squares;
 }
 
-// By counting rows above each knot.
 template <class T>
 Matrix<T> Spline<T>::counts_above_knots(const Trace& x) const {
-  Matrix<T> ones(x.rows, dim()), moments(segments(), dim()), counts(segments(), dim());
-  std::fill(ones.flat().begin(), ones.flat().end(), T(1));
-  spline_kernel::map_backward(forward_pieces(), x.data, x.stride, ones.data(), dim(), x.rows, false,
-                              moments.data(), counts.data());
+  Matrix<T> counts(segments(), dim());
+  spline_kernel::count_above(forward_pieces(), x.data, x.stride, x.rows, counts.data());
   return counts;
 }
 
+namespace {
+
+// Of tables whose row s counts what lies above knot s.
 template <class T>
-double Spline<T>::back_slope_squares(const Trace& trace) const {
-  const Matrix<T> above = counts_above_knots(trace);
+T in_segment(const Matrix<T>& above, size_t s, size_t c) {
+  return above(s, c) - (s + 1 < above.rows() ? above(s + 1, c) : T(0));
+}
+
+}  // namespace
+
+template <class T>
+double Spline<T>::back_slope_squares(const Matrix<T>& counts) const {
   double sum = 0;
   for (size_t s = 0; s < segments(); ++s) {
     for (size_t c = 0; c < dim(); ++c) {
-      const T next = s + 1 < segments() ? above(s + 1, c) : T(0);
-      sum += double(above(s, c) - next) * double(back_slope_(s, c)) * double(back_slope_(s, c));
+      const double slope = back_slope_(s, c);
+      sum += double(in_segment(counts, s, c)) * slope * slope;
     }
   }
   return sum;
 }
 
 template <class T>
-void Spline<T>::back_slope_squares_backward(const Trace& trace, T weight, std::span<T> sums) const {
-  const Matrix<T> above = counts_above_knots(trace);
-  T* moments = &sums[2 * segments() * dim()];
-  for (size_t c = 0; c < dim(); ++c) {
-    T over = 0;  // the sums' convention: everything above a knot
-    for (size_t s = segments(); s-- > 0;) {
-      const T next = s + 1 < segments() ? above(s + 1, c) : T(0);
-      over += 2 * weight * back_slope_(s, c) * (above(s, c) - next);
-      moments[s * dim() + c] += over;
+void Spline<T>::back_slope_squares_backward(const Matrix<T>& counts, T weight,
+                                            std::span<T> sums) const {
+  std::vector<T> over(dim());  // a bend counts in all segments behind it
+  for (size_t s = segments(); s-- > 0;) {
+    for (size_t c = 0; c < dim(); ++c) {
+      const T slope = back_slope_(s, c);
+      over[c] -= 2 * weight * in_segment(counts, s, c) * slope * slope * slope;
+      sums[(1 + s) * dim() + c] += over[c];
     }
   }
 }
 
-// The chain rule from the tables back to the parameters, segments last to first since y_i depends
-// on all slopes before i.
-template <class T>
-void Spline<T>::gradient_of_column(size_t c, std::span<const T> sums, std::span<T> gradient) const {
-  const T scale = positive_(segments(), c) + T(kLeastScale);
-  const size_t table = segments() * dim();
-  // The kernel sums over everything above a knot; what lies in a segment is a difference.
-  const auto sum = [&](size_t which, size_t s) {
-    const T* row = &sums[which * table + s * dim() + c];
-    return row[0] - (s + 1 < segments() ? row[dim()] : T(0));
-  };
-  T d_scale = 0, d_above = 0, slopes_dot = 0;
-  for (size_t s = segments(); s-- > 0;) {
-    const T a = slope_(s, c), b = offset_(s, c);
-    const T d_back_offset = sum(3, s);
-    const T d_a = sum(0, s) - (sum(2, s) - b * d_back_offset) / (a * a);
-    const T d_b = sum(1, s) - d_back_offset / a;
-    const T dx = knots_(s + 1, c) - knots_(s, c);
-    const T d_slope = scale * (d_a - knots_(s, c) * d_b + dx * d_above);
-    d_scale += (d_a * a + d_b * (b - shift(c))) / scale;
-    d_above += d_b;
-    slopes_dot += d_slope * a / scale;
-    gradient[s * dim() + c] = d_slope;
-  }
-  for (size_t s = 0; s < segments(); ++s) {
-    T& d = gradient[s * dim() + c];
-    d = (d - slopes_dot * weight(s, c)) / mean_slope_[c] * positive_by_raw_(s, c);
-  }
-  gradient[segments() * dim() + c] = d_scale * positive_by_raw_(segments(), c);
-  gradient[(segments() + 1) * dim() + c] = d_above;
-}
-
+// Columns inside, as in parameters_changed().
 template <class T>
 void Spline<T>::parameter_gradient(std::span<const T> sums, std::span<T> gradient) const {
-  for (size_t c = 0; c < dim(); ++c) gradient_of_column(c, sums, gradient);
+  const T* const by_bend = &sums[dim()];
+  T* const by_scale = &gradient[segments() * dim()];
+  std::fill_n(by_scale, dim(), T(0));
+  for (size_t s = 0; s < segments(); ++s) {
+    const T* const here = by_bend + s * dim();
+    const T* const next = s + 1 < segments() ? here + dim() : nullptr;
+    for (size_t c = 0; c < dim(); ++c) {
+      const T by_slope = here[c] - (next != nullptr ? next[c] : T(0));
+      gradient[s * dim() + c] = by_slope * scale(c);
+      by_scale[c] += by_slope * slope_(s, c) / scale(c);
+    }
+  }
+  for (size_t s = 0; s < segments(); ++s) {
+    for (size_t c = 0; c < dim(); ++c) {
+      T& d = gradient[s * dim() + c];
+      d = (d - by_scale[c] * scale(c) * share_(s, c)) / mean_slope_[c] * positive_by_raw_(s, c);
+    }
+  }
+  for (size_t c = 0; c < dim(); ++c) by_scale[c] *= positive_by_raw_(segments(), c);
+  std::copy_n(sums.data(), dim(), &gradient[(segments() + 1) * dim()]);
 }
 
 template class Spline<float>;

@@ -25,8 +25,8 @@ template <class T>
 class Spline {
  public:
   using Scalar = T;
-  // What the reverse of a direction needs: the direction's input.
-  using Trace = MatrixView<const T>;
+  using Trace = MatrixView<const T>;  // what the reverse needs: the input
+  using BackTrace = Matrix<T>;        // room for the outcome
 
   explicit Spline(Matrix<T> knots);  // [K x dim], K >= 2, ascending in every column
 
@@ -44,18 +44,21 @@ class Spline {
   void inverse(MatrixView<const T> z, MatrixView<T> x) const;
   // Of one chunk of rows on the caller's thread, keeping what the reverse needs.
   void forward(MatrixView<const T> x, MatrixView<T> z, Trace& trace) const;
-  void inverse(MatrixView<const T> z, MatrixView<T> x, Trace& trace) const;
 
-  // Gradients are gathered with respect to the tables, `sums` (size sums_size(), zeroed by the
-  // caller), and turned into those of the parameters once.
-  size_t sums_size() const { return 4 * segments() * dim(); }
+  // Gradients are gathered in `sums` (size sums_size(), zeroed by the caller) as those of the bends
+  // of the forward map, and turned into those of the parameters once.
+  size_t sums_size() const { return (segments() + 1) * dim(); }
   void forward_backward(const Trace& trace, MatrixView<T> dz,
                         std::span<T> sums) const;  // spends dz
-  void inverse_backward(const Trace& trace, MatrixView<T> dx, std::span<T> sums) const;  // dx -> dz
-  // Sum over rows and columns of (dx/dz)^2 at the rows of a forward trace, and its gradient times
-  // `weight`.
-  double back_slope_squares(const Trace& trace) const;
-  void back_slope_squares_backward(const Trace& trace, T weight, std::span<T> sums) const;
+  // The way back of z, what it misses x by, and the reverse of both: z becomes its gradient of
+  // weight / 2 times the sum of squares that is returned.
+  double inverse_error(Matrix<T>& z, const Matrix<T>& x, T weight, BackTrace& trace,
+                       std::span<T> sums) const;
+  // Of a trace: row 0 holds the number of rows, row s how many lie above knot s.
+  Matrix<T> counts_above_knots(const Trace& trace) const;
+  // Sum over rows and columns of (dx/dz)^2, and its gradient times `weight`.
+  double back_slope_squares(const Matrix<T>& counts) const;
+  void back_slope_squares_backward(const Matrix<T>& counts, T weight, std::span<T> sums) const;
   void parameter_gradient(std::span<const T> sums, std::span<T> gradient) const;
 
   // Tables of the two directions, [segments x dim].
@@ -63,18 +66,15 @@ class Spline {
   spline_kernel::Pieces<T> inverse_pieces() const;
 
  private:
-  void tables_of_column(size_t c);
-  void gradient_of_column(size_t c, std::span<const T> sums, std::span<T> gradient) const;
-  T shift(size_t c) const { return parameters_[(segments() + 1) * dim() + c]; }
-  Matrix<T> counts_above_knots(const Trace& x) const;  // row 0: all; row s: above knot s
-  // Share of segment s in the mean slope.
-  T weight(size_t s, size_t c) const;
+  spline_kernel::Bends<T> bends() const { return {dim(), segments(), knots_.data()}; }
+  T scale(size_t c) const;
 
   Matrix<T> knots_;            // [K x dim]
+  Matrix<T> share_;            // [segments x dim], of a segment in the mean slope
   std::vector<T> parameters_;  // [segments + 2 x dim]
   // softplus of the raw slopes and, in the last row, of the raw scale; and its derivatives.
   Matrix<T> positive_, positive_by_raw_;             // [segments + 1 x dim]
-  std::vector<T> mean_slope_;                        // size dim, before normalising
+  std::vector<T> mean_slope_, height_;               // size dim: before normalising; y at a knot
   Matrix<T> slope_, offset_;                         // x -> z
   Matrix<T> back_slope_, back_offset_, back_knots_;  // z -> x
 };

@@ -170,33 +170,52 @@ TEST(Spline, KnotsAreQuantiles) {
   EXPECT_EQ(quantile_knots(rows.view().row_range(0, 1), 3)(2, 0), float(order[0]));
 }
 
-// Every target against the scalar reference, on sizes around a vector's and odd numbers of rows.
+// Every target against the scalar reference, on sizes around a vector's, odd numbers of rows, and
+// more knots than are taken at once.
 TEST(SplineKernel, AllTargetsAgreeWithTheReference) {
   for_each_simd_target([](const std::string& target) {
     Random random(11);
-    for (size_t dim : {1, 7, 8, 16, 37}) {
-      for (size_t rows : {1, 2, 5}) {
-        const Spline<float> spline = random_spline(random, 7, dim);
-        const auto pieces = spline.forward_pieces();
-        const Matrix<float> x = random_values(random, spline.knots(), rows);
-        Matrix<float> z(rows, dim), wanted(rows, dim), g = x, wanted_g = x;
-        spline_kernel::map(pieces, x.data(), dim, z.data(), dim, rows);
-        spline_kernel::reference::map(pieces, x.data(), dim, wanted.data(), dim, rows);
-        Matrix<float> moments(6, dim), totals(6, dim), wanted_m(6, dim), wanted_t(6, dim);
-        spline_kernel::map_backward(pieces, x.data(), dim, g.data(), dim, rows, true,
-                                    moments.data(), totals.data());
-        spline_kernel::reference::map_backward(pieces, x.data(), dim, wanted_g.data(), dim, rows,
-                                               true, wanted_m.data(), wanted_t.data());
-        const auto near = [&](const Matrix<float>& a, const Matrix<float>& b, double scale) {
-          for (size_t i = 0; i < a.size(); ++i) {
-            const double limit = 1e-6 * (scale + std::abs(b.flat()[i]));
-            ASSERT_NEAR(a.flat()[i], b.flat()[i], limit) << target << " " << rows << " x " << dim;
-          }
-        };
-        near(z, wanted, 100);
-        near(g, wanted_g, 100);
-        near(moments, wanted_m, 1e5);
-        near(totals, wanted_t, 1e3);
+    for (size_t knots : {2, 7, 10}) {
+      for (size_t dim : {1, 7, 8, 16, 37}) {
+        for (size_t rows : {1, 2, 5, 19}) {
+          const Spline<float> spline = random_spline(random, knots, dim);
+          const auto pieces = spline.forward_pieces();
+          const spline_kernel::Bends<float> bends{dim, knots - 1, spline.knots().data()};
+          const Matrix<float> x = random_values(random, spline.knots(), rows);
+          const Matrix<float> aim = random_values(random, spline.knots(), rows);
+          const auto near = [&](const Matrix<float>& a, const Matrix<float>& b, double scale) {
+            for (size_t i = 0; i < a.size(); ++i) {
+              const double limit = 1e-6 * (scale + std::abs(b.flat()[i]));
+              ASSERT_NEAR(a.flat()[i], b.flat()[i], limit) << target << " " << rows << " x " << dim;
+            }
+          };
+          Matrix<float> z(rows, dim), wanted(rows, dim);
+          spline_kernel::map(pieces, x.data(), dim, z.data(), dim, rows);
+          spline_kernel::reference::map(pieces, x.data(), dim, wanted.data(), dim, rows);
+          near(z, wanted, 100);
+
+          Matrix<float> out(rows, dim), g = x, wanted_g(rows, dim);
+          const double squares = spline_kernel::map_error(pieces, g.data(), aim.data(), rows, 0.5f,
+                                                          out.data(), g.data());
+          const double wanted_squares = spline_kernel::reference::map_error(
+              pieces, x.data(), aim.data(), rows, 0.5f, wanted.data(), wanted_g.data());
+          near(out, wanted, 100);
+          near(g, wanted_g, 1000);
+          EXPECT_NEAR(squares, wanted_squares, 1e-5 * wanted_squares) << target;
+
+          Matrix<float> sums(knots, dim), wanted_sums(knots, dim);
+          for (size_t i = 0; i < sums.size(); ++i) sums.flat()[i] = wanted_sums.flat()[i] = 3;
+          spline_kernel::add_bend_sums(bends, x.data(), dim, aim.data(), dim, rows, -1.f,
+                                       sums.data());
+          spline_kernel::reference::add_bend_sums(bends, x.data(), dim, aim.data(), dim, rows, -1.f,
+                                                  wanted_sums.data());
+          near(sums, wanted_sums, 1e5);
+
+          Matrix<float> counts(knots - 1, dim), wanted_counts(knots - 1, dim);
+          spline_kernel::count_above(pieces, x.data(), dim, rows, counts.data());
+          spline_kernel::reference::count_above(pieces, x.data(), dim, rows, wanted_counts.data());
+          EXPECT_EQ(counts, wanted_counts) << target;
+        }
       }
     }
   });

@@ -98,7 +98,7 @@ Result<double> fit_warp(Warp& warp, Loss& loss, size_t rank, MatrixView<const fl
   for (size_t epoch = 0; epoch < options.epochs; ++epoch) {
     KVS_TRY(progress.step("training the warp", epoch, options.epochs));
     warp.forward(rows, warped);
-    KVS_ASSIGN(const Pca pca, fit_pca(warped, rank));
+    KVS_ASSIGN(const Pca pca, fit_pca(warped, rank, Sums::fast));
     loss.set_pca(std::span<const float>(pca.mean), pca.basis);
     random.shuffle(order);
     double sum = 0;

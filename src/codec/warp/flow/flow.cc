@@ -9,6 +9,7 @@
 
 #include "codec/checks.h"
 #include "codec/make_stage.h"
+#include "codec/warp/training.h"
 #include "codec/warp/unit_scale.h"
 #include "train/bottleneck.h"
 
@@ -21,31 +22,21 @@ using train::Flow;
 struct Params {
   int blocks = 3;
   int hidden = 128;
-  int epochs = 12;
-  int rank = 16;
-  double lr = 1e-3;
-  double decay = 1e-4;
-  int batch = 256;
+  WarpTraining training{.epochs = 12, .lr = 1e-3};
   double clip = 1;
   std::string regulariser = "reference";
   double weight = 1e-4;
-  int seed = 0;
 
   template <class V>
   void visit(V&& v) {
     v("blocks", blocks, "couplings, each with a permutation behind it", Range{1, 64});
     v("hidden", hidden, "width of the networks' two hidden layers", Range{1, 4096});
-    v("epochs", epochs, "passes over the rows", Range{0, 10000});
-    v("rank", rank, "principal components it is trained through", Range{1, 1 << 20});
-    v("lr", lr, "learning rate of AdamW", Range{0, 1});
-    v("decay", decay, "weight decay of AdamW", Range{0, 1});
-    v("batch", batch, "rows of a step", Range{1, 1 << 20});
+    training.visit(v);
     v("clip", clip, "largest norm of a gradient; 0: any", Range{0, 1e9});
     v("regulariser", regulariser,
       "pull towards mean 0 and variance 1: as the seed has it, without gradient, or working",
       Choice{"reference", "working"});
     v("weight", weight, "of the regulariser in the loss", Range{0, 1e6});
-    v("seed", seed, "of first weights, permutations and the order of rows", Range{0, 1e9});
   }
 };
 
@@ -56,19 +47,15 @@ class FlowStage : public Stage {
   Result<> fit(const Rows& rows, const Context& context) override {
     if (rows.values.rows() == 0) return Error{ErrorKind::numeric, "no rows to learn a warp from"};
     const float scale = unit_scale(rows.values);
-    KVS_ASSIGN(auto flow, Flow<float>::create(shape(rows.values.cols()), uint64_t(params_.seed)));
-    train::WarpFitOptions options;
-    options.epochs = size_t(params_.epochs);
-    options.batch = size_t(params_.batch);
-    options.optimiser.rate = params_.lr;
-    options.optimiser.decay = params_.decay;
+    KVS_ASSIGN(auto flow,
+               Flow<float>::create(shape(rows.values.cols()), uint64_t(params_.training.seed)));
+    train::WarpFitOptions options = params_.training.options();
     options.clip = params_.clip;
-    options.seed = uint64_t(params_.seed);
     using Gradient = train::Whitening::Gradient;
     const train::Whitening whitening{
         params_.weight, params_.regulariser == "working" ? Gradient::working : Gradient::none};
-    KVS_TRY(train::fit_through_pca(flow, divided(rows.values, scale), size_t(params_.rank), options,
-                                   whitening, context.progress));
+    KVS_TRY(train::fit_through_pca(flow, divided(rows.values, scale), size_t(params_.training.rank),
+                                   options, whitening, context.progress));
     scale_ = scale;
     flow_ = std::move(flow);
     return {};

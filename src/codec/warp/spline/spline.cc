@@ -10,6 +10,7 @@
 
 #include "codec/checks.h"
 #include "codec/make_stage.h"
+#include "codec/warp/training.h"
 #include "codec/warp/unit_scale.h"
 #include "train/bottleneck.h"
 #include "train/rate_loss.h"
@@ -22,24 +23,14 @@ using train::Spline;
 
 struct Params {
   int knots = 7;
-  int epochs = 20;
-  int rank = 16;
-  double lr = 2e-3;
-  double decay = 1e-4;
-  int batch = 256;
-  int seed = 0;
+  WarpTraining training{.epochs = 20, .lr = 2e-3};
   std::string loss = "rank";
   double error = 0.03;
 
   template <class V>
   void visit(V&& v) {
     v("knots", knots, "knots per column, at quantiles of the rows", Range{2, 64});
-    v("epochs", epochs, "passes over the rows", Range{0, 10000});
-    v("rank", rank, "principal components it is trained through (loss = rank)", Range{1, 1 << 20});
-    v("lr", lr, "learning rate of AdamW", Range{0, 1});
-    v("decay", decay, "weight decay of AdamW", Range{0, 1});
-    v("batch", batch, "rows of a step", Range{1, 1 << 20});
-    v("seed", seed, "of the order of rows", Range{0, 1e9});
+    training.visit(v);
     v("loss", loss,
       "what is trained for: error behind a PCA of that rank, or bits at a given error",
       Choice{"rank", "rate"});
@@ -110,16 +101,12 @@ class SplineStage : public Stage {
 
   Result<> fit_spline(Spline<float>& spline, const Matrix<float>& x,
                       const Progress& progress) const {
-    train::WarpFitOptions options;
-    options.epochs = size_t(params_.epochs);
-    options.batch = size_t(params_.batch);
-    options.optimiser.rate = params_.lr;
-    options.optimiser.decay = params_.decay;
-    options.seed = uint64_t(params_.seed);
+    const train::WarpFitOptions options = params_.training.options();
     if (params_.loss == "rate") {
       KVS_TRY(train::fit_for_rate(spline, x, params_.error, options, progress));
     } else {
-      KVS_TRY(train::fit_through_pca(spline, x, size_t(params_.rank), options, {}, progress));
+      KVS_TRY(
+          train::fit_through_pca(spline, x, size_t(params_.training.rank), options, {}, progress));
     }
     return {};
   }
