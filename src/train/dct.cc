@@ -1,6 +1,7 @@
 #include "train/dct.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cassert>
 #include <cmath>
@@ -21,7 +22,14 @@ constexpr size_t kColumns = dct_kernel::kColumns;
 std::vector<double> row_energies(MatrixView<const float> coefficients) {
   std::vector<double> energies(coefficients.rows);
   for (size_t k = 0; k < coefficients.rows; ++k) {
-    for (float v : coefficients.row(k)) energies[k] += double(v) * v;
+    const auto row = coefficients.row(k);
+    std::array<double, 8> sums = {};  // apart, for no sum to wait for another
+    size_t c = 0;
+    for (; c + sums.size() <= row.size(); c += sums.size()) {
+      for (size_t i = 0; i < sums.size(); ++i) sums[i] += double(row[c + i]) * row[c + i];
+    }
+    for (size_t i = 0; c + i < row.size(); ++i) sums[i] += double(row[c + i]) * row[c + i];
+    energies[k] = std::accumulate(sums.begin(), sums.end(), 0.0);
   }
   return energies;
 }

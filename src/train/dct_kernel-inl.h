@@ -15,30 +15,73 @@ namespace kvsplice::dct_kernel::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
-// (a, b) becomes (a + w b, a - w b) for one row of columns; w = c - i s.
-HWY_INLINE void butterfly(float c, float s, float* re_a, float* im_a, float* re_b, float* im_b) {
-  const hn::CappedTag<float, kColumns> tag;
-  const auto vc = hn::Set(tag, c), vs = hn::Set(tag, s);
-  for (size_t i = 0; i < kColumns; i += hn::Lanes(tag)) {
-    const auto br = hn::Load(tag, re_b + i), bi = hn::Load(tag, im_b + i);
-    const auto wr = hn::MulAdd(vs, bi, hn::Mul(vc, br));
-    const auto wi = hn::NegMulAdd(vs, br, hn::Mul(vc, bi));
-    const auto ar = hn::Load(tag, re_a + i), ai = hn::Load(tag, im_a + i);
-    hn::Store(hn::Add(ar, wr), tag, re_a + i);
-    hn::Store(hn::Add(ai, wi), tag, im_a + i);
-    hn::Store(hn::Sub(ar, wr), tag, re_b + i);
-    hn::Store(hn::Sub(ai, wi), tag, im_b + i);
-  }
+// One vector of columns of one row.
+template <class V>
+struct Complex {
+  V re, im;
+};
+
+template <class V>
+struct Twiddle {  // c - i s
+  V c, s;
+};
+
+// (a, b) becomes (a + w b, a - w b).
+template <class V>
+HWY_INLINE void butterfly(const Twiddle<V>& w, Complex<V>& a, Complex<V>& b) {
+  const V re = hn::MulAdd(w.s, b.im, hn::Mul(w.c, b.re));
+  const V im = hn::NegMulAdd(w.s, b.re, hn::Mul(w.c, b.im));
+  b = {hn::Sub(a.re, re), hn::Sub(a.im, im)};
+  a = {hn::Add(a.re, re), hn::Add(a.im, im)};
 }
 
 void fourier(size_t n, const float* cosine, const float* sine, float* re, float* im) {
-  for (size_t half = 1; half < n; half *= 2) {
-    const size_t stride = n / (2 * half), offset = half * kColumns;
-    for (size_t block = 0; block < n; block += 2 * half) {
-      float* r = re + block * kColumns;
-      float* i = im + block * kColumns;
-      for (size_t k = 0; k < half; ++k, r += kColumns, i += kColumns) {
-        butterfly(cosine[k * stride], sine[k * stride], r, i, r + offset, i + offset);
+  const hn::CappedTag<float, kColumns> tag;
+  using V = hn::Vec<decltype(tag)>;
+  const auto load = [&](size_t at) {
+    return Complex<V>{hn::Load(tag, re + at), hn::Load(tag, im + at)};
+  };
+  const auto store = [&](const Complex<V>& x, size_t at) {
+    hn::Store(x.re, tag, re + at);
+    hn::Store(x.im, tag, im + at);
+  };
+  const auto twiddle = [&](size_t k) {
+    return Twiddle<V>{hn::Set(tag, cosine[k]), hn::Set(tag, sine[k])};
+  };
+  size_t half = 1;
+  size_t log2 = 0;
+  while (n >> (log2 + 1)) ++log2;
+  if (log2 % 2 == 1) {  // the others go in pairs
+    for (size_t at = 0; at < n * kColumns; at += 2 * kColumns) {
+      for (size_t i = at; i < at + kColumns; i += hn::Lanes(tag)) {
+        Complex<V> a = load(i), b = load(i + kColumns);
+        butterfly(twiddle(0), a, b);
+        store(a, i);
+        store(b, i + kColumns);
+      }
+    }
+    half = 2;
+  }
+  // Two levels at once: the strip is read and written half as often.
+  for (; half < n; half *= 4) {
+    const size_t stride = n / (4 * half), offset = half * kColumns;
+    for (size_t block = 0; block < n; block += 4 * half) {
+      for (size_t k = 0; k < half; ++k) {
+        const auto inner = twiddle(2 * k * stride), outer = twiddle(k * stride),
+                   outer_odd = twiddle((k + half) * stride);
+        const size_t row = (block + k) * kColumns;
+        for (size_t i = row; i < row + kColumns; i += hn::Lanes(tag)) {
+          Complex<V> a = load(i), b = load(i + offset), c = load(i + 2 * offset),
+                     d = load(i + 3 * offset);
+          butterfly(inner, a, b);
+          butterfly(inner, c, d);
+          butterfly(outer, a, c);
+          butterfly(outer_odd, b, d);
+          store(a, i);
+          store(b, i + offset);
+          store(c, i + 2 * offset);
+          store(d, i + 3 * offset);
+        }
       }
     }
   }

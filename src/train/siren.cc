@@ -92,16 +92,23 @@ std::vector<double> start_parameters(const SirenShape& shape, const SirenOptions
 
 }  // namespace
 
+// Row by row, as memory lies; each column's sums are still in the order of the rows.
 ColumnScale column_scale(MatrixView<const float> x) {
   ColumnScale scale{std::vector<float>(x.cols), std::vector<float>(x.cols)};
+  std::vector<double> mean(x.cols), squares(x.cols);
+  for (size_t r = 0; r < x.rows; ++r) {
+    const auto row = x.row(r);
+    for (size_t c = 0; c < x.cols; ++c) mean[c] += row[c];
+  }
+  for (double& m : mean) m /= double(x.rows);
+  for (size_t r = 0; r < x.rows; ++r) {
+    const auto row = x.row(r);
+    for (size_t c = 0; c < x.cols; ++c) squares[c] += (row[c] - mean[c]) * (row[c] - mean[c]);
+  }
   for (size_t c = 0; c < x.cols; ++c) {
-    double sum = 0, squares = 0;
-    for (size_t r = 0; r < x.rows; ++r) sum += x(r, c);
-    const double mean = sum / double(x.rows);
-    for (size_t r = 0; r < x.rows; ++r) squares += (x(r, c) - mean) * (x(r, c) - mean);
-    scale.mean[c] = float(mean);
+    scale.mean[c] = float(mean[c]);
     scale.deviation[c] =
-        float(std::max(1e-3, std::sqrt(squares / double(std::max<size_t>(x.rows - 1, 1)))));
+        float(std::max(1e-3, std::sqrt(squares[c] / double(std::max<size_t>(x.rows - 1, 1)))));
   }
   return scale;
 }
