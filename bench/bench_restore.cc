@@ -54,8 +54,7 @@ Result<codec::Codec> fit_codec(const host::Model& model, const codec::Embeddings
   options.n_ctx = kLengths[0];
   KVS_ASSIGN(host::Context context, host::Context::create(model, options));
   KVS_TRY(context.decode(tokens));
-  KVS_ASSIGN(const codec::CodecText text,
-             codec::parse_codec(quality::CalibrateOptions().pipeline));
+  KVS_ASSIGN(const codec::CodecText text, codec::parse_codec(quality::CalibrateOptions().pipeline));
   KVS_ASSIGN(codec::Codec codec, codec::Codec::create(text, model.shape()));
   KVS_ASSIGN(codec::CacheBlock block,
              codec::read_block(context, model.shape(), tokens, 0, tokens.size()));

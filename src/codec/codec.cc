@@ -261,13 +261,9 @@ Result<Matrix<float>> embed(const Codec& codec, const Embeddings* embeddings,
 Context context_of(const Codec::UnitPipeline& unit, const ModelShape& shape, const CacheBlock& made,
                    std::span<const int32_t> tokens, std::span<const int32_t> positions,
                    const Embeddings* embeddings, const Matrix<float>& embedded) {
-  Context context{unit.unit,
-                  tokens,
-                  positions,
-                  history_of(unit.unit, unit.history, shape, made),
-                  embeddings,
-                  {},
-                  unit_name(unit.unit)};
+  Context context{
+      unit.unit,  tokens, positions,           history_of(unit.unit, unit.history, shape, made),
+      embeddings, {},     unit_name(unit.unit)};
   context.embedded = embedded;
   return context;
 }
@@ -470,17 +466,17 @@ Result<CacheBlock> Codec::decode(ByteSpan bytes, std::span<const int32_t> tokens
   KVS_TRY(for_units(units_, [&](size_t i) -> Result<> {
     const UnitPipeline& unit = units_[i];
     if (left_out[i] != payloads[i].empty()) {
-      return Error{ErrorKind::format,
-                   fmt::format("{}: {} bytes in a block {} layers with a sliding window",
-                               unit_name(unit.unit), payloads[i].size(),
-                               lacking ? "without" : "with")};
+      return Error{
+          ErrorKind::format,
+          fmt::format("{}: {} bytes in a block {} layers with a sliding window",
+                      unit_name(unit.unit), payloads[i].size(), lacking ? "without" : "with")};
     }
     if (left_out[i]) {
       block.of(unit.unit.kind)[unit.unit.layer] = Matrix<float>(0, unit.unit.width());
       return {};
     }
     const PipelineText& text = text_.of(unit.unit.kind);
-    const Context context = 
+    const Context context =
         context_of(unit, shape_, block, tokens, positions, embeddings, embedded);
     ByteReader payload(payloads[i]);
     std::vector<ByteSpan> sides(unit.stages.size());

@@ -48,8 +48,8 @@ struct Context {
   const Unit& unit;
   std::span<const int32_t> tokens;     // size n
   std::span<const int32_t> positions;  // size n
-  // Earlier units, nearest first: for values the keys of the same layer, then keys and values of the
-  // layers below. Empty unless the stage asked for history.
+  // Earlier units, nearest first: for values the keys of the same layer, then keys and values of
+  // the layers below. Empty unless the stage asked for history.
   std::vector<Reconstruction> history = {};
   const Embeddings* embeddings = nullptr;
   Progress progress = {};

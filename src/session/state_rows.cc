@@ -196,9 +196,9 @@ Result<StateCells> to_cells(const StateBlob& blob, const ModelShape& shape,
   KVS_TRY(layers_of_cache(blob, 0, shape));
   const size_t n = blob.caches[0].cells();
   if (tokens.size() < n) {
-    return Error{ErrorKind::usage,
-                 fmt::format("the state has {} cells but only {} tokens are known", n,
-                             tokens.size())};
+    return Error{
+        ErrorKind::usage,
+        fmt::format("the state has {} cells but only {} tokens are known", n, tokens.size())};
   }
   StateCells made;
   made.cells = make_cells(shape, 0, n);

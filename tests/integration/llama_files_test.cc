@@ -152,8 +152,8 @@ TEST_P(LlamaFiles, SavedByLlamaReadHereWrittenHereLoadedByLlama) {
 }
 
 // The cells of a rotated q8_0 cache are those of an f16 cache, but for rounding. A value is rounded
-// to a multiple of the largest of its block of 32 over 127: the error's rms is 1 / (127 sqrt(12)) of
-// the largest, which is between 1 and sqrt(32) times the rms of the block.
+// to a multiple of the largest of its block of 32 over 127: the error's rms is 1 / (127 sqrt(12))
+// of the largest, which is between 1 and sqrt(32) times the rms of the block.
 TEST_P(LlamaFiles, CellsAreThoseOfAnUnroundedCache) {
   const LlamaContext context = make_context(false);
   evaluate(context.get(), 0, count);
@@ -184,15 +184,14 @@ TEST_P(LlamaFiles, CellsAreThoseOfAnUnroundedCache) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, LlamaFiles,
-                         testing::Values(Case{"small", CellType::f16}, Case{"small", CellType::q8_0},
-                                         Case{"sliding", CellType::f16},
-                                         Case{"sliding", CellType::q8_0},
-                                         Case{"gemma", CellType::f16},
-                                         Case{"gemma", CellType::q8_0}),
-                         [](const auto& tested) {
-                           return std::string(tested.param.model) + "_" + name(tested.param.type);
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Models, LlamaFiles,
+    testing::Values(Case{"small", CellType::f16}, Case{"small", CellType::q8_0},
+                    Case{"sliding", CellType::f16}, Case{"sliding", CellType::q8_0},
+                    Case{"gemma", CellType::f16}, Case{"gemma", CellType::q8_0}),
+    [](const auto& tested) {
+      return std::string(tested.param.model) + "_" + name(tested.param.type);
+    });
 
 }  // namespace
 }  // namespace kvsplice::session
