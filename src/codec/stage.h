@@ -38,14 +38,21 @@ struct Embeddings {
 
 class Stage;
 
+// What the decoder has already made of another unit, for the same tokens.
+struct Reconstruction {
+  Kind kind = Kind::key;
+  int layer = 0;
+  MatrixView<const float> rows;
+};
+
 // What surrounds the rows of a unit while they pass through a pipeline.
 struct Context {
   const Unit& unit;
   std::span<const int32_t> tokens;     // size n
   std::span<const int32_t> positions;  // size n
-  // Reconstructions of earlier units for the same tokens, nearest first: for values the keys of the
-  // same layer, then keys and values of the layers below. Empty unless the stage asked for history.
-  std::vector<MatrixView<const float>> history = {};
+  // Earlier units, nearest first: for values the keys of the same layer, then keys and values of
+  // the layers below. Empty unless the stage asked for history.
+  std::vector<Reconstruction> history = {};
   const Embeddings* embeddings = nullptr;
   Progress progress = {};
   const std::string where = {};  // "layer 3 keys", for messages

@@ -50,6 +50,17 @@ size_t ModelShape::f16_bytes_per_token() const {
   return bytes;
 }
 
+size_t ModelShape::longest_window() const {
+  int longest = 0;
+  for (const auto& l : layers) longest = std::max(longest, l.window);
+  return static_cast<size_t>(longest);
+}
+
+size_t ModelShape::tokens_out_of_sight(size_t tokens) const {
+  const size_t window = longest_window();
+  return window > 0 && tokens > window ? tokens - window : 0;
+}
+
 double ModelShape::f16_bytes(size_t tokens) const {
   double bytes = 0;
   for (const auto& l : layers) {

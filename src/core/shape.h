@@ -63,6 +63,9 @@ struct ModelShape {
   // Denominator of every ratio (docs/quality.md, "Bytes"): layers with a window hold at most
   // `window` tokens.
   double f16_bytes(size_t tokens) const;
+  size_t longest_window() const;  // 0: no layer has one
+  // How many first of `tokens` no later token sees in layers with a window.
+  size_t tokens_out_of_sight(size_t tokens) const;
   size_t values_per_token() const { return f16_bytes_per_token() / 2; }
   bool operator==(const ModelShape&) const = default;
 };

@@ -93,6 +93,10 @@ TEST(ModelShape, BytesCountWindows) {
   EXPECT_EQ(shape.values_per_token(), 2u * (192 + 96));
   EXPECT_EQ(shape.f16_bytes(5), 5.0 * 4 * 288);
   EXPECT_EQ(shape.f16_bytes(100), 100.0 * 2 * 288 + 10.0 * 2 * 288);
+  EXPECT_EQ(shape.tokens_out_of_sight(10), 0u);
+  EXPECT_EQ(shape.tokens_out_of_sight(100), 90u);
+  shape.layers.pop_back();
+  EXPECT_EQ(shape.tokens_out_of_sight(100), 0u);
 }
 
 }  // namespace

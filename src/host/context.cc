@@ -20,6 +20,7 @@ struct Context::Impl {
   Batch batch;
   std::vector<float> logits;
   size_t size = 0;
+  bool sliding_moved = false;  // cells of sliding layers are not at their positions
 
   Impl(const Model::Impl& m, const ContextOptions& o)
       : model(m), options(o), batch(static_cast<size_t>(o.n_ubatch)) {}
@@ -173,6 +174,7 @@ size_t Context::size() const { return impl_->size; }
 void Context::clear() {
   llama_memory_clear(impl_->memory(), true);
   impl_->size = 0;
+  impl_->sliding_moved = false;
 }
 
 Result<> Context::truncate(size_t n) {
@@ -201,6 +203,12 @@ Result<const CacheTensor*> Context::Impl::cache_of(Kind kind, int layer, size_t 
   if (first > size || rows > size - first) {
     return Error{ErrorKind::usage,
                  fmt::format("rows {} ... {} of a cache of {} tokens", first, first + rows, size)};
+  }
+  if (sliding_moved && model.shape.layers[size_t(layer)].window > 0) {
+    return Error{ErrorKind::unsupported,
+                 fmt::format("layer {} has a sliding window and came from a saved state: its rows "
+                             "cannot be read or written one by one",
+                             layer)};
   }
   const auto width = static_cast<size_t>(model.shape.layers[size_t(layer)].width(kind));
   if (cols != width) {
@@ -242,6 +250,7 @@ Result<> Context::load_state(ByteSpan state) {
                                                   first_log_error("no reason given"))};
   }
   impl_->size = static_cast<size_t>(llama_memory_seq_pos_max(impl_->memory(), 0) + 1);
+  impl_->sliding_moved = true;
   return {};
 }
 

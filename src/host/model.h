@@ -102,7 +102,8 @@ class Context {
   size_t cache_bytes() const;  // as allocated by llama.cpp
 
   // The cache as llama.cpp saves a sequence (llama_state_seq_get_data), and the reverse, which
-  // replaces whatever is in the context. session/state_blob.h reads and makes such bytes.
+  // replaces whatever is in the context. session/state_blob.h reads and makes such bytes. Of layers
+  // with a window it has only the cells inside; behind load_state their rows cannot be read here.
   Result<Bytes> save_state() const;
   Result<> load_state(ByteSpan state);
 

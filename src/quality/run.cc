@@ -59,16 +59,27 @@ codec::CacheBlock joined(const std::vector<codec::CacheBlock>& pieces) {
   return all;
 }
 
-codec::CacheBlock slice(const codec::CacheBlock& all, size_t first, size_t n) {
+// Rows [first, first + n); those of layers with a window only if wanted.
+codec::CacheBlock slice(const codec::CacheBlock& all, size_t first, size_t n,
+                        const ModelShape& shape, bool windows) {
   codec::CacheBlock part;
   part.tokens.assign(all.tokens.begin() + first, all.tokens.begin() + first + n);
   part.positions.assign(all.positions.begin() + first, all.positions.begin() + first + n);
   for (Kind kind : {Kind::key, Kind::value}) {
-    for (const auto& rows : all.of(kind)) {
-      part.of(kind).push_back(copy(rows.view().row_range(first, n)));
+    for (size_t l = 0; l < shape.layers.size(); ++l) {
+      const bool wanted = windows || shape.layers[l].window == 0;
+      part.of(kind).push_back(copy(all.of(kind)[l].view().row_range(first, wanted ? n : 0)));
     }
   }
   return part;
+}
+
+double f16_bytes(const codec::CacheBlock& block) {
+  size_t values = 0;
+  for (Kind kind : {Kind::key, Kind::value}) {
+    for (const auto& rows : block.of(kind)) values += rows.size();
+  }
+  return 2.0 * double(values);
 }
 
 }  // namespace
@@ -111,8 +122,11 @@ Result<> Run::evaluate(std::span<const host::Token> chunk, std::span<const host:
     if (outputs > 0) score(end - outputs - first_scored, scored, targets, base, out);
   }
   evaluated_ += n;
-  exact_ += n - (replaced_ - options_.sinks);
-  return count_bytes();
+  // Codecs of whole blocks are counted with every row they were given.
+  const bool whole = subject_.codec != nullptr && subject_.codec->whole_block();
+  const ModelShape& shape = model_->shape();
+  held_f16_ += whole ? double(n * shape.f16_bytes_per_token()) : shape.f16_bytes(n);
+  return count_bytes(n);
 }
 
 Result<> Run::replace_up_to(std::span<const host::Token> chunk, size_t position) {
@@ -149,16 +163,22 @@ Result<codec::CacheBlock> Run::reconstruct(const codec::CacheBlock& block) {
   KVS_ASSIGN(const Bytes bytes, subject_.codec->encode(block, &embeddings_));
   bytes_ += bytes.size();
   encoded_ += block.count();
+  encoded_f16_ += f16_bytes(block);
   return subject_.codec->decode(bytes, block.tokens, block.positions, &embeddings_);
 }
 
 // Row-wise codecs give the same codes in any grouping, so bytes are counted in blocks of the size
-// that sessions use, once the chunk is done.
-Result<> Run::count_bytes() {
+// that sessions use, once the chunk is done. Like sessions, blocks have no rows of layers with a
+// window for tokens it has passed.
+Result<> Run::count_bytes(size_t chunk) {
   const codec::CacheBlock originals = joined(originals_);
-  for (size_t at = 0; at < originals.count(); at += kBlock) {
-    const size_t n = std::min(kBlock, originals.count() - at);
-    const codec::CacheBlock block = slice(originals, at, n);
+  const auto sinks = static_cast<size_t>(options_.sinks);
+  const size_t passed = model_->shape().tokens_out_of_sight(chunk);
+  const size_t begun = passed > sinks ? std::min(passed - sinks, originals.count()) : 0;
+  size_t n = 0;
+  for (size_t at = 0; at < originals.count(); at += n) {
+    n = std::min(kBlock, (at < begun ? begun : originals.count()) - at);
+    const codec::CacheBlock block = slice(originals, at, n, model_->shape(), at >= begun);
     Bytes bytes;
     {
       Stopwatch watch(encode_seconds_);
@@ -168,6 +188,7 @@ Result<> Run::count_bytes() {
     KVS_TRY(subject_.codec->decode(bytes, block.tokens, block.positions, &embeddings_));
     bytes_ += bytes.size();
     encoded_ += n;
+    encoded_f16_ += f16_bytes(block);
   }
   return {};
 }
@@ -212,12 +233,11 @@ Outcome Run::outcome() const {
   o.pipeline = codec::print(subject_.codec->text());
   o.codec_file_bytes = subject_.codec->state_bytes();
   if (encoded_ == 0) return o;
-  const double values = double(encoded_) * double(model_->shape().values_per_token());
-  const double f16 = double(model_->shape().f16_bytes_per_token());
-  o.bits_per_value = 8 * double(bytes_) / values;
-  o.entropy_bits_per_value = meter_.bits() / values;
-  o.ratio = f16 * double(encoded_) / double(bytes_);
-  o.ratio_with_window = f16 * double(encoded_ + exact_) / (double(bytes_) + f16 * double(exact_));
+  o.bits_per_value = 16 * double(bytes_) / encoded_f16_;
+  o.entropy_bits_per_value =
+      meter_.bits() / (double(encoded_) * double(model_->shape().values_per_token()));
+  o.ratio = encoded_f16_ / double(bytes_);
+  o.ratio_with_window = held_f16_ / (double(bytes_) + held_f16_ - encoded_f16_);
   o.encode_us_per_token = 1e6 * encode_seconds_ / double(encoded_);
   o.decode_us_per_token = 1e6 * decode_seconds_ / double(encoded_);
   return o;

@@ -28,7 +28,7 @@ class Run {
   Run(const host::Model& model, const Subject& subject, int step, const Options& options);
   Result<> replace_up_to(std::span<const host::Token> chunk, size_t limit);
   Result<codec::CacheBlock> reconstruct(const codec::CacheBlock& block);
-  Result<> count_bytes();
+  Result<> count_bytes(size_t chunk);
   void score(size_t first_row, size_t rows, std::span<const host::Token> targets,
              const LogProbs& base, LogProbs& out);
 
@@ -45,7 +45,9 @@ class Run {
   Divergence divergence_;
   codec::EntropyMeter meter_;
   double seconds_ = 0, encode_seconds_ = 0, decode_seconds_ = 0;
-  size_t evaluated_ = 0, encoded_ = 0, exact_ = 0, bytes_ = 0;
+  size_t evaluated_ = 0, encoded_ = 0, bytes_ = 0;
+  // Bytes of f16 cells: those that were encoded, and all that a cache holds behind a chunk.
+  double encoded_f16_ = 0, held_f16_ = 0;
 };
 
 }  // namespace kvsplice::quality

@@ -41,6 +41,7 @@ Cells make_cells(const ModelShape& shape, size_t first, size_t n) {
 Cells slice(const Cells& cells, size_t from, size_t n) {
   Cells part;
   part.first = cells.first + from;
+  part.absent = std::min(n, cells.absent - std::min(cells.absent, from));
   const auto begin = cells.tokens.begin() + static_cast<ptrdiff_t>(from);
   part.tokens.assign(begin, begin + static_cast<ptrdiff_t>(n));
   for (Kind kind : {Kind::key, Kind::value}) {
@@ -54,6 +55,7 @@ Cells slice(const Cells& cells, size_t from, size_t n) {
 void put(Cells& all, size_t at, const Cells& part, size_t from, size_t n) {
   std::copy_n(part.tokens.begin() + static_cast<ptrdiff_t>(from), n,
               all.tokens.begin() + static_cast<ptrdiff_t>(at));
+  if (part.absent > from) all.absent = std::max(all.absent, at + std::min(part.absent - from, n));
   for (Kind kind : {Kind::key, Kind::value}) {
     for (size_t l = 0; l < all.of(kind).size(); ++l) {
       Matrix<uint16_t>& to = all.of(kind)[l];
@@ -73,12 +75,18 @@ codec::CacheBlock to_block(const Cells& cells, const ModelShape& shape) {
   parallel_for(shape.layers.size(), [&](size_t l) {
     for (Kind kind : {Kind::key, Kind::value}) {
       const Matrix<uint16_t>& from = cells.of(kind)[l];
+      if (cells.absent > 0 && shape.layers[l].window > 0) {
+        block.of(kind)[l] = Matrix<float>(0, from.cols());
+        continue;
+      }
       Matrix<float> rows(from.rows(), from.cols());
       std::transform(from.flat().begin(), from.flat().end(), rows.data(), from_half);
       block.of(kind)[l] = std::move(rows);
     }
     const LayerShape& layer = shape.layers[l];
-    if (layer.rope.rotates()) layer.rope.undo(block.keys[l], layer.key_dim, block.positions);
+    if (layer.rope.rotates() && block.keys[l].rows() > 0) {
+      layer.rope.undo(block.keys[l], layer.key_dim, block.positions);
+    }
   });
   return block;
 }
@@ -89,10 +97,17 @@ Cells from_block(const codec::CacheBlock& block, const ModelShape& shape) {
   cells.tokens = block.tokens;
   cells.keys.resize(shape.layers.size());
   cells.values.resize(shape.layers.size());
+  for (size_t l = 0; l < shape.layers.size(); ++l) {
+    if (block.keys[l].rows() < block.count()) cells.absent = block.count();
+  }
   parallel_for(shape.layers.size(), [&](size_t l) {
     for (Kind kind : {Kind::key, Kind::value}) {
-      Matrix<float> rows = block.of(kind)[l];
       const LayerShape& layer = shape.layers[l];
+      if (block.of(kind)[l].rows() < block.count()) {
+        cells.of(kind)[l] = Matrix<uint16_t>(block.count(), layer.width(kind));
+        continue;
+      }
+      Matrix<float> rows = block.of(kind)[l];
       if (kind == Kind::key && layer.rope.rotates()) {
         layer.rope.apply(rows, layer.key_dim, block.positions);
       }

@@ -9,9 +9,11 @@
 
 namespace kvsplice::session {
 
-// The rows of tokens at positions first, first + 1, ...
+// The rows of tokens at positions first, first + 1, ... A layer with a sliding window may have rows
+// of the newest tokens only.
 struct Cells {
   size_t first = 0;
+  size_t absent = 0;  // so many first cells have no rows in layers with a window: zeros stand there
   std::vector<int32_t> tokens;         // size n
   std::vector<Matrix<uint16_t>> keys;  // per layer [n x width], half precision
   std::vector<Matrix<uint16_t>> values;
@@ -33,7 +35,8 @@ Cells slice(const Cells& cells, size_t from, size_t n);
 // Copies cells [from, from + n) of `part` to place `at` of `all`.
 void put(Cells& all, size_t at, const Cells& part, size_t from, size_t n);
 
-// As codecs see them: floats, keys turned back to what they were before RoPE; and the reverse.
+// As codecs see them: floats, keys turned back to what they were before RoPE; and the reverse. Of
+// layers with a window either all cells are there or none.
 codec::CacheBlock to_block(const Cells& cells, const ModelShape& shape);
 Cells from_block(const codec::CacheBlock& block, const ModelShape& shape);
 

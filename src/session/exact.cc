@@ -128,9 +128,13 @@ bool decode_high(ByteSpan bytes, Matrix<uint16_t>& cells) {
 
 }  // namespace
 
-void put_exact(const Cells& cells, ByteWriter& out) {
+void put_exact(const Cells& cells, const std::vector<LayerShape>& layers, ByteWriter& out) {
   for (size_t l = 0; l < cells.keys.size(); ++l) {
     for (Kind kind : {Kind::key, Kind::value}) {
+      if (cells.absent > 0 && layers[l].window > 0) {
+        out.put_varint(0);
+        continue;
+      }
       const Matrix<uint16_t>& rows = cells.of(kind)[l];
       const Bytes high = encode_high(rows);
       out.put_varint(high.size());
@@ -145,9 +149,16 @@ Result<Cells> get_exact(ByteReader& in, size_t first, std::vector<int32_t> token
   Cells cells;
   cells.first = first;
   cells.tokens = std::move(tokens);
+  size_t with_window = 0, absent = 0;  // layers, keys and values counted apart
   for (const LayerShape& layer : layers) {
     for (Kind kind : {Kind::key, Kind::value}) {
       KVS_ASSIGN(const uint64_t size, in.get_varint());
+      with_window += layer.window > 0;
+      if (size == 0 && layer.window > 0) {
+        cells.of(kind).emplace_back(cells.count(), layer.width(kind));
+        ++absent;
+        continue;
+      }
       KVS_ASSIGN(const ByteSpan high, in.take(size));
       KVS_ASSIGN(const ByteSpan low, in.take(cells.count() * layer.width(kind)));
       Matrix<uint16_t> rows(cells.count(), layer.width(kind));
@@ -163,6 +174,10 @@ Result<Cells> get_exact(ByteReader& in, size_t first, std::vector<int32_t> token
   if (in.left() > 0) {
     return Error{ErrorKind::format, fmt::format("{} bytes behind the cells", in.left())};
   }
+  if (absent > 0 && absent < with_window) {
+    return Error{ErrorKind::format, "only some of the layers with a window are there"};
+  }
+  if (absent > 0) cells.absent = cells.count();
   return cells;
 }
 

@@ -54,9 +54,21 @@ void cut_pieces(RecordKind kind, size_t from, size_t end, size_t block, std::vec
   for (; from < end; from += block) out.push_back({kind, from, std::min(block, end - from)});
 }
 
-// How `count` cells from position `first` on are cut: sinks, blocks, window.
-std::vector<Piece> plan(size_t first, size_t count, const SessionInfo& info) {
-  const size_t end = first + count;
+// A piece has all cells of layers with a window, or none.
+void cut_where_cells_begin(size_t absent, std::vector<Piece>& pieces) {
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    Piece& piece = pieces[i];
+    if (absent <= piece.from || absent >= piece.from + piece.count) continue;
+    const Piece rest{piece.kind, absent, piece.from + piece.count - absent};
+    piece.count = absent - piece.from;
+    pieces.insert(pieces.begin() + static_cast<ptrdiff_t>(i) + 1, rest);
+    return;
+  }
+}
+
+// How cells are cut: sinks, blocks, window.
+std::vector<Piece> plan(const Cells& cells, const SessionInfo& info) {
+  const size_t first = cells.first, count = cells.count(), end = first + count;
   const size_t sinks = std::clamp(info.sinks, first, end);
   const size_t window = std::max(sinks, end > info.window ? end - info.window : 0);
   const auto middle = info.lossless() ? RecordKind::exact : RecordKind::coded;
@@ -64,6 +76,7 @@ std::vector<Piece> plan(size_t first, size_t count, const SessionInfo& info) {
   cut_pieces(RecordKind::exact, 0, sinks - first, info.block_tokens, pieces);
   cut_pieces(middle, sinks - first, window - first, info.block_tokens, pieces);
   cut_pieces(RecordKind::exact, window - first, count, info.block_tokens, pieces);
+  cut_where_cells_begin(cells.absent, pieces);
   return pieces;
 }
 
@@ -71,7 +84,7 @@ Result<Bytes> encode(const Cells& cells, RecordKind kind, const Coder& coder) {
   ByteWriter out;
   put_tokens(cells.tokens, out);
   if (kind == RecordKind::exact) {
-    put_exact(cells, out);
+    put_exact(cells, coder.shape.layers, out);
   } else {
     const codec::CacheBlock block = to_block(cells, coder.shape);
     KVS_ASSIGN(const Bytes bytes, coder.codec->encode(block, coder.embeddings));
@@ -163,7 +176,7 @@ Result<> append(const std::string& path, const Cells& more, std::span<const int3
     return Error{ErrorKind::io, path + " was changed by another program meanwhile"};
   }
   KVS_TRY(writer.forget_from(first));
-  KVS_TRY(write_pieces(cells, plan(first, cells.count(), writer.info()), coder, writer, progress));
+  KVS_TRY(write_pieces(cells, plan(cells, writer.info()), coder, writer, progress));
   return writer.commit(pending);
 }
 
@@ -199,7 +212,7 @@ Result<> pack(const std::string& path, const Cells& cells, std::span<const int32
                  fmt::format("a session begins at position 0, not at {}", cells.first)};
   }
   KVS_ASSIGN(SessionWriter writer, SessionWriter::create(path, describe(coder, options)));
-  KVS_TRY(write_pieces(cells, plan(0, cells.count(), writer.info()), coder, writer, progress));
+  KVS_TRY(write_pieces(cells, plan(cells, writer.info()), coder, writer, progress));
   return writer.commit(pending);
 }
 

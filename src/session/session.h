@@ -44,7 +44,8 @@ class Session {
 
   const SessionReader& file() const { return reader_; }
   size_t size() const { return reader_.index().tokens(); }
-  // Cells [first, first + n); only the blocks they lie in are read.
+  // Cells [first, first + n); only the blocks they lie in are read. Layers with a window count as
+  // absent up to the last block that was packed without them.
   Result<Cells> read(size_t first, size_t n, const Progress& progress) const;
 
  private:

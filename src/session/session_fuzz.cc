@@ -29,6 +29,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   info.layers.resize(1);
   info.layers[0].kv_heads = 1;
   info.layers[0].key_dim = info.layers[0].value_dim = 3;
+  info.layers[0].window = data[0] % 8 < 4 ? 0 : 2;
   switch (data[0] % 4) {
     case 0:
       parse_any_header(bytes);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <deque>
 #include <limits>
 
 #include "core/half.h"
@@ -100,10 +101,11 @@ Result<Matrix<uint16_t>> read_rows(const StateCache& cache, const StateRows& row
   return out;
 }
 
-Bytes write_rows(const Matrix<uint16_t>& rows, const LayerShape& layer, Kind kind, CellType type) {
+Bytes write_rows(MatrixView<const uint16_t> rows, const LayerShape& layer, Kind kind,
+                 CellType type) {
   ByteWriter out;
-  std::vector<float> row(rows.cols());
-  for (size_t r = 0; r < rows.rows(); ++r) {
+  std::vector<float> row(rows.cols);
+  for (size_t r = 0; r < rows.rows; ++r) {
     if (type == CellType::f16) {
       out.put_array(rows.row(r));
       continue;
@@ -119,81 +121,116 @@ Bytes write_rows(const Matrix<uint16_t>& rows, const LayerShape& layer, Kind kin
   return out.take();
 }
 
-// Cells by position; error if the positions are not 0, 1, ...
-Result<std::vector<size_t>> order_of(const StateCache& cache) {
-  std::vector<size_t> order(cache.cells(), cache.cells());
+// The cells of positions first ... end - 1, in this order; each must be there once, and cells at
+// lower positions are passed over.
+Result<std::vector<size_t>> order_of(const StateCache& cache, size_t first, size_t end) {
+  const size_t none = cache.cells();
+  std::vector<size_t> order(end - first, none);
   for (size_t i = 0; i < cache.cells(); ++i) {
-    const int32_t position = cache.positions[i];
-    if (position < 0 || static_cast<size_t>(position) >= order.size() ||
-        order[position] != cache.cells()) {
+    const int64_t position = cache.positions[i];
+    if (position >= 0 && position < int64_t(first)) continue;
+    if (position < 0 || position >= int64_t(end) || order[size_t(position) - first] != none) {
       return Error{ErrorKind::unsupported,
-                   fmt::format("cell {} is at position {}; positions must be 0 ... {}, each once",
-                               i, position, order.size() - 1)};
+                   fmt::format("cell {} is at position {}; positions must be {} ... {}, each once",
+                               i, position, first, int64_t(end) - 1)};
     }
-    order[position] = i;
+    order[size_t(position) - first] = i;
+  }
+  if (const auto gap = std::find(order.begin(), order.end(), none); gap != order.end()) {
+    return Error{ErrorKind::unsupported,
+                 fmt::format("no cell is at position {}; {} ... {} are needed",
+                             first + size_t(gap - order.begin()), first, end - 1)};
   }
   return order;
 }
 
-Error windows_unsupported() {
-  return {ErrorKind::unsupported, "states of models with sliding windows are not handled yet"};
+// Rows of the layers of one cache of the state, into cells from `absent` on.
+Result<> read_layers(const StateBlob& blob, size_t index, const ModelShape& shape, size_t absent,
+                     Cells& cells) {
+  const StateCache& cache = blob.caches[index];
+  KVS_ASSIGN(const std::vector<int> layers, layers_of_cache(blob, index, shape));
+  KVS_ASSIGN(const std::vector<size_t> order, order_of(cache, absent, cells.count()));
+  if (order.empty()) return {};
+  for (Kind kind : {Kind::key, Kind::value}) {
+    for (size_t i = 0; i < layers.size(); ++i) {
+      const StateRows& rows = (kind == Kind::key ? cache.keys : cache.values)[i];
+      KVS_ASSIGN(const Matrix<uint16_t> read,
+                 read_rows(cache, rows, shape.layers[layers[i]], kind, order));
+      Matrix<uint16_t>& to = cells.of(kind)[layers[i]];
+      std::copy_n(read.data(), read.size(), to.data() + absent * to.cols());
+    }
+  }
+  return {};
+}
+
+// Where the bytes of written rows stay while spans point to them.
+using Kept = std::deque<Bytes>;
+
+// The cache of the layers with a window, or of those without one.
+Result<StateCache> make_cache(const Cells& cells, const ModelShape& shape, bool windows,
+                              CellType type, Kept& kept) {
+  const size_t absent = windows ? shape.tokens_out_of_sight(cells.count()) : 0;
+  StateCache cache;
+  for (size_t i = absent; i < cells.count(); ++i) {
+    cache.positions.push_back(static_cast<int32_t>(cells.first + i));
+  }
+  for (Kind kind : {Kind::key, Kind::value}) {
+    for (size_t l = 0; l < shape.layers.size(); ++l) {
+      const LayerShape& layer = shape.layers[l];
+      if ((layer.window > 0) != windows) continue;
+      const auto number = static_cast<int32_t>(type);
+      KVS_ASSIGN(const size_t bytes, row_bytes(number, layer.width(kind)));
+      const MatrixView<const uint16_t> all = cells.of(kind)[l];
+      const auto rows = all.row_range(absent, cells.count() - absent);
+      kept.push_back(write_rows(rows, layer, kind, type));
+      (kind == Kind::key ? cache.keys : cache.values).push_back({number, bytes, kept.back()});
+    }
+  }
+  return cache;
 }
 
 }  // namespace
 
 Result<StateCells> to_cells(const StateBlob& blob, const ModelShape& shape,
                             std::span<const int32_t> tokens) {
-  KVS_ASSIGN(const std::vector<int> layers, layers_of_cache(blob, 0, shape));
-  if (layers.size() != shape.layers.size()) return windows_unsupported();
-  const StateCache& cache = blob.caches[0];
-  if (tokens.size() < cache.cells()) {
-    return Error{ErrorKind::usage,
-                 fmt::format("the state has {} cells but only {} tokens are known", cache.cells(),
-                             tokens.size())};
+  KVS_TRY(layers_of_cache(blob, 0, shape));
+  const size_t n = blob.caches[0].cells();
+  if (tokens.size() < n) {
+    return Error{
+        ErrorKind::usage,
+        fmt::format("the state has {} cells but only {} tokens are known", n, tokens.size())};
   }
-  KVS_ASSIGN(const std::vector<size_t> order, order_of(cache));
   StateCells made;
-  const auto behind = tokens.begin() + static_cast<ptrdiff_t>(cache.cells());
-  made.cells.tokens.assign(tokens.begin(), behind);
-  made.pending.assign(behind, tokens.end());
-  for (Kind kind : {Kind::key, Kind::value}) {
-    for (size_t l = 0; l < layers.size(); ++l) {
-      if (cache.cells() == 0) {
-        made.cells.of(kind).emplace_back(0, shape.layers[l].width(kind));
-        continue;
-      }
-      const StateRows& rows = (kind == Kind::key ? cache.keys : cache.values)[l];
-      KVS_ASSIGN(Matrix<uint16_t> read, read_rows(cache, rows, shape.layers[l], kind, order));
-      made.cells.of(kind).push_back(std::move(read));
-    }
-  }
+  made.cells = make_cells(shape, 0, n);
+  std::copy_n(tokens.begin(), n, made.cells.tokens.begin());
+  made.pending.assign(tokens.begin() + static_cast<ptrdiff_t>(n), tokens.end());
+  KVS_TRY(read_layers(blob, 0, shape, 0, made.cells));
+  if (blob.caches.size() == 1) return made;
+  made.cells.absent = shape.tokens_out_of_sight(n);
+  KVS_TRY(read_layers(blob, 1, shape, made.cells.absent, made.cells));
   return made;
 }
 
 Result<Bytes> to_state(const Cells& cells, std::span<const int32_t> pending,
                        const ModelShape& shape, StateForm form, CellType type) {
   KVS_TRY(check_cells(cells, shape));
+  if (const size_t needed = shape.tokens_out_of_sight(cells.count()); cells.absent > needed) {
+    return Error{ErrorKind::unsupported,
+                 fmt::format("layers with a sliding window have no rows of tokens {} ... {}, which "
+                             "the next tokens see; only the whole session has what they need",
+                             cells.first + needed, cells.first + cells.absent - 1)};
+  }
   StateBlob blob;
   blob.form = form;
   blob.architecture = shape.architecture;
   blob.tokens = cells.tokens;
   blob.tokens.insert(blob.tokens.end(), pending.begin(), pending.end());
-  StateCache cache;
-  for (size_t i = 0; i < cells.count(); ++i) {
-    cache.positions.push_back(static_cast<int32_t>(cells.first + i));
+  Kept kept;
+  for (const bool windows : {false, true}) {
+    if (windows && shape.longest_window() == 0) continue;
+    KVS_ASSIGN(StateCache cache, make_cache(cells, shape, windows, type, kept));
+    blob.caches.push_back(std::move(cache));
   }
-  std::vector<Bytes> kept;  // what the blob's spans point into
-  kept.reserve(2 * shape.layers.size());
-  for (Kind kind : {Kind::key, Kind::value}) {
-    for (size_t l = 0; l < shape.layers.size(); ++l) {
-      if (shape.layers[l].window > 0) return windows_unsupported();
-      const auto number = static_cast<int32_t>(type);
-      KVS_ASSIGN(const size_t bytes, row_bytes(number, shape.layers[l].width(kind)));
-      kept.push_back(write_rows(cells.of(kind)[l], shape.layers[l], kind, type));
-      (kind == Kind::key ? cache.keys : cache.values).push_back({number, bytes, kept.back()});
-    }
-  }
-  blob.caches.push_back(std::move(cache));
   return write_state(blob);
 }
 

@@ -66,10 +66,12 @@ TEST(Bench, WorksWithoutPeers) {
 }
 
 TEST(Bench, WhatNeedsAModelSaysSo) {
-  const Outcome bench = run("bench --only capture");
-  EXPECT_EQ(bench.code, 0);
-  EXPECT_THAT(bench.text, HasSubstr("capture is left out: it needs a model (-m)"));
-  EXPECT_EQ(run("bench --only capture -m no-such-model.gguf").code, 1);
+  for (const std::string name : {"capture", "restore"}) {
+    const Outcome bench = run("bench --only " + name);
+    EXPECT_EQ(bench.code, 0);
+    EXPECT_THAT(bench.text, HasSubstr(name + " is left out: it needs a model (-m)"));
+    EXPECT_EQ(run("bench --only " + name + " -m no-such-model.gguf").code, 1);
+  }
 }
 
 TEST(Bench, UnknownNamesAreWrongUsage) {

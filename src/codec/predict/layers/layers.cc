@@ -40,7 +40,7 @@ class Layers : public Stage {
     width_ = rows.values.cols();
     if (rows.values.rows() == 0) return Error{ErrorKind::numeric, "no rows to learn from"};
     KVS_TRY(check_finite(rows.values));
-    const std::vector<layers::Source> sources = named_sources(context);
+    const std::vector<layers::Source> sources = this->sources(context);
     if (sources.empty()) return {};
     const layers::SolveOptions options{params_.rank, params_.noise, params_.ridge};
     const layers::Moments moments = layers::measure(sources, rows.values, shared(context));
@@ -80,36 +80,27 @@ class Layers : public Stage {
     return *static_cast<layers::SharedProducts*>(slot.get());
   }
 
-  std::vector<MatrixView<const float>> sources(const Context& context) const {
+  std::vector<layers::Source> sources(const Context& context) const {
     // Another stage of the pipeline may have asked for more history.
     const size_t most =
         params_.history == 0 ? 0 : 2 * size_t(params_.history) + (context.unit.kind == Kind::value);
-    std::vector<MatrixView<const float>> all(
-        context.history.begin(), context.history.begin() + std::min(most, context.history.size()));
-    if (params_.embedding == "on") all.push_back(context.embedded);
-    return all;
-  }
-
-  // History comes nearest first: for values the keys of their layer, then layer by layer down.
-  std::vector<layers::Source> named_sources(const Context& context) const {
-    std::vector<layers::Source> named;
-    const bool value = context.unit.kind == Kind::value;
-    for (const auto& rows : sources(context)) {
-      const size_t i = named.size() + (value ? 0 : 1);  // 0: keys of this layer
-      const size_t below = (i + 1) / 2;
-      const bool keys = i == 0 || i % 2 == 1;
-      named.push_back(
-          {fmt::format("{}{}", keys ? 'k' : 'v', context.unit.layer - int(below)), rows});
+    std::vector<layers::Source> all;
+    for (size_t i = 0; i < std::min(most, context.history.size()); ++i) {
+      const Reconstruction& r = context.history[i];
+      all.push_back({fmt::format("{} {}", name(r.kind), r.layer), r.rows});
     }
-    if (params_.embedding == "on") named.back().name = "embedding";
-    return named;
+    if (params_.embedding == "on") all.push_back({"embedding", context.embedded});
+    return all;
   }
 
   Result<> add_prediction(Rows& rows, const Context& context, float sign) const {
     if (!predictor_) return {};
-    const auto read = sources(context);
+    std::vector<MatrixView<const float>> read;
     size_t inputs = 0;
-    for (const auto& source : read) inputs += source.cols;
+    for (const auto& source : sources(context)) {
+      read.push_back(source.rows);
+      inputs += source.rows.cols;
+    }
     if (inputs != predictor_->inputs()) {
       return Error{ErrorKind::format,
                    fmt::format("the predictor reads {} values per token, {} are there",

@@ -126,7 +126,7 @@ TEST(Layers, PredictsNothingWhereNothingIsToBeHad) {
   const Matrix<float> keys = noise(1000, 8, 7), values = noise(1000, 8, 8);
   const Unit unit{Kind::value, 0, {8}, {}};
   std::map<std::string, std::shared_ptr<void>> memory;
-  Context context{unit, {}, {}, {keys}};
+  Context context{unit, {}, {}, {{Kind::key, 0, keys}}};
   context.memory = &memory;
   auto stage = layers_stage().make({{"history", "1"}, {"embedding", "off"}}).value();
   ASSERT_TRUE(stage->fit({values, {}, false, 0}, context).ok());

@@ -1,0 +1,141 @@
+// What a packed session saves: its way into llama.cpp's cache and back beside evaluating the same
+// prompt, on as many threads.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "bench/bench.h"
+#include "bench/prompt.h"
+#include "codec/cache_io.h"
+#include "quality/calibrate.h"
+#include "session/session.h"
+#include "session/state_rows.h"
+
+namespace kvsplice::bench {
+
+namespace {
+
+constexpr int kLengths[] = {1024, 4096};
+
+class Rows : public codec::RowSource {
+ public:
+  explicit Rows(codec::CacheBlock block) : block_(std::move(block)) {}
+  std::span<const int32_t> tokens() const override { return block_.tokens; }
+  std::span<const int32_t> positions() const override { return block_.positions; }
+  Result<Matrix<float>> read(Kind kind, int layer) const override { return block_.of(kind)[layer]; }
+
+ private:
+  codec::CacheBlock block_;
+};
+
+class TemporarySession {
+ public:
+  TemporarySession()
+      : path_((std::filesystem::temp_directory_path() /
+               fmt::format("kvsplice_bench_{}.kvz", ::getpid()))
+                  .string()) {}
+  TemporarySession(const TemporarySession&) = delete;
+  TemporarySession& operator=(const TemporarySession&) = delete;
+  ~TemporarySession() {
+    std::error_code ignored;
+    std::filesystem::remove(path_, ignored);
+  }
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+// Fitted on the cache of the shortest prompt.
+Result<codec::Codec> fit_codec(const host::Model& model, const codec::Embeddings& embeddings) {
+  const auto tokens = random_prompt(model, kLengths[0]);
+  host::ContextOptions options;
+  options.n_ctx = kLengths[0];
+  KVS_ASSIGN(host::Context context, host::Context::create(model, options));
+  KVS_TRY(context.decode(tokens));
+  KVS_ASSIGN(const codec::CodecText text, codec::parse_codec(quality::CalibrateOptions().pipeline));
+  KVS_ASSIGN(codec::Codec codec, codec::Codec::create(text, model.shape()));
+  KVS_ASSIGN(codec::CacheBlock block,
+             codec::read_block(context, model.shape(), tokens, 0, tokens.size()));
+  KVS_TRY(codec.fit(Rows(std::move(block)), &embeddings, {}));
+  return codec;
+}
+
+// From llama.cpp's cache to a file.
+Result<> save(const host::Context& context, std::span<const host::Token> tokens,
+              const session::Coder& coder, const std::string& path) {
+  KVS_ASSIGN(const Bytes state, context.save_state());
+  KVS_ASSIGN(const session::StateBlob blob, session::parse_state(state));
+  KVS_ASSIGN(const session::StateCells made, session::to_cells(blob, coder.shape, tokens));
+  return session::pack(path, made.cells, {}, coder, {}, {});
+}
+
+// And back.
+Result<> load(const std::string& path, const session::Coder& coder, host::Context& context) {
+  KVS_ASSIGN(const session::Session session, session::Session::open(path, coder));
+  KVS_ASSIGN(const session::Cells cells, session.read(0, session.size(), {}));
+  KVS_ASSIGN(const Bytes state,
+             session::to_state(cells, {}, coder.shape, session::StateForm::sequence_data,
+                               session::CellType::f16));
+  return context.load_state(state);
+}
+
+// The fastest of several calls; their first error.
+Result<double> timed(const std::function<Result<>()>& body) {
+  Result<> outcome;
+  const double ms = best_ms([&] {
+    if (outcome.ok()) outcome = body();
+  });
+  KVS_TRY(std::move(outcome));
+  return ms;
+}
+
+Result<std::vector<Measurement>> measure(const host::Model& model, const session::Coder& coder,
+                                         int length, Surroundings& here) {
+  const auto tokens = random_prompt(model, length);
+  const TemporarySession file;
+  host::ContextOptions options;
+  options.n_ctx = length;
+  KVS_ASSIGN(host::Context context, host::Context::create(model, options));
+  KVS_ASSIGN(const double evaluate, timed([&] {
+               context.clear();
+               return context.decode(tokens, 1);
+             }));
+  KVS_ASSIGN(const double pack, timed([&] { return save(context, tokens, coder, file.path()); }));
+  KVS_ASSIGN(const double restore, timed([&] { return load(file.path(), coder, context); }));
+  KVS_ASSIGN(const auto reader, session::SessionReader::open(file.path()));
+  // Both read one side and write the other.
+  const double packed = double(reader.file_bytes()), cells = model.shape().f16_bytes(tokens.size());
+  const Peer peer{"llama.cpp evaluates the prompt", evaluate};
+  const std::string what = fmt::format("{} tokens, {:.1f} MB", length, packed / 1e6);
+  return std::vector<Measurement>{
+      {what + ", restore", restore, here.limit_ms(0, packed, cells), {peer}},
+      {what + ", pack", pack, here.limit_ms(0, cells, packed), {peer}}};
+}
+
+Result<std::vector<Measurement>> run(Surroundings& here) {
+  std::vector<Measurement> all;
+  if (here.model_path().empty()) {
+    here.note("restore is left out: it needs a model (-m)");
+    return all;
+  }
+  KVS_ASSIGN(const host::Model model, host::Model::load(here.model_path()));
+  const codec::Embeddings embeddings = codec::embeddings_of(model);
+  KVS_ASSIGN(const codec::Codec codec, fit_codec(model, embeddings));
+  const session::Coder coder{model.shape(), &codec, &embeddings};
+  for (const int length : kLengths) {
+    if (length > model.context_limit()) continue;
+    KVS_ASSIGN(const auto some, measure(model, coder, length, here));
+    all.insert(all.end(), some.begin(), some.end());
+  }
+  return all;
+}
+
+}  // namespace
+
+BenchCase restore_bench() {
+  return {"restore", "A packed session into llama.cpp's cache, and out of it", run};
+}
+
+}  // namespace kvsplice::bench
