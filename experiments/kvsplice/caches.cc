@@ -7,6 +7,7 @@
 #include "evaluate/attention.h"
 #include "evaluate/dump_attention.h"
 #include "evaluate/metrics.h"
+#include "experiments/lists.h"
 
 namespace kvsplice::experiment {
 
@@ -16,16 +17,6 @@ using host::Signal;
 namespace {
 
 constexpr size_t kQueries = 64;  // positions whose attention is compared
-
-std::vector<std::string> split(const std::string& list) {
-  std::vector<std::string> parts;
-  for (size_t first = 0; first <= list.size();) {
-    const size_t comma = std::min(list.find(',', first), list.size());
-    if (comma > first) parts.push_back(list.substr(first, comma - first));
-    first = comma + 1;
-  }
-  return parts;
-}
 
 Result<std::vector<int>> layers_of(const ModelShape& shape, const std::vector<int>& wanted) {
   const int n = int(shape.layers.size());

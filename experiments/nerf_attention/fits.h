@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "experiments/journal.h"
 #include "experiments/nerf_attention/data.h"
-#include "experiments/nerf_attention/journal.h"
 
 namespace kvsplice::experiment::nerf {
 

@@ -34,16 +34,6 @@ Result<> check(const char* key, const std::string& given, const std::vector<std:
 
 }  // namespace
 
-std::vector<std::string> split(const std::string& list) {
-  std::vector<std::string> parts;
-  for (size_t at = 0; at <= list.size();) {
-    const size_t comma = std::min(list.find(',', at), list.size());
-    if (comma > at) parts.push_back(list.substr(at, comma - at));
-    at = comma + 1;
-  }
-  return parts;
-}
-
 std::vector<std::string> Options::networks() const {
   return configs == "all" ? all_configs() : split(configs);
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/params.h"
+#include "experiments/lists.h"
 #include "train/siren.h"
 
 namespace kvsplice::experiment::nerf {
@@ -55,7 +56,5 @@ struct Options {
 
 Options quick(Options options);          // the same with less to do
 Result<> check(const Options& options);  // what parsing cannot say
-
-std::vector<std::string> split(const std::string& list);  // at commas
 
 }  // namespace kvsplice::experiment::nerf

@@ -10,7 +10,7 @@
 
 #include "kvsplice/result.h"
 
-namespace kvsplice::experiment::nerf {
+namespace kvsplice::experiment {
 
 template <class Record>
 class Journal {
@@ -67,4 +67,4 @@ class Journal {
   std::map<std::string, Record> records_;
 };
 
-}  // namespace kvsplice::experiment::nerf
+}  // namespace kvsplice::experiment

@@ -1,0 +1,72 @@
+#include "quality/follow.h"
+
+#include <algorithm>
+#include <functional>
+
+#include "quality/score.h"
+
+namespace kvsplice::quality {
+
+namespace {
+
+// Calls `next` with the likeliest token and the log-probabilities at each of `count` places; what
+// it returns is fed.
+using Next = std::function<host::Token(host::Token likeliest, std::span<const float> log_probs)>;
+
+Result<> walk(host::Context& context, std::span<const host::Token> lead, size_t count,
+              const Next& next) {
+  if (lead.empty() || count == 0) {
+    return Error{ErrorKind::usage, "a continuation needs a token to begin with and one to follow"};
+  }
+  KVS_TRY(context.decode(lead, 1));
+  std::vector<float> log_probs;
+  for (size_t i = 0; i < count; ++i) {
+    const auto logits = context.logits(0);
+    log_probs.resize(logits.size());
+    const auto likeliest = static_cast<host::Token>(log_softmax(logits, log_probs));
+    const host::Token token = next(likeliest, log_probs);
+    if (i + 1 < count) KVS_TRY(context.decode({&token, 1}, 1));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<Rating>> follow(host::Context& context, std::span<const host::Token> lead,
+                                   std::span<const host::Token> target) {
+  std::vector<Rating> ratings;
+  KVS_TRY(walk(context, lead, target.size(),
+               [&](host::Token likeliest, std::span<const float> log_probs) {
+                 const host::Token token = target[ratings.size()];
+                 ratings.push_back({token == likeliest, double(log_probs[size_t(token)])});
+                 return token;
+               }));
+  return ratings;
+}
+
+Result<std::vector<host::Token>> continue_greedily(host::Context& context,
+                                                   std::span<const host::Token> lead,
+                                                   size_t count) {
+  std::vector<host::Token> tokens;
+  KVS_TRY(walk(context, lead, count, [&](host::Token likeliest, std::span<const float>) {
+    tokens.push_back(likeliest);
+    return likeliest;
+  }));
+  return tokens;
+}
+
+Agreement agreement(std::span<const Rating> ratings) {
+  Agreement a;
+  a.tokens = ratings.size();
+  if (ratings.empty()) return a;
+  const auto diverged = std::find_if(ratings.begin(), ratings.end(),
+                                     [](const Rating& rating) { return !rating.likeliest; });
+  a.until_divergence = static_cast<size_t>(diverged - ratings.begin());
+  for (const Rating& rating : ratings) {
+    a.share += double(rating.likeliest) / double(a.tokens);
+    a.log_prob += rating.log_prob / double(a.tokens);
+  }
+  return a;
+}
+
+}  // namespace kvsplice::quality

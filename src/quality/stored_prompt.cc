@@ -1,0 +1,58 @@
+#include "quality/stored_prompt.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "codec/cache_io.h"
+
+namespace kvsplice::quality {
+
+namespace {
+
+constexpr size_t kBlock = 256;  // tokens in an encoded block, as in sessions
+constexpr int kStep = 512;
+
+}  // namespace
+
+Result<StoredPrompt> StoredPrompt::evaluate(const host::Model& model,
+                                            std::vector<host::Token> tokens,
+                                            const PromptOptions& options) {
+  if (tokens.empty()) return Error{ErrorKind::usage, "a prompt of 0 tokens; at least 1 is needed"};
+  StoredPrompt prompt;
+  prompt.model_ = &model;
+  prompt.options_ = options;
+  prompt.tokens_ = std::move(tokens);
+  host::ContextOptions context;
+  context.n_ctx = static_cast<int>(prompt.size() + options.room);
+  context.n_ubatch = std::min(kStep, context.n_ctx);
+  context.threads = options.threads;
+  context.cache = options.cache;
+  KVS_ASSIGN(prompt.context_, host::Context::create(model, context));
+  KVS_TRY(prompt.context_->decode(prompt.tokens_));
+  KVS_ASSIGN(prompt.state_, prompt.context_->save_state());
+  return prompt;
+}
+
+Result<size_t> StoredPrompt::restore(const codec::Codec* codec) {
+  KVS_TRY(context_->load_state(state_));
+  if (codec == nullptr) return size_t(0);
+  if (codec->shape() != model_->shape()) {
+    return Error{ErrorKind::mismatch, fmt::format("the codec was fitted for another model, {}",
+                                                  codec->shape().model_name)};
+  }
+  const codec::Embeddings embeddings = codec::embeddings_of(*model_);
+  const size_t block = codec->whole_block() ? size() : kBlock;
+  size_t encoded = 0;
+  for (size_t at = options_.sinks; at < size(); at += block) {
+    const size_t n = std::min(block, size() - at);
+    KVS_ASSIGN(const auto rows, codec::read_block(*context_, model_->shape(), tokens_, at, n));
+    KVS_ASSIGN(const Bytes bytes, codec->encode(rows, &embeddings));
+    encoded += bytes.size();
+    KVS_ASSIGN(auto made, codec->decode(bytes, rows.tokens, rows.positions, &embeddings));
+    KVS_TRY(codec::write_block(*context_, model_->shape(), std::move(made)));
+  }
+  return encoded;
+}
+
+}  // namespace kvsplice::quality

@@ -1,0 +1,42 @@
+// A prompt whose cache is what a stored session brings back: evaluated once, then its rows behind
+// the sinks go through a codec as real bytes, in blocks as sessions have them. What follows attends
+// to the decoded rows only.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "codec/codec.h"
+#include "host/model.h"
+
+namespace kvsplice::quality {
+
+struct PromptOptions {
+  size_t room = 256;  // tokens that may follow
+  size_t sinks = 4;
+  int threads = 0;
+  host::CacheType cache = host::CacheType::f16;  // codecs need f16
+};
+
+class StoredPrompt {
+ public:
+  // `model` must outlive the result.
+  static Result<StoredPrompt> evaluate(const host::Model& model, std::vector<host::Token> tokens,
+                                       const PromptOptions& options);
+
+  // Drops what followed and puts the cache back: as it was evaluated, or through the codec. Returns
+  // the bytes of the encoded blocks, 0 without a codec.
+  Result<size_t> restore(const codec::Codec* codec);
+
+  host::Context& context() { return *context_; }
+  size_t size() const { return tokens_.size(); }
+
+ private:
+  const host::Model* model_ = nullptr;
+  std::vector<host::Token> tokens_;
+  PromptOptions options_;
+  std::optional<host::Context> context_;
+  Bytes state_;
+};
+
+}  // namespace kvsplice::quality
