@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
 # The main job on the small model, from texts to a report: extract and analyse two kinds of text, fit
-# codecs on them, judge the codecs at tensor level and in the loop on a third kind, and report.
+# codecs on them, calibrate one on texts of five kinds out of Debian packages (tools/texts.sh), judge
+# all at tensor level and in the loop on another kind, and report.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 program=${PROGRAM:-build/kvsplice}
-model=${MODEL:-$(tools/setup.sh --paths | sed -n 's/^model=//p')}
+place() { tools/setup.sh --paths | sed -n "s/^$1=//p"; }
+model=${MODEL:-$(place model)}
+texts=$(place texts)
 out=${OUT:-out/quickstart}
 mkdir -p "$out"
 
@@ -17,9 +20,13 @@ step "keys, values and queries of two texts"
 step "what their statistics say"
 "$program" analyse "$out/dump.gguf" -o "$out/analysis"
 
-step "four codecs, fitted on both texts"
+step "a codec calibrated on novels, a lexicon, essays, sayings and code"
+tools/texts.sh "$texts"
+"$program" calibrate -m "$model" -f "$texts"/*.txt -n 20480 --work "$out/rows" \
+    --codec 'layers(history=3) | klt(stored=i8) | step(delta=0.9) | range' -o "$out/layers.gguf"
+
+step "three codecs, fitted on both texts"
 fit() { "$program" fit "$out/dump.gguf" -m "$model" --codec "$1" -o "$out/$2.gguf"; }
-fit 'layers(history=1,rank=64) | klt(scope=layer,stored=i8) | step(delta=0.6) | range' layers
 fit 'klt(scope=layer) | step(delta=0.6) | range' klt-layer
 fit 'klt(scope=head) | step(delta=0.75) | range' klt-head
 fit 'hadamard | uniform(bits=4,block=32)' hadamard4

@@ -258,6 +258,7 @@ print_paths() {
   echo "llama=$(llama_prefix)"
   echo "model=$model"
   echo "gemma=$gemma"
+  echo "texts=$cache/texts"
   echo "python=$(venv_path)/bin/python"
 }
 
