@@ -48,7 +48,7 @@ Panel rates_panel(const std::vector<Measured>& rows, const std::string& text, in
 
 Figure rates_figure(const Study& study) {
   Figure figure;
-  figure.name = "rates";
+  figure.name = "rate_curves";
   figure.caption =
       "Mean divergence from the f16 cache against real stored bits per value; lower left is "
       "better. "

@@ -62,10 +62,12 @@ Agreement agreement(std::span<const Rating> ratings) {
   const auto diverged = std::find_if(ratings.begin(), ratings.end(),
                                      [](const Rating& rating) { return !rating.likeliest; });
   a.until_divergence = static_cast<size_t>(diverged - ratings.begin());
+  size_t likeliest = 0;
   for (const Rating& rating : ratings) {
-    a.share += double(rating.likeliest) / double(a.tokens);
+    likeliest += rating.likeliest;
     a.log_prob += rating.log_prob / double(a.tokens);
   }
+  a.share = double(likeliest) / double(a.tokens);
   return a;
 }
 

@@ -37,7 +37,7 @@ TEST(ExperimentStorage, MeasuresEveryPartAndGoesOnWhereItStopped) {
   const std::string dir = tmp / "r";
   const Outcome study = run(command(dir));
   ASSERT_EQ(study.code, 0) << study.text;
-  for (const char* name : {"rates.svg", "prompts.svg", "calibration.svg", "rates.csv",
+  for (const char* name : {"rate_curves.svg", "prompts.svg", "calibration_size.svg", "rates.csv",
                            "retrieval.csv", "greedy.csv", "calibration.csv"}) {
     EXPECT_TRUE(std::filesystem::exists(dir + "/" + name)) << name;
   }
