@@ -11,7 +11,7 @@ namespace kvsplice::codec {
 
 namespace {
 
-constexpr int kLevel = 19;
+constexpr int kLevel = 3;  // weights do not repeat: a higher level finds nothing and takes long
 constexpr size_t kMost = size_t{1} << 27;  // integers of one array: far more than a model needs
 
 Error damaged(const std::string& name, std::string_view why) {

@@ -133,8 +133,8 @@ std::vector<float> grids(const Matrix<double>& weights, const Matrix<double>& fa
 
 }  // namespace
 
-void Predictor::make_weights() {
-  weights_ = codes_;
+void Predictor::set_codes(const Matrix<float>& codes) {
+  weights_ = codes;
   for (size_t r = 0; r < weights_.rows(); ++r) {
     for (size_t j = 0; j < inputs(); ++j) weights_(r, j) *= scale_[r] * input_scale_[j];
   }
@@ -186,16 +186,17 @@ Result<Predictor> solve(const Moments& moments, bool all_rows, const SolveOption
   } else {
     made.scale_ = grids(weights, factor, noise, nullptr);
   }
-  made.codes_ = round_weights(weights, factor, made.scale_);
+  const Matrix<float> codes = round_weights(weights, factor, made.scale_);
+  made.packed_ = pack_integers(codes.flat());
+  made.set_codes(codes);
   if (rank < targets) {  // refit what follows to the rounded directions
     for (size_t r = 0; r < rank; ++r) {
-      for (size_t j = 0; j < inputs.rows(); ++j) weights(r, j) = made.scale_[r] * made.codes_(r, j);
+      for (size_t j = 0; j < inputs.rows(); ++j) weights(r, j) = made.scale_[r] * codes(r, j);
     }
     KVS_ASSIGN(const Matrix<double> up, best_expansion(weights, inputs, cross));
     made.up_ = Matrix<float>(targets, rank);
     for (size_t i = 0; i < up.size(); ++i) made.up_.flat()[i] = rounded_to_half(up.flat()[i]);
   }
-  made.make_weights();
   made.bias_.resize(targets);
   Matrix<float> mean(1, moments.input_mean.size()), at_mean(1, targets);
   std::copy(moments.input_mean.begin(), moments.input_mean.end(), mean.data());
@@ -239,7 +240,7 @@ State Predictor::save() const {
   state["bias"] = {{targets()}, bias_};
   state["input_scale"] = {{inputs()}, input_scale_, Storage::f16};
   state["scale"] = {{scale_.size()}, scale_};
-  state["codes"] = pack_integers(codes_.flat());
+  state["codes"] = packed_;
   if (up_.empty()) return state;
   state["up"] = {{up_.rows(), up_.cols()}, {up_.flat().begin(), up_.flat().end()}, Storage::f16};
   return state;
@@ -258,15 +259,16 @@ Result<Predictor> Predictor::load(const State& state, size_t targets) {
     return Error{ErrorKind::format,
                  fmt::format("a prediction of rank {} for {} columns", rows, targets)};
   }
-  KVS_ASSIGN(const std::vector<float> codes, unpack_integers(state, "codes", rows * cols));
-  made.codes_ = Matrix<float>(rows, cols);
-  std::copy(codes.begin(), codes.end(), made.codes_.data());
+  KVS_ASSIGN(const std::vector<float> unpacked, unpack_integers(state, "codes", rows * cols));
+  Matrix<float> codes(rows, cols);
+  std::copy(unpacked.begin(), unpacked.end(), codes.data());
+  made.packed_ = state.at("codes");
+  made.set_codes(codes);
   if (rows != targets || state.count("up") > 0) {
     KVS_ASSIGN(const StateArray* up, find_array(state, "up", {targets, rows}));
     made.up_ = Matrix<float>(targets, rows);
     std::copy(up->values.begin(), up->values.end(), made.up_.data());
   }
-  made.make_weights();
   return made;
 }
 

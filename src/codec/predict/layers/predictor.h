@@ -32,12 +32,12 @@ class Predictor {
  private:
   friend Result<Predictor> solve(const Moments&, bool, const SolveOptions&);
   friend double held_out_bits(const Moments&, const Predictor*);
-  void make_weights();
+  void set_codes(const Matrix<float>& codes);  // [rank or targets x inputs], integers
 
   std::vector<float> bias_, input_scale_, scale_;
-  Matrix<float> codes_;    // [rank or targets x inputs], integers
+  StateArray packed_;      // the codes as they are saved: kept, since another zstd packs otherwise
   Matrix<float> up_;       // [targets x rank], exact in f16; empty without a rank limit
-  Matrix<float> weights_;  // codes_ with both scales
+  Matrix<float> weights_;  // the codes with both scales
 };
 
 // Least squares over the rows that are not held out, or over all.
