@@ -33,7 +33,7 @@ struct FreeModel {
 };
 using LlamaContext = std::unique_ptr<llama_context, FreeContext>;
 
-class LlamaFiles : public testing::TestWithParam<Case> {
+class LlamaFiles : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
     llama_log_set([](ggml_log_level, const char*, void*) {}, nullptr);
@@ -157,8 +157,8 @@ void expect_rounded_alike(const StateBlob& a, const StateBlob& b) {
   EXPECT_LT(moved.scales, moved.blocks / 50);
   EXPECT_LE(moved.most_of_code, 1);
   EXPECT_LT(moved.codes, moved.blocks * 32 / 1000);
-  testing::Test::RecordProperty("scales", std::to_string(double(moved.scales) / moved.blocks));
-  testing::Test::RecordProperty("codes", std::to_string(double(moved.codes) / moved.blocks / 32));
+  ::testing::Test::RecordProperty("scales", std::to_string(double(moved.scales) / moved.blocks));
+  ::testing::Test::RecordProperty("codes", std::to_string(double(moved.codes) / moved.blocks / 32));
 }
 
 TEST_P(LlamaFiles, SavedByLlamaReadHereWrittenHereLoadedByLlama) {
@@ -223,16 +223,16 @@ TEST_P(LlamaFiles, CellsAreThoseOfAnUnroundedCache) {
     if (is_f16()) {
       EXPECT_LT(apart, 2e-3) << name(kind);
     } else {
-      EXPECT_THAT(apart, testing::AllOf(testing::Gt(least), testing::Lt(most))) << name(kind);
+      EXPECT_THAT(apart, ::testing::AllOf(::testing::Gt(least), ::testing::Lt(most))) << name(kind);
     }
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(
     Models, LlamaFiles,
-    testing::Values(Case{"small", CellType::f16}, Case{"small", CellType::q8_0},
-                    Case{"sliding", CellType::f16}, Case{"sliding", CellType::q8_0},
-                    Case{"gemma", CellType::f16}, Case{"gemma", CellType::q8_0}),
+    ::testing::Values(Case{"small", CellType::f16}, Case{"small", CellType::q8_0},
+                      Case{"sliding", CellType::f16}, Case{"sliding", CellType::q8_0},
+                      Case{"gemma", CellType::f16}, Case{"gemma", CellType::q8_0}),
     [](const auto& tested) {
       return std::string(tested.param.model) + "_" + name(tested.param.type);
     });
