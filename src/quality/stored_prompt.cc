@@ -30,12 +30,35 @@ Result<StoredPrompt> StoredPrompt::evaluate(const host::Model& model,
   context.cache = options.cache;
   KVS_ASSIGN(prompt.context_, host::Context::create(model, context));
   KVS_TRY(prompt.context_->decode(prompt.tokens_));
-  KVS_ASSIGN(prompt.state_, prompt.context_->save_state());
+  if (options.cache == host::CacheType::f16) KVS_TRY(prompt.keep_rows());
   return prompt;
 }
 
+// All rows as the cache has them: halves, which floats hold exactly.
+Result<> StoredPrompt::keep_rows() {
+  for (Kind kind : {Kind::key, Kind::value}) {
+    for (size_t l = 0; l < model_->shape().layers.size(); ++l) {
+      Matrix<float> rows(size(), size_t(model_->shape().layers[l].width(kind)));
+      KVS_TRY(context_->read_cache(kind, int(l), 0, rows));
+      rows_.push_back(std::move(rows));
+    }
+  }
+  return {};
+}
+
+Result<> StoredPrompt::put_rows_back() {
+  auto rows = rows_.begin();
+  for (Kind kind : {Kind::key, Kind::value}) {
+    for (size_t l = 0; rows != rows_.end() && l < model_->shape().layers.size(); ++l) {
+      KVS_TRY(context_->write_cache(kind, int(l), 0, *rows++));
+    }
+  }
+  return {};
+}
+
 Result<size_t> StoredPrompt::restore(const codec::Codec* codec) {
-  KVS_TRY(context_->load_state(state_));
+  KVS_TRY(context_->truncate(size()));
+  KVS_TRY(put_rows_back());
   if (codec == nullptr) return size_t(0);
   if (codec->shape() != model_->shape()) {
     return Error{ErrorKind::mismatch, fmt::format("the codec was fitted for another model, {}",

@@ -32,11 +32,14 @@ class StoredPrompt {
   size_t size() const { return tokens_.size(); }
 
  private:
+  Result<> keep_rows();
+  Result<> put_rows_back();
+
   const host::Model* model_ = nullptr;
   std::vector<host::Token> tokens_;
   PromptOptions options_;
   std::optional<host::Context> context_;
-  Bytes state_;
+  std::vector<Matrix<float>> rows_;  // keys, then values, layer by layer; none but of f16
 };
 
 }  // namespace kvsplice::quality

@@ -84,6 +84,32 @@ TEST_F(StoredPromptTest, RestoringUndoesWhatFollowedAndEarlierCodecs) {
   EXPECT_EQ(next(stored), rough);
 }
 
+TEST_F(StoredPromptTest, SlidingWindowsAreRestoredToo) {
+  TinyOptions options;
+  options.architecture = "gemma3";
+  TinyModel(options).save(dir.file("m.gguf"));
+  model.emplace(must(host::Model::load(dir.file("m.gguf"))));
+  auto stored = prompt(40);
+  const auto exact = next(stored);
+  const auto coarse = codec("uniform(bits=2)");
+  must(stored.restore(&coarse));
+  EXPECT_NE(next(stored), exact);
+  must(stored.restore(nullptr));
+  EXPECT_EQ(next(stored), exact);
+}
+
+TEST_F(StoredPromptTest, QuantisedCachesAreRestoredByDroppingWhatFollowed) {
+  PromptOptions options;
+  options.cache = host::CacheType::q8_0;
+  auto stored = prompt(40, options);
+  const auto once = next(stored);
+  EXPECT_EQ(must(stored.restore(nullptr)), 0u);
+  EXPECT_EQ(stored.context().size(), 40u);
+  EXPECT_EQ(next(stored), once);
+  const auto coarse = codec("uniform(bits=2)");
+  EXPECT_FALSE(stored.restore(&coarse).ok());
+}
+
 TEST_F(StoredPromptTest, FewerBitsChangeMoreAndSinksNothing) {
   auto stored = prompt(40);
   must(stored.restore(nullptr));
