@@ -4,6 +4,7 @@
 #include <zstd.h>
 
 #include <cmath>
+#include <memory>
 
 #include "codec/checks.h"
 
@@ -11,7 +12,7 @@ namespace kvsplice::codec {
 
 namespace {
 
-constexpr int kLevel = 3;  // weights do not repeat: a higher level finds nothing and takes long
+constexpr int kShortestMatch = 7;          // weights do not repeat: what is shorter is chance
 constexpr size_t kMost = size_t{1} << 27;  // integers of one array: far more than a model needs
 
 Error damaged(const std::string& name, std::string_view why) {
@@ -23,7 +24,12 @@ Error damaged(const std::string& name, std::string_view why) {
 StateArray pack_integers(std::span<const float> values) {
   std::vector<int8_t> bytes(values.begin(), values.end());
   std::vector<int8_t> frame(ZSTD_compressBound(bytes.size()));
-  frame.resize(ZSTD_compress(frame.data(), frame.size(), bytes.data(), bytes.size(), kLevel));
+  const std::unique_ptr<ZSTD_CCtx, decltype(&ZSTD_freeCCtx)> context(ZSTD_createCCtx(),
+                                                                     ZSTD_freeCCtx);
+  ZSTD_CCtx_setParameter(context.get(), ZSTD_c_strategy, ZSTD_fast);
+  ZSTD_CCtx_setParameter(context.get(), ZSTD_c_minMatch, kShortestMatch);
+  frame.resize(
+      ZSTD_compress2(context.get(), frame.data(), frame.size(), bytes.data(), bytes.size()));
   return {{frame.size()}, {frame.begin(), frame.end()}, Storage::i8};
 }
 

@@ -96,10 +96,13 @@ Eigen descending(std::span<const double> values, const Matrix<double>& vectors) 
 // Eigenvectors of T by inverse iteration; false if that fails, as it does on a matrix of zeros.
 bool vectors_of(const Tridiagonal& t, std::span<const double> values, Matrix<double>& vectors) {
   const lapack_int count = lapack_int(values.size());
+  // LAPACKE looks for NaN in as many values as T has rows, whatever `count` is.
+  std::vector<double> padded(t.diagonal.size());
+  std::copy(values.begin(), values.end(), padded.begin());
   std::vector<lapack_int> block(count, 1), block_end(t.size(), t.size()), failed(count);
   OneBlasThread one;
   const bool converged = LAPACKE_dstein(LAPACK_COL_MAJOR, t.size(), t.diagonal.data(), t.off.data(),
-                                        count, values.data(), block.data(), block_end.data(),
+                                        count, padded.data(), block.data(), block_end.data(),
                                         vectors.data(), t.size(), failed.data()) == 0;
   return converged && all_finite(vectors.view());
 }

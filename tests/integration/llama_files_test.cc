@@ -33,6 +33,15 @@ struct FreeModel {
 };
 using LlamaContext = std::unique_ptr<llama_context, FreeContext>;
 
+double distance(const std::vector<float>& a, const std::vector<float>& b) {
+  double error = 0, power = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    error += std::pow(double(a[i]) - b[i], 2);
+    power += double(a[i]) * a[i];
+  }
+  return std::sqrt(error / power);
+}
+
 class LlamaFiles : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
@@ -83,6 +92,14 @@ class LlamaFiles : public ::testing::TestWithParam<Case> {
     const float* row = llama_get_logits_ith(context, -1);
     return {row, row + shape.vocabulary};
   }
+  // Between logits behind all tokens, evaluated at once or in two halves.
+  double noise_of_steps() {
+    const LlamaContext whole = make_context(true), halves = make_context(true);
+    evaluate(whole.get(), 0, count);
+    evaluate(halves.get(), 0, count / 2);
+    evaluate(halves.get(), count / 2, count - count / 2);
+    return distance(evaluate(whole.get(), count, 1), evaluate(halves.get(), count, 1));
+  }
   bool save(llama_context* context, StateForm form) const {
     return form == StateForm::sequence_file
                ? llama_state_seq_save_file(context, path_.c_str(), 0, tokens.data(), count) > 0
@@ -109,15 +126,6 @@ class LlamaFiles : public ::testing::TestWithParam<Case> {
   const kvsplice::testing::TempDir folder_;
   const std::string path_ = folder_.file("state");
 };
-
-double distance(const std::vector<float>& a, const std::vector<float>& b) {
-  double error = 0, power = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    error += std::pow(double(a[i]) - b[i], 2);
-    power += double(a[i]) * a[i];
-  }
-  return std::sqrt(error / power);
-}
 
 // How q8_0 blocks written here differ from those that were read. Between lie f16 cells that are not
 // turned: rounding them moves a turned value by at most 2^-11 of the length of its head (64 values
@@ -191,7 +199,10 @@ TEST_P(LlamaFiles, SavedByLlamaReadHereWrittenHereLoadedByLlama) {
     const double apart =
         distance(evaluate(third.get(), count, 1), evaluate(second.get(), count, 1));
     RecordProperty("apart", std::to_string(apart));
-    EXPECT_LE(apart, is_f16() ? 0 : 0.05) << name(form);
+    // Without the passed cells the others have other places, and sums over them another order: that
+    // is noise too, about that of evaluating in other steps.
+    const double most = !is_f16() ? 0.05 : same_cells ? 0 : 2 * noise_of_steps() + 1e-6;
+    EXPECT_LE(apart, most) << name(form);
   }
 }
 
