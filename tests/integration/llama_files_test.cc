@@ -200,8 +200,8 @@ TEST_P(LlamaFiles, SavedByLlamaReadHereWrittenHereLoadedByLlama) {
         distance(evaluate(third.get(), count, 1), evaluate(second.get(), count, 1));
     RecordProperty("apart", std::to_string(apart));
     // Without the passed cells the others have other places, and sums over them another order: that
-    // is noise too, about that of evaluating in other steps.
-    const double most = !is_f16() ? 0.05 : same_cells ? 0 : 2 * noise_of_steps() + 1e-6;
+    // is noise too, of the order of that of evaluating in other steps.
+    const double most = !is_f16() ? 0.05 : same_cells ? 0 : 4 * noise_of_steps() + 1e-6;
     EXPECT_LE(apart, most) << name(form);
   }
 }
