@@ -126,7 +126,7 @@ Figure calibration_figure(const Study& study) {
     bits.add(m.text, m.method, m.outcome.bits_per_value);
   }
   return {
-      "calibration",
+      "calibration_size",
       "The same pipeline fitted on parts of the calibration rows, and on one kind of text only.",
       {kld.panel(), bits.panel()},
       1};
