@@ -48,6 +48,8 @@ HWY_INLINE void tile(const float* a, const float* b, const float* start, size_t 
 
 void multiply(const float* a, const float* b, const float* start, size_t rows, size_t inner,
               size_t cols, float* out) {
+  // An empty `b` may have no address to step from.
+  if (inner == 0) return reference::multiply(a, b, start, rows, inner, cols, out, 0);
   const size_t lanes = hn::Lanes(Tag());
   const auto start_at = [&](size_t c) { return start == nullptr ? nullptr : start + c; };
   size_t c = 0;
