@@ -93,10 +93,14 @@ Result<std::vector<Measured>> measure_rates(const Ground& ground,
                                             const std::vector<TestText>& texts) {
   KVS_ASSIGN(auto journal, Journal<Measured>::open(ground.dir / "rates.jsonl"));
   KVS_ASSIGN(const auto caches, loop_caches(ground.options, ground.model.shape()));
-  std::vector<Task> tasks;
-  for (const Cache& cache : caches) tasks.push_back(task_of(ground, cache));
   std::vector<Measured> all;
   for (int ctx : ground.options.ctx) {
+    std::vector<Task> tasks;
+    for (const Cache& cache : caches) {
+      // Networks are trained on every block, longer the longer it is.
+      const bool trains = cache.method.starts_with("siren");
+      if (!trains || ctx == ground.options.ctx.front()) tasks.push_back(task_of(ground, cache));
+    }
     for (const TestText& text : texts) {
       KVS_ASSIGN(const auto rows, measure_tasks(ground, text, ctx, tasks, journal));
       all.insert(all.end(), rows.begin(), rows.end());

@@ -65,7 +65,13 @@ std::vector<double> numbers(const std::string& list) {
 }
 
 Options quick(Options options) {
-  options.factors = options.other_factors = "0.75,1.7";
+  options.factors = "0.75,1.7";
+  options.other_factors = "0.75";
+  if (options.methods == "all") options.methods = "klt,nearest,svd";
+  // Less to solve for: the size of the fit does not depend on the tokens.
+  if (options.codec == Options().codec) {
+    options.codec = "layers(history=1) | klt(stored=i8) | step(delta=0.6) | range";
+  }
   options.calibration = std::min(options.calibration, 2048);
   options.sequence = std::min(options.sequence, 256);
   options.ctx = {std::min(options.ctx.front(), 256)};

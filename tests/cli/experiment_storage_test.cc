@@ -44,7 +44,7 @@ TEST(ExperimentStorage, MeasuresEveryPartAndGoesOnWhereItStopped) {
   }
 
   const Json rates = table(dir, "rates");
-  EXPECT_EQ(rates.size(), 1u + 4 + 2 + 2 + 3);  // f16; llama.cpp and floor; klt; codec; svd
+  EXPECT_EQ(rates.size(), 1u + 4 + 1 + 2 + 3);  // f16; llama.cpp and floor; klt; codec; svd
   const auto kld = [&](const char* cache) {
     return row(rates, "cache", cache)["kld_mean"].get<double>();
   };
