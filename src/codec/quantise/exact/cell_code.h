@@ -95,8 +95,7 @@ inline std::optional<uint16_t> get_cell(int64_t place, int grid, BitReader& bits
   }
   const int top = 31 - std::countl_zero(bucket);
   const int below = 10 - top;
-  const uint32_t digits =
-      below > 0 ? bucket << below | bits.get(below) : bucket >> -below;
+  const uint32_t digits = below > 0 ? bucket << below | bits.get(below) : bucket >> -below;
   const int field = top + grid + 15;
   if (field > 30) return std::nullopt;
   return static_cast<uint16_t>(sign | field << 10 | (digits & 1023u));

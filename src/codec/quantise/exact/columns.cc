@@ -50,7 +50,8 @@ Columns::Columns(std::span<const int> head_dims, const Rope& rope) {
   turns.push_back(0);
   const size_t rotated = rope.frequency.size();
   for (float f : rope.frequency) {
-    const double turn = std::fmod(double(f) * (4294967296.0 / (2 * std::numbers::pi)), 4294967296.0);
+    const double turn =
+        std::fmod(double(f) * (4294967296.0 / (2 * std::numbers::pi)), 4294967296.0);
     turns.push_back(static_cast<uint32_t>(std::llround(turn)));
   }
   std::vector<size_t> rest;
@@ -58,7 +59,8 @@ Columns::Columns(std::span<const int> head_dims, const Rope& rope) {
   for (int dim : head_dims) {
     for (size_t i = 0; i < rotated; ++i) {
       const bool halves = rope.pairs == Rope::Pairs::halves;
-      pairs.push_back({head + (halves ? i : 2 * i), head + (halves ? i + rotated : 2 * i + 1), i + 1});
+      pairs.push_back(
+          {head + (halves ? i : 2 * i), head + (halves ? i + rotated : 2 * i + 1), i + 1});
     }
     for (size_t c = 2 * rotated; c < static_cast<size_t>(dim); ++c) rest.push_back(head + c);
     head += static_cast<size_t>(dim);

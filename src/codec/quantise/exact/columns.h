@@ -10,7 +10,7 @@
 
 namespace kvsplice::codec::exact {
 
-constexpr int kTurnBits = 14;   // of sines and cosines
+constexpr int kTurnBits = 14;  // of sines and cosines
 constexpr size_t kNone = ~size_t{0};
 
 // An angle in 2^-32 turns.
@@ -38,8 +38,8 @@ struct Columns {
 std::vector<Turn> turns_of(const Columns& columns, std::span<const int32_t> positions, size_t first,
                            size_t n);
 
-// At most kTile rows as integers: floor(x 2^exponent + 1/2), turned back, within +-kLargestInput, two
-// columns side by side as the kernel takes them.
+// At most kTile rows as integers: floor(x 2^exponent + 1/2), turned back, within +-kLargestInput,
+// two columns side by side as the kernel takes them.
 void pair_to_tile(const Columns::Pair& pair, MatrixView<const float> cells, int exponent,
                   const Turn* turns, int16_t* tile);
 // All pairs, with an exponent each; tokens behind the last row are zeros.

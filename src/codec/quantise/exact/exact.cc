@@ -62,15 +62,15 @@ class Exact : public Stage {
       std::vector<int16_t> own(columns.width() * kTile);
       const auto cells = rows.values.view().row_range(first, n);
       to_tile(columns, cells, predictor_->exponents(), turns, own.data());
-      predictor_->for_pairs(
-          predictor_->input_tile(read, first, n, context.positions), columns, turns, own,
-          [&](size_t p, const Expected& expected) {
-            for_cells(columns, p, n, [&](size_t i, size_t c, size_t t) {
-              const int32_t place = put_cell(to_half(cells(t, c)), grid_[2 * p + i], bits);
-              rows.codes(first + t, c) =
-                  static_cast<int32_t>(place - (expected[i][t] >> shift(p, i)));
-            });
-          });
+      predictor_->for_pairs(predictor_->input_tile(read, first, n, context.positions), columns,
+                            turns, own, [&](size_t p, const Expected& expected) {
+                              for_cells(columns, p, n, [&](size_t i, size_t c, size_t t) {
+                                const int32_t place =
+                                    put_cell(to_half(cells(t, c)), grid_[2 * p + i], bits);
+                                rows.codes(first + t, c) =
+                                    static_cast<int32_t>(place - (expected[i][t] >> shift(p, i)));
+                              });
+                            });
       return true;
     });
     side.put_bytes(bits.finish());
@@ -105,19 +105,19 @@ class Exact : public Stage {
       const std::vector<Turn> turns = turns_of(columns, context.positions, first, n);
       std::vector<int16_t> own(columns.width() * kTile);
       const auto cells = values.view().row_range(first, n);
-      predictor_->for_pairs(
-          predictor_->input_tile(read, first, n, context.positions), columns, turns, own,
-          [&](size_t p, const Expected& expected) {
-            for_cells(columns, p, n, [&](size_t i, size_t c, size_t t) {
-              const auto cell = get_cell(rows.codes(first + t, c) + (expected[i][t] >> shift(p, i)),
-                                         grid_[2 * p + i], bits);
-              good &= cell.has_value();
-              cells(t, c) = from_half(cell.value_or(0));
-            });
-            const Columns::Pair& pair = columns.pairs[p];
-            pair_to_tile(pair, cells, predictor_->exponent(p), &turns[pair.turn * kTile],
-                         &own[2 * kTile * p]);
-          });
+      predictor_->for_pairs(predictor_->input_tile(read, first, n, context.positions), columns,
+                            turns, own, [&](size_t p, const Expected& expected) {
+                              for_cells(columns, p, n, [&](size_t i, size_t c, size_t t) {
+                                const auto cell = get_cell(
+                                    rows.codes(first + t, c) + (expected[i][t] >> shift(p, i)),
+                                    grid_[2 * p + i], bits);
+                                good &= cell.has_value();
+                                cells(t, c) = from_half(cell.value_or(0));
+                              });
+                              const Columns::Pair& pair = columns.pairs[p];
+                              pair_to_tile(pair, cells, predictor_->exponent(p),
+                                           &turns[pair.turn * kTile], &own[2 * kTile * p]);
+                            });
       return good;
     });
     if (!good || !bits.at_end()) {
@@ -142,8 +142,9 @@ class Exact : public Stage {
       const float v = grid->values[r];
       const int least = least_grid(loaded, r / 2);
       if (v >= float(least) && v <= kLargestGrid && v == std::floor(v)) continue;
-      return Error{ErrorKind::format, fmt::format("array 'grid' holds {}; legal: integers {} ... {}",
-                                                  v, least, kLargestGrid)};
+      return Error{
+          ErrorKind::format,
+          fmt::format("array 'grid' holds {}; legal: integers {} ... {}", v, least, kLargestGrid)};
     }
     grid_.assign(grid->values.begin(), grid->values.end());
     predictor_ = std::move(loaded);
@@ -263,8 +264,9 @@ class Exact : public Stage {
     size_t pairs = 0;
     for (const Side& side : read) pairs += side.columns.pairs.size();
     if (pairs == predictor_->input_pairs()) return {};
-    return Error{ErrorKind::format, fmt::format("the predictor reads {} pairs of columns, {} are there",
-                                                predictor_->input_pairs(), pairs)};
+    return Error{ErrorKind::format,
+                 fmt::format("the predictor reads {} pairs of columns, {} are there",
+                             predictor_->input_pairs(), pairs)};
   }
 
   Params params_;

@@ -27,7 +27,8 @@ std::vector<int16_t> integers(size_t n, int largest, uint64_t seed) {
 
 TEST(ExactWeigh, ReferenceIsTheSumOfProducts) {
   const size_t pairs = 3, rows = 2, stride = 8;
-  const auto tile = integers(pairs * 2 * kTile, kLargestInput, 1), weights = integers(rows * stride, 127, 2);
+  const auto tile = integers(pairs * 2 * kTile, kLargestInput, 1),
+             weights = integers(rows * stride, 127, 2);
   std::vector<int32_t> sums(rows * kTile, 5);
   weigh_reference(tile.data(), pairs, weights.data(), stride, rows, sums.data());
   for (size_t r = 0; r < rows; ++r) {

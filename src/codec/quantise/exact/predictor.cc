@@ -94,8 +94,8 @@ Result<const StateArray*> find_integers(const State& state, const std::string& n
   KVS_ASSIGN(const StateArray* array, find_array(state, name, dims));
   for (float v : array->values) {
     if (v >= float(low) && v <= float(high) && v == std::floor(v)) continue;
-    return Error{ErrorKind::format, fmt::format("array '{}' holds {}; legal: integers {} ... {}",
-                                                name, v, low, high)};
+    return Error{ErrorKind::format,
+                 fmt::format("array '{}' holds {}; legal: integers {} ... {}", name, v, low, high)};
   }
   return array;
 }
@@ -127,17 +127,18 @@ Result<Predictor> Predictor::fit(const std::vector<Side>& inputs,
   const Matrix<float> codes = layers::round_weights(weights, factor, steps);
   made.weights_.assign(codes.flat().begin(), codes.flat().end());
   for (size_t r = 0; r < own.cols(); ++r) {
-    const double scale = std::min<double>(std::round(std::ldexp(double(steps[r]), kScaleBits + kExtraBits)),
-                                  kLargestScale);
+    const double scale = std::min<double>(
+        std::round(std::ldexp(double(steps[r]), kScaleBits + kExtraBits)), kLargestScale);
     double at_mean = 0;
     for (size_t j = 0; j < factor.rows(); ++j) {
       const double mean = j < inputs_width ? m.input_mean[j] : m.target_mean[j - inputs_width];
       at_mean += codes(r, j) * mean;
     }
-    const double bias = std::ldexp(m.target_mean[r], kExtraBits) - std::ldexp(scale, -kScaleBits) * at_mean;
+    const double bias =
+        std::ldexp(m.target_mean[r], kExtraBits) - std::ldexp(scale, -kScaleBits) * at_mean;
     made.scale_.push_back(static_cast<int32_t>(scale));
-    made.bias_.push_back(static_cast<int32_t>(
-        std::clamp<double>(std::round(bias), -kLargestBias, kLargestBias)));
+    made.bias_.push_back(
+        static_cast<int32_t>(std::clamp<double>(std::round(bias), -kLargestBias, kLargestBias)));
   }
   return made;
 }
@@ -160,8 +161,7 @@ Result<Predictor> Predictor::load(const State& state, size_t width) {
   if (stride < rows) {
     return Error{ErrorKind::format, fmt::format("{} exponents for {} columns", stride / 2, width)};
   }
-  KVS_ASSIGN(const StateArray* weights,
-             find_integers(state, "weights", {rows, stride}, -127, 127));
+  KVS_ASSIGN(const StateArray* weights, find_integers(state, "weights", {rows, stride}, -127, 127));
   KVS_ASSIGN(const StateArray* scale, find_integers(state, "scale", {rows}, 0, kLargestScale));
   KVS_ASSIGN(const StateArray* bias,
              find_integers(state, "bias", {rows}, -kLargestBias, kLargestBias));
@@ -181,8 +181,7 @@ Result<Predictor> Predictor::load(const State& state, size_t width) {
 }
 
 std::vector<int16_t> Predictor::input_tile(const std::vector<Side>& inputs, size_t first,
-                                           size_t count,
-                                           std::span<const int32_t> positions) const {
+                                           size_t count, std::span<const int32_t> positions) const {
   std::vector<int16_t> tile(2 * input_pairs() * kTile);
   size_t at = 0;
   for (const Side& input : inputs) {
@@ -198,7 +197,8 @@ Expected Predictor::expected(size_t pair, const int32_t* sums, const Turn* turns
   for (size_t i = 0; i < 2; ++i) {
     const int64_t scale = scale_[2 * pair + i], bias = bias_[2 * pair + i];
     for (size_t t = 0; t < kTile; ++t) {
-      const int64_t p = bias + ((sums[i * kTile + t] * scale + (1 << (kScaleBits - 1))) >> kScaleBits);
+      const int64_t p =
+          bias + ((sums[i * kTile + t] * scale + (1 << (kScaleBits - 1))) >> kScaleBits);
       out[i][t] = std::clamp(p, -kLargestPrediction, kLargestPrediction);
     }
   }

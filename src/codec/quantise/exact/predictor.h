@@ -59,9 +59,9 @@ class Predictor {
   size_t stride() const { return 2 * exponents_.size(); }
   Expected expected(size_t pair, const int32_t* sums, const Turn* turns) const;
 
-  std::vector<int8_t> exponents_;         // of the inputs' pairs, then of the unit's
-  std::vector<int16_t> weights_;          // [2 pairs x stride]
-  std::vector<int32_t> scale_, bias_;     // per row
+  std::vector<int8_t> exponents_;      // of the inputs' pairs, then of the unit's
+  std::vector<int16_t> weights_;       // [2 pairs x stride]
+  std::vector<int32_t> scale_, bias_;  // per row
 };
 
 }  // namespace kvsplice::codec::exact

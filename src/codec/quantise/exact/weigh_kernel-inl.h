@@ -47,8 +47,8 @@ HWY_INLINE V add_products(D d, V16 x, V16 w, V sum) {
 #endif
 }
 
-// kRows rows of two vectors of tokens, in registers. D: 32-bit lanes, a tile holds 2, 4, ... vectors
-// of them or one, when the second vector is not used.
+// kRows rows of two vectors of tokens, in registers. D: 32-bit lanes, a tile holds 2, 4, ...
+// vectors of them or one, when the second vector is not used.
 template <size_t kRows, bool kTwo, class D>
 HWY_INLINE void weigh_rows(D d, const int16_t* tile, size_t pairs, const int16_t* weights,
                            size_t stride, int32_t* sums) {
