@@ -97,9 +97,8 @@ TEST_F(SessionTest, ACodecOfCellsIsLossless) {
     expect_equal(read(coder, 63, 130), slice(odd, 63, 130));
   }
   set_thread_count(2);
-  for (const Record& r : open(coder).file().index().records) {
-    EXPECT_EQ(r.kind, RecordKind::coded);
-  }
+  const Session session = open(coder);
+  for (const Record& r : session.file().index().records) EXPECT_EQ(r.kind, RecordKind::coded);
   ASSERT_TRUE(pack(file_.path(), slice(odd, 0, 90), {}, coder, options_, {}).ok());
   ASSERT_TRUE(extend(file_.path(), slice(odd, 90, 1), {}, coder, {}).ok());
   ASSERT_TRUE(extend(file_.path(), slice(odd, 91, 209), {}, coder, {}).ok());
