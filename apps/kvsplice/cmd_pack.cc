@@ -28,8 +28,8 @@ Result<> check(const PackArguments& a) {
   if (!a.text.empty() && a.model.empty()) {
     return Error{ErrorKind::usage, "a text needs a model (-m) to evaluate it"};
   }
-  if (a.lossless == !a.codec.empty()) {
-    return Error{ErrorKind::usage, "give either a codec (--codec) or --lossless"};
+  if (!a.lossless && a.codec.empty()) {
+    return Error{ErrorKind::usage, "give a codec (--codec), --lossless, or both"};
   }
   return {};
 }
@@ -52,7 +52,7 @@ Result<session::StateCells> read_cells(const PackArguments& a, const LoadedCoder
 Result<> run(const PackArguments& a) {
   KVS_TRY(check(a));
   if (a.threads > 0) set_thread_count(a.threads);
-  KVS_ASSIGN(const auto loaded, LoadedCoder::load(a.model, a.codec));
+  KVS_ASSIGN(const auto loaded, LoadedCoder::load(a.model, a.codec, a.lossless));
   const Stopwatch reading;
   KVS_ASSIGN(const session::StateCells made, read_cells(a, *loaded));
   const double read_seconds = reading.seconds();
@@ -83,7 +83,8 @@ Command pack_command() {
             app.add_option("-n,--tokens", a->tokens, "first tokens of the text (default: all)");
             app.add_option("-m,--model", a->model, "model, GGUF");
             app.add_option("--codec", a->codec, "codec of that model");
-            app.add_flag("--lossless", a->lossless, "keep every cell to the bit");
+            app.add_flag("--lossless", a->lossless,
+                         "keep every cell to the bit, alone or by a codec of 'exact'");
             app.add_option("-o,--out", a->out, "session to write")->required();
             app.add_option("--sinks", a->options.sinks, "first tokens, kept exact")
                 ->capture_default_str();

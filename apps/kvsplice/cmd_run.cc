@@ -37,8 +37,8 @@ Result<> check(const RunArguments& a) {
     return Error{ErrorKind::usage,
                  fmt::format("--cache {} is not handled here; legal: f16, q8_0", a.cache)};
   }
-  if (!a.save.empty() && a.lossless == !a.codec.empty()) {
-    return Error{ErrorKind::usage, "to save, give either a codec (--codec) or --lossless"};
+  if (!a.save.empty() && !a.lossless && a.codec.empty()) {
+    return Error{ErrorKind::usage, "to save, give a codec (--codec), --lossless, or both"};
   }
   return {};
 }
@@ -209,7 +209,7 @@ void Generation::report() const {
 Result<> run(const RunArguments& a) {
   KVS_TRY(check(a));
   if (a.threads > 0) set_thread_count(a.threads);
-  KVS_ASSIGN(const auto loaded, LoadedCoder::load(a.model, a.codec));
+  KVS_ASSIGN(const auto loaded, LoadedCoder::load(a.model, a.codec, a.lossless));
   Generation generation(a, *loaded);
   KVS_TRY(generation.read_prompt());
   KVS_TRY(generation.begin());

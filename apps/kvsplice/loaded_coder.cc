@@ -9,13 +9,20 @@
 namespace kvsplice::app {
 
 Result<std::unique_ptr<LoadedCoder>> LoadedCoder::load(const std::string& model_path,
-                                                       const std::string& codec_path) {
+                                                       const std::string& codec_path,
+                                                       bool lossless) {
   auto loaded = std::make_unique<LoadedCoder>();
   if (model_path.empty() && codec_path.empty()) {
     return Error{ErrorKind::usage, "name the model (-m), the codec (--codec), or both"};
   }
   if (!codec_path.empty()) {
     KVS_ASSIGN(loaded->codec, codec::Codec::load(codec_path));
+    if (lossless && !loaded->codec->of_cells()) {
+      return Error{ErrorKind::usage,
+                   fmt::format("--lossless needs a codec of the stage 'exact', or "
+                               "none; {} is {}",
+                               codec_path, codec::print(loaded->codec->text()))};
+    }
   }
   if (!model_path.empty()) {
     KVS_ASSIGN(loaded->model, host::Model::load(model_path));

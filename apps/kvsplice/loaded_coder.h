@@ -15,9 +15,11 @@ struct LoadedCoder {
   std::optional<codec::Codec> codec;
   codec::Embeddings embeddings;
 
-  // Either name may be empty, but not both: the shape of the cache comes from one of them.
+  // Either name may be empty, but not both: the shape of the cache comes from one of them. With
+  // `lossless` a codec must be one that keeps every bit.
   static Result<std::unique_ptr<LoadedCoder>> load(const std::string& model_path,
-                                                   const std::string& codec_path);
+                                                   const std::string& codec_path,
+                                                   bool lossless = false);
   session::Coder coder() const;
 };
 

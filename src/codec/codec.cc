@@ -7,6 +7,7 @@
 #include <deque>
 
 #include "codec/pack.h"
+#include "core/half.h"
 #include "core/threads.h"
 #include "linalg/linalg.h"
 
@@ -56,6 +57,7 @@ StageInfo::Traits merged_traits(const PipelineText& pipeline) {
     all.history = std::max(all.history, t.history);
     all.embeddings |= t.embeddings;
     all.whole_block |= t.whole_block;
+    all.cells |= t.cells;
   }
   return all;
 }
@@ -127,6 +129,14 @@ Result<> check_finite(const Matrix<float>& rows, const std::string& where) {
     }
   }
   return {};
+}
+
+// What a cache holds of rows: turned by their positions if they are keys, in f16.
+void turn_to_cells(Matrix<float>& rows, const Unit& unit, std::span<const int32_t> positions) {
+  if (rows.rows() > 0 && unit.rope.rotates()) {
+    unit.rope.apply(rows, unit.head_dims[0], positions);
+  }
+  for (float& x : rows.flat()) x = from_half(to_half(x));
 }
 
 bool lacks_windows(const CacheBlock& block, const ModelShape& shape) {
@@ -265,6 +275,7 @@ Context context_of(const Codec::UnitPipeline& unit, const ModelShape& shape, con
       unit.unit,  tokens, positions,           history_of(unit.unit, unit.history, shape, made),
       embeddings, {},     unit_name(unit.unit)};
   context.embedded = embedded;
+  context.shape = &shape;
   return context;
 }
 
@@ -294,6 +305,10 @@ Result<Codec> Codec::create(const CodecText& text, const ModelShape& shape) {
   if (std::max(key.history, value.history) > 0 && (key.joins_layers || value.joins_layers)) {
     return Error{ErrorKind::usage,
                  "a stage that predicts from other layers cannot stand beside one that joins them"};
+  }
+  if (key.cells != value.cells || (key.cells && (key.joins_layers || value.joins_layers))) {
+    return Error{ErrorKind::usage,
+                 "a stage of cells is needed for both keys and values, and for single layers"};
   }
   for (Kind kind : {Kind::key, Kind::value}) {
     if (!merged_traits(text.of(kind)).joins_layers) continue;
@@ -348,6 +363,10 @@ Result<> Codec::fit(const RowSource& source, const Embeddings* embeddings, const
     KVS_TRY(progress.step("fit " + where, i, units_.size()));
     KVS_ASSIGN(Matrix<float> values, read_unit(source, unit.unit, shape_));
     KVS_TRY(check_finite(values, where));
+    if (of_cells()) {
+      turn_to_cells(values, unit.unit, source.positions());
+      KVS_TRY(check_finite(values, where));
+    }
     std::map<const Stage*, Matrix<float>> predictions;
     const Context context{unit.unit,
                           source.tokens(),
@@ -360,7 +379,8 @@ Result<> Codec::fit(const RowSource& source, const Embeddings* embeddings, const
                           step_scales.empty() ? 1 : step_scales[i],
                           embedded,
                           &memory,
-                          &predictions};
+                          &predictions,
+                          &shape_};
     Rows rows{std::move(values), {}, false, 0};
     std::vector<Bytes> sides;
     const size_t count = rows.values.rows();
@@ -396,6 +416,12 @@ Result<std::vector<bool>> Codec::units_left_out(bool lacking) const {
 }
 
 Result<Bytes> Codec::encode(const CacheBlock& block, const Embeddings* embeddings) const {
+  if (!of_cells()) return encode_cells(block, embeddings);
+  KVS_ASSIGN(const CacheBlock cells, to_cells(block));
+  return encode_cells(cells, embeddings);
+}
+
+Result<Bytes> Codec::encode_cells(const CacheBlock& block, const Embeddings* embeddings) const {
   KVS_TRY(check_block(block, shape_));
   KVS_ASSIGN(const Matrix<float> embedded, embed(*this, embeddings, block.tokens));
   KVS_ASSIGN(const std::vector<bool> left_out, units_left_out(lacks_windows(block, shape_)));
@@ -458,6 +484,14 @@ Result<std::vector<ByteSpan>> Codec::payloads(ByteSpan bytes) const {
 Result<CacheBlock> Codec::decode(ByteSpan bytes, std::span<const int32_t> tokens,
                                  std::span<const int32_t> positions,
                                  const Embeddings* embeddings) const {
+  KVS_ASSIGN(CacheBlock block, decode_cells(bytes, tokens, positions, embeddings));
+  if (of_cells()) from_cells(block);
+  return block;
+}
+
+Result<CacheBlock> Codec::decode_cells(ByteSpan bytes, std::span<const int32_t> tokens,
+                                       std::span<const int32_t> positions,
+                                       const Embeddings* embeddings) const {
   if (tokens.size() != positions.size()) {
     return Error{ErrorKind::usage,
                  fmt::format("{} tokens but {} positions", tokens.size(), positions.size())};
@@ -503,9 +537,32 @@ Result<CacheBlock> Codec::decode(ByteSpan bytes, std::span<const int32_t> tokens
   return block;
 }
 
-Result<CacheBlock> Codec::roundtrip(const CacheBlock& block, const Embeddings* embeddings,
-                                    EntropyMeter* meter) const {
+Result<CacheBlock> Codec::to_cells(const CacheBlock& block) const {
   KVS_TRY(check_block(block, shape_));
+  CacheBlock cells = block;
+  for (const UnitPipeline& unit : units_) {
+    const Unit& u = unit.unit;
+    turn_to_cells(cells.of(u.kind)[u.layer], u, block.positions);
+  }
+  return cells;
+}
+
+void Codec::from_cells(CacheBlock& block) const {
+  for (const UnitPipeline& unit : units_) {
+    const Unit& u = unit.unit;
+    Matrix<float>& rows = block.of(u.kind)[u.layer];
+    if (rows.rows() > 0 && u.rope.rotates()) u.rope.undo(rows, u.head_dims[0], block.positions);
+  }
+}
+
+Result<CacheBlock> Codec::roundtrip(const CacheBlock& given, const Embeddings* embeddings,
+                                    EntropyMeter* meter) const {
+  KVS_TRY(check_block(given, shape_));
+  CacheBlock cells;
+  if (of_cells()) {
+    KVS_ASSIGN(cells, to_cells(given));
+  }
+  const CacheBlock& block = of_cells() ? cells : given;
   KVS_ASSIGN(const Matrix<float> embedded, embed(*this, embeddings, block.tokens));
   KVS_ASSIGN(const std::vector<bool> left_out, units_left_out(lacks_windows(block, shape_)));
   CacheBlock made = empty_block(shape_, block.tokens, block.positions);
@@ -540,6 +597,7 @@ Result<CacheBlock> Codec::roundtrip(const CacheBlock& block, const Embeddings* e
   for (size_t i = 0; meter != nullptr && i < units_.size(); ++i) {
     if (!codes[i].empty()) meter->add(units_[i].unit, codes[i]);
   }
+  if (of_cells()) from_cells(made);
   return made;
 }
 
@@ -557,6 +615,10 @@ size_t Codec::state_bytes() const {
 
 bool Codec::whole_block() const {
   return merged_traits(text_.key).whole_block || merged_traits(text_.value).whole_block;
+}
+
+bool Codec::of_cells() const {
+  return merged_traits(text_.key).cells || merged_traits(text_.value).cells;
 }
 
 bool Codec::needs_embeddings() const {

@@ -52,6 +52,12 @@ class Codec {
                             std::span<const int32_t> positions, const Embeddings* embeddings) const;
   // The bytes of each unit within an encoded block, in the order of units().
   Result<std::vector<ByteSpan>> payloads(ByteSpan bytes) const;
+  // The same for codecs of cells, which keep them to the bit: rows are f16 values, keys are as the
+  // cache holds them. encode() and decode() turn keys there and back, in float.
+  Result<Bytes> encode_cells(const CacheBlock& block, const Embeddings* embeddings) const;
+  Result<CacheBlock> decode_cells(ByteSpan bytes, std::span<const int32_t> tokens,
+                                  std::span<const int32_t> positions,
+                                  const Embeddings* embeddings) const;
   // decode(encode(block)) without the bytes; counts codes if a meter is given.
   Result<CacheBlock> roundtrip(const CacheBlock& block, const Embeddings* embeddings,
                                EntropyMeter* meter) const;
@@ -62,6 +68,7 @@ class Codec {
   size_t state_bytes() const;       // side data of the codec file: what the state takes on disk
   bool whole_block() const;         // some stage encodes blocks, not rows
   bool needs_embeddings() const;
+  bool of_cells() const;  // some stage works on cells
   size_t calibration_tokens() const { return calibration_tokens_; }
 
   struct UnitPipeline {
@@ -73,6 +80,9 @@ class Codec {
   std::vector<UnitPipeline>& units() { return units_; }
 
  private:
+  // What stages of cells are given of a block, and back.
+  Result<CacheBlock> to_cells(const CacheBlock& block) const;
+  void from_cells(CacheBlock& block) const;
   // Whether each unit is of a layer that a block which lacks layers with a window lacks.
   Result<std::vector<bool>> units_left_out(bool lacking) const;
 

@@ -3,7 +3,7 @@
 //
 // The unit of work is the keys or the values of one layer (or of all layers, for stages that join
 // them). Rows are tokens. Keys arrive *before* rotary embedding; `rotate` in front of a pipeline
-// makes it work on keys as the cache stores them.
+// makes it work on keys as the cache stores them, and stages of cells get no others.
 #pragma once
 
 #include <functional>
@@ -65,6 +65,7 @@ struct Context {
   // In a closed loop, where the same rows are decoded right after they were encoded: what
   // predictors subtracted, kept so that it need not be computed again. Null elsewhere.
   std::map<const Stage*, Matrix<float>>* predictions = nullptr;
+  const ModelShape* shape = nullptr;  // of the model
 };
 
 // Rows on their way through a pipeline. `values` is what the next stage works on until a quantiser
@@ -131,6 +132,7 @@ struct StageInfo {
     int history = 0;            // layers of reconstructions wanted in Context::history
     bool embeddings = false;    // wants Context::embeddings
     bool whole_block = false;   // rows depend on each other: encodes blocks, not single rows
+    bool cells = false;         // wants keys as the cache holds them, and all rows in f16
   };
   std::function<Traits(const KeyValues&)> traits = [](const KeyValues&) { return Traits{}; };
 };

@@ -65,7 +65,7 @@ void put(Cells& all, size_t at, const Cells& part, size_t from, size_t n) {
   }
 }
 
-codec::CacheBlock to_block(const Cells& cells, const ModelShape& shape) {
+codec::CacheBlock to_cell_block(const Cells& cells, const ModelShape& shape) {
   codec::CacheBlock block;
   block.tokens = cells.tokens;
   block.positions.resize(cells.count());
@@ -83,15 +83,11 @@ codec::CacheBlock to_block(const Cells& cells, const ModelShape& shape) {
       std::transform(from.flat().begin(), from.flat().end(), rows.data(), from_half);
       block.of(kind)[l] = std::move(rows);
     }
-    const LayerShape& layer = shape.layers[l];
-    if (layer.rope.rotates() && block.keys[l].rows() > 0) {
-      layer.rope.undo(block.keys[l], layer.key_dim, block.positions);
-    }
   });
   return block;
 }
 
-Cells from_block(const codec::CacheBlock& block, const ModelShape& shape) {
+Cells from_cell_block(const codec::CacheBlock& block, const ModelShape& shape) {
   Cells cells;
   cells.first = block.positions.empty() ? 0 : static_cast<size_t>(block.positions[0]);
   cells.tokens = block.tokens;
@@ -102,21 +98,35 @@ Cells from_block(const codec::CacheBlock& block, const ModelShape& shape) {
   }
   parallel_for(shape.layers.size(), [&](size_t l) {
     for (Kind kind : {Kind::key, Kind::value}) {
-      const LayerShape& layer = shape.layers[l];
-      if (block.of(kind)[l].rows() < block.count()) {
-        cells.of(kind)[l] = Matrix<uint16_t>(block.count(), layer.width(kind));
-        continue;
-      }
-      Matrix<float> rows = block.of(kind)[l];
-      if (kind == Kind::key && layer.rope.rotates()) {
-        layer.rope.apply(rows, layer.key_dim, block.positions);
-      }
-      Matrix<uint16_t> to(rows.rows(), rows.cols());
+      const Matrix<float>& rows = block.of(kind)[l];
+      // Zeros where there are no rows.
+      Matrix<uint16_t> to(block.count(), shape.layers[l].width(kind));
       std::transform(rows.flat().begin(), rows.flat().end(), to.data(), to_half);
       cells.of(kind)[l] = std::move(to);
     }
   });
   return cells;
+}
+
+codec::CacheBlock to_block(const Cells& cells, const ModelShape& shape) {
+  codec::CacheBlock block = to_cell_block(cells, shape);
+  parallel_for(shape.layers.size(), [&](size_t l) {
+    const LayerShape& layer = shape.layers[l];
+    if (layer.rope.rotates() && block.keys[l].rows() > 0) {
+      layer.rope.undo(block.keys[l], layer.key_dim, block.positions);
+    }
+  });
+  return block;
+}
+
+Cells from_block(codec::CacheBlock block, const ModelShape& shape) {
+  parallel_for(shape.layers.size(), [&](size_t l) {
+    const LayerShape& layer = shape.layers[l];
+    if (layer.rope.rotates() && block.keys[l].rows() > 0) {
+      layer.rope.apply(block.keys[l], layer.key_dim, block.positions);
+    }
+  });
+  return from_cell_block(block, shape);
 }
 
 }  // namespace kvsplice::session

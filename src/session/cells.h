@@ -38,6 +38,10 @@ void put(Cells& all, size_t at, const Cells& part, size_t from, size_t n);
 // As codecs see them: floats, keys turned back to what they were before RoPE; and the reverse. Of
 // layers with a window either all cells are there or none.
 codec::CacheBlock to_block(const Cells& cells, const ModelShape& shape);
-Cells from_block(const codec::CacheBlock& block, const ModelShape& shape);
+Cells from_block(codec::CacheBlock block, const ModelShape& shape);
+
+// As codecs of cells see them: floats, to the bit.
+codec::CacheBlock to_cell_block(const Cells& cells, const ModelShape& shape);
+Cells from_cell_block(const codec::CacheBlock& block, const ModelShape& shape);
 
 }  // namespace kvsplice::session

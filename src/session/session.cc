@@ -23,6 +23,7 @@ SessionInfo describe(const Coder& coder, const PackOptions& options) {
   info.block_tokens = options.block_tokens;
   info.sinks = options.sinks;
   info.window = options.window;
+  if (coder.codec != nullptr && coder.codec->of_cells()) info.sinks = info.window = 0;
   info.layers = coder.shape.layers;
   for (LayerShape& layer : info.layers) layer.rope = {};
   return info;
@@ -86,8 +87,10 @@ Result<Bytes> encode(const Cells& cells, RecordKind kind, const Coder& coder) {
   if (kind == RecordKind::exact) {
     put_exact(cells, coder.shape.layers, out);
   } else {
-    const codec::CacheBlock block = to_block(cells, coder.shape);
-    KVS_ASSIGN(const Bytes bytes, coder.codec->encode(block, coder.embeddings));
+    const bool exact = coder.codec->of_cells();
+    const codec::CacheBlock block =
+        exact ? to_cell_block(cells, coder.shape) : to_block(cells, coder.shape);
+    KVS_ASSIGN(const Bytes bytes, coder.codec->encode_cells(block, coder.embeddings));
     out.put_bytes(bytes);
   }
   return out.take();
@@ -107,9 +110,10 @@ Result<Cells> decode(ByteSpan payload, const Record& record, const Coder& coder)
     positions[i] = static_cast<int32_t>(record.first + i);
   }
   KVS_ASSIGN(const ByteSpan bytes, in.take(in.left()));
-  KVS_ASSIGN(const codec::CacheBlock block,
-             coder.codec->decode(bytes, tokens, positions, coder.embeddings));
-  return from_block(block, coder.shape);
+  KVS_ASSIGN(codec::CacheBlock block,
+             coder.codec->decode_cells(bytes, tokens, positions, coder.embeddings));
+  if (coder.codec->of_cells()) return from_cell_block(block, coder.shape);
+  return from_block(std::move(block), coder.shape);
 }
 
 // Encodes a few pieces at a time on all threads and writes them in order.

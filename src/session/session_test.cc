@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 
 #include "core/file.h"
+#include "core/threads.h"
 #include "session/generated_cells.h"
 
 namespace kvsplice::session {
@@ -74,6 +75,36 @@ TEST_F(SessionTest, LosslessIsLossless) {
   expect_equal(read(lossless_, 299, 1), cells(299, 1));
   EXPECT_EQ(read(lossless_, 300, 0).count(), 0u);
   EXPECT_EQ(read_tokens(open(lossless_).file()).value(), all_.tokens);
+}
+
+// In one record, in several, on any number of threads, and cut and continued anywhere.
+TEST_F(SessionTest, ACodecOfCellsIsLossless) {
+  const codec::Codec exact = fitted(shape_, "exact(history=2) | range");
+  const Coder coder{shape_, &exact, nullptr};
+  Cells odd = all_;
+  odd.keys[1](100, 7) = 0x8000;    // -0
+  odd.keys[2](101, 8) = 0x7bff;    // the largest
+  odd.values[0](102, 9) = 0x8001;  // the smallest, negative
+  std::string first;
+  for (int threads : {1, 2, 4}) {
+    set_thread_count(threads);
+    ASSERT_TRUE(pack(file_.path(), odd, {}, coder, options_, {}).ok());
+    const Bytes bytes = read_file(file_.path()).value();
+    const std::string now(bytes.begin(), bytes.end());
+    if (first.empty()) first = now;
+    EXPECT_TRUE(now == first) << threads << " threads";
+    expect_equal(read(coder, 0, 300), odd);
+    expect_equal(read(coder, 63, 130), slice(odd, 63, 130));
+  }
+  set_thread_count(2);
+  const Session session = open(coder);
+  for (const Record& r : session.file().index().records) EXPECT_EQ(r.kind, RecordKind::coded);
+  ASSERT_TRUE(pack(file_.path(), slice(odd, 0, 90), {}, coder, options_, {}).ok());
+  ASSERT_TRUE(extend(file_.path(), slice(odd, 90, 1), {}, coder, {}).ok());
+  ASSERT_TRUE(extend(file_.path(), slice(odd, 91, 209), {}, coder, {}).ok());
+  expect_equal(read(coder, 0, 300), odd);
+  odd.values[2](9, 9) = 0x7c00;  // infinity
+  EXPECT_FALSE(pack(file_.path(), odd, {}, coder, options_, {}).ok());
 }
 
 TEST_F(SessionTest, SinksAndWindowAreExactAndTheRestIsClose) {

@@ -26,6 +26,8 @@ class SessionVerbs : public ::testing::Test {
          *made / "dump.gguf");
     must("fit " + *made / "dump.gguf" + " --codec 'hadamard | uniform(bits=4,block=32)' -o " +
          *made / "codec.gguf");
+    must("fit " + *made / "dump.gguf" + " --codec 'exact(ridge=0.03) | range' -o " +
+         *made / "bits.gguf");
     must("pack -m " + kModel + " -f " + sample("news") + " -n 60 --lossless -o " +
          *made / "exact.kvz");
     must("pack -m " + kModel + " -f " + sample("news") + " -n 60 --codec " + *made / "codec.gguf" +
@@ -58,6 +60,11 @@ TEST_F(SessionVerbs, AStateGoesInAndComesOutToTheBit) {
     must("pack " + tmp_ / "a.state" + m_ + " --lossless -o " + tmp_ / "b.kvz");
     must("unpack " + tmp_ / "b.kvz" + m_ + " --form " + form + " -o " + tmp_ / "b.state");
     EXPECT_EQ(slurp(tmp_ / "a.state"), slurp(tmp_ / "b.state")) << form;
+    must("pack " + tmp_ / "a.state" + m_ + " --lossless --codec " + *made / "bits.gguf" + " -o " +
+         tmp_ / "c.kvz");
+    must("unpack " + tmp_ / "c.kvz" + m_ + " --codec " + *made / "bits.gguf" + " --form " + form +
+         " -o " + tmp_ / "c.state");
+    EXPECT_EQ(slurp(tmp_ / "a.state"), slurp(tmp_ / "c.state")) << form;
     EXPECT_THAT(must("inspect " + tmp_ / "a.state"), HasSubstr(form + " file, 60 tokens"));
   }
   EXPECT_GT(slurp(tmp_ / "a.state").size(), 60u * 30 * 2 * 384);
@@ -148,7 +155,8 @@ TEST_F(SessionVerbs, WrongUseIsCodeTwo) {
   const std::string out = " -o " + tmp_ / "x", text = " -f " + sample("news") + " -n 8";
   refused("pack " + exact_ + m_ + text + " --lossless" + out, 2, "either a llama.cpp state or");
   refused("pack" + m_ + " --lossless" + out, 2, "either a llama.cpp state or");
-  refused("pack" + m_ + text + out, 2, "either a codec");
+  refused("pack" + m_ + text + out, 2, "give a codec");
+  refused("pack" + m_ + text + c_ + " --lossless" + out, 2, "needs a codec of the stage 'exact'");
   refused("pack" + m_ + text + c_ + " --lossless" + out, 2, "either a codec");
   refused("pack" + c_ + text + out, 2, "needs a model");
   refused("pack" + m_ + text + c_ + " --block 0" + out, 2, "legal: 1 ... 4096");

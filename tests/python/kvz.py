@@ -1,6 +1,7 @@
-"""A second reader of session.kvz and of codecs made of klt, step and range, from their specifications
+"""A second reader of session.kvz and of codecs made of klt, step, exact and range, from their specifications
 (docs/format.md, docs/codecs.md, src/codec/*/*/spec.md) alone."""
 
+import re
 import struct
 
 import gguf
@@ -186,7 +187,7 @@ def binary_decode(data, rows, cols):
 
 
 class Codec:
-    """Codecs of one pipeline for keys and values: [klt |] step | range."""
+    """Codecs of one pipeline for keys and values: [klt |] step | range, or exact | range."""
 
     def __init__(self, path):
         reader = gguf.GGUFReader(path)
@@ -195,7 +196,10 @@ class Codec:
         array = lambda key: [field(key).parts[i][0].item() for i in field(key).data]
         text = bytes(field("codec.pipeline").parts[-1]).decode()
         self.stages = [part.split("(")[0].strip() for part in text.split("|")]
+        history = re.search(r"exact\(.*history=(\d+)", text)
+        self.history = int(history.group(1)) if history else 1
         self.heads, self.key_dims = array("model.kv_heads"), array("model.key_dim")
+        self.value_dims = array("model.value_dim")
         self.halves, pairs = array("model.rope.halves"), array("model.rope.pairs")
         self.magnitude = array("model.rope.magnitude")
         ends = np.cumsum([0, *pairs])
@@ -205,6 +209,8 @@ class Codec:
     def decode(self, data, positions):
         block, layers = Bytes(data), len(self.heads)
         sizes = block.varints(2 * layers)
+        if self.stages[0] == "exact":
+            return self.decode_exact([Bytes(block.take(size)) for size in sizes], positions)
         rows = []
         for layer in range(layers):
             keys, values = (self.unit(Bytes(block.take(sizes[2 * layer + i])), f"{kind}.{layer}",
@@ -212,6 +218,31 @@ class Codec:
             rows.append((self.rotate(keys, layer, positions).astype(np.float16),
                          values.astype(np.float16)))
         return rows
+
+    def decode_exact(self, payloads, positions):
+        """Keys and values as the cache holds them, layer by layer."""
+        made, pairs = [], []
+        for layer in range(len(self.heads)):
+            dims = self.key_dims[layer], self.value_dims[layer]
+            turning = self.halves[layer], self.frequency[layer]
+            pairs.append((Pairs(self.heads[layer], dims[0], *turning),
+                          Pairs(self.heads[layer], dims[1], False, np.zeros(0))))
+            below = [(l, kind) for l in range(layer - 1, max(layer - 1 - self.history, -1), -1)
+                     for kind in (0, 1)]
+            made.append([])
+            for kind in (0, 1):
+                read = ([(layer, 0)] if kind and self.history else []) + below
+                codes, bits, state = self.codes(payloads[2 * layer + kind], f"{'kv'[kind]}.{layer}",
+                                                len(positions))
+                made[layer].append(exact_cells(codes, bits, state, pairs[layer][kind], positions,
+                                               [(pairs[l][k], made[l][k]) for l, k in read]))
+        return made
+
+    def codes(self, payload, name, count):
+        bits, coded = (payload.take(payload.varint()) for _ in self.stages)
+        state = lambda i: {k[len(f"{name}.{i}."):]: v for k, v in self.state.items()
+                           if k.startswith(f"{name}.{i}.")}
+        return decode_range(None, coded, state(1), count), bits, state(0)
 
     def unit(self, payload, name, count):
         sides = [payload.take(payload.varint()) for _ in self.stages]
@@ -236,6 +267,109 @@ class Codec:
         a, b = out[..., first].copy(), out[..., second].copy()
         out[..., first], out[..., second] = a * cosine - b * sine, a * sine + b * cosine
         return out.reshape(keys.shape)
+
+
+class Pairs:
+    """The columns of a unit two by two: (first, second or None, which turn)."""
+
+    def __init__(self, heads, dim, halves, frequency):
+        n, rest = len(frequency), []
+        self.turns = [0] + [int(np.floor(np.fmod(f * (2 ** 32 / (2 * np.pi)), 2 ** 32) + 0.5)) % 2 ** 32
+                            for f in frequency.astype(np.float64)]
+        self.list = []
+        for head in range(heads):
+            for i in range(n):
+                both = (i, i + n) if halves else (2 * i, 2 * i + 1)
+                self.list.append((head * dim + both[0], head * dim + both[1], i + 1))
+            rest += range(head * dim + 2 * n, (head + 1) * dim)
+        self.list += [(a, b, 0) for a, b in zip(rest[::2], rest[1::2])]
+        if len(rest) % 2:
+            self.list.append((rest[-1], None, 0))
+
+    def at(self, positions):
+        """Cosine and sine of every turn at every position, in 2^-14."""
+        table = np.rint(2 ** 14 * np.cos(2 * np.pi * np.arange(1025) / 1024)).astype(np.int64)
+        angle = np.array(self.turns, np.int64)[:, None] * positions[None] % 2 ** 32
+
+        def cosine(a):
+            i, between = a >> 22, a >> 8 & 16383
+            return table[i] + ((table[i + 1] - table[i]) * between + 8192 >> 14)
+
+        return cosine(angle), cosine((angle - 2 ** 30) % 2 ** 32)
+
+
+def integers(cells, pair, exponent, cosine, sine):
+    """Two columns of a pair as integers, [tokens x 2]."""
+    whole = lambda c: (np.zeros(len(cells), np.int64) if c is None else np.clip(
+        np.floor(cells[:, c].astype(np.float64) * 2.0 ** exponent + 0.5), -4095, 4095).astype(np.int64))
+    a, b = whole(pair[0]), whole(pair[1])
+    turned = a * cosine + b * sine + 8192 >> 14, b * cosine - a * sine + 8192 >> 14
+    return np.clip(np.stack(turned, 1), -4095, 4095)
+
+
+class Bits:
+    def __init__(self, data):
+        self.data, self.left, self.at = data, 8 * len(data), 0
+
+    def get(self, n):
+        if self.at + n > self.left:
+            raise ValueError("damaged: bits are missing")
+        first, end = self.at // 8, (self.at + n + 7) // 8
+        value = int.from_bytes(self.data[first:end], "little") >> self.at % 8 & (1 << n) - 1
+        self.at += n
+        return value
+
+
+def cell_at(place, grid, bits):
+    """The half precision cell of a bucket of the grid."""
+    bucket, sign = (-1 - place, 0x8000) if place < 0 else (place, 0)
+    if bucket == 0:
+        field = grid + 14
+        while field > 0 and bits.get(1) == 0:
+            field -= 1
+        return sign | field << 10 | bits.get(10)
+    top = bucket.bit_length() - 1
+    digits = bucket << 10 - top | bits.get(10 - top) if top < 10 else bucket >> top - 10
+    if top + grid + 15 > 30:
+        raise ValueError("damaged: a cell beyond half precision")
+    return sign | top + grid + 15 << 10 | digits & 1023
+
+
+def exact_cells(codes, data, state, unit, positions, read):
+    exponents, grid, scale, bias = (state[k].astype(np.int64)
+                                    for k in ("exponents", "grid", "scale", "bias"))
+    weights = state["weights"].astype(np.int64)
+    bits, cells = Bits(data), np.zeros(codes.shape, np.float16)
+    inputs = []
+    for other, rows in read:
+        turns = other.at(positions)
+        for pair in other.list:
+            inputs.append(integers(rows, pair, exponents[len(inputs)],
+                                   *(table[pair[2]] for table in turns)))
+    own = exponents[len(inputs):]
+    before = np.concatenate([*inputs, np.zeros((len(codes), 2 * len(unit.list)), np.int64)], 1)
+    cosines, sines = unit.at(positions)
+    for first in range(0, len(codes), 16):
+        tokens = slice(first, min(first + 16, len(codes)))
+        for p, pair in enumerate(unit.list):
+            at = 2 * (len(inputs) + p)
+            two = slice(2 * p, 2 * p + 2)
+            sums = before[tokens, :at] @ weights[two, :at].T
+            a, b = np.clip(bias[two] + (sums * scale[two] + 32768 >> 16), -2 ** 24, 2 ** 24).T
+            c, s = cosines[pair[2], tokens], sines[pair[2], tokens]
+            expected = a * c - b * s + 8192 >> 14, a * s + b * c + 8192 >> 14
+            for t in range(tokens.start, tokens.stop):
+                for i, column in enumerate(pair[:2]):
+                    if column is None:
+                        continue
+                    shift = grid[2 * p + i] + own[p] + 4
+                    place = int(codes[t, column] + (expected[i][t - first] >> shift))
+                    half = cell_at(place, int(grid[2 * p + i]), bits)
+                    cells[t, column] = np.uint16(half).view(np.float16)
+            before[tokens, at:at + 2] = integers(cells[tokens], pair, own[p], c, s)
+    if (bits.at + 7) // 8 != len(data) or bits.get(len(data) * 8 - bits.at):
+        raise ValueError("damaged: the bits do not end with the cells")
+    return cells
 
 
 def decode_step(codes, _, state, __):

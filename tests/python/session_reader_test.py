@@ -128,6 +128,12 @@ def main():
         coded = check(at("coded.kvz"), at("coded.state"), codec, 1e-3)
         expect("both kinds of record", {r[0] for r in coded.records} == {1, 2})
 
+        run("fit", at("dump.gguf"), "--codec", "exact(history=2) | range", "-o", at("bits.gguf"))
+        run("pack", at("exact.state"), "-m", model, "--lossless", "--codec", at("bits.gguf"), "-o",
+            at("bits.kvz"))
+        bits = check(at("bits.kvz"), at("exact.state"), kvz.Codec(at("bits.gguf")), 0)
+        expect("only coded records", {r[0] for r in bits.records} == {1})
+
 
 if __name__ == "__main__":
     main()
