@@ -157,7 +157,6 @@ TEST_F(SessionVerbs, WrongUseIsCodeTwo) {
   refused("pack" + m_ + " --lossless" + out, 2, "either a llama.cpp state or");
   refused("pack" + m_ + text + out, 2, "give a codec");
   refused("pack" + m_ + text + c_ + " --lossless" + out, 2, "needs a codec of the stage 'exact'");
-  refused("pack" + m_ + text + c_ + " --lossless" + out, 2, "either a codec");
   refused("pack" + c_ + text + out, 2, "needs a model");
   refused("pack" + m_ + text + c_ + " --block 0" + out, 2, "legal: 1 ... 4096");
   refused("pack" + m_ + " -f " + sample("news") + " -n 1000000 --lossless" + out, 2, "tokens");
