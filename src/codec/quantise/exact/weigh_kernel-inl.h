@@ -32,11 +32,12 @@ HWY_INLINE int32_t load_pair(const int16_t* weights) {
   return both;
 }
 
-// sum + the products of two neighbours, lane by lane. On x86 that is what Highway's widening
-// accumulation does; elsewhere it may add up other lanes, so the halves are taken apart.
+// sum + the products of two neighbours, lane by lane. With x86's instructions that is what
+// Highway's widening accumulation does; elsewhere, and without SIMD, it may add up other lanes, so
+// the halves are taken apart.
 template <class D, class V16, class V>
 HWY_INLINE V add_products(D d, V16 x, V16 w, V sum) {
-#if HWY_ARCH_X86
+#if HWY_ARCH_X86 && HWY_TARGET != HWY_EMU128
   V unused = hn::Zero(d);
   return hn::ReorderWidenMulAccumulate(d, x, w, sum, unused);
 #else
