@@ -58,6 +58,7 @@ StageInfo::Traits merged_traits(const PipelineText& pipeline) {
     all.embeddings |= t.embeddings;
     all.whole_block |= t.whole_block;
     all.cells |= t.cells;
+    all.reach = std::max(all.reach, t.reach);
   }
   return all;
 }
@@ -208,14 +209,16 @@ void drop_unread(int layer, int depth, const ModelShape& shape, CacheBlock& made
   }
 }
 
-// Runs `body` for every unit: in order if some look at others' reconstructions, else on all
-// threads.
+// Whether some units look at others' reconstructions.
+bool in_order(const std::vector<Codec::UnitPipeline>& units) {
+  return std::any_of(units.begin(), units.end(), [](const auto& u) { return u.history > 0; });
+}
+
+// Runs `body` for every unit, in order or on all threads.
 Result<> for_units(const std::vector<Codec::UnitPipeline>& units,
                    const std::function<Result<>(size_t)>& body) {
-  const bool ordered =
-      std::any_of(units.begin(), units.end(), [](const auto& u) { return u.history > 0; });
   std::vector<Result<>> results(units.size());
-  if (ordered) {
+  if (in_order(units)) {
     for (size_t i = 0; i < units.size(); ++i) KVS_TRY(body(i));
     return {};
   }
@@ -267,15 +270,18 @@ Result<Matrix<float>> embed(const Codec& codec, const Embeddings* embeddings,
   return rows;
 }
 
+using Memory = std::map<std::string, std::shared_ptr<void>>;
+
 // What surrounds a unit's rows when they are coded; `made` holds the reconstructions so far.
 Context context_of(const Codec::UnitPipeline& unit, const ModelShape& shape, const CacheBlock& made,
                    std::span<const int32_t> tokens, std::span<const int32_t> positions,
-                   const Embeddings* embeddings, const Matrix<float>& embedded) {
+                   const Embeddings* embeddings, const Matrix<float>& embedded, Memory* memory) {
   Context context{
       unit.unit,  tokens, positions,           history_of(unit.unit, unit.history, shape, made),
       embeddings, {},     unit_name(unit.unit)};
   context.embedded = embedded;
   context.shape = &shape;
+  context.memory = memory;
   return context;
 }
 
@@ -351,7 +357,7 @@ Result<> Codec::fit(const RowSource& source, const Embeddings* embeddings, const
     return Error{ErrorKind::numeric, "no calibration tokens: texts must be longer than the sinks"};
   }
   KVS_ASSIGN(const Matrix<float> embedded, embed(*this, embeddings, source.tokens()));
-  std::map<std::string, std::shared_ptr<void>> memory;
+  Memory memory;
   int depth = 0;
   for (const auto& u : units_) depth = std::max(depth, u.history);
   // Only the newest layers' reconstructions are kept.
@@ -426,15 +432,15 @@ Result<Bytes> Codec::encode_cells(const CacheBlock& block, const Embeddings* emb
   KVS_ASSIGN(const Matrix<float> embedded, embed(*this, embeddings, block.tokens));
   KVS_ASSIGN(const std::vector<bool> left_out, units_left_out(lacks_windows(block, shape_)));
   CacheBlock made = empty_block(shape_, {}, {});
+  Memory memory;
   std::vector<Bytes> payloads(units_.size());
-  const bool closed_loop =
-      std::any_of(units_.begin(), units_.end(), [](const auto& u) { return u.history > 0; });
+  const bool closed_loop = in_order(units_);
   KVS_TRY(for_units(units_, [&](size_t i) -> Result<> {
     if (left_out[i]) return {};
     const UnitPipeline& unit = units_[i];
     const PipelineText& text = text_.of(unit.unit.kind);
-    Context context =
-        context_of(unit, shape_, made, block.tokens, block.positions, embeddings, embedded);
+    Context context = context_of(unit, shape_, made, block.tokens, block.positions, embeddings,
+                                 embedded, in_order(units_) ? &memory : nullptr);
     std::map<const Stage*, Matrix<float>> predictions;
     context.predictions = &predictions;
     Rows rows{gather(block, unit.unit), {}, false, 0};
@@ -502,6 +508,7 @@ Result<CacheBlock> Codec::decode_cells(ByteSpan bytes, std::span<const int32_t> 
                                    [](ByteSpan payload) { return payload.empty(); });
   KVS_ASSIGN(const std::vector<bool> left_out, units_left_out(lacking));
   CacheBlock block = empty_block(shape_, tokens, positions);
+  Memory memory;
   KVS_TRY(for_units(units_, [&](size_t i) -> Result<> {
     const UnitPipeline& unit = units_[i];
     if (left_out[i] != payloads[i].empty()) {
@@ -515,8 +522,8 @@ Result<CacheBlock> Codec::decode_cells(ByteSpan bytes, std::span<const int32_t> 
       return {};
     }
     const PipelineText& text = text_.of(unit.unit.kind);
-    const Context context =
-        context_of(unit, shape_, block, tokens, positions, embeddings, embedded);
+    const Context context = context_of(unit, shape_, block, tokens, positions, embeddings, embedded,
+                                       in_order(units_) ? &memory : nullptr);
     ByteReader payload(payloads[i]);
     std::vector<ByteSpan> sides(unit.stages.size());
     for (ByteSpan& side : sides) {
@@ -566,6 +573,7 @@ Result<CacheBlock> Codec::roundtrip(const CacheBlock& given, const Embeddings* e
   KVS_ASSIGN(const Matrix<float> embedded, embed(*this, embeddings, block.tokens));
   KVS_ASSIGN(const std::vector<bool> left_out, units_left_out(lacks_windows(block, shape_)));
   CacheBlock made = empty_block(shape_, block.tokens, block.positions);
+  Memory memory;
   std::vector<Matrix<int32_t>> codes(units_.size());
   KVS_TRY(for_units(units_, [&](size_t i) -> Result<> {
     const UnitPipeline& unit = units_[i];
@@ -574,8 +582,8 @@ Result<CacheBlock> Codec::roundtrip(const CacheBlock& given, const Embeddings* e
       return {};
     }
     const PipelineText& text = text_.of(unit.unit.kind);
-    Context context =
-        context_of(unit, shape_, made, block.tokens, block.positions, embeddings, embedded);
+    Context context = context_of(unit, shape_, made, block.tokens, block.positions, embeddings,
+                                 embedded, in_order(units_) ? &memory : nullptr);
     std::map<const Stage*, Matrix<float>> predictions;
     context.predictions = &predictions;
     Rows rows{gather(block, unit.unit), {}, false, 0};
@@ -611,6 +619,10 @@ size_t Codec::state_bytes() const {
     }
   }
   return bytes;
+}
+
+size_t Codec::reach() const {
+  return std::max(merged_traits(text_.key).reach, merged_traits(text_.value).reach);
 }
 
 bool Codec::whole_block() const {

@@ -67,6 +67,8 @@ class Codec {
   std::string fingerprint() const;  // of text, shape and every fitted value
   size_t state_bytes() const;       // side data of the codec file: what the state takes on disk
   bool whole_block() const;         // some stage encodes blocks, not rows
+  size_t reach() const;             // rows depend on rows before them in their block, in runs of so
+                                    // many; 0 or 1: on none
   bool needs_embeddings() const;
   bool of_cells() const;  // some stage works on cells
   size_t calibration_tokens() const { return calibration_tokens_; }

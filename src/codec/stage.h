@@ -60,7 +60,8 @@ struct Context {
   double step_scale = 1;  // while fitting: of quantisers' steps, by an allocation among units
   // The tokens' embedding rows, [n x dim]; empty unless some stage of the codec reads embeddings.
   MatrixView<const float> embedded = {};
-  // While fitting: what stages leave for their like in later units, by a name of their own.
+  // What stages leave for their like in later units of the same rows, by a name of their own. Null
+  // where units are coded side by side.
   std::map<std::string, std::shared_ptr<void>>* memory = nullptr;
   // In a closed loop, where the same rows are decoded right after they were encoded: what
   // predictors subtracted, kept so that it need not be computed again. Null elsewhere.
@@ -132,6 +133,7 @@ struct StageInfo {
     int history = 0;            // layers of reconstructions wanted in Context::history
     bool embeddings = false;    // wants Context::embeddings
     bool whole_block = false;   // rows depend on each other: encodes blocks, not single rows
+    size_t reach = 0;           // rows depend on rows before them: on so many, with their own
     bool cells = false;         // wants keys as the cache holds them, and all rows in f16
   };
   std::function<Traits(const KeyValues&)> traits = [](const KeyValues&) { return Traits{}; };

@@ -10,7 +10,7 @@ namespace kvsplice::quality {
 
 namespace {
 
-constexpr size_t kBlock = 256;  // tokens in an encoded block, as in sessions
+constexpr size_t kBlock = 256;  // tokens in an encoded block, as in sessions, at least
 
 using Clock = std::chrono::steady_clock;
 
@@ -109,6 +109,7 @@ Result<> Run::evaluate(std::span<const host::Token> chunk, std::span<const host:
   context_->clear();
   replaced_ = static_cast<size_t>(options_.sinks);
   originals_.clear();
+  open_.clear();
   for (size_t at = 0; at < n; at += step_) {
     const size_t end = std::min(n, at + step_);
     const size_t outputs = end > first_scored ? end - std::max(at, first_scored) : 0;
@@ -132,10 +133,31 @@ Result<> Run::evaluate(std::span<const host::Token> chunk, std::span<const host:
 Result<> Run::replace_up_to(std::span<const host::Token> chunk, size_t position) {
   const size_t window = static_cast<size_t>(options_.window);
   const size_t limit = position > window ? position - window : 0;
-  if (limit <= replaced_) return {};
-  KVS_ASSIGN(const codec::CacheBlock block,
-             codec::read_block(*context_, model_->shape(), chunk, replaced_, limit - replaced_));
-  KVS_ASSIGN(codec::CacheBlock made, reconstruct(block));
+  while (replaced_ < limit) {
+    // No further than the block reaches, where rows depend on those before them in it.
+    const size_t block = depends() ? block_tokens() : limit;
+    const size_t left = block - (replaced_ - static_cast<size_t>(options_.sinks)) % block;
+    KVS_TRY(replace(chunk, replaced_, std::min(limit, replaced_ + left)));
+  }
+  return {};
+}
+
+// Tokens [first, end), of one block.
+Result<> Run::replace(std::span<const host::Token> chunk, size_t first, size_t end) {
+  KVS_ASSIGN(codec::CacheBlock block,
+             codec::read_block(*context_, model_->shape(), chunk, first, end - first));
+  codec::CacheBlock made;
+  if (depends()) {
+    // Rows before stay what they are: coding the block again up to here tells the new ones.
+    const size_t begun = (first - static_cast<size_t>(options_.sinks)) % block_tokens();
+    if (begun == 0) open_.clear();
+    open_.push_back(block);
+    KVS_ASSIGN(const codec::CacheBlock all,
+               subject_.codec->roundtrip(joined(open_), &embeddings_, nullptr));
+    made = slice(all, begun, end - first, model_->shape(), true);
+  } else {
+    KVS_ASSIGN(made, reconstruct(block));
+  }
   for (Kind kind : {Kind::key, Kind::value}) {
     for (size_t l = 0; subject_.replaces && l < made.of(kind).size(); ++l) {
       if (!subject_.replaces(kind, l)) made.of(kind)[l] = block.of(kind)[l];
@@ -143,10 +165,16 @@ Result<> Run::replace_up_to(std::span<const host::Token> chunk, size_t position)
   }
   KVS_TRY(codec::write_block(*context_, model_->shape(), std::move(made)));
   if (subject_.codec != nullptr && !subject_.codec->whole_block()) {
-    originals_.push_back(block);
+    originals_.push_back(std::move(block));
   }
-  replaced_ = limit;
+  replaced_ = end;
   return {};
+}
+
+bool Run::depends() const { return subject_.codec != nullptr && subject_.codec->reach() > 1; }
+
+size_t Run::block_tokens() const {
+  return subject_.codec == nullptr ? kBlock : std::max(kBlock, subject_.codec->reach());
 }
 
 Result<codec::CacheBlock> Run::reconstruct(const codec::CacheBlock& block) {
@@ -167,9 +195,9 @@ Result<codec::CacheBlock> Run::reconstruct(const codec::CacheBlock& block) {
   return subject_.codec->decode(bytes, block.tokens, block.positions, &embeddings_);
 }
 
-// Row-wise codecs give the same codes in any grouping, so bytes are counted in blocks of the size
-// that sessions use, once the chunk is done. Like sessions, blocks have no rows of layers with a
-// window for tokens it has passed.
+// Unless codecs want whole blocks, rows have the same codes as in the loop, so bytes are counted in
+// blocks of the size that sessions use, once the chunk is done. Like sessions, blocks have no rows
+// of layers with a window for tokens it has passed.
 Result<> Run::count_bytes(size_t chunk) {
   const codec::CacheBlock originals = joined(originals_);
   const auto sinks = static_cast<size_t>(options_.sinks);
@@ -177,8 +205,9 @@ Result<> Run::count_bytes(size_t chunk) {
   const size_t begun = passed > sinks ? std::min(passed - sinks, originals.count()) : 0;
   size_t n = 0;
   for (size_t at = 0; at < originals.count(); at += n) {
-    n = std::min(kBlock, (at < begun ? begun : originals.count()) - at);
+    n = std::min(block_tokens(), (at < begun ? begun : originals.count()) - at);
     const codec::CacheBlock block = slice(originals, at, n, model_->shape(), at >= begun);
+    if (depends()) KVS_TRY(subject_.codec->roundtrip(block, &embeddings_, &meter_));
     Bytes bytes;
     {
       Stopwatch watch(encode_seconds_);

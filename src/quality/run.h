@@ -27,8 +27,11 @@ class Run {
  private:
   Run(const host::Model& model, const Subject& subject, int step, const Options& options);
   Result<> replace_up_to(std::span<const host::Token> chunk, size_t limit);
+  Result<> replace(std::span<const host::Token> chunk, size_t first, size_t end);
   Result<codec::CacheBlock> reconstruct(const codec::CacheBlock& block);
   Result<> count_bytes(size_t chunk);
+  bool depends() const;  // whether coded rows depend on rows before them in their block
+  size_t block_tokens() const;
   void score(size_t first_row, size_t rows, std::span<const host::Token> targets,
              const LogProbs& base, LogProbs& out);
 
@@ -41,6 +44,7 @@ class Run {
 
   size_t replaced_ = 0;  // rows [sinks, replaced_) of this chunk went through the codec
   std::vector<codec::CacheBlock> originals_;  // those rows as they were, for counting bytes
+  std::vector<codec::CacheBlock> open_;       // those of the block that is not full, if rows depend
   Perplexity perplexity_;
   Divergence divergence_;
   codec::EntropyMeter meter_;

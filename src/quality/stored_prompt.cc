@@ -65,7 +65,7 @@ Result<size_t> StoredPrompt::restore(const codec::Codec* codec) {
                                                   codec->shape().model_name)};
   }
   const codec::Embeddings embeddings = codec::embeddings_of(*model_);
-  const size_t block = codec->whole_block() ? size() : kBlock;
+  const size_t block = codec->whole_block() ? size() : std::max(kBlock, codec->reach());
   size_t encoded = 0;
   for (size_t at = options_.sinks; at < size(); at += block) {
     const size_t n = std::min(block, size() - at);

@@ -1,0 +1,33 @@
+// What the rows of a group of tokens tell of each other, from how alike the tokens are in other
+// units: a Gaussian process prior (Rasmussen and Williams, Gaussian Processes for Machine Learning,
+// 2006, ch. 2), whose conditional means predict each row from the rows before it.
+#pragma once
+
+#include <vector>
+
+#include "codec/stage.h"
+
+namespace kvsplice::codec::recall {
+
+// Runs of rows that are coded together: of consecutive positions, at most `most` each.
+struct Group {
+  size_t first = 0, count = 0;
+};
+std::vector<Group> groups_of(std::span<const int32_t> positions, size_t most);
+
+// Squared distances of rows [n x width] within their groups: row t, column j is that to row j of
+// t's group, 0 for j behind t. [n x the largest count]
+Matrix<float> squared_distances(MatrixView<const float> rows, std::span<const Group> groups);
+
+struct Kernel {
+  double width = 0.7;  // distance at which likeness is exp(-1/2)
+  double noise = 0.3;  // variance of what rows do not share, over that of what they may
+};
+
+// `squares` [n x n]: squared distances of tokens, lower triangle. Returns the unit lower triangular
+// matrix [n x n] that makes rows of their innovations: row t is expected to be the sum over j < t
+// of mixing(t, j) times innovation j, and its own innovation is added to that. It is the Cholesky
+// factor of the kernel matrix, its columns divided by their diagonal entries.
+Result<Matrix<float>> mixing(MatrixView<const float> squares, const Kernel& kernel);
+
+}  // namespace kvsplice::codec::recall
