@@ -1,10 +1,13 @@
 // Uniform quantiser with a dead zone and one step for all columns of a unit. Behind an orthonormal
 // transform, columns below the step fall into the dead zone: reverse water-filling by itself.
-#include <fmt/format.h>
+#include <algorithm>
+#include <cmath>
 
 #include "codec/checks.h"
-#include "codec/dead_zone.h"
 #include "codec/make_stage.h"
+#include "codec/quantise/step/dead_zone.h"
+#include "codec/quantise/step/recall.h"
+#include "core/threads.h"
 #include "linalg/linalg.h"
 
 namespace kvsplice::codec {
@@ -16,6 +19,10 @@ struct Params {
   double offset = 0.4;
   double thrift = 0.1;
   std::string of = "unit";
+  int recall = 0;
+  int recall_history = 3;
+  double recall_width = 0.7;
+  double recall_noise = 0.3;
 
   template <class V>
   void visit(V&& v) {
@@ -28,12 +35,48 @@ struct Params {
       "whose rms the step is relative to: the unit's rows before any stage, or the rows that "
       "arrive",
       Choice{"unit", "rows"});
+    v("recall", recall,
+      "tokens of a block that tell of those behind them, by how alike they are in the layers "
+      "below; 0: none",
+      Range{0, 4096});
+    v("recall_history", recall_history, "layers below in which tokens are compared", Range{1, 64});
+    v("recall_width", recall_width,
+      "distance, in deviations of what is compared, over which likeness falls", Range{0.05, 20});
+    v("recall_noise", recall_noise,
+      "variance that like tokens do not share, over that which they may", Range{0.01, 100});
   }
 };
 
+// Of how many groups the fit looks at what recall leaves to be coded.
+constexpr size_t kGroupsTried = 24;
+
+// Bits per row, up to a constant, of values coded with a step.
+double bits(const Matrix<float>& values, double step) {
+  std::vector<double> squares(values.cols());
+  for (size_t r = 0; r < values.rows(); ++r) {
+    for (size_t c = 0; c < values.cols(); ++c) squares[c] += double(values(r, c)) * values(r, c);
+  }
+  double sum = 0;
+  for (double s : squares) sum += std::log2(1 + s / (double(values.rows()) * step * step)) / 2;
+  return sum;
+}
+
+template <class M>
+auto rows_of(M& matrix, const Group& g) {
+  return matrix.view().row_range(g.first, g.count);
+}
+
+template <class Body>
+Result<> for_groups(size_t n, const Body& body) {
+  std::vector<Result<>> results(n);
+  parallel_for(n, [&](size_t i) { results[i] = body(i); });
+  for (auto& r : results) KVS_TRY(r);
+  return {};
+}
+
 class Step : public Stage {
  public:
-  explicit Step(const Params& params) : params_(params) {}
+  explicit Step(const Params& params) : params_(params), recall_(recall_options()) {}
 
   Result<> fit(const Rows& rows, const Context& context) override {
     KVS_TRY(check_some_columns(rows.values.cols()));
@@ -43,16 +86,30 @@ class Step : public Stage {
     const double rms = of_unit ? context.rms : rms_about_mean(rows.values);
     KVS_ASSIGN(const float step, step_of(params_.delta * context.step_scale, rms));
     zone_ = DeadZone(rows.values.cols(), step, params_.offset, params_.thrift);
-    zone_.adapt(rows.values);
-    return {};
+    recall_.learn(context);
+    if (!recall_.on()) {
+      zone_.adapt(rows.values);
+      return {};
+    }
+    return try_recall(rows.values, context);
   }
 
-  Result<> encode(Rows& rows, const Context&, ByteWriter&) const override {
+  Result<> encode(Rows& rows, const Context& context, ByteWriter&) const override {
     KVS_TRY(check_fitted(rows, zone_.columns()));
     const Matrix<float>& x = rows.values;
     rows.codes = Matrix<int32_t>(x.rows(), x.cols());
-    for (size_t r = 0; r < x.rows(); ++r) {
-      if (!zone_.quantise(x.row(r), rows.codes.row(r))) return beyond_codes(x, zone_.step());
+    if (recall_.on()) {
+      Matrix<float> made(x.rows(), x.cols());
+      KVS_ASSIGN(const Recall::Groups groups, recall_.groups(context, x.rows()));
+      KVS_TRY(for_groups(groups.size(), [&](size_t i) {
+        const auto part = [&](auto& m) { return rows_of(m, groups[i]); };
+        return code(groups, i, part(x), part(rows.codes), part(made));
+      }));
+      if (context.predictions) (*context.predictions)[this] = std::move(made);
+    } else {
+      for (size_t r = 0; r < x.rows(); ++r) {
+        if (!zone_.quantise(x.row(r), rows.codes.row(r))) return beyond_codes(x, zone_.step());
+      }
     }
     rows.values = {};
     rows.quantised = true;
@@ -60,7 +117,7 @@ class Step : public Stage {
     return {};
   }
 
-  Result<> decode(Rows& rows, size_t count, const Context&, ByteReader&) const override {
+  Result<> decode(Rows& rows, size_t count, const Context& context, ByteReader&) const override {
     KVS_TRY(check_codes(rows, count, zone_.columns()));
     rows.values = Matrix<float>(count, zone_.columns());
     for (size_t i = 0; i < rows.codes.size(); ++i) {
@@ -68,27 +125,119 @@ class Step : public Stage {
     }
     rows.codes = {};
     rows.quantised = false;
-    return {};
+    return recall_.on() ? mix(rows.values, context) : Result<>();
   }
 
   State save() const override {
     State state;
     zone_.save(state);
+    recall_.save(state);
     return state;
   }
 
   Result<> load(const State& state, size_t width) override {
     KVS_TRY(check_some_columns(width));
     DeadZone zone(0, 1, params_.offset, params_.thrift);
+    Recall recall(recall_options());
     KVS_TRY(zone.load(state, width));
+    KVS_TRY(recall.load(state));
+    if (recall.on() && params_.recall < 2) {
+      return Error{ErrorKind::format, "weights of a recall that the pipeline does not have"};
+    }
     zone_ = std::move(zone);
+    recall_ = std::move(recall);
     return {};
   }
 
  private:
+  Recall::Options recall_options() const {
+    return {size_t(params_.recall),
+            params_.recall_history,
+            {params_.recall_width, params_.recall_noise}};
+  }
+
+  // Keeps recall if it leaves less to be coded of some groups, and adapts the zones to what is
+  // left.
+  Result<> try_recall(const Matrix<float>& x, const Context& context) {
+    KVS_ASSIGN(const Recall::Groups groups, recall_.groups(context, x.rows()));
+    const size_t n = std::min(groups.size(), kGroupsTried);
+    std::vector<size_t> first(n + 1);  // of the groups tried, one behind the other
+    for (size_t i = 0; i < n; ++i) first[i + 1] = first[i] + groups[i * groups.size() / n].count;
+    Matrix<float> plain(first[n], x.cols()), left(first[n], x.cols());
+    KVS_TRY(for_groups(n, [&](size_t i) -> Result<> {
+      const Group& g = groups[i * groups.size() / n];
+      const MatrixView<const float> rows = rows_of(x, g);
+      Matrix<int32_t> codes(g.count, x.cols());
+      Matrix<float> made(g.count, x.cols());
+      KVS_TRY(code(groups, i * groups.size() / n, rows, codes, made));
+      for (size_t r = 0; r < g.count; ++r) {
+        for (size_t c = 0; c < x.cols(); ++c) {
+          const float innovation = static_cast<float>(codes(r, c)) * zone_.step();
+          plain(first[i] + r, c) = rows(r, c);
+          left(first[i] + r, c) = rows(r, c) - (made(r, c) - innovation);
+        }
+      }
+      return {};
+    }));
+    const bool pays = bits(left, zone_.step()) < bits(plain, zone_.step());
+    if (!pays) recall_.turn_off();
+    zone_.adapt(pays ? left.view() : x.view());
+    return {};
+  }
+
+  // Quantises the innovations of group i; `made` becomes what the decoder will make of them.
+  Result<> code(const Recall::Groups& groups, size_t i, MatrixView<const float> rows,
+                MatrixView<int32_t> codes, MatrixView<float> made) const {
+    KVS_ASSIGN(const Matrix<float> mixing, groups.mixing(i));
+    Matrix<float> innovations(rows.rows, rows.cols), left(1, rows.cols);
+    for (size_t t = 0; t < rows.rows; ++t) {
+      // What the innovations before make of the row.
+      const MatrixView<float> row = made.row_range(t, 1);
+      gemm(Trans::no, Trans::no, 1.f, mixing.view().row_range(t, 1).col_range(0, t),
+           innovations.view().row_range(0, t), 0.f, row);
+      for (size_t c = 0; c < rows.cols; ++c) left(0, c) = rows(t, c) - row(0, c);
+      if (!zone_.quantise(left.row(0), codes.row(t))) return beyond_codes(left, zone_.step());
+      for (size_t c = 0; c < rows.cols; ++c) {
+        innovations(t, c) = static_cast<float>(codes(t, c)) * zone_.step();
+        row(0, c) += innovations(t, c);
+      }
+    }
+    return {};
+  }
+
+  // Makes rows of innovations.
+  Result<> mix(Matrix<float>& values, const Context& context) const {
+    if (context.predictions) {
+      Matrix<float>& made = (*context.predictions)[this];
+      if (made.rows() == values.rows()) {
+        values = std::move(made);
+        return {};
+      }
+    }
+    KVS_ASSIGN(const Recall::Groups groups, recall_.groups(context, values.rows()));
+    return for_groups(groups.size(), [&](size_t i) -> Result<> {
+      KVS_ASSIGN(const Matrix<float> mixing, groups.mixing(i));
+      const MatrixView<float> rows = rows_of(values, groups[i]);
+      const Matrix<float> innovations = copy(rows);
+      gemm(Trans::no, Trans::no, 1.f, mixing.view(), innovations.view(), 0.f, rows);
+      return {};
+    });
+  }
+
   Params params_;
   DeadZone zone_;
+  Recall recall_;
 };
+
+StageInfo::Traits traits(const KeyValues& pairs) {
+  StageInfo::Traits t;
+  const auto params = parse_params<Params>("step", pairs);
+  if (params.ok() && params->recall > 1) {
+    t.history = params->recall_history;
+    t.reach = static_cast<size_t>(params->recall);
+  }
+  return t;
+}
 
 }  // namespace
 
@@ -100,6 +249,7 @@ StageInfo step_stage() {
   info.summary = "Uniform quantiser with a dead zone; one step, relative to the rms of the unit.";
   info.params = describe<Params>();
   info.make = stage_maker<Step, Params>("step");
+  info.traits = traits;
   return info;
 }
 

@@ -10,6 +10,7 @@ StageCase step_case() {
       {"step(delta=0.1,offset=0.5)", {0.011, 0.017}, 6.5, 7.2},
       {"step(delta=0.1,of=rows)", {0.011, 0.018}, 6.5, 7.2},
       {"klt | step(delta=0.6)", {0.055, 0.085}, 2.1, 2.5},
+      {"klt | step(delta=0.6,recall=64)", {0.055, 0.085}, 2.1, 2.5},
   };
   return c;
 }

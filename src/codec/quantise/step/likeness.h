@@ -7,9 +7,10 @@
 
 #include "codec/stage.h"
 
-namespace kvsplice::codec::recall {
+namespace kvsplice::codec {
 
-// Runs of rows that are coded together: of consecutive positions, at most `most` each.
+// Rows that are coded together, because they tell of each other: of consecutive positions, at most
+// `most`.
 struct Group {
   size_t first = 0, count = 0;
 };
@@ -30,4 +31,4 @@ struct Kernel {
 // factor of the kernel matrix, its columns divided by their diagonal entries.
 Result<Matrix<float>> mixing(MatrixView<const float> squares, const Kernel& kernel);
 
-}  // namespace kvsplice::codec::recall
+}  // namespace kvsplice::codec

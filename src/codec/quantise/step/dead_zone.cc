@@ -1,4 +1,4 @@
-#include "codec/dead_zone.h"
+#include "codec/quantise/step/dead_zone.h"
 
 #include <fmt/format.h>
 

@@ -1,4 +1,4 @@
-#include "codec/quantise/recall/likeness.h"
+#include "codec/quantise/step/likeness.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,7 +6,7 @@
 #include "core/threads.h"
 #include "linalg/linalg.h"
 
-namespace kvsplice::codec::recall {
+namespace kvsplice::codec {
 
 std::vector<Group> groups_of(std::span<const int32_t> positions, size_t most) {
   std::vector<Group> groups;
@@ -58,4 +58,4 @@ Result<Matrix<float>> mixing(MatrixView<const float> squares, const Kernel& kern
   return mix;
 }
 
-}  // namespace kvsplice::codec::recall
+}  // namespace kvsplice::codec
