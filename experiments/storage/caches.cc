@@ -33,14 +33,19 @@ void set(PipelineText& pipeline, const std::string& stage, const std::string& ke
   }
 }
 
+CodecText without_recall(const CodecText& text) {
+  return edited(text, [](PipelineText& pipeline) { set(pipeline, "step", "recall", "0"); });
+}
+
+// Units and rows for themselves.
 CodecText without_layers(const CodecText& text) {
-  return edited(text, [](PipelineText& pipeline) {
+  return edited(without_recall(text), [](PipelineText& pipeline) {
     std::erase_if(pipeline, [](const StageText& s) { return s.name == "layers"; });
   });
 }
 
 CodecText with_history(const CodecText& text, const std::string& embedding) {
-  return edited(text, [&](PipelineText& pipeline) {
+  return edited(without_recall(text), [&](PipelineText& pipeline) {
     set(pipeline, "layers", "history", "1");
     set(pipeline, "layers", "embedding", embedding);
   });
@@ -103,6 +108,7 @@ Result<std::vector<Cache>> loop_caches(const Options& options, const ModelShape&
   if (options.compares("klt")) add_steps(all, "klt", without_layers(text), few);
   if (options.compares("nearest")) add_steps(all, "nearest", with_history(text, "off"), few);
   if (options.compares("embedding")) add_steps(all, "embedding", with_history(text, "on"), few);
+  if (options.compares("norecall")) add_steps(all, "norecall", without_recall(text), few);
   add_steps(all, kCodec, text, options.factors);
   if (options.compares("spline")) add_steps(all, "spline", behind_spline(text, shape), few);
   if (options.compares("svd")) {

@@ -38,7 +38,7 @@ struct Options {
     v("parts", parts, "what is done",
       FreeText{"all or rates,retrieval,greedy,calibration, by commas"});
     v("methods", methods, "what rates compare the codec with",
-      FreeText{"all or klt,nearest,embedding,svd,siren,spline, by commas"});
+      FreeText{"all or klt,nearest,embedding,norecall,svd,siren,spline, by commas"});
     v("calibration", calibration, "tokens of all texts together, at most", Range{64, 1 << 30});
     v("sequence", sequence, "tokens evaluated as one sequence to calibrate", Range{16, 1 << 20});
     v("sinks", sinks, "first tokens, kept exact", Range{0, 1024});

@@ -107,6 +107,23 @@ TEST_F(SessionTest, ACodecOfCellsIsLossless) {
   EXPECT_FALSE(pack(file_.path(), odd, {}, coder, options_, {}).ok());
 }
 
+// Rows that depend on rows before them in their block: records are blocks, whatever they were cut
+// from.
+TEST_F(SessionTest, BlocksOfDependentRowsStandForThemselves) {
+  const codec::Codec codec =
+      fitted(shape_, "layers(history=1,embedding=off) | klt | step(delta=0.2,recall=64) | range");
+  const Coder coder{shape_, &codec, nullptr};
+  ASSERT_TRUE(pack(file_.path(), all_, {}, coder, options_, {}).ok());
+  const Cells whole = read(coder, 0, 300);
+  EXPECT_LT(relative_error(all_, whole), 0.2);
+  EXPECT_GT(relative_error(all_, whole), 0.01);
+  EXPECT_LT(relative_error(slice(whole, 100, 50), read(coder, 100, 50)), 1e-6);
+  ASSERT_TRUE(pack(file_.path(), cells(0, 200), {}, coder, options_, {}).ok());
+  ASSERT_TRUE(extend(file_.path(), cells(200, 100), {}, coder, {}).ok());
+  EXPECT_LT(relative_error(all_, read(coder, 0, 300)), 0.2);
+  EXPECT_LT(relative_error(slice(whole, 0, 180), read(coder, 0, 180)), 1e-6);
+}
+
 TEST_F(SessionTest, SinksAndWindowAreExactAndTheRestIsClose) {
   const std::vector<int32_t> pending = {7, 8};
   ASSERT_TRUE(pack(file_.path(), all_, pending, coder_, options_, {}).ok());
