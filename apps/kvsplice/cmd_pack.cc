@@ -90,8 +90,8 @@ Command pack_command() {
                 ->capture_default_str();
             app.add_option("--window", a->options.window, "newest tokens, kept exact")
                 ->capture_default_str();
-            app.add_option("--block", a->options.block_tokens, "tokens of a block")
-                ->capture_default_str();
+            app.add_option("--block", a->options.block_tokens,
+                           "tokens of a block (default: 256, or what rows of the codec recall)");
             app.add_option("--threads", a->threads, "threads (default: all)");
             return [a] { return run(*a); };
           }};

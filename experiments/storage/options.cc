@@ -71,8 +71,7 @@ Options quick(Options options) {
   if (options.methods == "all") options.methods = "klt,nearest,svd";
   // Less to solve for: the size of the fit does not depend on the tokens.
   if (options.codec == Options().codec) {
-    options.codec =
-        "layers(history=1) | klt(stored=i8) | step(delta=0.6,recall=256,recall_history=1) | range";
+    options.codec = "layers(history=1) | klt(stored=packed) | step(delta=0.6,recall=256) | range";
   }
   options.calibration = std::min(options.calibration, 2048);
   options.sequence = std::min(options.sequence, 256);

@@ -58,6 +58,7 @@ Result<std::vector<double>> singular_values(MatrixView<const float> a);
 
 // Lower triangular l with l l^T = a; error numeric if a [n x n] is not positive definite.
 Result<Matrix<double>> cholesky(Matrix<double> a);
+Result<Matrix<float>> cholesky(Matrix<float> a);  // for well-conditioned matrices
 // Solves l l^T x = b [n x m].
 Matrix<double> solve_with_factor(const Matrix<double>& l, Matrix<double> b);
 

@@ -11,6 +11,8 @@ namespace kvsplice::session {
 
 namespace {
 
+constexpr size_t kBlockTokens = 256;
+
 SessionInfo describe(const Coder& coder, const PackOptions& options) {
   SessionInfo info;
   if (coder.codec != nullptr) {
@@ -20,7 +22,8 @@ SessionInfo describe(const Coder& coder, const PackOptions& options) {
   info.model = coder.shape.fingerprint;
   info.model_name = coder.shape.model_name;
   info.architecture = coder.shape.architecture;
-  info.block_tokens = options.block_tokens;
+  const size_t reach = coder.codec != nullptr ? coder.codec->reach() : 0;
+  info.block_tokens = options.block_tokens.value_or(std::max(kBlockTokens, reach));
   info.sinks = options.sinks;
   info.window = options.window;
   if (coder.codec != nullptr && coder.codec->of_cells()) info.sinks = info.window = 0;
@@ -137,9 +140,10 @@ Result<> write_pieces(const Cells& cells, const std::vector<Piece>& pieces, cons
 }
 
 Result<> check_options(const PackOptions& options) {
-  if (options.block_tokens >= 1 && options.block_tokens <= kMostBlockTokens) return {};
-  return Error{ErrorKind::usage, fmt::format("blocks of {} tokens; legal: 1 ... {}",
-                                             options.block_tokens, kMostBlockTokens)};
+  const size_t tokens = options.block_tokens.value_or(kBlockTokens);
+  if (tokens >= 1 && tokens <= kMostBlockTokens) return {};
+  return Error{ErrorKind::usage,
+               fmt::format("blocks of {} tokens; legal: 1 ... {}", tokens, kMostBlockTokens)};
 }
 
 // Where the exact records at the end begin. In a lossless session they are never coded anew.

@@ -23,7 +23,7 @@ struct Coder {
 };
 
 struct PackOptions {
-  size_t block_tokens = 256;
+  std::optional<size_t> block_tokens;  // if not given 256, or what the codec's rows reach
   size_t sinks = 4;
   size_t window = 32;
 };

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/threads.h"
 #include "linalg/linalg.h"
 
 namespace kvsplice::codec {
@@ -19,41 +18,31 @@ std::vector<Group> groups_of(std::span<const int32_t> positions, size_t most) {
   return groups;
 }
 
-Matrix<float> squared_distances(MatrixView<const float> rows, std::span<const Group> groups) {
-  size_t most = 0;
-  for (const Group& g : groups) most = std::max(most, g.count);
-  Matrix<float> squares(rows.rows, most);
-  parallel_for(groups.size(), [&](size_t i) {
-    const Group& g = groups[i];
-    const auto own = rows.row_range(g.first, g.count);
-    const auto out = squares.view().row_range(g.first, g.count).col_range(0, g.count);
-    gemm(Trans::no, Trans::yes, 1.f, own, own, 0.f, out);
-    std::vector<float> norms(g.count);
-    for (size_t t = 0; t < g.count; ++t) norms[t] = out(t, t);
-    for (size_t t = 0; t < g.count; ++t) {
-      for (size_t j = 0; j < t; ++j) {
-        out(t, j) = std::max(0.f, norms[t] + norms[j] - 2 * out(t, j));
-      }
-      for (size_t j = t; j < g.count; ++j) out(t, j) = 0;
-    }
-  });
-  return squares;
-}
-
-Result<Matrix<float>> mixing(MatrixView<const float> squares, const Kernel& kernel) {
-  const size_t n = squares.rows;
-  const auto scale = static_cast<float>(-1 / (2 * kernel.width * kernel.width));
-  Matrix<double> likeness(n, n);
+void add_squared_distances(MatrixView<const float> rows, float weight, MatrixView<float> squares) {
+  const size_t n = rows.rows;
+  Matrix<float> products(n, n);
+  gemm(Trans::no, Trans::yes, 1.f, rows, rows, 0.f, products.view());
   for (size_t t = 0; t < n; ++t) {
     for (size_t j = 0; j < t; ++j) {
-      likeness(t, j) = likeness(j, t) = std::exp(scale * squares(t, j));
+      const float square = products(t, t) + products(j, j) - 2 * products(t, j);
+      squares(t, j) += weight * std::max(0.f, square);
     }
-    likeness(t, t) = 1 + kernel.noise;
   }
-  KVS_ASSIGN(const Matrix<double> factor, cholesky(std::move(likeness)));
-  Matrix<float> mix(n, n);
+}
+
+Result<Matrix<float>> mixing(Matrix<float> squares, const Kernel& kernel) {
+  const size_t n = squares.rows();
+  const auto scale = static_cast<float>(-1 / (2 * kernel.width * kernel.width));
   for (size_t t = 0; t < n; ++t) {
-    for (size_t j = 0; j <= t; ++j) mix(t, j) = static_cast<float>(factor(t, j) / factor(j, j));
+    for (size_t j = 0; j < t; ++j) squares(t, j) = std::exp(scale * squares(t, j));
+    squares(t, t) = static_cast<float>(1 + kernel.noise);
+  }
+  KVS_ASSIGN(Matrix<float> mix, cholesky(std::move(squares)));
+  std::vector<float> last(n);
+  for (size_t t = 0; t < n; ++t) last[t] = 1 / mix(t, t);
+  for (size_t t = 0; t < n; ++t) {
+    for (size_t j = 0; j < t; ++j) mix(t, j) *= last[j];
+    mix(t, t) = 1;
   }
   return mix;
 }

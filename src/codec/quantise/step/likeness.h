@@ -16,19 +16,18 @@ struct Group {
 };
 std::vector<Group> groups_of(std::span<const int32_t> positions, size_t most);
 
-// Squared distances of rows [n x width] within their groups: row t, column j is that to row j of
-// t's group, 0 for j behind t. [n x the largest count]
-Matrix<float> squared_distances(MatrixView<const float> rows, std::span<const Group> groups);
+// Adds weight times the squared distances of rows [n x width] to the lower triangle of [n x n].
+void add_squared_distances(MatrixView<const float> rows, float weight, MatrixView<float> squares);
 
 struct Kernel {
   double width = 0.7;  // distance at which likeness is exp(-1/2)
   double noise = 0.3;  // variance of what rows do not share, over that of what they may
 };
 
-// `squares` [n x n]: squared distances of tokens, lower triangle. Returns the unit lower triangular
-// matrix [n x n] that makes rows of their innovations: row t is expected to be the sum over j < t
-// of mixing(t, j) times innovation j, and its own innovation is added to that. It is the Cholesky
-// factor of the kernel matrix, its columns divided by their diagonal entries.
-Result<Matrix<float>> mixing(MatrixView<const float> squares, const Kernel& kernel);
+// `squares` [n x n]: squared distances of tokens, in the lower triangle. Returns the unit lower
+// triangular matrix [n x n] that makes rows of their innovations: row t is expected to be the sum
+// over j < t of mixing(t, j) times innovation j, and its own innovation is added to that. It is the
+// Cholesky factor of the kernel matrix, its columns divided by their diagonal entries.
+Result<Matrix<float>> mixing(Matrix<float> squares, const Kernel& kernel);
 
 }  // namespace kvsplice::codec

@@ -3,31 +3,22 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 
 #include "codec/checks.h"
+#include "core/threads.h"
 #include "linalg/linalg.h"
 
 namespace kvsplice::codec {
 
-namespace {
-
-using Memory = std::map<std::string, std::shared_ptr<void>>;
-
-// What is not read now is not read by later units either.
-void keep_only(const Memory& kept, Memory& memory) {
-  std::erase_if(memory, [&](const auto& item) {
-    return item.first.starts_with("recall ") && !kept.contains(item.first);
-  });
-  for (const auto& [name, squares] : kept) memory[name] = squares;
-}
-
-}  // namespace
-
-std::span<const Reconstruction> Recall::sources(const Context& context) const {
-  // Another stage of the pipeline may have asked for more history.
-  const size_t most = 2 * size_t(options_.history) + (context.unit.kind == Kind::value);
-  return std::span(context.history).first(std::min(most, context.history.size()));
+// Of layers below, so that keys and values of a layer have the same.
+std::vector<Reconstruction> Recall::sources(const Context& context) const {
+  std::vector<Reconstruction> below;
+  for (const Reconstruction& r : context.history) {
+    // Another stage of the pipeline may have asked for more history.
+    if (below.size() == 2 * size_t(options_.history)) break;
+    if (r.layer != context.unit.layer) below.push_back(r);
+  }
+  return below;
 }
 
 void Recall::learn(const Context& context) {
@@ -43,45 +34,45 @@ void Recall::learn(const Context& context) {
   for (float& w : weights_) w /= static_cast<float>(width);
 }
 
-Result<Recall::Groups> Recall::groups(const Context& context, size_t count) const {
-  const auto sources = this->sources(context);
-  if (sources.size() != weights_.size()) {
+Result<std::shared_ptr<const Mixings>> Recall::mixings(const Context& context, size_t count) const {
+  if (sources(context).size() != weights_.size()) {
     return Error{ErrorKind::format, fmt::format("tokens are compared in {} units, {} are there",
-                                                weights_.size(), sources.size())};
+                                                weights_.size(), sources(context).size())};
   }
   if (context.positions.size() != count) {
     return Error{ErrorKind::usage,
                  fmt::format("{} rows but {} positions", count, context.positions.size())};
   }
-  Groups groups;
-  groups.groups_ = groups_of(context.positions, options_.tokens);
-  groups.weights_ = weights_;
-  groups.kernel_ = options_.kernel;
-  Memory kept;
-  for (const Reconstruction& source : sources) {
-    const std::string name =
-        fmt::format("recall {} {} {}", options_.tokens, kvsplice::name(source.kind), source.layer);
-    std::shared_ptr<void> squares = context.memory ? (*context.memory)[name] : nullptr;
-    if (!squares) {
-      squares = std::make_shared<Matrix<float>>(squared_distances(source.rows, groups.groups_));
-    }
-    groups.squares_.push_back(std::static_pointer_cast<Matrix<float>>(squares));
-    kept[name] = squares;
-  }
-  if (context.memory) keep_only(kept, *context.memory);
-  return groups;
+  if (context.memory == nullptr) return make(context);
+  auto& slot = (*context.memory)[fmt::format("recall {}", options_.tokens)];
+  const auto known = std::static_pointer_cast<const Mixings>(slot);
+  if (known && known->layer == context.unit.layer && known->weights == weights_) return known;
+  KVS_ASSIGN(const auto made, make(context));
+  slot = std::const_pointer_cast<Mixings>(made);
+  return made;
 }
 
-Result<Matrix<float>> Recall::Groups::mixing(size_t i) const {
-  const Group& g = groups_[i];
-  Matrix<float> sum(g.count, g.count);
-  for (size_t s = 0; s < squares_.size(); ++s) {
-    for (size_t t = 0; t < g.count; ++t) {
-      const auto from = squares_[s]->row(g.first + t);
-      for (size_t j = 0; j < t; ++j) sum(t, j) += weights_[s] * from[j];
-    }
-  }
-  return codec::mixing(sum, kernel_);
+Result<std::shared_ptr<const Mixings>> Recall::make(const Context& context) const {
+  auto made = std::make_shared<Mixings>();
+  made->layer = context.unit.layer;
+  made->weights = weights_;
+  made->groups = groups_of(context.positions, options_.tokens);
+  made->of_group.resize(made->groups.size());
+  const std::vector<Reconstruction> sources = this->sources(context);
+  std::vector<Result<>> results(made->groups.size());
+  parallel_for(made->groups.size(), [&](size_t i) {
+    results[i] = [&]() -> Result<> {
+      const Group& g = made->groups[i];
+      Matrix<float> squares(g.count, g.count);
+      for (size_t s = 0; s < sources.size(); ++s) {
+        add_squared_distances(sources[s].rows.row_range(g.first, g.count), weights_[s], squares);
+      }
+      KVS_ASSIGN(made->of_group[i], mixing(std::move(squares), options_.kernel));
+      return {};
+    }();
+  });
+  for (auto& r : results) KVS_TRY(r);
+  return std::shared_ptr<const Mixings>(std::move(made));
 }
 
 void Recall::save(State& state) const {

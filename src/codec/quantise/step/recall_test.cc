@@ -36,20 +36,18 @@ TEST(Recall, GroupsAreRunsOfPositionsUpToALength) {
   EXPECT_EQ(groups({4, 5, 4, 5, 6, 8}, 4), (Pairs{{0, 2}, {2, 3}, {5, 1}}));
 }
 
-TEST(Recall, DistancesAreThoseWithinGroups) {
+TEST(Recall, DistancesAreAddedUp) {
   const Matrix<float> rows = normal(7, 5, 1);
-  const std::vector<Group> two = {{0, 4}, {4, 3}};
-  const Matrix<float> squares = squared_distances(rows, two);
-  ASSERT_EQ(squares.cols(), 4u);
-  for (const Group& g : two) {
-    for (size_t t = 0; t < g.count; ++t) {
-      for (size_t j = 0; j < squares.cols(); ++j) {
-        double wanted = 0;
-        for (size_t c = 0; j < t && c < 5; ++c) {
-          wanted += std::pow(double(rows(g.first + t, c)) - rows(g.first + j, c), 2);
-        }
-        EXPECT_NEAR(squares(g.first + t, j), wanted, 1e-5) << t << ", " << j;
+  Matrix<float> squares(7, 7);
+  for (float& x : squares.flat()) x = 1;
+  add_squared_distances(rows, 0.5f, squares);
+  for (size_t t = 0; t < 7; ++t) {
+    for (size_t j = 0; j < 7; ++j) {
+      double wanted = 1;
+      for (size_t c = 0; j < t && c < 5; ++c) {
+        wanted += 0.5 * std::pow(double(rows(t, c)) - rows(j, c), 2);
       }
+      EXPECT_NEAR(squares(t, j), wanted, 1e-5) << t << ", " << j;
     }
   }
 }
@@ -59,8 +57,8 @@ TEST(Recall, RowsAreExpectedWhereAGaussianProcessExpectsThem) {
   const size_t n = 40;
   const Matrix<float> inputs = normal(n, 6, 2, 0.4), rows = normal(n, 3, 3);
   const Kernel kernel{0.9, 0.25};
-  const std::vector<Group> one = {{0, n}};
-  const Matrix<float> squares = squared_distances(inputs, one);
+  Matrix<float> squares(n, n);
+  add_squared_distances(inputs, 1, squares);
   const Matrix<float> mix = mixing(squares, kernel).value();
   const auto alike = [&](size_t t, size_t j) {
     return std::exp(-double(squares(std::max(t, j), std::min(t, j))) / (2 * 0.9 * 0.9));
@@ -129,8 +127,7 @@ struct Text {
 };
 
 std::unique_ptr<Stage> fitted(const Text& text, KeyValues params = {}) {
-  params.push_back({"recall_history", "1"});
-  if (params.front().first != "recall") params.push_back({"recall", "256"});
+  if (params.empty() || params.front().first != "recall") params.push_back({"recall", "256"});
   auto stage = step_stage().make(params).value();
   const Result<> done = stage->fit({text.rows, {}, false, 0}, text.context());
   EXPECT_TRUE(done.ok());
@@ -213,18 +210,27 @@ TEST(Recall, WhereLikenessTellsNothingRowsAreCodedAsTheyCome) {
   EXPECT_FALSE(fitted(text)->save().contains("weights"));
 }
 
-TEST(Recall, DistancesAreKeptForLaterUnits) {
+TEST(Recall, AMixingIsKeptForTheValuesOfTheLayer) {
   const Text text(60);
   const auto stage = fitted(text);
   std::map<std::string, std::shared_ptr<void>> memory;
   Context context = text.context();
   context.memory = &memory;
-  memory["recall 256 key 9"] = nullptr;  // of a layer that is no longer read
-  memory["another stage's"] = nullptr;
   const Matrix<int32_t> codes = codes_of(*stage, text, context, text.n);
-  EXPECT_EQ(memory.size(), 3u);
-  EXPECT_TRUE(memory.contains("another stage's"));
-  EXPECT_EQ(codes_of(*stage, text, context, text.n), codes);
+  ASSERT_EQ(memory.size(), 1u);
+  const std::shared_ptr<void> kept = memory.begin()->second;
+  const Unit values{Kind::value, 1, {4}, {}}, next{Kind::value, 2, {4}, {}};
+  Context of_values{values, text.tokens, text.positions};
+  of_values.history = context.history;
+  of_values.history.insert(of_values.history.begin(), {Kind::key, 1, text.rows});
+  of_values.memory = &memory;
+  EXPECT_EQ(codes_of(*stage, text, of_values, text.n), codes);
+  EXPECT_EQ(memory.begin()->second, kept);
+  Context of_next{next, text.tokens, text.positions};
+  of_next.history = context.history;
+  of_next.memory = &memory;
+  EXPECT_EQ(codes_of(*stage, text, of_next, text.n), codes);
+  EXPECT_NE(memory.begin()->second, kept);
   EXPECT_EQ(codes_of(*stage, text, text.context(), text.n), codes);
 }
 

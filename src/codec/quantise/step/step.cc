@@ -20,7 +20,7 @@ struct Params {
   double thrift = 0.1;
   std::string of = "unit";
   int recall = 0;
-  int recall_history = 3;
+  int recall_history = 1;
   double recall_width = 0.7;
   double recall_noise = 0.3;
 
@@ -100,10 +100,10 @@ class Step : public Stage {
     rows.codes = Matrix<int32_t>(x.rows(), x.cols());
     if (recall_.on()) {
       Matrix<float> made(x.rows(), x.cols());
-      KVS_ASSIGN(const Recall::Groups groups, recall_.groups(context, x.rows()));
-      KVS_TRY(for_groups(groups.size(), [&](size_t i) {
-        const auto part = [&](auto& m) { return rows_of(m, groups[i]); };
-        return code(groups, i, part(x), part(rows.codes), part(made));
+      KVS_ASSIGN(const auto mixings, recall_.mixings(context, x.rows()));
+      KVS_TRY(for_groups(mixings->groups.size(), [&](size_t i) {
+        const auto part = [&](auto& m) { return rows_of(m, mixings->groups[i]); };
+        return code(mixings->of_group[i], part(x), part(rows.codes), part(made));
       }));
       if (context.predictions) (*context.predictions)[this] = std::move(made);
     } else {
@@ -159,7 +159,8 @@ class Step : public Stage {
   // Keeps recall if it leaves less to be coded of some groups, and adapts the zones to what is
   // left.
   Result<> try_recall(const Matrix<float>& x, const Context& context) {
-    KVS_ASSIGN(const Recall::Groups groups, recall_.groups(context, x.rows()));
+    KVS_ASSIGN(const auto mixings, recall_.mixings(context, x.rows()));
+    const std::vector<Group>& groups = mixings->groups;
     const size_t n = std::min(groups.size(), kGroupsTried);
     std::vector<size_t> first(n + 1);  // of the groups tried, one behind the other
     for (size_t i = 0; i < n; ++i) first[i + 1] = first[i] + groups[i * groups.size() / n].count;
@@ -169,7 +170,7 @@ class Step : public Stage {
       const MatrixView<const float> rows = rows_of(x, g);
       Matrix<int32_t> codes(g.count, x.cols());
       Matrix<float> made(g.count, x.cols());
-      KVS_TRY(code(groups, i * groups.size() / n, rows, codes, made));
+      KVS_TRY(code(mixings->of_group[i * groups.size() / n], rows, codes, made));
       for (size_t r = 0; r < g.count; ++r) {
         for (size_t c = 0; c < x.cols(); ++c) {
           const float innovation = static_cast<float>(codes(r, c)) * zone_.step();
@@ -185,24 +186,40 @@ class Step : public Stage {
     return {};
   }
 
-  // Quantises the innovations of group i; `made` becomes what the decoder will make of them.
-  Result<> code(const Recall::Groups& groups, size_t i, MatrixView<const float> rows,
+  // Quantises the innovations of a group; `made` becomes what the decoder will make of them.
+  Result<> code(const Matrix<float>& mixing, MatrixView<const float> rows,
                 MatrixView<int32_t> codes, MatrixView<float> made) const {
-    KVS_ASSIGN(const Matrix<float> mixing, groups.mixing(i));
     Matrix<float> innovations(rows.rows, rows.cols), left(1, rows.cols);
     for (size_t t = 0; t < rows.rows; ++t) {
-      // What the innovations before make of the row.
-      const MatrixView<float> row = made.row_range(t, 1);
-      gemm(Trans::no, Trans::no, 1.f, mixing.view().row_range(t, 1).col_range(0, t),
-           innovations.view().row_range(0, t), 0.f, row);
-      for (size_t c = 0; c < rows.cols; ++c) left(0, c) = rows(t, c) - row(0, c);
+      expect(mixing, innovations, t, made);
+      const std::span<float> row = made.row(t);
+      for (size_t c = 0; c < row.size(); ++c) left(0, c) = rows(t, c) - row[c];
       if (!zone_.quantise(left.row(0), codes.row(t))) return beyond_codes(left, zone_.step());
-      for (size_t c = 0; c < rows.cols; ++c) {
+      for (size_t c = 0; c < row.size(); ++c) {
         innovations(t, c) = static_cast<float>(codes(t, c)) * zone_.step();
-        row(0, c) += innovations(t, c);
+        row[c] += innovations(t, c);
       }
     }
     return {};
+  }
+
+  // Row t of `made` becomes what the innovations before make of it. Those before its strip of rows
+  // are added up for the whole strip at once.
+  static void expect(const Matrix<float>& mixing, const Matrix<float>& innovations, size_t t,
+                     MatrixView<float> made) {
+    constexpr size_t kStrip = 32;
+    const size_t first = t / kStrip * kStrip;
+    if (t == first) {
+      const size_t n = std::min(kStrip, made.rows - first);
+      gemm(Trans::no, Trans::no, 1.f, mixing.view().row_range(first, n).col_range(0, first),
+           innovations.view().row_range(0, first), 0.f, made.row_range(first, n));
+    }
+    const std::span<float> row = made.row(t);
+    for (size_t j = first; j < t; ++j) {
+      const float weight = mixing(t, j);
+      const float* from = innovations.row(j).data();
+      for (size_t c = 0; c < row.size(); ++c) row[c] += weight * from[c];
+    }
   }
 
   // Makes rows of innovations.
@@ -214,14 +231,13 @@ class Step : public Stage {
         return {};
       }
     }
-    KVS_ASSIGN(const Recall::Groups groups, recall_.groups(context, values.rows()));
-    return for_groups(groups.size(), [&](size_t i) -> Result<> {
-      KVS_ASSIGN(const Matrix<float> mixing, groups.mixing(i));
-      const MatrixView<float> rows = rows_of(values, groups[i]);
+    KVS_ASSIGN(const auto mixings, recall_.mixings(context, values.rows()));
+    parallel_for(mixings->groups.size(), [&](size_t i) {
+      const MatrixView<float> rows = rows_of(values, mixings->groups[i]);
       const Matrix<float> innovations = copy(rows);
-      gemm(Trans::no, Trans::no, 1.f, mixing.view(), innovations.view(), 0.f, rows);
-      return {};
+      gemm(Trans::no, Trans::no, 1.f, mixings->of_group[i].view(), innovations.view(), 0.f, rows);
     });
+    return {};
   }
 
   Params params_;

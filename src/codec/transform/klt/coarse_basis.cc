@@ -11,7 +11,7 @@ namespace kvsplice::codec {
 
 namespace {
 
-constexpr float kLargest = 127;
+constexpr float kLargest = 31;
 constexpr float kFarthest = 0.25;  // from the identity, of a Gram matrix that can be mended
 constexpr int kSteps = 3;          // errors go from .1 to 1e-2, 1e-4 and below a float's
 
@@ -36,7 +36,7 @@ Result<Matrix<float>> basis_of_codes(const Matrix<float>& codes) {
     for (float v : basis.row(r)) {
       if (v != std::round(v) || std::abs(v) > kLargest) {
         return Error{ErrorKind::format,
-                     fmt::format("basis code {}; legal: integers -127 ... 127", v)};
+                     fmt::format("basis code {}; legal: integers -31 ... 31", v)};
       }
       squares += double(v) * v;
     }

@@ -6,6 +6,7 @@
 
 #include "codec/checks.h"
 #include "codec/make_stage.h"
+#include "codec/packed_integers.h"
 #include "codec/transform/klt/coarse_basis.h"
 #include "linalg/linalg.h"
 
@@ -24,8 +25,8 @@ struct Params {
       Choice{"head", "layer", "model"});
     v("rank", rank, "coefficients kept of each basis, largest variance first; all if not given",
       Range{1, 1 << 20});
-    v("stored", stored, "how the codec file holds the basis; i8 takes a quarter of the bytes",
-      Choice{"f32", "i8"});
+    v("stored", stored, "how the codec file holds the basis; packed takes a sixth of the bytes",
+      Choice{"f32", "packed"});
   }
 };
 
@@ -39,7 +40,6 @@ class Klt : public Stage {
     KVS_ASSIGN(const std::vector<size_t> groups, columns_of_groups(x.cols, context.unit));
     const std::vector<double> mean = column_means(x);
     bases_.clear();
-    codes_.clear();
     size_t first = 0;
     for (size_t columns : groups) {
       KVS_ASSIGN(const size_t kept, kept_of(columns));
@@ -48,9 +48,10 @@ class Klt : public Stage {
                  symmetric_eigen(scatter(x.col_range(first, columns), part, Sums::fast)));
       Matrix<float> basis(kept, columns);
       std::copy_n(eigen.vectors.data(), basis.size(), basis.data());
-      KVS_TRY(keep(std::move(basis)));
+      bases_.push_back(std::move(basis));
       first += columns;
     }
+    if (coarse()) KVS_TRY(round_bases());
     mean_.assign(mean.begin(), mean.end());
     return {};
   }
@@ -82,37 +83,37 @@ class Klt : public Stage {
   State save() const override {
     State state;
     state["mean"] = {{mean_.size()}, mean_};
+    if (coarse()) {
+      save_codes(state);
+      return state;
+    }
     for (size_t i = 0; i < bases_.size(); ++i) {
-      const Matrix<float>& saved = coarse() ? codes_[i] : bases_[i];
+      const Matrix<float>& saved = bases_[i];
       state[basis_name(i)] = {{saved.rows(), saved.cols()},
-                              {saved.flat().begin(), saved.flat().end()},
-                              coarse() ? Storage::i8 : Storage::f32};
+                              {saved.flat().begin(), saved.flat().end()}};
     }
     return state;
   }
 
   Result<> load(const State& state, size_t width) override {
     KVS_ASSIGN(const StateArray* mean, find_array(state, "mean", {width}));
-    std::vector<Matrix<float>> bases, codes;
-    for (size_t covered = 0; covered < width; covered += bases.back().cols()) {
-      const std::string name = basis_name(bases.size());
-      KVS_ASSIGN(const StateArray* array, find_array(state, name, {kAny, kAny}));
-      const size_t kept = array->dims[0], columns = array->dims[1];
-      if (columns == 0 || columns > width - covered || kept == 0 || kept > columns) {
-        return Error{ErrorKind::format, fmt::format("array '{}' is {} x {} with {} columns to go",
-                                                    name, kept, columns, width - covered)};
+    std::vector<Matrix<float>> bases;
+    StateArray packed;
+    if (coarse()) {
+      KVS_ASSIGN(bases, load_codes(state, width));
+      packed = state.at("codes");
+    } else {
+      for (size_t covered = 0; covered < width; covered += bases.back().cols()) {
+        const std::string name = basis_name(bases.size());
+        KVS_ASSIGN(const StateArray* array, find_array(state, name, {kAny, kAny}));
+        KVS_TRY(check_basis(array->dims[0], array->dims[1], width - covered));
+        bases.emplace_back(array->dims[0], array->dims[1]);
+        std::copy(array->values.begin(), array->values.end(), bases.back().data());
       }
-      Matrix<float> basis(kept, columns);
-      std::copy(array->values.begin(), array->values.end(), basis.data());
-      if (coarse()) {
-        codes.push_back(std::move(basis));
-        KVS_ASSIGN(basis, basis_of_codes(codes.back()));
-      }
-      bases.push_back(std::move(basis));
     }
     mean_ = mean->values;
     bases_ = std::move(bases);
-    codes_ = std::move(codes);
+    packed_ = std::move(packed);
     return {};
   }
 
@@ -122,16 +123,60 @@ class Klt : public Stage {
   }
 
  private:
-  bool coarse() const { return params_.stored == "i8"; }
+  bool coarse() const { return params_.stored == "packed"; }
 
-  // Takes a basis over as it will be loaded again.
-  Result<> keep(Matrix<float> basis) {
-    if (coarse()) {
-      codes_.push_back(basis_codes(basis));
-      KVS_ASSIGN(basis, basis_of_codes(codes_.back()));
+  static Result<> check_basis(size_t kept, size_t columns, size_t to_go) {
+    if (columns > 0 && columns <= to_go && kept > 0 && kept <= columns) return {};
+    return Error{ErrorKind::format,
+                 fmt::format("a basis of {} x {} with {} columns to go", kept, columns, to_go)};
+  }
+
+  // Makes the bases what they will be when they are loaded again.
+  Result<> round_bases() {
+    std::vector<float> all;
+    for (Matrix<float>& basis : bases_) {
+      const Matrix<float> codes = basis_codes(basis);
+      all.insert(all.end(), codes.flat().begin(), codes.flat().end());
+      KVS_ASSIGN(basis, basis_of_codes(codes));
     }
-    bases_.push_back(std::move(basis));
+    packed_ = pack_integers(all);
     return {};
+  }
+
+  void save_codes(State& state) const {
+    std::vector<float> sizes;
+    for (const Matrix<float>& basis : bases_) {
+      sizes.push_back(static_cast<float>(basis.rows()));
+      sizes.push_back(static_cast<float>(basis.cols()));
+    }
+    state["sizes"] = {{sizes.size()}, sizes};
+    state["codes"] = packed_;
+  }
+
+  static Result<std::vector<Matrix<float>>> load_codes(const State& state, size_t width) {
+    KVS_ASSIGN(const StateArray* sizes, find_array(state, "sizes", {kAny}));
+    if (sizes->values.size() % 2 != 0) return Error{ErrorKind::format, "a basis without columns"};
+    std::vector<Matrix<float>> bases;
+    size_t covered = 0, count = 0;
+    for (size_t i = 0; i < sizes->values.size(); i += 2) {
+      const auto size = [&](float v) { return v >= 1 && v <= float(width) ? size_t(v) : 0; };
+      const size_t kept = size(sizes->values[i]), columns = size(sizes->values[i + 1]);
+      KVS_TRY(check_basis(kept, columns, width - covered));
+      bases.emplace_back(kept, columns);
+      covered += columns;
+      count += kept * columns;
+    }
+    if (covered != width) {
+      return Error{ErrorKind::format, fmt::format("bases of {} of {} columns", covered, width)};
+    }
+    KVS_ASSIGN(const std::vector<float> codes, unpack_integers(state, "codes", count));
+    const float* at = codes.data();
+    for (Matrix<float>& basis : bases) {
+      std::copy_n(at, basis.size(), basis.data());
+      at += basis.size();
+      KVS_ASSIGN(basis, basis_of_codes(basis));
+    }
+    return bases;
   }
 
   static std::string basis_name(size_t i) { return fmt::format("basis.{}", i); }
@@ -165,8 +210,8 @@ class Klt : public Stage {
 
   Params params_;
   std::vector<float> mean_;
-  std::vector<Matrix<float>> codes_;  // of the bases, if they are stored as such
   std::vector<Matrix<float>> bases_;  // [kept x columns], rows are orthonormal
+  StateArray packed_;  // their codes, as they are saved: kept, since another zstd packs otherwise
 };
 
 }  // namespace

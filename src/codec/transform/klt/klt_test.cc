@@ -136,22 +136,50 @@ TEST(Klt, CoarseBasisIsOrthonormalAndNearTheFineOne) {
     }
   }
   EXPECT_LT(farthest, 2e-6);
-  EXPECT_LT(turned, 0.01);
-  EXPECT_GT(turned, 1e-4) << "no rounding took place";
+  EXPECT_LT(turned, 0.04);
+  EXPECT_GT(turned, 1e-3) << "no rounding took place";
 }
 
 TEST(Klt, CoarseBasesAreChecked) {
   Matrix<float> codes(2, 2);
-  codes(0, 0) = codes(1, 0) = 127;  // the same direction twice
+  codes(0, 0) = codes(1, 0) = 31;  // the same direction twice
   EXPECT_FALSE(basis_of_codes(codes).ok());
   codes(1, 0) = 0;
   EXPECT_FALSE(basis_of_codes(codes).ok()) << "a row of zeros";
   codes(1, 1) = 12.5;
   EXPECT_FALSE(basis_of_codes(codes).ok());
-  codes(1, 1) = 128;
+  codes(1, 1) = 32;
   EXPECT_FALSE(basis_of_codes(codes).ok());
-  codes(1, 1) = -127;
+  codes(1, 1) = -31;
   EXPECT_TRUE(basis_of_codes(codes).ok());
+}
+
+TEST(Klt, PackedBasesAreThoseThatWereFitted) {
+  const auto x = example(500, 7);
+  for (const char* scope : {"layer", "head"}) {
+    const KeyValues packed = {{"stored", "packed"}, {"scope", scope}};
+    const auto stage = fitted(packed, x, kContext);
+    const State good = stage->save();
+    EXPECT_FALSE(good.contains("basis.0"));
+    const auto again = klt_stage().make(packed).value();
+    ASSERT_TRUE(again->load(good, 4).ok());
+    Rows here{x, {}, false, 0}, there{x, {}, false, 0};
+    ByteWriter side;
+    ASSERT_TRUE(stage->encode(here, kContext, side).ok());
+    ASSERT_TRUE(again->encode(there, kContext, side).ok());
+    EXPECT_EQ(here.values, there.values);
+    State bad = good;
+    bad["sizes"].values[1] = 1;  // columns are left over
+    EXPECT_FALSE(again->load(bad, 4).ok());
+    bad["sizes"].values[1] = 1e9;
+    EXPECT_FALSE(again->load(bad, 4).ok());
+    bad = good;
+    bad["codes"].values.pop_back();
+    bad["codes"].dims[0] -= 1;
+    EXPECT_FALSE(again->load(bad, 4).ok());
+    bad.erase("codes");
+    EXPECT_FALSE(again->load(bad, 4).ok());
+  }
 }
 
 TEST(Klt, NeedsRowsAndWholeHeads) {
