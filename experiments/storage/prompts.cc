@@ -55,9 +55,10 @@ void add(Restored& row, double depth, const Agreement& a) {
   row.log_prob.push_back(a.log_prob);
 }
 
+// A codec may have the name of a cache type: f16.
 std::string key_of(const Ground& ground, const Cache& cache) {
   const bool learns = cache.text && cache.learns;
-  const std::string what = cache.text ? codec::print(*cache.text) : cache.method;
+  const std::string what = cache.text ? "codec " + codec::print(*cache.text) : cache.method;
   return (learns ? ground.calibrated + "/" : "") + what;
 }
 

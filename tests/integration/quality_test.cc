@@ -6,7 +6,6 @@
 #include <cmath>
 
 #include "codec/cache_io.h"
-#include "codec/cache_io.h"
 #include "core/file.h"
 
 namespace kvsplice::quality {
