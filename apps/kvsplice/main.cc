@@ -1,6 +1,7 @@
 // kvsplice VERB ...: parses the command line, runs one verb, prints one line on error.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -60,6 +61,9 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // Rows come and go in blocks of the same large sizes: kept, they need no fresh pages each time.
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
   app::remember_command_line(argc, argv);
   try {
     return run(argc, argv);

@@ -10,7 +10,7 @@ namespace kvsplice {
 int thread_count();
 void set_thread_count(int n);  // n >= 1
 
-// Calls body(i) for i in [0, n), in any order, on all threads. Do not nest.
+// Calls body(i) for i in [0, n), in any order, on all threads; within a body, on its thread alone.
 void parallel_for(size_t n, const std::function<void(size_t)>& body);
 
 // Calls body(first, count) for consecutive chunks of at most `chunk` items.

@@ -2,9 +2,12 @@
 // affine least squares on reconstructions, as the decoder will see them.
 #include <fmt/format.h>
 
+#include <array>
+
 #include "codec/checks.h"
 #include "codec/make_stage.h"
 #include "codec/predict/layers/predictor.h"
+#include "core/threads.h"
 
 namespace kvsplice::codec {
 
@@ -44,10 +47,13 @@ class Layers : public Stage {
     if (sources.empty()) return {};
     const layers::SolveOptions options{params_.rank, params_.noise, params_.ridge};
     const layers::Moments moments = layers::measure(sources, rows.values, shared(context));
-    KVS_ASSIGN(const layers::Predictor trial, layers::solve(moments, false, options));
+    std::array<std::optional<Result<layers::Predictor>>, 2>
+        solved;  // without held-out rows, and all
+    parallel_for(2, [&](size_t all) { solved[all] = layers::solve(moments, all == 1, options); });
+    KVS_ASSIGN(const layers::Predictor trial, std::move(*solved[0]));
     if (layers::held_out_bits(moments, &trial) >= layers::held_out_bits(moments, nullptr))
       return {};
-    KVS_ASSIGN(predictor_, layers::solve(moments, true, options));
+    KVS_ASSIGN(predictor_, std::move(*solved[1]));
     return {};
   }
 
