@@ -205,7 +205,9 @@ void drop_unread(int layer, int depth, const ModelShape& shape, CacheBlock& made
     for (int below : layers_below(static_cast<int>(l), depth, shape)) read[below] = true;
   }
   for (int l = 0; l <= layer; ++l) {
-    if (!read[l]) made.keys[l] = made.values[l] = {};
+    if (read[l]) continue;
+    made.keys[l] = {};  // one by one: to be copied from an empty matrix would keep the memory
+    made.values[l] = {};
   }
 }
 
