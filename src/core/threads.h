@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <functional>
 
+#include "kvsplice/result.h"
+
 namespace kvsplice {
 
 int thread_count();
@@ -12,6 +14,9 @@ void set_thread_count(int n);  // n >= 1
 
 // Calls body(i) for i in [0, n), in any order, on all threads; within a body, on its thread alone.
 void parallel_for(size_t n, const std::function<void(size_t)>& body);
+
+// The same; if bodies fail, the error of the first by number.
+Result<> parallel_try(size_t n, const std::function<Result<>(size_t)>& body);
 
 // Calls body(first, count) for consecutive chunks of at most `chunk` items.
 void parallel_chunks(size_t n, size_t chunk,

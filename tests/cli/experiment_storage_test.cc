@@ -27,8 +27,8 @@ Json row(const Json& table, const std::string& key, const Json& value) {
 
 std::string command(const std::string& dir) {
   return "experiment storage --quick -m " KVSPLICE_TEST_MODEL
-         " --codec 'layers(history=1,embedding=off) | klt(stored=packed) | step(delta=0.6) | "
-         "range' "
+         " --codec 'layers(history=1,embedding=off) | klt(stored=packed) | "
+         "step(delta=0.6) | range' "
          "--calibration 768 --sequence 128 --ctx 128 --methods klt,svd --retrieval-tokens 256 "
          "--retrieval-questions 1 --greedy-prompts 1 --greedy-prefix 96 --greedy-tokens 4 --text " +
          sample("fiction") + "," + sample("code") + " --test-text " + sample("news") + " -o " + dir;

@@ -47,13 +47,12 @@ class Layers : public Stage {
     if (sources.empty()) return {};
     const layers::SolveOptions options{params_.rank, params_.noise, params_.ridge};
     const layers::Moments moments = layers::measure(sources, rows.values, shared(context));
-    std::array<std::optional<Result<layers::Predictor>>, 2>
-        solved;  // without held-out rows, and all
+    std::array<Result<layers::Predictor>, 2> solved;  // without rows held out, and from all
     parallel_for(2, [&](size_t all) { solved[all] = layers::solve(moments, all == 1, options); });
-    KVS_ASSIGN(const layers::Predictor trial, std::move(*solved[0]));
+    KVS_ASSIGN(const layers::Predictor trial, std::move(solved[0]));
     if (layers::held_out_bits(moments, &trial) >= layers::held_out_bits(moments, nullptr))
       return {};
-    KVS_ASSIGN(predictor_, std::move(*solved[1]));
+    KVS_ASSIGN(predictor_, std::move(solved[1]));
     return {};
   }
 

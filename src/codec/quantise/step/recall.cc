@@ -59,19 +59,15 @@ Result<std::shared_ptr<const Mixings>> Recall::make(const Context& context) cons
   made->groups = groups_of(context.positions, options_.tokens);
   made->of_group.resize(made->groups.size());
   const std::vector<Reconstruction> sources = this->sources(context);
-  std::vector<Result<>> results(made->groups.size());
-  parallel_for(made->groups.size(), [&](size_t i) {
-    results[i] = [&]() -> Result<> {
-      const Group& g = made->groups[i];
-      Matrix<float> squares(g.count, g.count);
-      for (size_t s = 0; s < sources.size(); ++s) {
-        add_squared_distances(sources[s].rows.row_range(g.first, g.count), weights_[s], squares);
-      }
-      KVS_ASSIGN(made->of_group[i], mixing(std::move(squares), options_.kernel));
-      return {};
-    }();
-  });
-  for (auto& r : results) KVS_TRY(r);
+  KVS_TRY(parallel_try(made->groups.size(), [&](size_t i) -> Result<> {
+    const Group& g = made->groups[i];
+    Matrix<float> squares(g.count, g.count);
+    for (size_t s = 0; s < sources.size(); ++s) {
+      add_squared_distances(sources[s].rows.row_range(g.first, g.count), weights_[s], squares);
+    }
+    KVS_ASSIGN(made->of_group[i], mixing(std::move(squares), options_.kernel));
+    return {};
+  }));
   return std::shared_ptr<const Mixings>(std::move(made));
 }
 

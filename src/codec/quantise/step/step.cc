@@ -66,14 +66,6 @@ auto rows_of(M& matrix, const Group& g) {
   return matrix.view().row_range(g.first, g.count);
 }
 
-template <class Body>
-Result<> for_groups(size_t n, const Body& body) {
-  std::vector<Result<>> results(n);
-  parallel_for(n, [&](size_t i) { results[i] = body(i); });
-  for (auto& r : results) KVS_TRY(r);
-  return {};
-}
-
 class Step : public Stage {
  public:
   explicit Step(const Params& params) : params_(params), recall_(recall_options()) {}
@@ -101,7 +93,7 @@ class Step : public Stage {
     if (recall_.on()) {
       Matrix<float> made(x.rows(), x.cols());
       KVS_ASSIGN(const auto mixings, recall_.mixings(context, x.rows()));
-      KVS_TRY(for_groups(mixings->groups.size(), [&](size_t i) {
+      KVS_TRY(parallel_try(mixings->groups.size(), [&](size_t i) {
         const auto part = [&](auto& m) { return rows_of(m, mixings->groups[i]); };
         return code(mixings->of_group[i], part(x), part(rows.codes), part(made));
       }));
@@ -165,7 +157,7 @@ class Step : public Stage {
     std::vector<size_t> first(n + 1);  // of the groups tried, one behind the other
     for (size_t i = 0; i < n; ++i) first[i + 1] = first[i] + groups[i * groups.size() / n].count;
     Matrix<float> plain(first[n], x.cols()), left(first[n], x.cols());
-    KVS_TRY(for_groups(n, [&](size_t i) -> Result<> {
+    KVS_TRY(parallel_try(n, [&](size_t i) -> Result<> {
       const Group& g = groups[i * groups.size() / n];
       const MatrixView<const float> rows = rows_of(x, g);
       Matrix<int32_t> codes(g.count, x.cols());
