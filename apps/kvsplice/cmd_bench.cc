@@ -41,18 +41,23 @@ Result<> check(const std::vector<std::string>& only) {
   return {};
 }
 
-bool wanted(const Options& options, const BenchCase& c) {
-  return options.only.empty() ||
-         std::find(options.only.begin(), options.only.end(), c.name) != options.only.end();
+std::vector<BenchCase> chosen(const std::vector<std::string>& only) {
+  std::vector<BenchCase> cases;
+  for (const auto& c : bench::bench_table()) {
+    if (only.empty() || std::find(only.begin(), only.end(), c.name) != only.end()) {
+      cases.push_back(c);
+    }
+  }
+  return cases;
 }
 
 Result<report::Table> measure(const Options& options, bench::Surroundings& here) {
   report::Table table = bench::bench_results();
   const Progress progress = terminal_progress();
-  size_t done = 0;
-  for (const auto& c : bench::bench_table()) {
-    KVS_TRY(progress.step(c.name, done++, bench::bench_table().size()));
-    if (!wanted(options, c)) continue;
+  const std::vector<BenchCase> cases = chosen(options.only);
+  for (size_t i = 0; i < cases.size(); ++i) {
+    const BenchCase& c = cases[i];
+    KVS_TRY(progress.step(c.name, i, cases.size()));
     KVS_ASSIGN(const auto measurements, c.run(here));
     for (const auto& m : measurements) bench::add_rows(table, c.name, m);
   }
