@@ -8,6 +8,7 @@
 #include "bench/bench.h"
 #include "bench/prompt.h"
 #include "codec/cache_io.h"
+#include "codec/dump_source.h"
 #include "quality/calibrate.h"
 #include "session/session.h"
 #include "session/state_rows.h"
@@ -18,26 +19,15 @@ namespace {
 
 constexpr int kLengths[] = {1024, 4096};
 
-class Rows : public codec::RowSource {
+class TemporaryFile {
  public:
-  explicit Rows(codec::CacheBlock block) : block_(std::move(block)) {}
-  std::span<const int32_t> tokens() const override { return block_.tokens; }
-  std::span<const int32_t> positions() const override { return block_.positions; }
-  Result<Matrix<float>> read(Kind kind, int layer) const override { return block_.of(kind)[layer]; }
-
- private:
-  codec::CacheBlock block_;
-};
-
-class TemporarySession {
- public:
-  TemporarySession()
+  explicit TemporaryFile(const char* ending)
       : path_((std::filesystem::temp_directory_path() /
-               fmt::format("kvsplice_bench_{}.kvz", ::getpid()))
+               fmt::format("kvsplice_bench_{}{}", ::getpid(), ending))
                   .string()) {}
-  TemporarySession(const TemporarySession&) = delete;
-  TemporarySession& operator=(const TemporarySession&) = delete;
-  ~TemporarySession() {
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+  ~TemporaryFile() {
     std::error_code ignored;
     std::filesystem::remove(path_, ignored);
   }
@@ -49,16 +39,15 @@ class TemporarySession {
 
 // Fitted on the cache of the shortest prompt.
 Result<codec::Codec> fit_codec(const host::Model& model, const codec::Embeddings& embeddings) {
-  const auto tokens = random_prompt(model, kLengths[0]);
-  host::ContextOptions options;
-  options.n_ctx = kLengths[0];
-  KVS_ASSIGN(host::Context context, host::Context::create(model, options));
-  KVS_TRY(context.decode(tokens));
+  const TemporaryFile dump(".gguf");
+  extract::ExtractOptions options;
+  options.keys_after_rope = false;
+  KVS_TRY(extract::extract(model, {{"prompt", "", random_prompt(model, kLengths[0])}}, options,
+                           dump.path(), {}));
+  KVS_ASSIGN(const auto rows, codec::DumpSource::open({dump.path()}, 0));
   KVS_ASSIGN(const codec::CodecText text, codec::parse_codec(quality::CalibrateOptions().pipeline));
   KVS_ASSIGN(codec::Codec codec, codec::Codec::create(text, model.shape()));
-  KVS_ASSIGN(codec::CacheBlock block,
-             codec::read_block(context, model.shape(), tokens, 0, tokens.size()));
-  KVS_TRY(codec.fit(Rows(std::move(block)), &embeddings, {}));
+  KVS_TRY(codec.fit(rows, &embeddings, {}));
   return codec;
 }
 
@@ -94,7 +83,7 @@ Result<double> timed(const std::function<Result<>()>& body) {
 Result<std::vector<Measurement>> measure(const host::Model& model, const session::Coder& coder,
                                          int length, Surroundings& here) {
   const auto tokens = random_prompt(model, length);
-  const TemporarySession file;
+  const TemporaryFile file(".kvz");
   host::ContextOptions options;
   options.n_ctx = length;
   KVS_ASSIGN(host::Context context, host::Context::create(model, options));

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "evaluate/attention.h"
+#include "analyse/attention.h"
 #include "evaluate/dump_attention.h"
 #include "evaluate/metrics.h"
 #include "experiments/lists.h"
@@ -126,10 +126,10 @@ Result<double> Caches::attention_error(const Place& place, MatrixView<const floa
   }
   const size_t kv_heads = heads(place.layer);
   const size_t per_head = size_t(train_.info().shape.query_heads) / kv_heads;
-  const evaluate::AttentionShape shape{kv_heads, per_head, size_t(layer.key_dim),
-                                       size_t(layer.value_dim), size_t(layer.window)};
-  const auto exact = evaluate::attend(queries, at, exact_keys, values, shape);
-  const auto made = evaluate::attend(queries, at, made_keys, made_values, shape);
+  const analyse::AttentionShape shape{kv_heads, per_head, size_t(layer.key_dim),
+                                      size_t(layer.value_dim), size_t(layer.window)};
+  const auto exact = analyse::attend(queries, at, exact_keys, values, shape);
+  const auto made = analyse::attend(queries, at, made_keys, made_values, shape);
   // Of a single head: only the outputs of the query heads that read it.
   const size_t outputs = per_head * size_t(layer.value_dim);
   evaluate::ErrorSums sums;

@@ -37,11 +37,15 @@ CodecText without_recall(const CodecText& text) {
   return edited(text, [](PipelineText& pipeline) { set(pipeline, "step", "recall", "0"); });
 }
 
-// Units and rows for themselves.
-CodecText without_layers(const CodecText& text) {
-  return edited(without_recall(text), [](PipelineText& pipeline) {
-    std::erase_if(pipeline, [](const StageText& s) { return s.name == "layers"; });
+CodecText without(const std::string& stage, const CodecText& text) {
+  return edited(text, [&](PipelineText& pipeline) {
+    std::erase_if(pipeline, [&](const StageText& s) { return s.name == stage; });
   });
+}
+
+// Units and rows for themselves, all tokens alike.
+CodecText without_layers(const CodecText& text) {
+  return without("layers", without("focus", without_recall(text)));
 }
 
 CodecText with_history(const CodecText& text, const std::string& embedding) {
@@ -109,6 +113,7 @@ Result<std::vector<Cache>> loop_caches(const Options& options, const ModelShape&
   if (options.compares("nearest")) add_steps(all, "nearest", with_history(text, "off"), few);
   if (options.compares("embedding")) add_steps(all, "embedding", with_history(text, "on"), few);
   if (options.compares("norecall")) add_steps(all, "norecall", without_recall(text), few);
+  if (options.compares("unfocused")) add_steps(all, "unfocused", without("focus", text), few);
   add_steps(all, kCodec, text, options.factors);
   if (options.compares("spline")) add_steps(all, "spline", behind_spline(text, shape), few);
   if (options.compares("svd")) {

@@ -144,12 +144,13 @@ Result<std::unique_ptr<codec::Codec>> fit_part(const Ground& ground, const Part&
     auto& [text, turn] = seen.try_emplace(sequence.hash, seen.size(), 0).first->second;
     used.push_back(part.use(text, turn++));
   }
-  KVS_ASSIGN(const auto dumps, quality::dump_sequences(ground.model, sequences, ground.work(),
-                                                       o.threads, ground.progress));
+  KVS_ASSIGN(const auto text, codec_text(o));
+  KVS_ASSIGN(codec::Codec codec, codec::Codec::create(text, ground.model.shape()));
+  KVS_ASSIGN(const auto dumps,
+             quality::dump_sequences(ground.model, sequences, codec.needs_attention(),
+                                     ground.work(), o.threads, ground.progress));
   KVS_ASSIGN(const auto source,
              codec::DumpSource::open(dumps, size_t(o.sinks), [&](size_t i) { return used[i]; }));
-  KVS_ASSIGN(const auto text, codec_text(o));
-  KVS_ASSIGN(codec::Codec codec, codec::Codec::create(text, source.shape()));
   const codec::Embeddings embeddings = codec::embeddings_of(ground.model);
   KVS_TRY(codec.fit(source, &embeddings, ground.progress));
   return std::make_unique<codec::Codec>(std::move(codec));

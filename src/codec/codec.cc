@@ -54,6 +54,7 @@ StageInfo::Traits merged_traits(const PipelineText& pipeline) {
     all.joins_layers |= t.joins_layers;
     all.history = std::max(all.history, t.history);
     all.embeddings |= t.embeddings;
+    all.attention |= t.attention;
     all.whole_block |= t.whole_block;
     all.cells |= t.cells;
     all.reach = std::max(all.reach, t.reach);
@@ -114,6 +115,17 @@ Result<std::vector<Bytes>> run_encode(const Codec::UnitPipeline& unit, const Pip
   return sides;
 }
 
+// What a decoder will get of values that no stage has quantised: they are packed as f16.
+Result<> round_as_packed(Rows& rows) {
+  if (rows.quantised) return {};
+  const size_t count = rows.count(), width = rows.width();
+  ByteWriter packed;
+  KVS_TRY(pack(rows, packed));
+  ByteReader reader(packed.bytes());
+  KVS_ASSIGN(rows, unpack(reader, count, width, false));
+  return {};
+}
+
 // The backward half, from the last of `sides` to the first.
 Result<> run_decode(const Codec::UnitPipeline& unit, const PipelineText& text,
                     const std::vector<ByteSpan>& sides, Rows& rows, size_t count,
@@ -165,6 +177,10 @@ size_t width_behind(const Codec::UnitPipeline& unit) {
 
 }  // namespace
 
+Result<Attention> RowSource::read_attention(int) const {
+  return Error{ErrorKind::usage, "these calibration rows come without queries"};
+}
+
 Result<Codec> Codec::create(const CodecText& text, const ModelShape& shape) {
   Codec codec;
   codec.text_ = text;
@@ -206,11 +222,18 @@ Result<> Codec::fit(const RowSource& source, const Embeddings* embeddings, const
   for (const auto& u : units_) depth = std::max(depth, u.history);
   // Only the newest layers' reconstructions are kept.
   CacheBlock made = empty_block(shape_, {}, {});
+  Attention attention;  // of the layer at hand, for its keys and its values
+  int attended = -1;
   for (size_t i = 0; i < units_.size(); ++i) {
     UnitPipeline& unit = units_[i];
     const PipelineText& text = text_.of(unit.unit.kind);
     const std::string where = unit_name(unit.unit);
     KVS_TRY(progress.step("fit " + where, i, units_.size()));
+    const bool attends = merged_traits(text).attention;
+    if (attends && unit.unit.layer != attended) {
+      KVS_ASSIGN(attention, source.read_attention(unit.unit.layer));
+      attended = unit.unit.layer;
+    }
     KVS_ASSIGN(Matrix<float> values, read_unit(source, unit.unit, shape_));
     KVS_TRY(check_finite(values, where));
     if (of_cells()) {
@@ -230,7 +253,8 @@ Result<> Codec::fit(const RowSource& source, const Embeddings* embeddings, const
                           embedded,
                           &memory,
                           &predictions,
-                          &shape_};
+                          &shape_,
+                          attends ? &attention : nullptr};
     Rows rows{std::move(values), {}, false, 0};
     std::vector<Bytes> sides;
     const size_t count = rows.values.rows();
@@ -304,6 +328,7 @@ Result<Bytes> Codec::encode_cells(const CacheBlock& block, const Embeddings* emb
     KVS_TRY(pack(left, payload));
     payloads[i] = payload.take();
     if (!closed_loop) return {};
+    KVS_TRY(round_as_packed(rows));
     const std::vector<ByteSpan> views(sides.begin(), sides.end());
     KVS_TRY(run_decode(unit, text, views, rows, block.count(), context));
     made.of(unit.unit.kind)[unit.unit.layer] = std::move(rows.values);
@@ -432,15 +457,8 @@ Result<CacheBlock> Codec::roundtrip(const CacheBlock& given, const Embeddings* e
     context.predictions = &predictions;
     Rows rows{gather(block, unit.unit), {}, false, 0};
     KVS_ASSIGN(const std::vector<Bytes> sides, run_encode(unit, text, rows, context));
-    if (!rows.quantised) {  // the implicit f16 of what is left over
-      ByteWriter packed;
-      const size_t width = rows.width();
-      KVS_TRY(pack(rows, packed));
-      ByteReader reader(packed.bytes());
-      KVS_ASSIGN(rows, unpack(reader, block.count(), width, false));
-    } else if (meter != nullptr) {
-      codes[i] = rows.codes;
-    }
+    if (meter != nullptr && rows.quantised) codes[i] = rows.codes;
+    KVS_TRY(round_as_packed(rows));
     const std::vector<ByteSpan> views(sides.begin(), sides.end());
     KVS_TRY(run_decode(unit, text, views, rows, block.count(), context));
     scatter_to(std::move(rows.values), unit.unit, shape_, made);
@@ -475,6 +493,10 @@ bool Codec::whole_block() const {
 
 bool Codec::of_cells() const {
   return merged_traits(text_.key).cells || merged_traits(text_.value).cells;
+}
+
+bool Codec::needs_attention() const {
+  return merged_traits(text_.key).attention || merged_traits(text_.value).attention;
 }
 
 bool Codec::needs_embeddings() const {

@@ -33,6 +33,8 @@ class RowSource {
   virtual std::span<const int32_t> positions() const = 0;
   // [tokens x width] of one layer; keys before rotary embedding.
   virtual Result<Matrix<float>> read(Kind kind, int layer) const = 0;
+  // Of the rows whose queries are known; error usage if there are none.
+  virtual Result<Attention> read_attention(int layer) const;
 };
 
 class Codec {
@@ -70,7 +72,8 @@ class Codec {
   size_t reach() const;             // rows depend on rows before them in their block, in runs of so
                                     // many; 0 or 1: on none
   bool needs_embeddings() const;
-  bool of_cells() const;  // some stage works on cells
+  bool needs_attention() const;  // while fitting
+  bool of_cells() const;         // some stage works on cells
   size_t calibration_tokens() const { return calibration_tokens_; }
 
   struct UnitPipeline {

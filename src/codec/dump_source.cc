@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "analyse/attention.h"
+
 namespace kvsplice::codec {
 
 ModelShape dumped_shape(const extract::DumpInfo& info) {
@@ -57,6 +59,68 @@ Result<Matrix<float>> DumpSource::read(Kind kind, int layer) const {
     std::copy(rows.flat().begin(), rows.flat().end(), all.row(row).begin());
     row += part.count;
   }
+  return all;
+}
+
+namespace {
+
+// The query heads that belong to the dumped KV heads, as columns.
+Matrix<float> queries_of_heads(const Matrix<float>& all, std::span<const int> kv_heads,
+                               size_t columns_per_head) {
+  Matrix<float> some(all.rows(), kv_heads.size() * columns_per_head);
+  for (size_t r = 0; r < all.rows(); ++r) {
+    for (size_t h = 0; h < kv_heads.size(); ++h) {
+      std::copy_n(all.row(r).begin() + kv_heads[h] * columns_per_head, columns_per_head,
+                  some.row(r).begin() + h * columns_per_head);
+    }
+  }
+  return some;
+}
+
+// By the tokens of the text that starts at `first`.
+Result<Matrix<float>> received_in(const extract::Dump& dump, int layer, size_t first,
+                                  size_t count) {
+  const auto& info = dump.info();
+  const LayerShape& whole = info.shape.layers[layer];
+  const auto heads = std::span(info.heads);
+  const analyse::AttentionShape shape{heads.size(), size_t(info.shape.query_heads / whole.kv_heads),
+                                      size_t(whole.key_dim), size_t(whole.value_dim),
+                                      size_t(whole.window)};
+  KVS_ASSIGN(const Matrix<float> queries, dump.read(host::Signal::query, layer, first, count));
+  KVS_ASSIGN(Matrix<float> keys, dump.read(host::Signal::key_before_rope, layer, first, count));
+  whole.rope.apply(keys, whole.key_dim, dump.positions().subspan(first, count));
+  return analyse::attention_received(
+      queries_of_heads(queries, heads, shape.queries_per_head * shape.key_dim), keys, shape);
+}
+
+}  // namespace
+
+Result<Attention> DumpSource::read_attention(int layer) const {
+  Attention all;
+  std::vector<float> received;
+  size_t row = 0;
+  for (const Part& part : parts_) {
+    const auto& dump = dumps_[part.dump];
+    if (part.count > 0 && dump.has(host::Signal::query)) {
+      const auto sinks = size_t(dump.positions()[part.first]);
+      KVS_ASSIGN(const Matrix<float> of_text, received_in(dump, dump.info().layers[layer],
+                                                          part.first - sinks, part.count + sinks));
+      for (size_t t = sinks; t < of_text.rows(); ++t) {
+        all.rows.push_back(row + t - sinks);
+        received.insert(received.end(), of_text.row(t).begin(), of_text.row(t).end());
+      }
+    }
+    row += part.count;
+  }
+  if (all.rows.empty()) {
+    return Error{
+        ErrorKind::usage,
+        fmt::format("no text of {} comes with queries and is longer than {} tokens; "
+                    "extract without --no-queries",
+                    dumps_.empty() ? "the dumps" : dumps_.front().path(), analyse::kFewestQueries)};
+  }
+  all.received = Matrix<float>(all.rows.size(), received.size() / all.rows.size());
+  std::copy(received.begin(), received.end(), all.received.data());
   return all;
 }
 

@@ -25,6 +25,7 @@ class DumpSource : public RowSource {
   std::span<const int32_t> tokens() const override { return tokens_; }
   std::span<const int32_t> positions() const override { return positions_; }
   Result<Matrix<float>> read(Kind kind, int layer) const override;
+  Result<Attention> read_attention(int layer) const override;  // from texts dumped with queries
 
  private:
   struct Part {  // consecutive rows of one dump

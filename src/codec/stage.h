@@ -38,6 +38,12 @@ struct Embeddings {
 
 class Stage;
 
+// How much attention some tokens got from later ones, for stages that learn what to keep.
+struct Attention {
+  std::vector<size_t> rows;  // of the calibration rows, ascending
+  Matrix<float> received;    // [rows x KV heads]; see analyse/attention.h
+};
+
 // What the decoder has already made of another unit, for the same tokens.
 struct Reconstruction {
   Kind kind = Kind::key;
@@ -66,7 +72,8 @@ struct Context {
   // In a closed loop, where the same rows are decoded right after they were encoded: what
   // predictors subtracted, kept so that it need not be computed again. Null elsewhere.
   std::map<const Stage*, Matrix<float>>* predictions = nullptr;
-  const ModelShape* shape = nullptr;  // of the model
+  const ModelShape* shape = nullptr;     // of the model
+  const Attention* attention = nullptr;  // while fitting: of the layer, for stages that ask for it
 };
 
 // Rows on their way through a pipeline. `values` is what the next stage works on until a quantiser
@@ -132,6 +139,7 @@ struct StageInfo {
     bool joins_layers = false;  // wants all layers of a kind as one unit
     int history = 0;            // layers of reconstructions wanted in Context::history
     bool embeddings = false;    // wants Context::embeddings
+    bool attention = false;     // wants Context::attention
     bool whole_block = false;   // rows depend on each other: encodes blocks, not single rows
     size_t reach = 0;           // rows depend on rows before them: on so many, with their own
     bool cells = false;         // wants keys as the cache holds them, and all rows in f16

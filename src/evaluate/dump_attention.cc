@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "analyse/attention.h"
 #include "codec/dump_source.h"
-#include "evaluate/attention.h"
 
 namespace kvsplice::evaluate {
 
@@ -41,7 +41,7 @@ Result<> add_attention_errors(const extract::Dump& dump, size_t layer, const Tex
   const int index = info.layers[layer];
   const LayerShape& whole = info.shape.layers[index];
   const LayerShape dumped = codec::dumped_shape(info).layers[layer];
-  const AttentionShape shape{
+  const analyse::AttentionShape shape{
       size_t(dumped.kv_heads), size_t(info.shape.query_heads / whole.kv_heads),
       size_t(dumped.key_dim), size_t(dumped.value_dim), size_t(dumped.window)};
   const auto rows = [&](host::Signal signal) {
@@ -58,10 +58,10 @@ Result<> add_attention_errors(const extract::Dump& dump, size_t layer, const Tex
   Matrix<float> decoded_keys = copy(keys);
   dumped.rope.apply(exact_keys, dumped.key_dim, positions);
   dumped.rope.apply(decoded_keys, dumped.key_dim, positions);
-  const auto exact = attend(queries, at, exact_keys, exact_values, shape);
-  quality.key.add(exact, attend(queries, at, decoded_keys, exact_values, shape));
-  quality.value.add(exact, attend(queries, at, exact_keys, values, shape));
-  quality.both.add(exact, attend(queries, at, decoded_keys, values, shape));
+  const auto exact = analyse::attend(queries, at, exact_keys, exact_values, shape);
+  quality.key.add(exact, analyse::attend(queries, at, decoded_keys, exact_values, shape));
+  quality.value.add(exact, analyse::attend(queries, at, exact_keys, values, shape));
+  quality.both.add(exact, analyse::attend(queries, at, decoded_keys, values, shape));
   if (!std::isfinite(quality.both.error)) {  // finite rows, but scores beyond float
     return Error{
         ErrorKind::numeric,

@@ -216,7 +216,9 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
                  fmt::format("a target or an allocation needs at least {} sequences of {} tokens",
                              kHeldEvery, o.sequence)};
   }
-  KVS_ASSIGN(const auto dumps, dump_sequences(model, sequences, work.path(), o.threads, progress));
+  KVS_ASSIGN(const codec::Codec unfitted, codec::Codec::create(text, model.shape()));
+  KVS_ASSIGN(const auto dumps, dump_sequences(model, sequences, unfitted.needs_attention(),
+                                              work.path(), o.threads, progress));
   KVS_ASSIGN(const auto source, codec::DumpSource::open(dumps, o.sinks, [&](size_t sequence) {
                return !holds_out || !is_held(sequence);
              }));

@@ -14,7 +14,7 @@ namespace kvsplice::quality {
 
 struct CalibrateOptions {
   std::string pipeline =
-      "layers(history=3) | klt(stored=packed) | step(delta=0.6,recall=512) | range";
+      "layers(history=3) | focus | klt(stored=packed) | step(delta=0.6,recall=512) | range";
   size_t tokens = 65536;   // of all texts together, at most
   size_t sequence = 1024;  // tokens evaluated as one sequence
   size_t sinks = 4;

@@ -70,19 +70,40 @@ TEST_F(CalibrateTest, GoesOnWhereItWasStopped) {
   const auto all = sequences();
   size_t steps = 0;
   const Progress stop{[&](const std::string&, size_t, size_t) { return ++steps < 3; }};
-  EXPECT_FALSE(dump_sequences(*model, all, options.work, 1, stop).ok());
+  EXPECT_FALSE(dump_sequences(*model, all, false, options.work, 1, stop).ok());
   const auto half = std::distance(std::filesystem::directory_iterator(options.work), {});
   EXPECT_EQ(half, 2);
   const auto begun = std::filesystem::last_write_time(
-      must(dump_sequences(*model, all, options.work, 1, {})).front());
-  const auto paths = must(dump_sequences(*model, all, options.work, 1, {}));
+      must(dump_sequences(*model, all, false, options.work, 1, {})).front());
+  const auto paths = must(dump_sequences(*model, all, false, options.work, 1, {}));
   EXPECT_EQ(paths.size(), 6u);
   EXPECT_EQ(std::filesystem::last_write_time(paths.front()), begun) << "made again";
   // Other tokens, other dumps.
   options.sequence = 16;
-  for (const auto& path : must(dump_sequences(*model, sequences(), options.work, 1, {}))) {
+  for (const auto& path : must(dump_sequences(*model, sequences(), false, options.work, 1, {}))) {
     EXPECT_THAT(paths, ::testing::Not(::testing::Contains(path)));
   }
+}
+
+TEST_F(CalibrateTest, SomeDumpsHoldQueriesAndServeOthersToo) {
+  const auto paths = must(dump_sequences(*model, sequences(), true, options.work, 1, {}));
+  ASSERT_EQ(paths.size(), 6u);
+  for (size_t i = 0; i < paths.size(); ++i) {
+    EXPECT_EQ(must(extract::Dump::open(paths[i])).has(host::Signal::query), i < 5) << i;
+  }
+  EXPECT_EQ(must(dump_sequences(*model, sequences(), false, options.work, 1, {})), paths);
+}
+
+TEST_F(CalibrateTest, FocusLearnsFromQueries) {
+  options.pipeline = "layers(history=1) | focus | klt | step(delta=0.5) | range";
+  const auto none = calibrate(*model, texts, options, {});
+  ASSERT_FALSE(none.ok());  // of sequences of 32 no token is seen by enough others
+  EXPECT_THAT(none.error().message, ::testing::HasSubstr("longer than 64 tokens"));
+  options.sequence = 96;
+  const auto made = must(calibrate(*model, texts, options, {}));
+  size_t focused = 0;
+  for (const auto& unit : made.codec.units()) focused += !unit.stages[1]->save().empty();
+  EXPECT_EQ(focused, made.codec.units().size() - 1) << "all but the first layer's keys";
 }
 
 TEST_F(CalibrateTest, FitsOnEverythingWithoutATarget) {

@@ -14,7 +14,7 @@ namespace {
 constexpr size_t kSequencesPerDump = 4;
 
 // Changes with the model and with every token.
-std::string name_of(const host::Model& model, std::span<const extract::Sequence> sequences) {
+std::string hash_of(const host::Model& model, std::span<const extract::Sequence> sequences) {
   ByteWriter content;
   for (const auto& s : sequences) {
     content.put_varint(s.tokens.size());
@@ -22,8 +22,11 @@ std::string name_of(const host::Model& model, std::span<const extract::Sequence>
   }
   const std::string& fingerprint = model.shape().fingerprint;
   content.put_bytes({reinterpret_cast<const uint8_t*>(fingerprint.data()), fingerprint.size()});
-  return fmt::format("rows-{}.gguf", hash128_hex(content.bytes()).substr(0, 16));
+  return hash128_hex(content.bytes()).substr(0, 16);
 }
+
+// Whether a dump holds queries, by its number: some of every text, then every fourth.
+bool holds_queries(size_t dump) { return dump < 4 || dump % 4 == 0; }
 
 }  // namespace
 
@@ -60,19 +63,26 @@ Result<std::vector<extract::Sequence>> spread_sequences(const host::Model& model
 
 Result<std::vector<std::string>> dump_sequences(const host::Model& model,
                                                 const std::vector<extract::Sequence>& sequences,
-                                                const std::string& folder, int threads,
-                                                const Progress& progress) {
+                                                bool queries, const std::string& folder,
+                                                int threads, const Progress& progress) {
   std::error_code failed;
   std::filesystem::create_directories(folder, failed);
   if (failed) return Error{ErrorKind::io, fmt::format("{}: {}", folder, failed.message())};
   extract::ExtractOptions options;
-  options.queries = options.keys_after_rope = false;
+  options.keys_after_rope = false;
   options.threads = threads;
   std::vector<std::string> paths;
   for (size_t first = 0; first < sequences.size(); first += kSequencesPerDump) {
     const std::span part =
         std::span(sequences).subspan(first, std::min(kSequencesPerDump, sequences.size() - first));
-    paths.push_back((std::filesystem::path(folder) / name_of(model, part)).string());
+    const std::string hash = hash_of(model, part);
+    const auto path = [&](const char* what) {
+      return (std::filesystem::path(folder) / fmt::format("{}-{}.gguf", what, hash)).string();
+    };
+    const std::string more = path("rows-and-queries");
+    options.queries = queries && holds_queries(first / kSequencesPerDump);
+    const bool has_more = std::filesystem::exists(more);
+    paths.push_back(options.queries || has_more ? more : path("rows"));
     KVS_TRY(progress.step("extract", first, sequences.size()));
     if (std::filesystem::exists(paths.back())) continue;
     const std::vector<extract::Sequence> some(part.begin(), part.end());

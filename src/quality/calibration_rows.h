@@ -17,10 +17,12 @@ Result<std::vector<extract::Sequence>> spread_sequences(const host::Model& model
                                                         size_t tokens, size_t length);
 
 // Dumps of all sequences in their order, in `folder`; what is there already is not made again.
-// Dumps are named by what is in them, so that they serve any run that needs the same.
+// Dumps are named by what is in them, so that they serve any run that needs the same. With
+// `queries`, the first four dumps and every fourth hold those, too: enough to tell what gets
+// attention.
 Result<std::vector<std::string>> dump_sequences(const host::Model& model,
                                                 const std::vector<extract::Sequence>& sequences,
-                                                const std::string& folder, int threads,
-                                                const Progress& progress);
+                                                bool queries, const std::string& folder,
+                                                int threads, const Progress& progress);
 
 }  // namespace kvsplice::quality

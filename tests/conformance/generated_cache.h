@@ -91,13 +91,27 @@ inline CacheBlock generate_block(const ModelShape& shape, size_t tokens, uint64_
 
 class BlockSource : public RowSource {
  public:
-  explicit BlockSource(const CacheBlock& block) : block_(block) {}
+  BlockSource(const CacheBlock& block, const ModelShape& shape) : block_(block), shape_(shape) {}
   std::span<const int32_t> tokens() const override { return block_.tokens; }
   std::span<const int32_t> positions() const override { return block_.positions; }
   Result<Matrix<float>> read(Kind kind, int layer) const override { return block_.of(kind)[layer]; }
+  // The first column of a head's keys tells how much attention it gets.
+  Result<Attention> read_attention(int layer) const override {
+    const Matrix<float>& keys = block_.keys[layer];
+    const size_t dim = keys.cols() / kv_heads(layer);
+    Attention all{{}, Matrix<float>(keys.rows(), kv_heads(layer))};
+    for (size_t r = 0; r < keys.rows(); ++r) {
+      all.rows.push_back(r);
+      for (size_t h = 0; h < all.received.cols(); ++h) all.received(r, h) = keys(r, h * dim);
+    }
+    return all;
+  }
 
  private:
+  size_t kv_heads(int layer) const { return shape_.layers[layer].kv_heads; }
+
   const CacheBlock& block_;
+  const ModelShape& shape_;
 };
 
 inline Embeddings generate_embeddings() {
@@ -125,7 +139,7 @@ inline const CacheBlock& calibration_block(const ModelShape& shape) {
 inline Result<Codec> fit_codec(const std::string& pipeline, const ModelShape& shape) {
   KVS_ASSIGN(const CodecText text, parse_codec(pipeline));
   KVS_ASSIGN(Codec codec, Codec::create(text, shape));
-  const BlockSource source(calibration_block(shape));
+  const BlockSource source(calibration_block(shape), shape);
   const Embeddings embeddings = generate_embeddings();
   KVS_TRY(codec.fit(source, &embeddings, {}));
   return codec;

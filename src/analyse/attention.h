@@ -1,4 +1,4 @@
-// Causal attention of some queries over one layer's cache: softmax(q . k / sqrt(key_dim)) v.
+// Causal attention of queries over one layer's cache: softmax(q . k / sqrt(key_dim)) v.
 #pragma once
 
 #include <cstddef>
@@ -6,7 +6,7 @@
 
 #include "kvsplice/matrix.h"
 
-namespace kvsplice::evaluate {
+namespace kvsplice::analyse {
 
 struct AttentionShape {
   size_t kv_heads = 0;
@@ -24,4 +24,13 @@ Matrix<float> attend(MatrixView<const float> queries, std::span<const size_t> at
                      MatrixView<const float> keys, MatrixView<const float> values,
                      const AttentionShape& shape);
 
-}  // namespace kvsplice::evaluate
+// How much attention tokens get from later ones: for every KV head the logarithm of the mean, over
+// the queries that stand kNear to `window` tokens behind, of (weight * tokens seen)^2 summed over
+// the query heads. So 0 is about what a token gets where all get the same. queries and keys: rows
+// of the same n tokens. Result: [n - kFewestQueries x kv_heads], without the last tokens, which few
+// queries see; empty if there are no more.
+constexpr size_t kNear = 16, kFewestQueries = 64;
+Matrix<float> attention_received(MatrixView<const float> queries, MatrixView<const float> keys,
+                                 const AttentionShape& shape);
+
+}  // namespace kvsplice::analyse

@@ -1,4 +1,4 @@
-#include "evaluate/attention.h"
+#include "analyse/attention.h"
 
 #include <gtest/gtest.h>
 
@@ -8,7 +8,7 @@
 
 #include "core/random.h"
 
-namespace kvsplice::evaluate {
+namespace kvsplice::analyse {
 namespace {
 
 Matrix<float> noise(size_t rows, size_t cols, uint64_t seed, double scale = 1) {
@@ -91,10 +91,64 @@ TEST(Attend, LargeScoresDoNotOverflow) {
   for (size_t i = 0; i < 4; ++i) EXPECT_NEAR(out(0, i), v(best, i), 1e-6);
 }
 
+// By the definition, one weight at a time, in double.
+double plain_received(const Matrix<float>& q, const Matrix<float>& k, size_t token, size_t kv,
+                      const AttentionShape& s) {
+  double squares = 0;
+  size_t queries = 0;
+  for (size_t at = token + kNear; at < q.rows(); ++at) {
+    if (s.window > 0 && at - token >= s.window) break;
+    ++queries;
+    const size_t first = s.window > 0 && at + 1 > s.window ? at + 1 - s.window : 0;
+    for (size_t head = kv * s.queries_per_head; head < (kv + 1) * s.queries_per_head; ++head) {
+      double sum = 0, own = 0;
+      for (size_t t = first; t <= at; ++t) {
+        double dot = 0;
+        for (size_t i = 0; i < s.key_dim; ++i) {
+          dot += double(q(at, head * s.key_dim + i)) * k(t, kv * s.key_dim + i);
+        }
+        const double weight = std::exp(dot / std::sqrt(double(s.key_dim)));
+        sum += weight;
+        if (t == token) own = weight;
+      }
+      squares += std::pow(own / sum * double(at + 1 - first), 2);
+    }
+  }
+  return std::log(squares / double(queries));
+}
+
+void expect_received(const AttentionShape& shape, size_t tokens) {
+  const auto q = noise(tokens, shape.query_heads() * shape.key_dim, 1);
+  const auto k = noise(tokens, shape.kv_heads * shape.key_dim, 2, 2);
+  const auto received = attention_received(q, k, shape);
+  ASSERT_EQ(received.rows(), tokens - kFewestQueries);
+  ASSERT_EQ(received.cols(), shape.kv_heads);
+  for (size_t t = 0; t < received.rows(); ++t) {
+    for (size_t h = 0; h < shape.kv_heads; ++h) {
+      ASSERT_NEAR(received(t, h), plain_received(q, k, t, h, shape), 1e-3) << t << " " << h;
+    }
+  }
+}
+
+TEST(AttentionReceived, EqualsTheDefinition) { expect_received({2, 3, 8, 8, 0}, 330); }
+
+TEST(AttentionReceived, CountsTheQueriesWithinTheWindow) { expect_received({1, 2, 4, 4, 40}, 130); }
+
+TEST(AttentionReceived, IsZeroWhereAllGetTheSame) {
+  const auto received =
+      attention_received(Matrix<float>(100, 4), noise(100, 4, 1), {1, 1, 4, 4, 0});
+  for (float x : received.flat()) EXPECT_NEAR(x, 0, 1e-4);
+}
+
+TEST(AttentionReceived, OfFewTokensIsEmpty) {
+  const auto x = noise(kFewestQueries, 4, 1);
+  EXPECT_EQ(attention_received(x, x, {1, 1, 4, 4, 0}).rows(), 0);
+}
+
 TEST(Attend, OfNoQueriesIsEmpty) {
   const auto out = attend(Matrix<float>(0, 4), {}, noise(3, 4, 1), noise(3, 4, 2), {1, 1, 4, 4, 0});
   EXPECT_EQ(out.rows(), 0);
 }
 
 }  // namespace
-}  // namespace kvsplice::evaluate
+}  // namespace kvsplice::analyse

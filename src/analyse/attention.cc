@@ -1,0 +1,118 @@
+#include "analyse/attention.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <numeric>
+#include <vector>
+
+#include "core/threads.h"
+#include "linalg/linalg.h"
+
+namespace kvsplice::analyse {
+
+namespace {
+
+constexpr size_t kBlock = 256;  // queries at a time: the scores are [kBlock x tokens]
+
+// Softmax of the tokens [first, last) of a row of scores; the others get weight 0.
+void weigh(std::span<float> scores, size_t first, size_t last) {
+  const float top = *std::max_element(scores.begin() + first, scores.begin() + last);
+  double sum = 0;
+  for (size_t t = first; t < last; ++t) sum += scores[t] = std::exp(scores[t] - top);
+  const auto scale = static_cast<float>(1 / sum);
+  for (size_t t = first; t < last; ++t) scores[t] *= scale;
+  std::fill(scores.begin(), scores.begin() + first, 0.0f);
+  std::fill(scores.begin() + last, scores.end(), 0.0f);
+}
+
+size_t first_seen(size_t at, size_t window) {
+  return window > 0 && at + 1 > window ? at + 1 - window : 0;
+}
+
+// Weights of the tokens up to the last query's: [queries x tokens].
+Matrix<float> weights(MatrixView<const float> queries, std::span<const size_t> at,
+                      MatrixView<const float> keys, size_t window) {
+  const size_t seen = at.back() + 1;
+  Matrix<float> scores(queries.rows, seen);
+  gemm(Trans::no, Trans::yes, 1 / std::sqrt(float(keys.cols)), queries, keys.row_range(0, seen),
+       0.0f, scores);
+  for (size_t i = 0; i < queries.rows; ++i) {
+    weigh(scores.row(i), first_seen(at[i], window), at[i] + 1);
+  }
+  return scores;
+}
+
+// Adds the squares of one query head's weights, as shares of an even weight, to those of tokens
+// that are no nearer than kNear.
+void add_squares(MatrixView<const float> queries, MatrixView<const float> keys, size_t window,
+                 std::span<double> squares) {
+  std::vector<size_t> at(queries.rows);
+  std::iota(at.begin(), at.end(), size_t{0});
+  for (size_t first = 0; first < queries.rows; first += kBlock) {
+    const size_t n = std::min(kBlock, queries.rows - first);
+    const auto some = std::span<const size_t>(at).subspan(first, n);
+    const Matrix<float> w = weights(queries.row_range(first, n), some, keys, window);
+    for (size_t i = 0; i < n; ++i) {
+      const size_t from = first_seen(some[i], window);
+      const double seen = double(some[i] + 1 - from);
+      for (size_t t = from; t + kNear <= some[i]; ++t) squares[t] += std::pow(w(i, t) * seen, 2);
+    }
+  }
+}
+
+}  // namespace
+
+Matrix<float> attend(MatrixView<const float> queries, std::span<const size_t> at,
+                     MatrixView<const float> keys, MatrixView<const float> values,
+                     const AttentionShape& shape) {
+  assert(queries.rows == at.size() && keys.rows == values.rows);
+  assert(queries.cols == shape.query_heads() * shape.key_dim);
+  assert(at.empty() || at.back() < keys.rows);
+  Matrix<float> out(queries.rows, shape.query_heads() * shape.value_dim);
+  parallel_for(shape.query_heads(), [&](size_t head) {
+    const size_t kv_head = head / shape.queries_per_head;
+    const auto q = queries.col_range(head * shape.key_dim, shape.key_dim);
+    const auto k = keys.col_range(kv_head * shape.key_dim, shape.key_dim);
+    const auto v = values.col_range(kv_head * shape.value_dim, shape.value_dim);
+    const auto o = out.view().col_range(head * shape.value_dim, shape.value_dim);
+    for (size_t first = 0; first < queries.rows; first += kBlock) {
+      const size_t n = std::min(kBlock, queries.rows - first);
+      const auto some = at.subspan(first, n);
+      const Matrix<float> w = weights(q.row_range(first, n), some, k, shape.window);
+      gemm(Trans::no, Trans::no, 1.0f, w, v.row_range(0, some.back() + 1), 0.0f,
+           o.row_range(first, n));
+    }
+  });
+  return out;
+}
+
+Matrix<float> attention_received(MatrixView<const float> queries, MatrixView<const float> keys,
+                                 const AttentionShape& shape) {
+  assert(queries.rows == keys.rows && queries.cols == shape.query_heads() * shape.key_dim);
+  constexpr double kLeast = 1e-6;  // below it, logarithms say more of one token than of its kind
+  const size_t n = queries.rows;
+  if (n <= kFewestQueries) return Matrix<float>(0, shape.kv_heads);
+  Matrix<double> squares(shape.query_heads(), n);
+  parallel_for(shape.query_heads(), [&](size_t head) {
+    const size_t kv_head = head / shape.queries_per_head;
+    add_squares(queries.col_range(head * shape.key_dim, shape.key_dim),
+                keys.col_range(kv_head * shape.key_dim, shape.key_dim), shape.window,
+                squares.row(head));
+  });
+  Matrix<float> received(n - kFewestQueries, shape.kv_heads);
+  for (size_t t = 0; t < received.rows(); ++t) {
+    const size_t last = shape.window > 0 ? std::min(n, t + shape.window) : n;
+    const size_t count = last > t + kNear ? last - (t + kNear) : 1;
+    for (size_t h = 0; h < shape.kv_heads; ++h) {
+      double sum = 0;
+      for (size_t q = 0; q < shape.queries_per_head; ++q) {
+        sum += squares(h * shape.queries_per_head + q, t);
+      }
+      received(t, h) = static_cast<float>(std::log(kLeast + sum / double(count)));
+    }
+  }
+  return received;
+}
+
+}  // namespace kvsplice::analyse

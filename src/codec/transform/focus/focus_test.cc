@@ -1,0 +1,152 @@
+// What conformance cannot say of `focus`: that its factors follow the attention.
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <limits>
+
+#include "codec/stage.h"
+#include "core/random.h"
+
+namespace kvsplice::codec {
+
+StageInfo focus_stage();
+
+namespace {
+
+constexpr size_t kTokens = 1500;
+constexpr int kHeads = 2, kDim = 4;
+
+Matrix<float> noise(size_t rows, size_t cols, uint64_t seed) {
+  Random random(seed);
+  Matrix<float> x(rows, cols);
+  for (float& v : x.flat()) v = static_cast<float>(random.normal());
+  return x;
+}
+
+// Values of two heads. The logarithm of the attention is the head's first key, and noise; it is
+// known of every other token.
+struct Example {
+  Example() {
+    for (size_t r = 0; r < kTokens; r += 2) attention.rows.push_back(r);
+    attention.received = noise(attention.rows.size(), kHeads, 3);
+    for (float& x : attention.received.flat()) x *= 0.3f;
+    for (size_t i = 0; i < attention.rows.size(); ++i) {
+      for (size_t h = 0; h < kHeads; ++h) {
+        attention.received(i, h) += 5 + keys(attention.rows[i], h * kDim);
+      }
+    }
+  }
+  Context context() const {
+    Context c{unit, {}, {}, {{Kind::key, 0, keys}}};
+    c.attention = &attention;
+    return c;
+  }
+  Result<std::unique_ptr<Stage>> fitted(const KeyValues& params) const {
+    auto stage = focus_stage().make(params).value();
+    KVS_TRY(stage->fit({values, {}, false, 0}, context()));
+    return stage;
+  }
+  Matrix<float> encoded(const Stage& stage) const {
+    Rows rows{values, {}, false, 0};
+    ByteWriter side;
+    EXPECT_TRUE(stage.encode(rows, context(), side).ok());
+    EXPECT_TRUE(side.bytes().empty());
+    return rows.values;
+  }
+
+  Unit unit{Kind::value, 0, {kDim, kDim}, {}};
+  Matrix<float> keys = noise(kTokens, kHeads*kDim, 1), values = noise(kTokens, kHeads*kDim, 2);
+  Attention attention;
+};
+
+TEST(Focus, FactorsFollowTheAttention) {
+  const Example e;
+  const auto stage = e.fitted({{"values", "0.8"}, {"limit", "2"}}).value();
+  const Matrix<float> made = e.encoded(*stage);
+  size_t clipped = 0;
+  for (size_t r = 0; r < kTokens; ++r) {
+    for (size_t h = 0; h < kHeads; ++h) {
+      const double wanted = std::exp(0.4 * e.keys(r, h * kDim));
+      for (size_t i = h * kDim; i < (h + 1) * kDim; ++i) {
+        const double factor = made(r, i) / e.values(r, i);
+        ASSERT_NEAR(factor, std::clamp(wanted, 0.5, 2.0), 0.15 * wanted) << r << " " << i;
+        ASSERT_LE(factor, 2.0001);
+        ASSERT_GE(factor, 0.4999);
+        clipped += factor > 1.9999 || factor < 0.5001;
+      }
+    }
+  }
+  EXPECT_GT(clipped, 0.04 * double(kTokens * kHeads * kDim));  // 8 % of a normal's tails
+  EXPECT_LT(clipped, 0.15 * double(kTokens * kHeads * kDim));
+}
+
+TEST(Focus, DecodingUndoesIt) {
+  const Example e;
+  const auto stage = e.fitted({}).value();
+  auto loaded = focus_stage().make({}).value();
+  ASSERT_TRUE(loaded->load(stage->save(), kHeads * kDim).ok());
+  Rows rows{e.encoded(*stage), {}, false, 0};
+  const Bytes none;
+  ByteReader side(none);
+  ASSERT_TRUE(loaded->decode(rows, kTokens, e.context(), side).ok());
+  for (size_t i = 0; i < rows.values.size(); ++i) {
+    ASSERT_NEAR(rows.values.flat()[i], e.values.flat()[i], 1e-5);
+  }
+}
+
+TEST(Focus, LeavesAloneWhatItCannotTellOrIsNotToTouch) {
+  Example e;
+  const auto off = e.fitted({{"values", "0"}}).value();
+  EXPECT_TRUE(off->save().empty());
+  EXPECT_EQ(e.encoded(*off), e.values);
+  Context first = e.context();  // the first layer's keys: nothing is decoded yet
+  first.history.clear();
+  auto stage = focus_stage().make({}).value();
+  ASSERT_TRUE(stage->fit({e.values, {}, false, 0}, first).ok());
+  EXPECT_TRUE(stage->save().empty());
+}
+
+TEST(Focus, RefusesWhatDoesNotFit) {
+  Example e;
+  Context blind = e.context();
+  blind.attention = nullptr;
+  auto stage = focus_stage().make({}).value();
+  EXPECT_THAT(stage->fit({e.values, {}, false, 0}, blind).error().message,
+              ::testing::HasSubstr("queries"));
+  EXPECT_THAT(stage->fit({noise(kTokens, 5, 4), {}, false, 0}, e.context()).error().message,
+              ::testing::HasSubstr("number of columns"));
+  e.attention.received(3, 1) = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_EQ(stage->fit({e.values, {}, false, 0}, e.context()).error().kind, ErrorKind::numeric);
+}
+
+TEST(Focus, DamagedWeightsAreRefused) {
+  const Example e;
+  const State good = e.fitted({}).value()->save();
+  const auto refused = [&](const std::function<void(State&)>& damage) {
+    State state = good;
+    damage(state);
+    auto stage = focus_stage().make({}).value();
+    if (!stage->load(state, kHeads * kDim).ok()) return true;
+    Rows rows{e.values, {}, false, 0};
+    ByteWriter side;
+    return !stage->encode(rows, e.context(), side).ok();
+  };
+  EXPECT_FALSE(refused([](State&) {}));
+  EXPECT_TRUE(refused([](State& s) { s.erase("bias"); }));
+  EXPECT_TRUE(refused([](State& s) { s["weights"].values[0] = NAN; }));
+  EXPECT_TRUE(refused([](State& s) {
+    s["weights"] = {{0, 8}, {}};
+    s["bias"] = {{0}, {}};
+  }));
+  EXPECT_TRUE(refused([](State& s) {
+    s["weights"].dims = {2, 7};
+    s["weights"].values.resize(14);
+  }));
+  EXPECT_TRUE(refused([](State& s) {
+    s["weights"].dims = {1, 16};
+    s["bias"] = {{1}, {0}};
+  }));
+}
+
+}  // namespace
+}  // namespace kvsplice::codec
