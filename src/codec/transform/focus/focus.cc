@@ -15,8 +15,8 @@ namespace kvsplice::codec {
 namespace {
 
 struct Params {
-  double keys = 0.3;
-  double values = 0.6;
+  double keys = 0.2;
+  double values = 0.4;
   double limit = 3;
 
   template <class V>
