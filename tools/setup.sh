@@ -270,13 +270,15 @@ take_turn() {
 }
 
 main() {
-  case ${1:-} in
-    --paths) print_paths && return ;;
-    --dev) packages+=("${dev_packages[@]}") ;;
-    --gemma) wants_gemma=yes ;;
-    '') ;;
-    *) die "unknown option '$1'; it takes --dev, --gemma or --paths" ;;
-  esac
+  local option
+  for option in "$@"; do
+    case $option in
+      --paths) print_paths && return ;;
+      --dev) packages+=("${dev_packages[@]}") ;;
+      --gemma) wants_gemma=yes ;;
+      *) die "unknown option '$option'; it takes --dev, --gemma or --paths" ;;
+    esac
+  done
   take_turn
   install_packages "${packages[@]}"
   make_venv
