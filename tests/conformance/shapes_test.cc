@@ -1,6 +1,8 @@
 // Sizes nobody plans for, and numbers of threads nobody should notice.
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "core/threads.h"
 #include "generated_cache.h"
 
@@ -42,6 +44,21 @@ TEST_P(Shapes, OddHeads) {
   const auto back = codec->decode(*bytes, block.tokens, block.positions, &embeddings_);
   ASSERT_TRUE(back.ok()) << back.error().message;
   EXPECT_LT(relative_error(block, *back), 3 * GetParam().variant->error.most + 1e-6);
+}
+
+// GGUF files drop dimensions of 1, as arrays of a layer with one head may have.
+TEST_P(Shapes, OddHeadsAreSavedAndLoaded) {
+  ModelShape shape = odd_shape();
+  shape.query_heads = 3;  // as many for every KV head
+  const auto codec = fit_codec(pipeline(), shape);
+  if (!codec.ok()) return;
+  const auto path = std::filesystem::temp_directory_path() /
+                    ("conformance_odd_" + subject_name({GetParam(), 0}) + ".gguf");
+  ASSERT_TRUE(codec->save(path.string()).ok());
+  const auto loaded = Codec::load(path.string());
+  std::filesystem::remove(path);
+  ASSERT_TRUE(loaded.ok()) << loaded.error().message;
+  EXPECT_EQ(loaded->fingerprint(), codec->fingerprint());
 }
 
 TEST_P(Shapes, BlockOfAnotherShapeIsRefused) {

@@ -63,9 +63,9 @@ class Focus : public Stage {
   State save() const override {
     if (weights_.empty()) return {};
     State state;
-    state["weights"] = {{weights_.rows(), weights_.cols()},
-                        {weights_.flat().begin(), weights_.flat().end()},
-                        Storage::f16};
+    // Flat, since GGUF files drop dimensions of 1, and a model may have one head.
+    state["weights"] = {
+        {weights_.size()}, {weights_.flat().begin(), weights_.flat().end()}, Storage::f16};
     state["bias"] = {{bias_.size()}, bias_};
     return state;
   }
@@ -74,13 +74,14 @@ class Focus : public Stage {
     weights_ = {};
     bias_.clear();
     if (state.empty()) return {};
-    KVS_ASSIGN(const StateArray* weights, find_array(state, "weights", {kAny, kAny}));
-    KVS_ASSIGN(const StateArray* bias, find_array(state, "bias", {weights->dims[0]}));
-    if (weights->dims[0] == 0 || width % weights->dims[0] != 0) {
+    KVS_ASSIGN(const StateArray* bias, find_array(state, "bias", {kAny}));
+    KVS_ASSIGN(const StateArray* weights, find_array(state, "weights", {kAny}));
+    const size_t heads = bias->values.size(), all = weights->values.size();
+    if (heads == 0 || all == 0 || all % heads != 0 || width % heads != 0) {
       return Error{ErrorKind::format,
-                   fmt::format("factors of {} heads for {} columns", weights->dims[0], width)};
+                   fmt::format("{} weights of {} heads for {} columns", all, heads, width)};
     }
-    weights_ = Matrix<float>(weights->dims[0], weights->dims[1]);
+    weights_ = Matrix<float>(heads, all / heads);
     std::copy(weights->values.begin(), weights->values.end(), weights_.data());
     bias_ = bias->values;
     return {};

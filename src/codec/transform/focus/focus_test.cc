@@ -134,18 +134,17 @@ TEST(Focus, DamagedWeightsAreRefused) {
   EXPECT_FALSE(refused([](State&) {}));
   EXPECT_TRUE(refused([](State& s) { s.erase("bias"); }));
   EXPECT_TRUE(refused([](State& s) { s["weights"].values[0] = NAN; }));
-  EXPECT_TRUE(refused([](State& s) {
-    s["weights"] = {{0, 8}, {}};
-    s["bias"] = {{0}, {}};
-  }));
-  EXPECT_TRUE(refused([](State& s) {
-    s["weights"].dims = {2, 7};
-    s["weights"].values.resize(14);
-  }));
-  EXPECT_TRUE(refused([](State& s) {
-    s["weights"].dims = {1, 16};
-    s["bias"] = {{1}, {0}};
-  }));
+  const auto resized = [](State& s, size_t weights, size_t heads) {
+    s["weights"] = {{weights}, std::vector<float>(weights), Storage::f16};
+    s["bias"] = {{heads}, std::vector<float>(heads)};
+  };
+  EXPECT_FALSE(refused([&](State& s) { resized(s, 16, 2); }));
+  EXPECT_TRUE(refused([&](State& s) { resized(s, 0, 0); }));
+  EXPECT_TRUE(refused([&](State& s) { resized(s, 0, 2); }));
+  EXPECT_TRUE(refused([&](State& s) { resized(s, 15, 2); }));
+  EXPECT_TRUE(refused([&](State& s) { resized(s, 14, 2); }));  // inputs of another model
+  EXPECT_TRUE(refused([&](State& s) { resized(s, 8, 1); }));   // heads, too
+  EXPECT_TRUE(refused([&](State& s) { resized(s, 24, 3); }));
 }
 
 }  // namespace
