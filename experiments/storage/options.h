@@ -22,7 +22,7 @@ struct Options {
   std::vector<int> ctx = {1024};
   int tokens = 2048;
   std::vector<int> retrieval_tokens = {1024, 4096};
-  int retrieval_questions = 16, retrieval_prompts = 1;
+  int retrieval_questions = 12, retrieval_prompts = 1;
   int greedy_prompts = 8, greedy_prefix = 512, greedy_tokens = 128;
   std::optional<std::string> work;
   int threads = 0;
