@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "analyse/attention.h"
+#include "codec/dump_source.h"
 #include "evaluate/dump_attention.h"
 #include "evaluate/metrics.h"
 #include "experiments/lists.h"
@@ -111,10 +111,7 @@ Result<double> Caches::attention_error(const Place& place, MatrixView<const floa
   const LayerShape& layer = shape(place.layer);
   KVS_ASSIGN(const Matrix<float> all_queries, test_.read(Signal::query, place.layer));
   const auto at = evaluate::query_positions(all_queries.rows(), kQueries);
-  Matrix<float> queries(at.size(), all_queries.cols());
-  for (size_t i = 0; i < at.size(); ++i) {
-    std::copy_n(all_queries.row(at[i]).data(), queries.cols(), queries.row(i).data());
-  }
+  const Matrix<float> queries = evaluate::picked_rows(all_queries, at);
   KVS_ASSIGN(const Matrix<float> values, test_.read(Signal::value, place.layer));
   const bool is_value = place.signal == Signal::value;
   const MatrixView<const float> none(nullptr, 0, 0);
@@ -124,14 +121,11 @@ Result<double> Caches::attention_error(const Place& place, MatrixView<const floa
   if (is_value) {
     put_behind_sinks(decoded, columns_of(made_values.view(), place, size_t(layer.value_dim)));
   }
-  const size_t kv_heads = heads(place.layer);
-  const size_t per_head = size_t(train_.info().shape.query_heads) / kv_heads;
-  const analyse::AttentionShape shape{kv_heads, per_head, size_t(layer.key_dim),
-                                      size_t(layer.value_dim), size_t(layer.window)};
-  const auto exact = analyse::attend(queries, at, exact_keys, values, shape);
-  const auto made = analyse::attend(queries, at, made_keys, made_values, shape);
+  const analyse::AttentionShape reads = codec::attention_shape(test_.info(), place.layer);
+  const auto exact = analyse::attend(queries, at, exact_keys, values, reads);
+  const auto made = analyse::attend(queries, at, made_keys, made_values, reads);
   // Of a single head: only the outputs of the query heads that read it.
-  const size_t outputs = per_head * size_t(layer.value_dim);
+  const size_t outputs = reads.queries_per_head * size_t(layer.value_dim);
   evaluate::ErrorSums sums;
   sums.add(columns_of(exact.view(), place, outputs), columns_of(made.view(), place, outputs));
   return sums.relative_rms();

@@ -43,22 +43,30 @@ Matrix<float> weights(MatrixView<const float> queries, std::span<const size_t> a
   return scores;
 }
 
+// Calls body(first, at of some queries, their weights) for blocks of queries.
+template <class Body>
+void for_weights(MatrixView<const float> queries, std::span<const size_t> at,
+                 MatrixView<const float> keys, size_t window, const Body& body) {
+  for (size_t first = 0; first < queries.rows; first += kBlock) {
+    const size_t n = std::min(kBlock, queries.rows - first);
+    const auto some = at.subspan(first, n);
+    body(first, some, weights(queries.row_range(first, n), some, keys, window));
+  }
+}
+
 // Adds the squares of one query head's weights, as shares of an even weight, to those of tokens
 // that are no nearer than kNear.
 void add_squares(MatrixView<const float> queries, MatrixView<const float> keys, size_t window,
                  std::span<double> squares) {
-  std::vector<size_t> at(queries.rows);
-  std::iota(at.begin(), at.end(), size_t{0});
-  for (size_t first = 0; first < queries.rows; first += kBlock) {
-    const size_t n = std::min(kBlock, queries.rows - first);
-    const auto some = std::span<const size_t>(at).subspan(first, n);
-    const Matrix<float> w = weights(queries.row_range(first, n), some, keys, window);
-    for (size_t i = 0; i < n; ++i) {
-      const size_t from = first_seen(some[i], window);
-      const double seen = double(some[i] + 1 - from);
-      for (size_t t = from; t + kNear <= some[i]; ++t) squares[t] += std::pow(w(i, t) * seen, 2);
+  std::vector<size_t> all(queries.rows);
+  std::iota(all.begin(), all.end(), size_t{0});
+  for_weights(queries, all, keys, window, [&](size_t, auto at, const Matrix<float>& w) {
+    for (size_t i = 0; i < at.size(); ++i) {
+      const size_t from = first_seen(at[i], window);
+      const double seen = double(at[i] + 1 - from);
+      for (size_t t = from; t + kNear <= at[i]; ++t) squares[t] += std::pow(w(i, t) * seen, 2);
     }
-  }
+  });
 }
 
 }  // namespace
@@ -76,13 +84,10 @@ Matrix<float> attend(MatrixView<const float> queries, std::span<const size_t> at
     const auto k = keys.col_range(kv_head * shape.key_dim, shape.key_dim);
     const auto v = values.col_range(kv_head * shape.value_dim, shape.value_dim);
     const auto o = out.view().col_range(head * shape.value_dim, shape.value_dim);
-    for (size_t first = 0; first < queries.rows; first += kBlock) {
-      const size_t n = std::min(kBlock, queries.rows - first);
-      const auto some = at.subspan(first, n);
-      const Matrix<float> w = weights(q.row_range(first, n), some, k, shape.window);
+    for_weights(q, at, k, shape.window, [&](size_t first, auto some, const Matrix<float>& w) {
       gemm(Trans::no, Trans::no, 1.0f, w, v.row_range(0, some.back() + 1), 0.0f,
-           o.row_range(first, n));
-    }
+           o.row_range(first, some.size()));
+    });
   });
   return out;
 }

@@ -4,8 +4,6 @@
 
 #include <algorithm>
 
-#include "analyse/attention.h"
-
 namespace kvsplice::codec {
 
 ModelShape dumped_shape(const extract::DumpInfo& info) {
@@ -17,6 +15,12 @@ ModelShape dumped_shape(const extract::DumpInfo& info) {
     shape.layers.push_back(one);
   }
   return shape;
+}
+
+analyse::AttentionShape attention_shape(const extract::DumpInfo& info, int layer) {
+  const LayerShape& whole = info.shape.layers[layer];
+  return {info.heads.size(), size_t(info.shape.query_heads / whole.kv_heads), size_t(whole.key_dim),
+          size_t(whole.value_dim), size_t(whole.window)};
 }
 
 Result<DumpSource> DumpSource::open(const std::vector<std::string>& paths, size_t sinks,
@@ -64,33 +68,14 @@ Result<Matrix<float>> DumpSource::read(Kind kind, int layer) const {
 
 namespace {
 
-// The query heads that belong to the dumped KV heads, as columns.
-Matrix<float> queries_of_heads(const Matrix<float>& all, std::span<const int> kv_heads,
-                               size_t columns_per_head) {
-  Matrix<float> some(all.rows(), kv_heads.size() * columns_per_head);
-  for (size_t r = 0; r < all.rows(); ++r) {
-    for (size_t h = 0; h < kv_heads.size(); ++h) {
-      std::copy_n(all.row(r).begin() + kv_heads[h] * columns_per_head, columns_per_head,
-                  some.row(r).begin() + h * columns_per_head);
-    }
-  }
-  return some;
-}
-
 // By the tokens of the text that starts at `first`.
 Result<Matrix<float>> received_in(const extract::Dump& dump, int layer, size_t first,
                                   size_t count) {
-  const auto& info = dump.info();
-  const LayerShape& whole = info.shape.layers[layer];
-  const auto heads = std::span(info.heads);
-  const analyse::AttentionShape shape{heads.size(), size_t(info.shape.query_heads / whole.kv_heads),
-                                      size_t(whole.key_dim), size_t(whole.value_dim),
-                                      size_t(whole.window)};
-  KVS_ASSIGN(const Matrix<float> queries, dump.read(host::Signal::query, layer, first, count));
+  const LayerShape& shape = dump.info().shape.layers[layer];
+  KVS_ASSIGN(const Matrix<float> queries, dump.read_queries(layer, first, count));
   KVS_ASSIGN(Matrix<float> keys, dump.read(host::Signal::key_before_rope, layer, first, count));
-  whole.rope.apply(keys, whole.key_dim, dump.positions().subspan(first, count));
-  return analyse::attention_received(
-      queries_of_heads(queries, heads, shape.queries_per_head * shape.key_dim), keys, shape);
+  shape.rope.apply(keys, shape.key_dim, dump.positions().subspan(first, count));
+  return analyse::attention_received(queries, keys, attention_shape(dump.info(), layer));
 }
 
 }  // namespace

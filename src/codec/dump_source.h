@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "analyse/attention.h"
 #include "codec/codec.h"
 #include "extract/dump.h"
 
@@ -12,6 +13,9 @@ namespace kvsplice::codec {
 
 // The geometry of what a dump holds: its layers and heads only.
 ModelShape dumped_shape(const extract::DumpInfo& info);
+
+// Of its layer `layer`, an index into shape.layers.
+analyse::AttentionShape attention_shape(const extract::DumpInfo& info, int layer);
 
 // The rows of one or more dumps of one model, one text after the other, without the first `sinks`
 // tokens of each text (they stay exact in use, and their outliers would spoil the statistics).

@@ -13,6 +13,7 @@ struct TextRange {
 
 // Evenly spaced, the last token of each stretch, so that late positions are there; at most n.
 std::vector<size_t> query_positions(size_t tokens, size_t n);
+Matrix<float> picked_rows(const Matrix<float>& all, std::span<const size_t> at);
 
 // Adds the errors of one layer (index into DumpInfo::layers). keys, values: the decoded cache of
 // the whole range, keys before rotary embedding.

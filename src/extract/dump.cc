@@ -53,4 +53,10 @@ Result<Matrix<float>> Dump::read(host::Signal signal, int layer) const {
   return read(signal, layer, 0, info_.tokens());
 }
 
+Result<Matrix<float>> Dump::read_queries(int layer, size_t first, size_t n) const {
+  KVS_ASSIGN(const Matrix<float> all, read(host::Signal::query, layer, first, n));
+  const auto kv_heads = size_t(info_.shape.layers[size_t(layer)].kv_heads);
+  return pick_heads(all, info_.heads, all.cols() / kv_heads);
+}
+
 }  // namespace kvsplice::extract

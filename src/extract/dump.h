@@ -80,6 +80,8 @@ class Dump {
   // shape.layers and must have been dumped. Queries have shape.query_heads heads.
   Result<Matrix<float>> read(host::Signal signal, int layer, size_t first, size_t n) const;
   Result<Matrix<float>> read(host::Signal signal, int layer) const;  // all rows
+  // Queries of the heads that read the dumped KV heads only.
+  Result<Matrix<float>> read_queries(int layer, size_t first, size_t n) const;
 
  private:
   Dump(host::GgufReader file) : file_(std::move(file)) {}

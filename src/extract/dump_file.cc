@@ -119,6 +119,16 @@ int dumped_dim(const DumpInfo& info, Signal signal, int layer) {
                                                                             : Kind::key);
 }
 
+Matrix<float> pick_heads(MatrixView<const float> rows, std::span<const int> heads, size_t dim) {
+  Matrix<float> picked(rows.rows, heads.size() * dim);
+  for (size_t r = 0; r < rows.rows; ++r) {
+    for (size_t h = 0; h < heads.size(); ++h) {
+      std::copy_n(&rows(r, size_t(heads[h]) * dim), dim, &picked(r, h * dim));
+    }
+  }
+  return picked;
+}
+
 std::vector<int32_t> positions_of(const DumpInfo& info) {
   std::vector<int32_t> positions;
   for (const TextInfo& text : info.texts) {

@@ -2,6 +2,7 @@
 // it.
 #pragma once
 
+#include <span>
 #include <string>
 
 #include "extract/dump.h"
@@ -14,6 +15,9 @@ std::string tensor_name(host::Signal signal, int layer);
 // What one row of a layer holds: the dumped KV heads, or all query heads.
 size_t dumped_heads(const DumpInfo& info, host::Signal signal);
 int dumped_dim(const DumpInfo& info, host::Signal signal, int layer);
+
+// The columns of some heads, each of `dim` columns.
+Matrix<float> pick_heads(MatrixView<const float> rows, std::span<const int> heads, size_t dim);
 
 // Metadata and tensors of `info`, tokens and positions too; what is missing are the signals'
 // values.

@@ -72,18 +72,6 @@ Result<std::vector<Sequence>> beginnings(const host::Model& model,
   return made;
 }
 
-// The columns of some heads.
-Matrix<float> pick_heads(MatrixView<const float> rows, const std::vector<int>& heads, int dim) {
-  const auto d = static_cast<size_t>(dim);
-  Matrix<float> picked(rows.rows, heads.size() * d);
-  for (size_t r = 0; r < rows.rows; ++r) {
-    for (size_t h = 0; h < heads.size(); ++h) {
-      std::copy_n(&rows(r, size_t(heads[h]) * d), d, &picked(r, h * d));
-    }
-  }
-  return picked;
-}
-
 // Writes one capture; the rows of the text being evaluated start at `text_start` in the dump.
 Result<> store(host::GgufWriter& file, const DumpInfo& info, size_t text_start, const Capture& c) {
   if (!std::binary_search(info.layers.begin(), info.layers.end(), c.layer)) return {};
@@ -93,7 +81,7 @@ Result<> store(host::GgufWriter& file, const DumpInfo& info, size_t text_start, 
     const std::span<const float> values(c.rows.data, c.rows.rows * c.rows.cols);
     return file.write(tensor, row * c.rows.cols, values);
   }
-  const Matrix<float> picked = pick_heads(c.rows, info.heads, c.head_dim);
+  const Matrix<float> picked = pick_heads(c.rows, info.heads, size_t(c.head_dim));
   return file.write(tensor, row * picked.cols(), picked.flat());
 }
 

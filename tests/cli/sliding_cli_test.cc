@@ -28,7 +28,9 @@ class Sliding : public ::testing::TestWithParam<Case> {
       options.head_dim = 64;
       kvsplice::testing::TinyModel(options).save(model_);
     } else if (!std::filesystem::exists(model_)) {
-      GTEST_SKIP() << "no model at '" << model_ << "'; tools/setup.sh --gemma gets it";
+      GTEST_SKIP() << "no model at '" << model_
+                   << "'; tools/setup.sh --gemma gets it, only if asked to: 253 MB, "
+                      "under Google's terms";
     }
     m_ = " -m " + model_ + " ";
     n_ = std::to_string(GetParam().tokens);

@@ -48,7 +48,9 @@ class LlamaFiles : public ::testing::TestWithParam<Case> {
     llama_log_set([](ggml_log_level, const char*, void*) {}, nullptr);
     const std::string file = model_file();
     if (!std::filesystem::exists(file)) {
-      GTEST_SKIP() << "no model at '" << file << "'; tools/setup.sh --gemma gets it";
+      GTEST_SKIP() << "no model at '" << file
+                   << "'; tools/setup.sh --gemma gets it, only if asked to: 253 MB, "
+                      "under Google's terms";
     }
     described = host::Model::load(file).value();
     shape = described->shape();

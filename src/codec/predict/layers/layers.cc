@@ -100,16 +100,12 @@ class Layers : public Stage {
 
   Result<> add_prediction(Rows& rows, const Context& context, float sign) const {
     if (!predictor_) return {};
-    std::vector<MatrixView<const float>> read;
-    size_t inputs = 0;
-    for (const auto& source : sources(context)) {
-      read.push_back(source.rows);
-      inputs += source.rows.cols;
-    }
-    if (inputs != predictor_->inputs()) {
+    SideBySide read;
+    for (const auto& source : sources(context)) read.push_back(source.rows);
+    if (width_of(read) != predictor_->inputs()) {
       return Error{ErrorKind::format,
                    fmt::format("the predictor reads {} values per token, {} are there",
-                               predictor_->inputs(), inputs)};
+                               predictor_->inputs(), width_of(read))};
     }
     Matrix<float> here;
     Matrix<float>& prediction = context.predictions ? (*context.predictions)[this] : here;

@@ -140,16 +140,10 @@ void Predictor::set_codes(const Matrix<float>& codes) {
   }
 }
 
-void Predictor::predict(const std::vector<MatrixView<const float>>& sources,
-                        MatrixView<float> out) const {
+void Predictor::predict(const SideBySide& sources, MatrixView<float> out) const {
   Matrix<float> narrow(up_.empty() ? 0 : out.rows, weights_.rows());
   const MatrixView<float> z = up_.empty() ? out : narrow.view();
-  size_t at = 0;
-  for (const auto& source : sources) {
-    gemm(Trans::no, Trans::yes, 1.f, source, weights_.view().col_range(at, source.cols),
-         at == 0 ? 0.f : 1.f, z);
-    at += source.cols;
-  }
+  multiply(sources, weights_, z);
   if (!up_.empty()) gemm(Trans::no, Trans::yes, 1.f, z, up_, 0.f, out);
   for (size_t r = 0; r < out.rows; ++r) {
     for (size_t c = 0; c < out.cols; ++c) out(r, c) += bias_[c];

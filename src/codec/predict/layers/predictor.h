@@ -8,6 +8,7 @@
 #pragma once
 
 #include "codec/predict/layers/moments.h"
+#include "codec/side_by_side.h"
 
 namespace kvsplice::codec::layers {
 
@@ -23,7 +24,7 @@ class Predictor {
   size_t targets() const { return bias_.size(); }
 
   // out [n x targets]; the sources stand side by side, n rows each.
-  void predict(const std::vector<MatrixView<const float>>& sources, MatrixView<float> out) const;
+  void predict(const SideBySide& sources, MatrixView<float> out) const;
 
   State save() const;
   // Checks shapes and values; `targets` is the unit's width.

@@ -7,6 +7,7 @@
 
 #include "codec/checks.h"
 #include "codec/make_stage.h"
+#include "codec/side_by_side.h"
 #include "core/half.h"
 #include "linalg/linalg.h"
 
@@ -99,8 +100,8 @@ class Focus : public Stage {
   }
 
   // Of values the keys of their layer, of keys the keys and values of the layer below.
-  std::vector<MatrixView<const float>> read(const Context& context) const {
-    std::vector<MatrixView<const float>> sources;
+  SideBySide read(const Context& context) const {
+    SideBySide sources;
     if (strength(context.unit.kind) == 0) return sources;
     const size_t most = context.unit.kind == Kind::key ? 2 : 1;
     for (size_t i = 0; i < std::min(most, context.history.size()); ++i) {
@@ -109,11 +110,8 @@ class Focus : public Stage {
     return sources;
   }
 
-  static Matrix<float> gather(const std::vector<MatrixView<const float>>& sources,
-                              std::span<const size_t> rows) {
-    size_t width = 0;
-    for (const auto& source : sources) width += source.cols;
-    Matrix<float> inputs(rows.size(), width);
+  static Matrix<float> gather(const SideBySide& sources, std::span<const size_t> rows) {
+    Matrix<float> inputs(rows.size(), width_of(sources));
     for (size_t i = 0; i < rows.size(); ++i) {
       auto to = inputs.row(i).begin();
       for (const auto& source : sources) {
@@ -158,8 +156,7 @@ class Focus : public Stage {
   // The factors of the heads: [rows x heads].
   Result<Matrix<float>> factors(const Context& context, size_t rows) const {
     const auto sources = read(context);
-    size_t width = 0;
-    for (const auto& source : sources) width += source.cols;
+    const size_t width = width_of(sources);
     if (width != weights_.cols() || weights_.rows() != context.unit.head_dims.size()) {
       return Error{
           ErrorKind::format,
@@ -167,12 +164,7 @@ class Focus : public Stage {
                       weights_.cols(), weights_.rows(), width, context.unit.head_dims.size())};
     }
     Matrix<float> made(rows, weights_.rows());
-    size_t at = 0;
-    for (const auto& source : sources) {
-      gemm(Trans::no, Trans::yes, 1.f, source, weights_.view().col_range(at, source.cols),
-           at == 0 ? 0.f : 1.f, made);
-      at += source.cols;
-    }
+    multiply(sources, weights_, made);
     const auto half = static_cast<float>(strength(context.unit.kind) / 2);
     const auto limit = static_cast<float>(params_.limit);
     for (size_t r = 0; r < rows; ++r) {
