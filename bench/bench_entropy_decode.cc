@@ -4,10 +4,10 @@
 #include <cmath>
 
 #include "bench/bench.h"
-#include "codec/entropy/range/coder_kernel.h"
-#include "codec/entropy/range/fit.h"
 #include "core/random.h"
 #include "core/threads.h"
+#include "range/coder_kernel.h"
+#include "range/fit.h"
 
 namespace kvsplice::bench {
 
@@ -30,11 +30,10 @@ Matrix<int32_t> generate(double scale) {
 }
 
 Result<std::vector<Measurement>> run(Surroundings& here) {
-  namespace range = codec::range;
   std::vector<Measurement> all;
   for (const double scale : {0.4, 1.0, 4.0}) {
     const Matrix<int32_t> codes = generate(scale);
-    KVS_ASSIGN(const range::Model model, range::make_model(range::calibrate(codes)));
+    KVS_ASSIGN(const range::Model model, range::make_model(range::calibrate(codes, range::medians(codes))));
     range::Encoded encoded = range::encode(model, codes.data(), kRows);
     const double bytes = 2.0 * double(encoded.words.size()) + double(encoded.escapes.size());
     encoded.words.resize(encoded.words.size() + range::padding_words(model));

@@ -22,7 +22,7 @@ wants_gemma=
 
 packages=(
   g++ make cmake ninja-build ccache pkg-config git ca-certificates python3 python3-venv
-  libopenblas-openmp-dev liblapacke-dev libhwy-dev libzstd-dev libxxhash-dev
+  libopenblas-openmp-dev liblapacke-dev libhwy-dev libxxhash-dev
   libcli11-dev libfmt-dev nlohmann-json3-dev
   libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev
   gnuplot-nox

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <vector>
 
+#include "analyse/softmax_kernel.h"
 #include "core/threads.h"
 #include "linalg/linalg.h"
 
@@ -17,11 +18,7 @@ constexpr size_t kBlock = 256;  // queries at a time: the scores are [kBlock x t
 
 // Softmax of the tokens [first, last) of a row of scores; the others get weight 0.
 void weigh(std::span<float> scores, size_t first, size_t last) {
-  const float top = *std::max_element(scores.begin() + first, scores.begin() + last);
-  double sum = 0;
-  for (size_t t = first; t < last; ++t) sum += scores[t] = std::exp(scores[t] - top);
-  const auto scale = static_cast<float>(1 / sum);
-  for (size_t t = first; t < last; ++t) scores[t] *= scale;
+  softmax_kernel::softmax(&scores[first], last - first);
   std::fill(scores.begin(), scores.begin() + first, 0.0f);
   std::fill(scores.begin() + last, scores.end(), 0.0f);
 }

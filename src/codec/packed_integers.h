@@ -8,12 +8,12 @@
 
 namespace kvsplice::codec {
 
-// values: integers -128 ... 127. The array holds the bytes of one zstd frame, whose content is the
-// values as signed bytes.
-StateArray pack_integers(std::span<const float> values);
+// The bytes of `values`, integers -128 ... 127 in rows of `columns`, behind the model they are coded
+// with (docs/codecs.md, "Packed integers").
+StateArray pack_integers(std::span<const float> values, size_t columns);
 
 // `count` of them. Errors: another count, damage; says so for `name`.
 Result<std::vector<float>> unpack_integers(const State& state, const std::string& name,
-                                           size_t count);
+                                           size_t count, size_t columns);
 
 }  // namespace kvsplice::codec

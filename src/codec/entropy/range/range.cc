@@ -4,9 +4,10 @@
 #include <algorithm>
 
 #include "codec/checks.h"
-#include "codec/entropy/range/coder_kernel.h"
-#include "codec/entropy/range/fit.h"
 #include "codec/make_stage.h"
+#include "range/block.h"
+#include "range/coder_kernel.h"
+#include "range/fit.h"
 
 namespace kvsplice::codec {
 
@@ -19,25 +20,16 @@ struct Params {
 
 Error format_error(std::string message) { return {ErrorKind::format, std::move(message)}; }
 
-const char* sentence(range::DecodeError error) {
-  switch (error) {
-    case range::DecodeError::none:
-      return "";
-    case range::DecodeError::words_missing:
-      return "truncated: the codes need more words than there are";
-    case range::DecodeError::escape_bad:
-      return "an escaped code is missing or too large";
-    case range::DecodeError::left_over:
-      return "damaged: the coder does not end where encoding began";
-  }
-  return "";
-}
-
 StateArray integers(std::vector<size_t> dims, std::vector<float> values) {
+  const auto within = [&](float low, float high) {
+    return std::all_of(values.begin(), values.end(),
+                       [=](float v) { return v >= low && v <= high; });
+  };
   // All integers up to 2048 are exact as f16.
-  const bool half =
-      std::all_of(values.begin(), values.end(), [](float v) { return v >= -2048 && v <= 2048; });
-  return {std::move(dims), std::move(values), half ? Storage::f16 : Storage::f32};
+  const Storage storage = within(-128, 127)     ? Storage::i8
+                          : within(-2048, 2048) ? Storage::f16
+                                                : Storage::f32;
+  return {std::move(dims), std::move(values), storage};
 }
 
 template <class T>
@@ -68,7 +60,7 @@ class RangeCoder : public Stage {
   Result<> fit(const Rows& rows, const Context&) override {
     KVS_TRY(check_some_columns(rows.codes.cols()));
     if (rows.codes.rows() == 0) return Error{ErrorKind::numeric, "no rows to learn from"};
-    calibration_ = range::calibrate(rows.codes);
+    calibration_ = range::calibrate(rows.codes, range::medians(rows.codes));
     KVS_ASSIGN(model_, range::make_model(calibration_));
     return {};
   }
@@ -76,11 +68,7 @@ class RangeCoder : public Stage {
   Result<> encode(Rows& rows, const Context&, ByteWriter& side) const override {
     KVS_TRY(check_rows(rows));
     if (!all_centres(rows.codes)) {
-      const range::Encoded encoded = range::encode(model_, rows.codes.data(), rows.codes.rows());
-      side.put_array(std::span<const uint32_t>(encoded.states));
-      side.put_varint(encoded.words.size());
-      side.put_array(std::span<const uint16_t>(encoded.words));
-      side.put_bytes(encoded.escapes);
+      range::encode_block(model_, rows.codes, side);
     }
     rows = {};
     return {};
@@ -93,9 +81,7 @@ class RangeCoder : public Stage {
         std::copy_n(model_.centre.begin(), model_.columns, codes.row(r).begin());
       }
     } else {
-      KVS_ASSIGN(const range::Encoded encoded, read_encoded(side));
-      const auto error = range::decode(model_, encoded, count, codes.data());
-      if (error != range::DecodeError::none) return format_error(sentence(error));
+      KVS_TRY(range::decode_block(model_, side, codes));
     }
     rows = {{}, std::move(codes), true, 0};
     return {};
@@ -152,21 +138,6 @@ class RangeCoder : public Stage {
       if (!std::equal(row.begin(), row.end(), model_.centre.begin())) return false;
     }
     return true;
-  }
-
-  Result<range::Encoded> read_encoded(ByteReader& side) const {
-    range::Encoded encoded;
-    KVS_ASSIGN(const auto states, side.get_array<uint32_t>(range::kLanes));
-    std::copy(states.begin(), states.end(), encoded.states.begin());
-    for (uint32_t state : states) {
-      if (state < range::kStateLow) return format_error(fmt::format("coder state {}", state));
-    }
-    KVS_ASSIGN(const uint64_t words, side.get_varint());
-    KVS_ASSIGN(encoded.words, side.get_array<uint16_t>(words));
-    encoded.words.resize(words + range::padding_words(model_));
-    KVS_ASSIGN(const ByteSpan escapes, side.take(side.left()));
-    encoded.escapes.assign(escapes.begin(), escapes.end());
-    return encoded;
   }
 
   range::Calibration calibration_;

@@ -181,7 +181,7 @@ TEST(Layers, DamagedWeightsAreRefused) {
   };
   EXPECT_TRUE(refused([](State& s) { s["codes"].values[0] = 200; }));
   EXPECT_TRUE(refused([](State& s) { s["codes"].values[0] = 0.5f; }));
-  EXPECT_TRUE(refused([](State& s) { s["codes"].values[0] += 1; }));  // zstd's magic number
+  EXPECT_TRUE(refused([](State& s) { s["codes"].values[0] += 1; }));  // their number
   EXPECT_TRUE(refused([](State& s) {
     s["codes"].values.pop_back();
     --s["codes"].dims[0];

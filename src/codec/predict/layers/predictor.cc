@@ -44,8 +44,9 @@ double noise_of(const Matrix<double>& variance) {
   return noise > 0 ? noise : 1;
 }
 
-Matrix<double> transposed(const Matrix<double>& a) {
-  Matrix<double> t(a.cols(), a.rows());
+template <class T>
+Matrix<T> transposed(const Matrix<T>& a) {
+  Matrix<T> t(a.cols(), a.rows());
   for (size_t i = 0; i < a.rows(); ++i) {
     for (size_t j = 0; j < a.cols(); ++j) t(j, i) = a(i, j);
   }
@@ -131,6 +132,11 @@ std::vector<float> grids(const Matrix<double>& weights, const Matrix<double>& fa
   return steps;
 }
 
+// Input by input: what one contributes anywhere says most about its other weights.
+StateArray packed(const Matrix<float>& codes) {
+  return pack_integers(transposed(codes).flat(), codes.rows());
+}
+
 }  // namespace
 
 void Predictor::set_codes(const Matrix<float>& codes) {
@@ -181,7 +187,7 @@ Result<Predictor> solve(const Moments& moments, bool all_rows, const SolveOption
     made.scale_ = grids(weights, factor, noise, nullptr);
   }
   const Matrix<float> codes = round_weights(weights, factor, made.scale_);
-  made.packed_ = pack_integers(codes.flat());
+  if (all_rows) made.packed_ = packed(codes);  // what learns from some rows is only tried
   made.set_codes(codes);
   if (rank < targets) {  // refit what follows to the rounded directions
     for (size_t r = 0; r < rank; ++r) {
@@ -249,15 +255,15 @@ Result<Predictor> Predictor::load(const State& state, size_t targets) {
   made.input_scale_ = input_scale->values;
   made.scale_ = scale->values;
   const size_t rows = made.scale_.size(), cols = made.input_scale_.size();
-  if (rows > targets) {
+  if (rows == 0 || rows > targets) {
     return Error{ErrorKind::format,
                  fmt::format("a prediction of rank {} for {} columns", rows, targets)};
   }
-  KVS_ASSIGN(const std::vector<float> unpacked, unpack_integers(state, "codes", rows * cols));
-  Matrix<float> codes(rows, cols);
+  KVS_ASSIGN(const std::vector<float> unpacked, unpack_integers(state, "codes", rows * cols, rows));
+  Matrix<float> codes(cols, rows);
   std::copy(unpacked.begin(), unpacked.end(), codes.data());
   made.packed_ = state.at("codes");
-  made.set_codes(codes);
+  made.set_codes(transposed(codes));
   if (rows != targets || state.count("up") > 0) {
     KVS_ASSIGN(const StateArray* up, find_array(state, "up", {targets, rows}));
     made.up_ = Matrix<float>(targets, rows);

@@ -139,7 +139,7 @@ class Klt : public Stage {
       all.insert(all.end(), codes.flat().begin(), codes.flat().end());
       KVS_ASSIGN(basis, basis_of_codes(codes));
     }
-    packed_ = pack_integers(all);
+    packed_ = pack_integers(all, bases_[0].cols());
     return {};
   }
 
@@ -166,10 +166,10 @@ class Klt : public Stage {
       covered += columns;
       count += kept * columns;
     }
-    if (covered != width) {
+    if (covered != width || bases.empty()) {
       return Error{ErrorKind::format, fmt::format("bases of {} of {} columns", covered, width)};
     }
-    KVS_ASSIGN(const std::vector<float> codes, unpack_integers(state, "codes", count));
+    KVS_ASSIGN(const std::vector<float> codes, unpack_integers(state, "codes", count, bases[0].cols()));
     const float* at = codes.data();
     for (Matrix<float>& basis : bases) {
       std::copy_n(at, basis.size(), basis.data());
@@ -211,7 +211,7 @@ class Klt : public Stage {
   Params params_;
   std::vector<float> mean_;
   std::vector<Matrix<float>> bases_;  // [kept x columns], rows are orthonormal
-  StateArray packed_;  // their codes, as they are saved: kept, since another zstd packs otherwise
+  StateArray packed_;  // their codes, as they are saved: kept, as another machine may pack otherwise
 };
 
 }  // namespace
@@ -223,6 +223,7 @@ StageInfo klt_stage() {
   info.group = "transform";
   info.summary = "Removes the mean and turns rows into the eigenbasis of their covariance (PCA).";
   info.params = describe<Params>();
+  info.version = 2;
   info.make = stage_maker<Klt, Params>("klt");
   info.traits = [](const KeyValues& pairs) {
     const auto params = parse_params<Params>("klt", pairs);

@@ -4,12 +4,12 @@
 
 #include <cmath>
 
-#include "codec/entropy/range/coder_kernel.h"
-#include "codec/entropy/range/fit.h"
 #include "core/random.h"
+#include "range/coder_kernel.h"
+#include "range/fit.h"
 #include "simd/target.h"
 
-namespace kvsplice::codec::range {
+namespace kvsplice::range {
 namespace {
 
 // Two-sided geometric codes whose scale falls off with the column and wanders with the row.
@@ -29,7 +29,7 @@ Matrix<int32_t> generate(size_t rows, size_t cols, double scale, uint64_t seed) 
   return codes;
 }
 
-Model fitted(const Matrix<int32_t>& codes) { return make_model(calibrate(codes)).value(); }
+Model fitted(const Matrix<int32_t>& codes) { return make_model(calibrate(codes, medians(codes))).value(); }
 
 Encoded padded(Encoded encoded, const Model& model) {
   encoded.words.resize(encoded.words.size() + padding_words(model));
@@ -135,7 +135,7 @@ TEST(RangeCoder, RealBitsAreCloseToTheEntropyOfStationaryCodes) {
 
 TEST(RangeCoder, ContextsGainOnRowsOfUnequalLoudness) {
   const Matrix<int32_t> codes = generate(2048, 96, 4, 8);
-  const Calibration calibration = calibrate(codes);
+  const Calibration calibration = calibrate(codes, medians(codes));
   EXPECT_GT(calibration.near_weight, 0);
   Calibration still = calibration;
   still.near_weight = still.past_weight = 0;
@@ -157,4 +157,4 @@ TEST(RangeCoder, ColumnsOfZerosCostNextToNothing) {
 }
 
 }  // namespace
-}  // namespace kvsplice::codec::range
+}  // namespace kvsplice::range

@@ -1,29 +1,16 @@
-#include "codec/entropy/range/fit.h"
+#include "range/fit.h"
 
 #include <cmath>
 
 #include "core/threads.h"
 
-namespace kvsplice::codec::range {
+namespace kvsplice::range {
 
 namespace {
 
 constexpr size_t kBlock = 256;
 
 using Counts = std::array<std::array<double, kSymbols>, kClasses>;
-
-std::vector<int32_t> medians(MatrixView<const int32_t> codes) {
-  constexpr int32_t kLargest = 1 << 23;  // stays exact in a float
-  std::vector<int32_t> result(codes.cols);
-  parallel_for(codes.cols, [&](size_t c) {
-    std::vector<int32_t> column(codes.rows);
-    for (size_t r = 0; r < codes.rows; ++r) column[r] = codes(r, c);
-    const auto middle = column.begin() + static_cast<ptrdiff_t>(column.size() / 2);
-    std::nth_element(column.begin(), middle, column.end());
-    result[c] = std::clamp(*middle, -kLargest, kLargest);
-  });
-  return result;
-}
 
 // Magnitude sums and quotient symbols are all that contexts and tables depend on.
 struct Prepared {
@@ -105,7 +92,7 @@ double bits(const Counts& counts) {
 
 // Coordinate search on a sample: the two weights trade against each other smoothly.
 void choose_weights(const Prepared& p, Model& model) {
-  constexpr size_t kSampleRows = 4096;
+  constexpr size_t kSampleRows = 1024;
   const size_t stride = std::max<size_t>(1, p.codes.rows() / kSampleRows);
   model.near_weight = 10;
   model.past_weight = 8;
@@ -163,9 +150,24 @@ Costs costs_of(const Counts& counts, size_t index) {
 
 }  // namespace
 
-Calibration calibrate(MatrixView<const int32_t> codes) {
+std::vector<int32_t> medians(MatrixView<const int32_t> codes) {
+  constexpr int32_t kLargest = 1 << 23;  // stays exact in a float
+  constexpr size_t kSampleRows = 4096;
+  const size_t stride = std::max<size_t>(1, codes.rows / kSampleRows);
+  std::vector<int32_t> result(codes.cols);
+  parallel_for(codes.cols, [&](size_t c) {
+    std::vector<int32_t> column;
+    for (size_t r = 0; r < codes.rows; r += stride) column.push_back(codes(r, c));
+    const auto middle = column.begin() + static_cast<ptrdiff_t>(column.size() / 2);
+    std::nth_element(column.begin(), middle, column.end());
+    result[c] = std::clamp(*middle, -kLargest, kLargest);
+  });
+  return result;
+}
+
+Calibration calibrate(MatrixView<const int32_t> codes, std::vector<int32_t> centre) {
   Calibration made;
-  made.centre = medians(codes);
+  made.centre = std::move(centre);
   const Prepared prepared = prepare(codes, made.centre);
   made.mean = mean_sums(prepared.sums);
   Model model;
@@ -194,4 +196,4 @@ Result<Model> make_model(const Calibration& calibration) {
   return model;
 }
 
-}  // namespace kvsplice::codec::range
+}  // namespace kvsplice::range

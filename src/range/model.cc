@@ -1,8 +1,8 @@
-#include "codec/entropy/range/model.h"
+#include "range/model.h"
 
 #include <fmt/format.h>
 
-namespace kvsplice::codec::range {
+namespace kvsplice::range {
 
 namespace {
 
@@ -78,4 +78,4 @@ void Contexts::end_row() {
   }
 }
 
-}  // namespace kvsplice::codec::range
+}  // namespace kvsplice::range

@@ -16,7 +16,7 @@
 #include "kvsplice/matrix.h"
 #include "kvsplice/result.h"
 
-namespace kvsplice::codec::range {
+namespace kvsplice::range {
 
 constexpr size_t kLanes = 8;  // columns of a group, and interleaved coder states
 constexpr size_t kClasses = 72;
@@ -120,4 +120,4 @@ class Contexts {
   uint32_t near_ = 0;           // sum over the kNear groups before
 };
 
-}  // namespace kvsplice::codec::range
+}  // namespace kvsplice::range

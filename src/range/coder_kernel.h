@@ -2,9 +2,9 @@
 // state per column of a group. Decoding has a SIMD and a scalar form that agree on any input.
 #pragma once
 
-#include "codec/entropy/range/model.h"
+#include "range/model.h"
 
-namespace kvsplice::codec::range {
+namespace kvsplice::range {
 
 constexpr int32_t kLargestCode = 1 << 30;
 constexpr uint32_t kStateLow = 1u << 16;  // states are in [2^16, 2^32); encoding starts from 2^16
@@ -14,6 +14,9 @@ struct Encoded {
   std::vector<uint16_t> words;   // in the order of the decoder
   std::vector<uint8_t> escapes;  // LEB128 of folded codes, in the order of the decoder
 };
+
+// Classes of all groups, row by row, as the decoder will find them.
+std::vector<uint8_t> classes_of(const Model& model, const int32_t* codes, size_t rows);
 
 // rows * model.columns codes, row-major, within +-kLargestCode.
 Encoded encode(const Model& model, const int32_t* codes, size_t rows);
@@ -63,4 +66,4 @@ class EscapeReader {
 };
 
 }  // namespace detail
-}  // namespace kvsplice::codec::range
+}  // namespace kvsplice::range

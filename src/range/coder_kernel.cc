@@ -1,15 +1,15 @@
-#include "codec/entropy/range/coder_kernel.h"
+#include "range/coder_kernel.h"
 
 #undef HWY_TARGET_INCLUDE
-#define HWY_TARGET_INCLUDE "codec/entropy/range/coder_kernel.cc"
+#define HWY_TARGET_INCLUDE "range/coder_kernel.cc"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#include "codec/entropy/range/coder_kernel-inl.h"
+#include "range/coder_kernel-inl.h"
 
 #if HWY_ONCE
 
-namespace kvsplice::codec::range {
+namespace kvsplice::range {
 
 HWY_EXPORT(decode_rows);
 
@@ -33,25 +33,6 @@ constexpr Expansion make_expansion() {
   return table;
 }
 constexpr Expansion kExpansion = make_expansion();
-
-// Classes of all groups, row by row, as the decoder will find them.
-std::vector<uint8_t> classes_of(const Model& model, const int32_t* codes, size_t rows) {
-  std::vector<uint8_t> classes(rows * model.groups());
-  Contexts contexts(model);
-  for (size_t r = 0; r < rows; ++r, codes += model.columns) {
-    contexts.begin_row();
-    for (size_t g = 0; g < model.groups(); ++g) {
-      classes[r * model.groups() + g] = static_cast<uint8_t>(contexts.class_of(g));
-      uint32_t sum = 0;
-      for (size_t c = g * kLanes; c < std::min(model.columns, (g + 1) * kLanes); ++c) {
-        sum += cut_magnitude(codes[c] - model.centre[c]);
-      }
-      contexts.push(g, sum);
-    }
-    contexts.end_row();
-  }
-  return classes;
-}
 
 void put_escape(int32_t code, std::vector<uint8_t>& out) {
   uint32_t folded = (static_cast<uint32_t>(code) << 1) ^ static_cast<uint32_t>(code >> 31);
@@ -94,6 +75,24 @@ struct Scalar {
 };
 
 }  // namespace
+
+std::vector<uint8_t> classes_of(const Model& model, const int32_t* codes, size_t rows) {
+  std::vector<uint8_t> classes(rows * model.groups());
+  Contexts contexts(model);
+  for (size_t r = 0; r < rows; ++r, codes += model.columns) {
+    contexts.begin_row();
+    for (size_t g = 0; g < model.groups(); ++g) {
+      classes[r * model.groups() + g] = static_cast<uint8_t>(contexts.class_of(g));
+      uint32_t sum = 0;
+      for (size_t c = g * kLanes; c < std::min(model.columns, (g + 1) * kLanes); ++c) {
+        sum += cut_magnitude(codes[c] - model.centre[c]);
+      }
+      contexts.push(g, sum);
+    }
+    contexts.end_row();
+  }
+  return classes;
+}
 
 Encoded encode(const Model& model, const int32_t* codes, size_t rows) {
   const std::vector<uint8_t> classes = classes_of(model, codes, rows);
@@ -174,5 +173,5 @@ DecodeError decode(const Model& model, const Encoded& encoded, size_t rows, int3
   return HWY_DYNAMIC_DISPATCH(decode_rows)(model, encoded, rows, codes, &kExpansion.bytes[0][0]);
 }
 
-}  // namespace kvsplice::codec::range
+}  // namespace kvsplice::range
 #endif  // HWY_ONCE

@@ -1,17 +1,17 @@
 // Decoder of `range`, compiled once per SIMD target (see coder_kernel.cc).
-#if defined(KVSPLICE_CODEC_RANGE_CODER_KERNEL_INL_H_) == defined(HWY_TARGET_TOGGLE)
-#ifdef KVSPLICE_CODEC_RANGE_CODER_KERNEL_INL_H_
-#undef KVSPLICE_CODEC_RANGE_CODER_KERNEL_INL_H_
+#if defined(KVSPLICE_RANGE_CODER_KERNEL_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef KVSPLICE_RANGE_CODER_KERNEL_INL_H_
+#undef KVSPLICE_RANGE_CODER_KERNEL_INL_H_
 #else
-#define KVSPLICE_CODEC_RANGE_CODER_KERNEL_INL_H_
+#define KVSPLICE_RANGE_CODER_KERNEL_INL_H_
 #endif
 
 #include <hwy/highway.h>
 
-#include "codec/entropy/range/coder_kernel.h"
+#include "range/coder_kernel.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace kvsplice::codec::range::HWY_NAMESPACE {
+namespace kvsplice::range::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
 
@@ -233,7 +233,7 @@ DecodeError decode_rows(const Model& model, const Encoded& encoded, size_t rows,
 
 #endif
 
-}  // namespace kvsplice::codec::range::HWY_NAMESPACE
+}  // namespace kvsplice::range::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
 #endif  // per-target include guard
