@@ -33,7 +33,8 @@ Result<std::vector<Measurement>> run(Surroundings& here) {
   std::vector<Measurement> all;
   for (const double scale : {0.4, 1.0, 4.0}) {
     const Matrix<int32_t> codes = generate(scale);
-    KVS_ASSIGN(const range::Model model, range::make_model(range::calibrate(codes, range::medians(codes))));
+    KVS_ASSIGN(const range::Model model,
+               range::make_model(range::calibrate(codes, range::medians(codes))));
     range::Encoded encoded = range::encode(model, codes.data(), kRows);
     const double bytes = 2.0 * double(encoded.words.size()) + double(encoded.escapes.size());
     encoded.words.resize(encoded.words.size() + range::padding_words(model));

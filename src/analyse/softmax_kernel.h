@@ -7,8 +7,8 @@
 
 namespace kvsplice::softmax_kernel {
 
-// x_i = exp(x_i) / sum_j exp(x_j); n >= 1. Relative error below 1e-5 where the result is above 1e-30;
-// below it may be 0.
+// x_i = exp(x_i) / sum_j exp(x_j); n >= 1. Relative error below 1e-5 where the result is above
+// 1e-30; below it may be 0.
 void softmax(float* x, size_t n);
 
 namespace reference {

@@ -8,8 +8,8 @@
 
 namespace kvsplice::codec {
 
-// The bytes of `values`, integers -128 ... 127 in rows of `columns`, behind the model they are coded
-// with (docs/codecs.md, "Packed integers").
+// The bytes of `values`, integers -128 ... 127 in rows of `columns`, behind the model they are
+// coded with (docs/codecs.md, "Packed integers").
 StateArray pack_integers(std::span<const float> values, size_t columns);
 
 // `count` of them. Errors: another count, damage; says so for `name`.

@@ -29,7 +29,9 @@ Matrix<int32_t> generate(size_t rows, size_t cols, double scale, uint64_t seed) 
   return codes;
 }
 
-Model fitted(const Matrix<int32_t>& codes) { return make_model(calibrate(codes, medians(codes))).value(); }
+Model fitted(const Matrix<int32_t>& codes) {
+  return make_model(calibrate(codes, medians(codes))).value();
+}
 
 Encoded padded(Encoded encoded, const Model& model) {
   encoded.words.resize(encoded.words.size() + padding_words(model));

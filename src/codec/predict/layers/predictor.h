@@ -36,8 +36,8 @@ class Predictor {
   void set_codes(const Matrix<float>& codes);  // [rank or targets x inputs], integers
 
   std::vector<float> bias_, input_scale_, scale_;
-  StateArray packed_;      // the codes as they are saved: kept, as another machine may pack otherwise
-  Matrix<float> up_;       // [targets x rank], exact in f16; empty without a rank limit
+  StateArray packed_;  // the codes as they are saved: kept, as another machine may pack otherwise
+  Matrix<float> up_;   // [targets x rank], exact in f16; empty without a rank limit
   Matrix<float> weights_;  // the codes with both scales
 };
 

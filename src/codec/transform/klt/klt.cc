@@ -169,7 +169,8 @@ class Klt : public Stage {
     if (covered != width || bases.empty()) {
       return Error{ErrorKind::format, fmt::format("bases of {} of {} columns", covered, width)};
     }
-    KVS_ASSIGN(const std::vector<float> codes, unpack_integers(state, "codes", count, bases[0].cols()));
+    KVS_ASSIGN(const std::vector<float> codes,
+               unpack_integers(state, "codes", count, bases[0].cols()));
     const float* at = codes.data();
     for (Matrix<float>& basis : bases) {
       std::copy_n(at, basis.size(), basis.data());
@@ -211,7 +212,8 @@ class Klt : public Stage {
   Params params_;
   std::vector<float> mean_;
   std::vector<Matrix<float>> bases_;  // [kept x columns], rows are orthonormal
-  StateArray packed_;  // their codes, as they are saved: kept, as another machine may pack otherwise
+  StateArray
+      packed_;  // their codes, as they are saved: kept, as another machine may pack otherwise
 };
 
 }  // namespace
