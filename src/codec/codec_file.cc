@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "codec/codec.h"
+#include "core/threads.h"
 #include "host/gguf_file.h"
 
 namespace kvsplice::codec {
@@ -76,6 +77,16 @@ Result<State> read_state(const host::GgufReader& file, const std::string& start)
   return state;
 }
 
+Result<> load_unit(const host::GgufReader& file, Codec::UnitPipeline& unit) {
+  size_t width = unit.unit.width();
+  for (size_t s = 0; s < unit.stages.size(); ++s) {
+    KVS_ASSIGN(const State state, read_state(file, prefix(unit.unit, s)));
+    KVS_TRY(unit.stages[s]->load(state, width));
+    width = unit.stages[s]->output_width(width);
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<> Codec::save(const std::string& path) const {
@@ -123,14 +134,8 @@ Result<Codec> Codec::load(const std::string& path) {
     KVS_ASSIGN(Codec codec, create(text, shape));
     KVS_ASSIGN(const int64_t tokens, file.integer("kvsplice.codec.calibration_tokens"));
     codec.calibration_tokens_ = static_cast<size_t>(std::max<int64_t>(0, tokens));
-    for (auto& unit : codec.units_) {
-      size_t width = unit.unit.width();
-      for (size_t s = 0; s < unit.stages.size(); ++s) {
-        KVS_ASSIGN(const State state, read_state(file, prefix(unit.unit, s)));
-        KVS_TRY(unit.stages[s]->load(state, width));
-        width = unit.stages[s]->output_width(width);
-      }
-    }
+    KVS_TRY(parallel_try(codec.units_.size(),
+                         [&](size_t i) { return load_unit(file, codec.units_[i]); }));
     return codec;
   }();
   if (!loaded.ok()) return Error{loaded.error().kind, path + ": " + loaded.error().message};
