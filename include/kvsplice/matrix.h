@@ -33,7 +33,7 @@ struct MatrixView {
   }
   MatrixView col_range(size_t first, size_t n) const {
     assert(first + n <= cols);
-    return {data + first, rows, n, stride};
+    return {rows > 0 ? data + first : data, rows, n, stride};  // without rows there is no data
   }
 };
 
