@@ -55,6 +55,7 @@ StageInfo::Traits merged_traits(const PipelineText& pipeline) {
     all.history = std::max(all.history, t.history);
     all.embeddings |= t.embeddings;
     all.attention |= t.attention;
+    all.information |= t.information;
     all.whole_block |= t.whole_block;
     all.cells |= t.cells;
     all.reach = std::max(all.reach, t.reach);
@@ -181,6 +182,12 @@ Result<Attention> RowSource::read_attention(int) const {
   return Error{ErrorKind::usage, "these calibration rows come without queries"};
 }
 
+Result<Information> RowSource::read_information(Kind, int) const {
+  return Error{ErrorKind::usage,
+               "what errors do to the model is not known of these calibration rows: "
+               "'kvsplice calibrate' finds it out"};
+}
+
 Result<Codec> Codec::create(const CodecText& text, const ModelShape& shape) {
   Codec codec;
   codec.text_ = text;
@@ -230,6 +237,11 @@ Result<> Codec::fit(const RowSource& source, const Embeddings* embeddings, const
     const std::string where = unit_name(unit.unit);
     KVS_TRY(progress.step("fit " + where, i, units_.size()));
     const bool attends = merged_traits(text).attention;
+    const bool informed = merged_traits(text).information;
+    Information information;
+    if (informed) {
+      KVS_ASSIGN(information, source.read_information(unit.unit.kind, unit.unit.layer));
+    }
     if (attends && unit.unit.layer != attended) {
       KVS_ASSIGN(attention, source.read_attention(unit.unit.layer));
       attended = unit.unit.layer;
@@ -254,7 +266,8 @@ Result<> Codec::fit(const RowSource& source, const Embeddings* embeddings, const
                           &memory,
                           &predictions,
                           &shape_,
-                          attends ? &attention : nullptr};
+                          attends ? &attention : nullptr,
+                          informed ? &information : nullptr};
     Rows rows{std::move(values), {}, false, 0};
     std::vector<Bytes> sides;
     const size_t count = rows.values.rows();
@@ -497,6 +510,10 @@ bool Codec::of_cells() const {
 
 bool Codec::needs_attention() const {
   return merged_traits(text_.key).attention || merged_traits(text_.value).attention;
+}
+
+bool Codec::needs_information() const {
+  return merged_traits(text_.key).information || merged_traits(text_.value).information;
 }
 
 bool Codec::needs_embeddings() const {

@@ -35,6 +35,8 @@ class RowSource {
   virtual Result<Matrix<float>> read(Kind kind, int layer) const = 0;
   // Of the rows whose queries are known; error usage if there are none.
   virtual Result<Attention> read_attention(int layer) const;
+  // Error usage if it is not known.
+  virtual Result<Information> read_information(Kind kind, int layer) const;
 };
 
 class Codec {
@@ -72,7 +74,8 @@ class Codec {
   size_t reach() const;             // rows depend on rows before them in their block, in runs of so
                                     // many; 0 or 1: on none
   bool needs_embeddings() const;
-  bool needs_attention() const;  // while fitting
+  bool needs_attention() const;    // while fitting
+  bool needs_information() const;  // while fitting
   bool of_cells() const;         // some stage works on cells
   size_t calibration_tokens() const { return calibration_tokens_; }
 

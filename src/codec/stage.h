@@ -44,6 +44,13 @@ struct Attention {
   Matrix<float> received;    // [rows x KV heads]; see analyse/attention.h
 };
 
+// What errors in the rows of a unit do to the model: for each head the Fisher information of what
+// the model predicts, [dim x dim], symmetric. Errors of covariance C in all tokens, small and
+// independent, cost a divergence of trace(heads[h] C) / 2 per predicted token, in nats.
+struct Information {
+  std::vector<Matrix<double>> heads;
+};
+
 // What the decoder has already made of another unit, for the same tokens.
 struct Reconstruction {
   Kind kind = Kind::key;
@@ -74,6 +81,7 @@ struct Context {
   std::map<const Stage*, Matrix<float>>* predictions = nullptr;
   const ModelShape* shape = nullptr;     // of the model
   const Attention* attention = nullptr;  // while fitting: of the layer, for stages that ask for it
+  const Information* information = nullptr;  // while fitting: of the unit, for stages that ask
 };
 
 // Rows on their way through a pipeline. `values` is what the next stage works on until a quantiser
@@ -140,6 +148,7 @@ struct StageInfo {
     int history = 0;            // layers of reconstructions wanted in Context::history
     bool embeddings = false;    // wants Context::embeddings
     bool attention = false;     // wants Context::attention
+    bool information = false;   // wants Context::information
     bool whole_block = false;   // rows depend on each other: encodes blocks, not single rows
     size_t reach = 0;           // rows depend on rows before them: on so many, with their own
     bool cells = false;         // wants keys as the cache holds them, and all rows in f16

@@ -10,6 +10,7 @@
 #include "codec/cache_io.h"
 #include "codec/dump_source.h"
 #include "quality/calibration_rows.h"
+#include "quality/information.h"
 #include "quality/quality.h"
 
 namespace kvsplice::quality {
@@ -177,9 +178,10 @@ class Search {
 };
 
 Result<codec::Codec> fit(const codec::CodecText& text, double factor,
-                         const std::vector<double>& step_scales, const codec::DumpSource& source,
-                         const codec::Embeddings& embeddings, const Progress& progress) {
-  KVS_ASSIGN(codec::Codec codec, codec::Codec::create(scale_steps(text, factor), source.shape()));
+                         const std::vector<double>& step_scales, const ModelShape& shape,
+                         const codec::RowSource& source, const codec::Embeddings& embeddings,
+                         const Progress& progress) {
+  KVS_ASSIGN(codec::Codec codec, codec::Codec::create(scale_steps(text, factor), shape));
   KVS_TRY(codec.fit(source, &embeddings, progress, step_scales));
   return codec;
 }
@@ -219,9 +221,19 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
   KVS_ASSIGN(const codec::Codec unfitted, codec::Codec::create(text, model.shape()));
   KVS_ASSIGN(const auto dumps, dump_sequences(model, sequences, unfitted.needs_attention(),
                                               work.path(), o.threads, progress));
-  KVS_ASSIGN(const auto source, codec::DumpSource::open(dumps, o.sinks, [&](size_t sequence) {
-               return !holds_out || !is_held(sequence);
-             }));
+  const auto is_used = [&](size_t sequence) { return !holds_out || !is_held(sequence); };
+  KVS_ASSIGN(const auto rows, codec::DumpSource::open(dumps, o.sinks, is_used));
+  ModelInformation information;
+  if (unfitted.needs_information()) {
+    std::vector<extract::Sequence> used;
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      if (is_used(i)) used.push_back(sequences[i]);
+    }
+    KVS_ASSIGN(information,
+               measure_information(model, used, o.sinks, work.path(), o.threads, progress));
+  }
+  const InformedRows source(rows, information);
+  const ModelShape& shape = rows.shape();
   const codec::Embeddings embeddings = codec::embeddings_of(model);
   Held held;
   if (holds_out) {
@@ -230,14 +242,14 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
   std::vector<Share> shares;
   std::vector<double> step_scales;
   if (o.allocate) {
-    KVS_ASSIGN(const codec::Codec even, fit(text, 1, {}, source, embeddings, progress));
+    KVS_ASSIGN(const codec::Codec even, fit(text, 1, {}, shape, source, embeddings, progress));
     AllocationOptions options;
     options.loop = loop_options(held, o, 2);
     KVS_ASSIGN(shares, measure_shares(model, even, held.blocks, held.tokens, options, progress));
     apply(shares, even, step_scales);
   }
   if (!has_target) {
-    KVS_ASSIGN(codec::Codec codec, fit(text, 1, step_scales, source, embeddings, progress));
+    KVS_ASSIGN(codec::Codec codec, fit(text, 1, step_scales, shape, source, embeddings, progress));
     return Calibration{std::move(codec), {{}}, shares, source.tokens().size(), held.sequences};
   }
   Search search(o.ratio ? *o.ratio : *o.kld);
@@ -245,7 +257,7 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
   while (trials.size() < kMostTrials) {
     Trial trial{search.factor(), 0, 0};
     KVS_ASSIGN(codec::Codec codec,
-               fit(text, trial.factor, step_scales, source, embeddings, progress));
+               fit(text, trial.factor, step_scales, shape, source, embeddings, progress));
     KVS_ASSIGN(trial.ratio, measured_ratio(codec, held, embeddings));
     if (o.kld) {
       KVS_ASSIGN(trial.kld, measured_kld(model, codec, held, o, progress));

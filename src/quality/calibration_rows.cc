@@ -13,7 +13,11 @@ namespace {
 
 constexpr size_t kSequencesPerDump = 4;
 
-// Changes with the model and with every token.
+// Whether a dump holds queries, by its number: some of every text, then every fourth.
+bool holds_queries(size_t dump) { return dump < 4 || dump % 4 == 0; }
+
+}  // namespace
+
 std::string hash_of(const host::Model& model, std::span<const extract::Sequence> sequences) {
   ByteWriter content;
   for (const auto& s : sequences) {
@@ -24,11 +28,6 @@ std::string hash_of(const host::Model& model, std::span<const extract::Sequence>
   content.put_bytes({reinterpret_cast<const uint8_t*>(fingerprint.data()), fingerprint.size()});
   return hash128_hex(content.bytes()).substr(0, 16);
 }
-
-// Whether a dump holds queries, by its number: some of every text, then every fourth.
-bool holds_queries(size_t dump) { return dump < 4 || dump % 4 == 0; }
-
-}  // namespace
 
 Result<std::vector<extract::Sequence>> spread_sequences(const host::Model& model,
                                                         const std::vector<std::string>& texts,

@@ -16,6 +16,9 @@ Result<std::vector<extract::Sequence>> spread_sequences(const host::Model& model
                                                         const std::vector<std::string>& texts,
                                                         size_t tokens, size_t length);
 
+// 16 hex digits that change with the model and with every token.
+std::string hash_of(const host::Model& model, std::span<const extract::Sequence> sequences);
+
 // Dumps of all sequences in their order, in `folder`; what is there already is not made again.
 // Dumps are named by what is in them, so that they serve any run that needs the same. With
 // `queries`, the first four dumps and every fourth hold those, too: enough to tell what gets

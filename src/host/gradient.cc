@@ -1,0 +1,103 @@
+#include "host/gradient.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "core/random.h"
+#include "host/batch.h"
+#include "host/log.h"
+#include "host/model_impl.h"
+#include "host/tape.h"
+
+namespace kvsplice::host {
+
+namespace {
+
+// Turns logits into the gradient of the logarithm of a token's probability: its indicator less all
+// probabilities. The token is drawn from them unless one is given.
+void differentiate(std::span<float> logits, const Token* given, Random& random) {
+  const float top = *std::max_element(logits.begin(), logits.end());
+  double sum = 0;
+  for (float& x : logits) sum += x = std::exp(x - top);
+  size_t chosen = given ? static_cast<size_t>(*given) : 0;
+  if (given == nullptr) {
+    double left = random.uniform() * sum;
+    while (chosen + 1 < logits.size() && (left -= logits[chosen]) >= 0) ++chosen;
+  }
+  for (float& x : logits) x = static_cast<float>(-x / sum);
+  logits[chosen] += 1;
+}
+
+Result<> check(const Model& model, std::span<const Token> tokens, std::span<const Token> next) {
+  if (tokens.empty() || tokens.size() > size_t(model.context_limit())) {
+    return Error{ErrorKind::usage, fmt::format("a sequence of {} tokens; the model allows 1 ... {}",
+                                               tokens.size(), model.context_limit())};
+  }
+  if (!next.empty() && next.size() != tokens.size()) {
+    return Error{ErrorKind::usage,
+                 fmt::format("{} tokens behind {}", next.size(), tokens.size())};
+  }
+  for (Token token : next) {
+    if (token >= 0 && token < model.shape().vocabulary) continue;
+    return Error{ErrorKind::usage, fmt::format("token {} is not in 0 ... {}", token,
+                                               model.shape().vocabulary - 1)};
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<> predicted_gradients(const Model& model, std::span<const Token> tokens,
+                             const GradientOptions& options, const TakeGradient& take) {
+  KVS_TRY(check(model, tokens, options.next));
+  const Model::Impl& m = model.impl();
+  const auto n = static_cast<int>(tokens.size());
+  Tape tape(m.files);
+  NodeHook hook;
+  llama_context_params params = context_params(hook, n, n);
+  if (options.threads > 0) params.n_threads = params.n_threads_batch = options.threads;
+  listen_to_log();
+  const LlamaContext context(llama_init_from_model(m.model.get(), params));
+  if (!context) return Error{ErrorKind::unsupported, first_log_error("no context")};
+  hook.on_node = [&](ggml_tensor* node, bool ask) { return tape.on_node(node, ask); };
+  Batch batch(tokens.size());
+  batch.fill(tokens, 0, tokens.size());
+  const int status = llama_decode(context.get(), batch.get());
+  KVS_TRY(tape.outcome());
+  if (status != 0) {
+    return Error{ErrorKind::numeric,
+                 fmt::format("llama.cpp cannot evaluate {} tokens: {}", n,
+                             first_log_error(fmt::format("status {}", status)))};
+  }
+  const auto vocabulary = static_cast<size_t>(model.shape().vocabulary);
+  const float* logits = llama_get_logits(context.get());
+  std::vector<float> gradient(logits, logits + tokens.size() * vocabulary);
+  Random random(options.seed);
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    differentiate(std::span(gradient).subspan(i * vocabulary, vocabulary),
+                  options.next.empty() ? nullptr : &options.next[i], random);
+  }
+  std::vector<int32_t> positions(tokens.size());
+  std::iota(positions.begin(), positions.end(), 0);
+  const auto& layers = model.shape().layers;
+  return tape.walk_back(std::move(gradient), [&](Kind kind, int number, MatrixView<const float> g) {
+    const auto layer = std::find_if(layers.begin(), layers.end(),
+                                    [&](const LayerShape& l) { return l.layer == number; });
+    if (layer == layers.end() || g.cols != size_t(layer->width(kind))) {
+      return Result<>(Error{ErrorKind::unsupported,
+                            fmt::format("layer {} stores rows of {} values", number, g.cols)});
+    }
+    const int index = static_cast<int>(layer - layers.begin());
+    if (kind == Kind::value) return take(kind, index, g);
+    Matrix<float> rows = copy(g);
+    Rope rope = layer->rope;
+    rope.magnitude = 1 / rope.magnitude;  // a gradient's rotation back is the transpose
+    rope.undo(rows, layer->key_dim, positions);
+    return take(kind, index, rows);
+  });
+}
+
+}  // namespace kvsplice::host

@@ -1,0 +1,30 @@
+// Gradients of what a model predicts with respect to the keys and values it stores. They come from
+// llama.cpp's own graph, whatever the model: its nodes are recorded while they are computed, and
+// walked backwards.
+#pragma once
+
+#include <functional>
+#include <span>
+
+#include "host/model.h"
+
+namespace kvsplice::host {
+
+struct GradientOptions {
+  uint64_t seed = 0;  // of the tokens drawn
+  std::span<const Token> next = {};  // the tokens behind each, instead of drawn ones
+  int threads = 0;    // of llama.cpp; 0 = all of core/threads.h
+};
+
+// One layer's, of all tokens: [tokens x width]. Keys before rotation.
+using TakeGradient = std::function<Result<>(Kind kind, int layer, MatrixView<const float> rows)>;
+
+// Evaluates `tokens` as one sequence, draws a token behind each from the model's own prediction,
+// and hands over the gradients of the sum of their log-probabilities, each layer's once, the last
+// layer's first. Since the tokens are drawn from the prediction, products of gradients have the
+// Fisher information as their mean. Errors: unsupported if the model's graph has an operation
+// whose derivative is not known here, and which.
+Result<> predicted_gradients(const Model& model, std::span<const Token> tokens,
+                             const GradientOptions& options, const TakeGradient& take);
+
+}  // namespace kvsplice::host

@@ -1,0 +1,143 @@
+// Gradients against differences: stored cells are moved while llama.cpp evaluates.
+#include "host/gradient.h"
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <map>
+
+#include "core/half.h"
+#include "core/random.h"
+#include "host/batch.h"
+#include "host/model_impl.h"
+#include "host/tiny_model_test.h"
+
+namespace kvsplice::host {
+namespace {
+
+using ::kvsplice::testing::letters;
+using ::kvsplice::testing::must;
+using ::kvsplice::testing::TempDir;
+using ::kvsplice::testing::TinyModel;
+using ::kvsplice::testing::TinyOptions;
+
+constexpr size_t kTokens = 24;
+
+struct Cell {
+  Kind kind;
+  int layer;
+  size_t token, col;
+};
+
+using Gradients = std::map<std::pair<Kind, int>, Matrix<float>>;
+
+class GradientOf : public ::testing::TestWithParam<const char*> {
+ protected:
+  static TinyOptions family(const std::string& name) {
+    TinyOptions o;
+    o.architecture = name.substr(0, name.find('+'));
+    o.yarn = name.ends_with("+yarn");
+    return o;
+  }
+  static Model load(const TempDir& dir, const std::string& name) {
+    TinyModel(family(name)).save(dir.file("tiny.gguf"));
+    return must(Model::load(dir.file("tiny.gguf")));
+  }
+
+  Result<Gradients> gradients(GradientOptions options) const {
+    Gradients all;
+    options.threads = 1;
+    KVS_TRY(predicted_gradients(model, tokens, options,
+                                [&](Kind kind, int layer, MatrixView<const float> g) {
+                                  EXPECT_TRUE(all.emplace(std::pair(kind, layer), copy(g)).second);
+                                  return Result<>();
+                                }));
+    return all;
+  }
+
+  // Sum of the logarithms of the probabilities of `next`, with the cell moved by about `by`, and
+  // by how much it was.
+  std::pair<double, double> evaluate(const Cell& cell, float by) const {
+    const LayerShape& l = model.shape().layers[size_t(cell.layer)];
+    double moved = 0;
+    NodeHook hook;
+    auto params = context_params(hook, int(kTokens), int(kTokens));
+    params.n_threads = params.n_threads_batch = 1;
+    const LlamaContext context(llama_init_from_model(model.impl().model.get(), params));
+    hook.on_node = [&](ggml_tensor* node, bool ask) {
+      const auto layer = cell.kind == Kind::key ? key_cache_layer(node) : value_cache_layer(node);
+      const bool stored = node->op == GGML_OP_SET_ROWS && layer == l.layer;
+      if (ask || !stored) return stored || !ask;
+      const size_t at = (cell.token * size_t(l.width(cell.kind)) + cell.col) * sizeof(uint16_t);
+      uint16_t half = 0;
+      ggml_backend_tensor_get(root_of(node), &half, at, sizeof half);
+      const float before = from_half(half);
+      half = to_half(before + by);
+      ggml_backend_tensor_set(root_of(node), &half, at, sizeof half);
+      moved = double(from_half(half)) - before;
+      return true;
+    };
+    Batch batch(kTokens);
+    batch.fill(tokens, 0, kTokens);
+    EXPECT_EQ(llama_decode(context.get(), batch.get()), 0);
+    const auto vocabulary = size_t(model.shape().vocabulary);
+    const float* logits = llama_get_logits(context.get());
+    double sum = 0;
+    for (size_t t = 0; t < kTokens; ++t, logits += vocabulary) {
+      double all = 0;
+      for (size_t i = 0; i < vocabulary; ++i) all += std::exp(double(logits[i]));
+      sum += logits[next[t]] - std::log(all);
+    }
+    return {sum, moved};
+  }
+
+  TempDir dir;
+  Model model = load(dir, GetParam());
+  std::vector<Token> tokens = letters(kTokens), next = letters(kTokens, 8);
+};
+
+TEST_P(GradientOf, StoredRowsIsWhatDifferencesSay) {
+  GradientOptions options;
+  options.next = next;
+  Gradients all = must(gradients(options));
+  const auto& layers = model.shape().layers;
+  ASSERT_EQ(all.size(), 2 * layers.size());
+  std::vector<int32_t> positions(kTokens);
+  for (size_t t = 0; t < kTokens; ++t) positions[t] = int32_t(t);
+  Random random(3);
+  double square = 0, product = 0, expected_square = 0;
+  for (int i = 0; i < 48; ++i) {
+    const int layer = int(random.below(layers.size()));
+    const LayerShape& l = layers[size_t(layer)];
+    const Kind kind = i % 2 == 0 ? Kind::key : Kind::value;
+    const Cell cell{kind, layer, random.below(kTokens / 2), random.below(size_t(l.width(kind)))};
+    Matrix<float> g = all.at({kind, layer});
+    if (kind == Kind::key) {  // of the stored keys: the transpose of what undid it
+      Rope rope = l.rope;
+      rope.magnitude = 1 / rope.magnitude;
+      rope.apply(g, l.key_dim, positions);
+    }
+    const auto [up, by] = evaluate(cell, 0.3f);
+    const auto [down, back] = evaluate(cell, -0.3f);
+    const double difference = (up - down) / (by - back), gradient = g(cell.token, cell.col);
+    square += gradient * gradient;
+    product += gradient * difference;
+    expected_square += difference * difference;
+  }
+  EXPECT_GT(product / std::sqrt(square * expected_square), 0.997);
+  EXPECT_NEAR(std::sqrt(square / expected_square), 1, 0.03);
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, GradientOf,
+                         ::testing::Values("llama", "llama+yarn", "qwen2", "qwen3", "gpt2",
+                                           "gptneox", "gemma3", "hunyuan-dense"),
+                         [](const auto& family) {
+                           std::string name = family.param;
+                           std::replace_if(
+                               name.begin(), name.end(), [](char c) { return !std::isalnum(c); },
+                               '_');
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace kvsplice::host

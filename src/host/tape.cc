@@ -1,0 +1,408 @@
+#include "host/tape.h"
+
+#include <fmt/format.h>
+#include <ggml-backend.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <numeric>
+
+#include "core/threads.h"
+#include "host/derivatives.h"
+#include "host/node_hook.h"
+#include "host/rope_table.h"
+#include "host/weights.h"
+#include "linalg/linalg.h"
+
+namespace kvsplice::host {
+
+namespace {
+
+using Values = std::vector<float>;
+
+Error unknown(const ggml_tensor* node, const char* what) {
+  return {ErrorKind::unsupported,
+          fmt::format("the derivative of node '{}' ({}) is not known: {}", node->name,
+                      ggml_op_desc(node), what)};
+}
+
+size_t count(const ggml_tensor* t) { return static_cast<size_t>(ggml_nelements(t)); }
+
+bool only_looks(const ggml_tensor* node) {
+  return node->op == GGML_OP_VIEW || node->op == GGML_OP_RESHAPE || node->op == GGML_OP_PERMUTE ||
+         node->op == GGML_OP_TRANSPOSE;
+}
+
+const ggml_tensor* base_of(const ggml_tensor* t) { return t->view_src ? t->view_src : t; }
+
+// Calls body(i, offset in bytes) for every element of t, in order.
+template <class Body>
+void for_elements(const ggml_tensor* t, const Body& body) {
+  size_t i = 0;
+  for (int64_t i3 = 0; i3 < t->ne[3]; ++i3) {
+    for (int64_t i2 = 0; i2 < t->ne[2]; ++i2) {
+      for (int64_t i1 = 0; i1 < t->ne[1]; ++i1) {
+        size_t at = size_t(i1) * t->nb[1] + size_t(i2) * t->nb[2] + size_t(i3) * t->nb[3];
+        for (int64_t i0 = 0; i0 < t->ne[0]; ++i0, at += t->nb[0]) body(i++, at);
+      }
+    }
+  }
+}
+
+// The elements of a float tensor, in order.
+Result<Values> values_of(const ggml_tensor* t) {
+  if (t->type != GGML_TYPE_F32 && t->type != GGML_TYPE_F16) return unknown(t, "not of floats");
+  std::vector<uint8_t> bytes(ggml_nbytes(t));
+  ggml_backend_tensor_get(t, bytes.data(), 0, bytes.size());
+  Values values(count(t));
+  for_elements(t, [&](size_t i, size_t at) {
+    if (t->type == GGML_TYPE_F32) {
+      std::memcpy(&values[i], &bytes[at], sizeof(float));
+    } else {
+      ggml_fp16_t half;
+      std::memcpy(&half, &bytes[at], sizeof half);
+      values[i] = ggml_fp16_to_fp32(half);
+    }
+  });
+  return values;
+}
+
+Result<std::vector<int64_t>> rows_of(const ggml_tensor* t) {
+  std::vector<uint8_t> bytes(ggml_nbytes(t));
+  ggml_backend_tensor_get(t, bytes.data(), 0, bytes.size());
+  std::vector<int64_t> rows(count(t));
+  const bool wide = t->type == GGML_TYPE_I64;
+  if ((!wide && t->type != GGML_TYPE_I32) || !ggml_is_contiguous(t)) {
+    return unknown(t, "row numbers of another kind");
+  }
+  for (size_t i = 0; i < rows.size(); ++i) {
+    int32_t narrow = 0;
+    if (wide) {
+      std::memcpy(&rows[i], &bytes[i * 8], 8);
+    } else {
+      std::memcpy(&narrow, &bytes[i * 4], 4);
+      rows[i] = narrow;
+    }
+  }
+  return rows;
+}
+
+float float_param(const ggml_tensor* node, int i) {
+  float value = 0;
+  std::memcpy(&value, &node->op_params[i], sizeof value);
+  return value;
+}
+
+Result<Activation> activation_of(const ggml_tensor* node) {
+  if (node->op == GGML_OP_GLU) {
+    switch (ggml_get_glu_op(node)) {
+      case GGML_GLU_OP_REGLU:
+        return Activation::relu;
+      case GGML_GLU_OP_GEGLU:
+        return Activation::gelu;
+      case GGML_GLU_OP_SWIGLU:
+        return Activation::silu;
+      case GGML_GLU_OP_GEGLU_ERF:
+        return Activation::gelu_erf;
+      case GGML_GLU_OP_GEGLU_QUICK:
+        return Activation::gelu_quick;
+      default:
+        return unknown(node, "another gate");
+    }
+  }
+  switch (ggml_get_unary_op(node)) {
+    case GGML_UNARY_OP_RELU:
+      return Activation::relu;
+    case GGML_UNARY_OP_GELU:
+      return Activation::gelu;
+    case GGML_UNARY_OP_SILU:
+      return Activation::silu;
+    case GGML_UNARY_OP_GELU_ERF:
+      return Activation::gelu_erf;
+    case GGML_UNARY_OP_GELU_QUICK:
+      return Activation::gelu_quick;
+    case GGML_UNARY_OP_TANH:
+      return Activation::tanh;
+    default:
+      return unknown(node, "another function");
+  }
+}
+
+}  // namespace
+
+// Results may take the place of their sources in memory, so sources are read before: as every node
+// is asked for, all nodes before it have been computed by then.
+bool Tape::on_node(ggml_tensor* node, bool ask) {
+  if (ask && outcome_.ok()) outcome_ = record(node);
+  return ask || outcome_.ok();
+}
+
+bool Tape::depends(const ggml_tensor* t) const {
+  const ggml_tensor* base = base_of(t);
+  return base->op != GGML_OP_NONE || key_cache_layer(const_cast<ggml_tensor*>(t)) ||
+         value_cache_layer(const_cast<ggml_tensor*>(t));
+}
+
+Result<> Tape::record(ggml_tensor* node) {
+  if (only_looks(node)) return {};
+  Record r{node, {}, {}};
+  const auto keep = [&](const ggml_tensor* source) -> Result<> {
+    KVS_ASSIGN(Values values, values_of(source));
+    r.values.push_back(std::move(values));
+    return {};
+  };
+  switch (node->op) {
+    case GGML_OP_ADD:
+    case GGML_OP_SCALE:
+    case GGML_OP_CONT:
+    case GGML_OP_ROPE:
+      break;
+    case GGML_OP_MUL_MAT:
+      if (depends(node->src[0])) return unknown(node, "of two activations");
+      break;
+    case GGML_OP_MUL:
+      if (depends(node->src[1])) KVS_TRY(keep(node->src[0]));
+      KVS_TRY(keep(node->src[1]));
+      break;
+    case GGML_OP_NORM:
+    case GGML_OP_RMS_NORM:
+    case GGML_OP_UNARY:
+      KVS_TRY(keep(node->src[0]));
+      break;
+    case GGML_OP_GLU:
+      if (node->src[1] == nullptr) return unknown(node, "both halves in one tensor");
+      KVS_TRY(keep(node->src[0]));
+      KVS_TRY(keep(node->src[1]));
+      break;
+    case GGML_OP_GET_ROWS:
+    case GGML_OP_SET_ROWS: {
+      if (node->op == GGML_OP_GET_ROWS && !depends(node->src[0])) return {};
+      KVS_ASSIGN(r.rows, rows_of(node->src[1]));
+      break;
+    }
+    case GGML_OP_FLASH_ATTN_EXT: {
+      if (float_param(node, 1) != 0) return unknown(node, "biased by distance");
+      if (node->src[3] == nullptr || node->src[4] != nullptr) return unknown(node, "other masks");
+      for (int i = 0; i < 3; ++i) KVS_TRY(keep(node->src[i]));
+      if (!masks_.contains(node->src[3])) {
+        KVS_ASSIGN(masks_[node->src[3]], values_of(node->src[3]));
+      }
+      break;
+    }
+    default:
+      return unknown(node, "no rule");
+  }
+  if (node->view_src != nullptr && node->op != GGML_OP_SET_ROWS) return unknown(node, "in place");
+  records_.push_back(std::move(r));
+  return {};
+}
+
+Tape::Values& Tape::gradient_of(const ggml_tensor* root) {
+  Values& whole = gradients_[root];
+  whole.resize(count(root));
+  return whole;
+}
+
+void Tape::add(const ggml_tensor* t, const Values& gradient) {
+  const ggml_tensor* base = base_of(t);
+  Values& whole = gradient_of(base);
+  const size_t unit = ggml_type_size(base->type), first = t->view_src ? t->view_offs : 0;
+  for_elements(t, [&](size_t i, size_t at) { whole[(first + at) / unit] += gradient[i]; });
+}
+
+Result<> Tape::walk_back(std::vector<float> gradient, const Stored& stored) {
+  KVS_TRY(outcome_);
+  if (records_.empty() || count(records_.back().node) != gradient.size()) {
+    return Error{ErrorKind::unsupported, "the last node of the graph is not the prediction"};
+  }
+  gradients_[records_.back().node] = std::move(gradient);
+  while (!records_.empty()) {
+    const Record r = std::move(records_.back());
+    records_.pop_back();
+    if (r.node->op == GGML_OP_SET_ROWS) {
+      KVS_TRY(through_store(r, stored));
+      continue;
+    }
+    const auto found = gradients_.find(r.node);
+    if (found == gradients_.end()) continue;
+    const Values dy = std::move(found->second);
+    gradients_.erase(found);
+    KVS_TRY(step_back(r, dy, stored));
+  }
+  return {};
+}
+
+Result<> Tape::step_back(const Record& r, const Values& dy, const Stored&) {
+  const ggml_tensor *node = r.node, *x = node->src[0];
+  const bool wanted = depends(x);
+  switch (node->op) {
+    case GGML_OP_ADD:
+      for (int i = 0; i < 2; ++i) {
+        if (!depends(node->src[i])) continue;
+        if (count(node->src[i]) != dy.size()) return unknown(node, "repeats an activation");
+        add(node->src[i], dy);
+      }
+      return {};
+    case GGML_OP_CONT:
+      if (wanted) add(x, dy);
+      return {};
+    case GGML_OP_SCALE: {
+      Values dx(dy);
+      for (float& v : dx) v *= float_param(node, 0);
+      if (wanted) add(x, dx);
+      return {};
+    }
+    case GGML_OP_MUL:
+      return through_product(r, dy);
+    case GGML_OP_MUL_MAT:
+      return depends(node->src[1]) ? through_weights(node, dy) : Result<>();
+    case GGML_OP_NORM:
+    case GGML_OP_RMS_NORM: {
+      Values dx(dy.size());
+      norm_back(r.values[0], size_t(node->ne[0]), float_param(node, 0), node->op == GGML_OP_NORM,
+                dy, dx);
+      if (wanted) add(x, dx);
+      return {};
+    }
+    case GGML_OP_UNARY: {
+      KVS_ASSIGN(const Activation f, activation_of(node));
+      Values dx(dy);
+      for (size_t i = 0; i < dx.size(); ++i) dx[i] *= activate(f, r.values[0][i]).dy;
+      if (wanted) add(x, dx);
+      return {};
+    }
+    case GGML_OP_GLU: {
+      KVS_ASSIGN(const Activation f, activation_of(node));
+      Values gate(dy), up(dy);
+      parallel_chunks(dy.size(), 1 << 16, [&](size_t first, size_t n) {
+        for (size_t i = first; i < first + n; ++i) {
+          const Slope s = activate(f, r.values[0][i]);
+          gate[i] *= s.dy * r.values[1][i];
+          up[i] *= s.y;
+        }
+      });
+      add(x, gate);
+      add(node->src[1], up);
+      return {};
+    }
+    case GGML_OP_ROPE:
+      return through_rotation(node, dy);
+    case GGML_OP_GET_ROWS: {
+      Values& whole = gradient_of(base_of(x));
+      if (!ggml_is_contiguous(x) || x->view_offs != 0) return unknown(node, "of a view");
+      const auto width = static_cast<size_t>(x->ne[0]);
+      for (size_t i = 0; i < r.rows.size(); ++i) {
+        for (size_t c = 0; c < width; ++c) {
+          whole[size_t(r.rows[i]) * width + c] += dy[i * width + c];
+        }
+      }
+      return {};
+    }
+    case GGML_OP_FLASH_ATTN_EXT:
+      return through_attention(r, dy);
+    default:
+      return unknown(node, "no rule");
+  }
+}
+
+// The second factor may be repeated.
+Result<> Tape::through_product(const Record& r, const Values& dy) {
+  const ggml_tensor *a = r.node->src[0], *b = r.node->src[1];
+  const Values& factor = r.values.back();
+  if (depends(a)) {
+    Values da(dy);
+    if (count(b) == dy.size()) {
+      for (size_t i = 0; i < da.size(); ++i) da[i] *= factor[i];
+    } else if (count(b) == size_t(a->ne[0])) {
+      for (size_t i = 0; i < da.size(); ++i) da[i] *= factor[i % factor.size()];
+    } else {
+      return unknown(r.node, "repeats its second factor in another way");
+    }
+    add(a, da);
+  }
+  if (!depends(b)) return {};
+  if (count(b) != dy.size()) return unknown(r.node, "repeats an activation");
+  Values db(dy);
+  for (size_t i = 0; i < db.size(); ++i) db[i] *= r.values[0][i];
+  add(b, db);
+  return {};
+}
+
+// y [n x out] = x [n x in] W^T, W: [out x in].
+Result<> Tape::through_weights(const ggml_tensor* node, const Values& dy) {
+  KVS_ASSIGN(const Matrix<float> weights, read_weights(files_, node->src[0]->name));
+  const ggml_tensor* x = node->src[1];
+  const auto in = static_cast<size_t>(x->ne[0]), out = static_cast<size_t>(node->ne[0]);
+  if (weights.rows() != out || weights.cols() != in) return unknown(node, "weights of a view");
+  const size_t n = dy.size() / out;
+  Values dx(n * in);
+  gemm(Trans::no, Trans::no, 1.f, MatrixView<const float>(dy.data(), n, out), weights, 0.f,
+       MatrixView<float>(dx.data(), n, in));
+  add(x, dx);
+  return {};
+}
+
+// Rotations are orthogonal but for their magnitude. [head dim, heads, tokens]
+Result<> Tape::through_rotation(const ggml_tensor* node, Values dy) {
+  KVS_ASSIGN(Rope rope, rope_of(node));
+  rope.magnitude = 1 / rope.magnitude;  // undo() divides by it
+  const auto dim = static_cast<size_t>(node->ne[0]);
+  const auto n = static_cast<size_t>(node->ne[2]), width = dim * size_t(node->ne[1]);
+  std::vector<int32_t> positions(n);
+  std::iota(positions.begin(), positions.end(), 0);
+  rope.undo(MatrixView<float>(dy.data(), n, width), static_cast<int>(dim), positions);
+  if (depends(node->src[0])) add(node->src[0], dy);
+  return {};
+}
+
+Result<> Tape::through_attention(const Record& r, const Values& dy) {
+  const ggml_tensor *q = r.node->src[0], *k = r.node->src[1], *v = r.node->src[2];
+  const auto n = size_t(q->ne[1]), m = size_t(k->ne[1]), d = size_t(k->ne[0]), e = size_t(v->ne[0]);
+  const auto heads = size_t(q->ne[2]), kv_heads = size_t(k->ne[2]), group = heads / kv_heads;
+  const Values& mask = masks_.at(r.node->src[3]);
+  if (mask.size() < n * m) return unknown(r.node, "a mask of another shape");
+  const float cap = float_param(r.node, 2);
+  Values dq(r.values[0].size()), dk(r.values[1].size()), dv(r.values[2].size());
+  parallel_for(kv_heads, [&](size_t kv) {
+    for (size_t h = kv * group; h < (kv + 1) * group; ++h) {
+      // ggml divides the scale by the cap beforehand only inside its kernels.
+      const Head head{{&r.values[0][h * n * d], n, d},
+                      {&r.values[1][kv * m * d], m, d},
+                      {&r.values[2][kv * m * e], m, e},
+                      {mask.data(), n, m},
+                      float_param(r.node, 0),
+                      cap};
+      const MatrixView<const float> from(&dy[h * e], n, e, heads * e);
+      const HeadGradient g = attention_back(head, from);
+      std::copy(g.q.flat().begin(), g.q.flat().end(), &dq[h * n * d]);
+      for (size_t i = 0; i < g.k.size(); ++i) dk[kv * m * d + i] += g.k.flat()[i];
+      for (size_t i = 0; i < g.v.size(); ++i) dv[kv * m * e + i] += g.v.flat()[i];
+    }
+  });
+  add(q, dq);
+  add(k, dk);
+  add(v, dv);
+  return {};
+}
+
+Result<> Tape::through_store(const Record& r, const Stored& stored) {
+  const ggml_tensor *cache = base_of(r.node), *rows = r.node->src[0];
+  const auto found = gradients_.find(cache);
+  if (found == gradients_.end()) return {};
+  const auto width = static_cast<size_t>(rows->ne[0]);
+  const size_t n = r.rows.size();
+  Matrix<float> gradient(n, width);
+  for (size_t i = 0; i < n; ++i) {
+    std::copy_n(&found->second[size_t(r.rows[i]) * width], width, gradient.row(i).begin());
+  }
+  gradients_.erase(found);
+  const auto key_layer = key_cache_layer(r.node), value_layer = value_cache_layer(r.node);
+  if (!key_layer && !value_layer) return unknown(r.node, "stores something else");
+  KVS_TRY(stored(key_layer ? Kind::key : Kind::value, key_layer ? *key_layer : *value_layer,
+                 gradient));
+  add(rows, {gradient.flat().begin(), gradient.flat().end()});
+  return {};
+}
+
+}  // namespace kvsplice::host

@@ -1,0 +1,139 @@
+#include "quality/information.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+
+#include "host/gguf_file.h"
+#include "host/gradient.h"
+#include "linalg/linalg.h"
+#include "quality/calibration_rows.h"
+
+namespace kvsplice::quality {
+
+namespace {
+
+constexpr size_t kMostSequences = 10;
+
+using codec::Information;
+
+std::vector<Information>& of(ModelInformation& all, Kind kind) {
+  return kind == Kind::key ? all.keys : all.values;
+}
+
+std::string tensor_name(Kind kind, size_t layer) {
+  return fmt::format("{}.{}", kind == Kind::key ? "k" : "v", layer);
+}
+
+ModelInformation nothing_yet(const ModelShape& shape) {
+  ModelInformation all;
+  for (const LayerShape& l : shape.layers) {
+    for (Kind kind : {Kind::key, Kind::value}) {
+      const auto dim = size_t(l.heads_dim(kind));
+      of(all, kind).push_back({std::vector(size_t(l.kv_heads), Matrix<double>(dim, dim))});
+    }
+  }
+  return all;
+}
+
+// Calls body(kind, layer, information) for all.
+template <class Body>
+Result<> for_units(ModelInformation& all, const Body& body) {
+  for (Kind kind : {Kind::key, Kind::value}) {
+    for (size_t l = 0; l < of(all, kind).size(); ++l) KVS_TRY(body(kind, l, of(all, kind)[l]));
+  }
+  return {};
+}
+
+void add_products(Information& to, MatrixView<const float> rows, double weight) {
+  size_t first = 0;
+  for (Matrix<double>& head : to.heads) {
+    const Matrix<double> products = scatter(rows.col_range(first, head.cols()), {});
+    for (size_t i = 0; i < head.size(); ++i) head.flat()[i] += weight * products.flat()[i];
+    first += head.cols();
+  }
+}
+
+Result<ModelInformation> measure(const host::Model& model,
+                                 std::span<const extract::Sequence> sequences, size_t sinks,
+                                 int threads, const Progress& progress) {
+  ModelInformation all = nothing_yet(model.shape());
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    KVS_TRY(progress.step("gradients", i, sequences.size()));
+    const std::span<const int32_t> tokens = sequences[i].tokens;
+    const double weight = 1 / (double(tokens.size()) * double(sequences.size()));
+    host::GradientOptions options;
+    options.seed = i;
+    options.threads = threads;
+    const auto take = [&](Kind kind, int layer, MatrixView<const float> rows) -> Result<> {
+      const size_t skip = std::min(sinks, rows.rows);
+      add_products(of(all, kind)[size_t(layer)], rows.row_range(skip, rows.rows - skip), weight);
+      return {};
+    };
+    KVS_TRY(host::predicted_gradients(model, tokens, options, take));
+  }
+  return all;
+}
+
+Result<> save(ModelInformation& all, const std::string& path) {
+  KVS_ASSIGN(auto file, host::GgufWriter::create(path));
+  file.set("kvsplice.kind", std::string("information"));
+  const auto declare = [&](Kind kind, size_t l, const Information& one) -> Result<> {
+    const size_t dim = one.heads[0].cols();
+    file.declare({tensor_name(kind, l), host::TensorType::f32, {one.heads.size() * dim, dim}});
+    return {};
+  };
+  const auto write = [&](Kind kind, size_t l, const Information& one) -> Result<> {
+    size_t at = 0;
+    for (const Matrix<double>& head : one.heads) {
+      const std::vector<float> values(head.flat().begin(), head.flat().end());
+      KVS_TRY(file.write(tensor_name(kind, l), at, std::span<const float>(values)));
+      at += values.size();
+    }
+    return {};
+  };
+  KVS_TRY(for_units(all, declare));
+  KVS_TRY(file.begin_data());
+  KVS_TRY(for_units(all, write));
+  return file.finish();
+}
+
+Result<ModelInformation> load(const ModelShape& shape, const std::string& path) {
+  KVS_ASSIGN(const auto file, host::GgufReader::open(path));
+  ModelInformation all = nothing_yet(shape);
+  const auto read = [&](Kind kind, size_t l, Information& one) -> Result<> {
+    size_t at = 0;
+    for (Matrix<double>& head : one.heads) {
+      std::vector<float> values(head.size());
+      KVS_TRY(file.read(tensor_name(kind, l), at, std::span<float>(values)));
+      std::copy(values.begin(), values.end(), head.data());
+      at += values.size();
+    }
+    return {};
+  };
+  KVS_TRY(for_units(all, read));
+  return all;
+}
+
+}  // namespace
+
+Result<ModelInformation> measure_information(const host::Model& model,
+                                             std::span<const extract::Sequence> sequences,
+                                             size_t sinks, const std::string& folder, int threads,
+                                             const Progress& progress) {
+  const auto some = sequences.first(std::min(kMostSequences, sequences.size()));
+  const std::string name = fmt::format("information-{}-{}.gguf", hash_of(model, some), sinks);
+  const std::string path = (std::filesystem::path(folder) / name).string();
+  if (std::filesystem::exists(path)) return load(model.shape(), path);
+  KVS_ASSIGN(ModelInformation all, measure(model, some, sinks, threads, progress));
+  KVS_TRY(save(all, path));
+  return all;
+}
+
+Result<codec::Information> InformedRows::read_information(Kind kind, int layer) const {
+  const auto& layers = kind == Kind::key ? information_.keys : information_.values;
+  if (layer >= 0 && size_t(layer) < layers.size()) return layers[size_t(layer)];
+  return Error{ErrorKind::usage, "what errors do is known layer by layer, not of layers joined"};
+}
+
+}  // namespace kvsplice::quality

@@ -1,0 +1,48 @@
+// Fisher information of what a model predicts, in its keys and values: how much small errors in
+// them cost, measured on a few sequences by gradients (host/gradient.h).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "codec/codec.h"
+#include "extract/dump.h"
+#include "host/model.h"
+
+namespace kvsplice::quality {
+
+// Of each layer's keys and values.
+struct ModelInformation {
+  std::vector<codec::Information> keys, values;
+};
+
+// From the first of `sequences`, at most 10, which has been enough (docs/calibrate.md); one token
+// is drawn behind each of theirs, `sinks` tokens are left out. Kept in `folder` under a name that
+// says what it is of, and taken from there the next time. Errors: unsupported, see
+// predicted_gradients.
+Result<ModelInformation> measure_information(const host::Model& model,
+                                             std::span<const extract::Sequence> sequences,
+                                             size_t sinks, const std::string& folder, int threads,
+                                             const Progress& progress);
+
+// Calibration rows with the information added.
+class InformedRows : public codec::RowSource {
+ public:
+  InformedRows(const codec::RowSource& rows, const ModelInformation& information)
+      : rows_(rows), information_(information) {}
+  std::span<const int32_t> tokens() const override { return rows_.tokens(); }
+  std::span<const int32_t> positions() const override { return rows_.positions(); }
+  Result<Matrix<float>> read(Kind kind, int layer) const override {
+    return rows_.read(kind, layer);
+  }
+  Result<codec::Attention> read_attention(int layer) const override {
+    return rows_.read_attention(layer);
+  }
+  Result<codec::Information> read_information(Kind kind, int layer) const override;
+
+ private:
+  const codec::RowSource& rows_;
+  const ModelInformation& information_;
+};
+
+}  // namespace kvsplice::quality
