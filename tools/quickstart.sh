@@ -23,7 +23,7 @@ step "what their statistics say"
 step "a codec calibrated on novels, a lexicon, essays, sayings and code"
 tools/texts.sh "$texts"
 "$program" calibrate -m "$model" -f "$texts"/*.txt -n 20480 --work "$out/rows" \
-    --codec 'layers(history=3) | focus | klt(stored=packed) | step(delta=1.2,recall=512) | range' -o "$out/layers.gguf"
+    --codec 'layers(history=3) | focus | fisher | klt(stored=packed) | step(delta=1.2,recall=512) | range' -o "$out/layers.gguf"
 
 step "three codecs, fitted on both texts"
 fit() { "$program" fit "$out/dump.gguf" -m "$model" --codec "$1" -o "$out/$2.gguf"; }

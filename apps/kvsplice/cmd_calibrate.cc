@@ -24,6 +24,7 @@ Result<> run(const CalibrateArguments& a) {
   KVS_ASSIGN(const auto made, quality::calibrate(model, a.texts, a.options, terminal_progress()));
   KVS_TRY(made.codec.save(a.out));
   end_progress();
+  if (!made.note.empty()) fmt::print("note: {}\n", made.note);
   for (const auto& t : made.trials) {
     if (t.ratio == 0) continue;
     fmt::print("steps x {:.4f}: ratio {:.2f}{}\n", t.factor, t.ratio,

@@ -43,9 +43,9 @@ CodecText without(const std::string& stage, const CodecText& text) {
   });
 }
 
-// Units and rows for themselves, all tokens alike.
+// Units and rows for themselves, all tokens and directions alike.
 CodecText without_layers(const CodecText& text) {
-  return without("layers", without("focus", without_recall(text)));
+  return without("layers", without("focus", without("fisher", without_recall(text))));
 }
 
 CodecText with_history(const CodecText& text, const std::string& embedding) {
@@ -114,6 +114,7 @@ Result<std::vector<Cache>> loop_caches(const Options& options, const ModelShape&
   if (options.compares("embedding")) add_steps(all, "embedding", with_history(text, "on"), few);
   if (options.compares("norecall")) add_steps(all, "norecall", without_recall(text), few);
   if (options.compares("unfocused")) add_steps(all, "unfocused", without("focus", text), few);
+  if (options.compares("uninformed")) add_steps(all, "uninformed", without("fisher", text), few);
   add_steps(all, kCodec, text, options.factors);
   if (options.compares("spline")) add_steps(all, "spline", behind_spline(text, shape), few);
   if (options.compares("svd")) {

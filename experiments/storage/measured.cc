@@ -158,9 +158,9 @@ Result<std::unique_ptr<codec::Codec>> fit_part(const Ground& ground, const Part&
   }
   quality::ModelInformation information;
   if (codec.needs_information()) {
-    KVS_ASSIGN(information, quality::measure_information(ground.model, fitted_on, size_t(o.sinks),
-                                                         ground.work(), o.threads,
-                                                         ground.progress));
+    KVS_ASSIGN(information,
+               quality::measure_information(ground.model, fitted_on, size_t(o.sinks), ground.work(),
+                                            o.threads, ground.progress));
   }
   const quality::InformedRows source(rows, information);
   const codec::Embeddings embeddings = codec::embeddings_of(ground.model);

@@ -11,8 +11,8 @@ namespace kvsplice::experiment::storage {
 namespace {
 
 const std::vector<std::string> kParts = {"rates", "retrieval", "greedy", "calibration"};
-const std::vector<std::string> kMethods = {"klt",       "nearest", "embedding", "norecall",
-                                           "unfocused", "svd",     "siren",     "spline"};
+const std::vector<std::string> kMethods = {
+    "klt", "nearest", "embedding", "norecall", "unfocused", "uninformed", "svd", "siren", "spline"};
 
 bool contains(const std::vector<std::string>& list, const std::string& name) {
   return std::find(list.begin(), list.end(), name) != list.end();
@@ -72,7 +72,8 @@ Options quick(Options options) {
   // Less to solve for: the size of the fit does not depend on the tokens.
   if (options.codec == Options().codec) {
     options.codec =
-        "layers(history=1) | focus | klt(stored=packed) | step(delta=0.6,recall=256) | range";
+        "layers(history=1) | focus | fisher | klt(stored=packed) | step(delta=0.6,recall=256) | "
+        "range";
   }
   options.calibration = std::min(options.calibration, 2048);
   options.sequence = std::min(options.sequence, 256);

@@ -76,7 +76,7 @@ class Codec {
   bool needs_embeddings() const;
   bool needs_attention() const;    // while fitting
   bool needs_information() const;  // while fitting
-  bool of_cells() const;         // some stage works on cells
+  bool of_cells() const;           // some stage works on cells
   size_t calibration_tokens() const { return calibration_tokens_; }
 
   struct UnitPipeline {

@@ -37,13 +37,12 @@ Result<> check(const Model& model, std::span<const Token> tokens, std::span<cons
                                                tokens.size(), model.context_limit())};
   }
   if (!next.empty() && next.size() != tokens.size()) {
-    return Error{ErrorKind::usage,
-                 fmt::format("{} tokens behind {}", next.size(), tokens.size())};
+    return Error{ErrorKind::usage, fmt::format("{} tokens behind {}", next.size(), tokens.size())};
   }
   for (Token token : next) {
     if (token >= 0 && token < model.shape().vocabulary) continue;
-    return Error{ErrorKind::usage, fmt::format("token {} is not in 0 ... {}", token,
-                                               model.shape().vocabulary - 1)};
+    return Error{ErrorKind::usage,
+                 fmt::format("token {} is not in 0 ... {}", token, model.shape().vocabulary - 1)};
   }
   return {};
 }

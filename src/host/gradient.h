@@ -11,9 +11,9 @@
 namespace kvsplice::host {
 
 struct GradientOptions {
-  uint64_t seed = 0;  // of the tokens drawn
+  uint64_t seed = 0;                 // of the tokens drawn
   std::span<const Token> next = {};  // the tokens behind each, instead of drawn ones
-  int threads = 0;    // of llama.cpp; 0 = all of core/threads.h
+  int threads = 0;                   // of llama.cpp; 0 = all of core/threads.h
 };
 
 // One layer's, of all tokens: [tokens x width]. Keys before rotation.

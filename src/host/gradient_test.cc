@@ -128,6 +128,53 @@ TEST_P(GradientOf, StoredRowsIsWhatDifferencesSay) {
   EXPECT_NEAR(std::sqrt(square / expected_square), 1, 0.03);
 }
 
+// The score has a mean of zero if and only if the tokens are drawn from what is predicted.
+TEST_P(GradientOf, DrawnTokensHasAMeanOfZero) {
+  constexpr uint64_t kDraws = 60;
+  const std::pair unit{Kind::value, 0};
+  Matrix<float> sum;
+  double square = 0;
+  for (uint64_t seed = 0; seed < kDraws; ++seed) {
+    GradientOptions options;
+    options.seed = seed;
+    const Gradients all = must(gradients(options));
+    const Matrix<float>& g = all.at(unit);
+    if (sum.empty()) sum = Matrix<float>(g.rows(), g.cols());
+    for (size_t i = 0; i < g.size(); ++i) {
+      sum.flat()[i] += g.flat()[i];
+      square += double(g.flat()[i]) * g.flat()[i];
+    }
+  }
+  double of_sum = 0;
+  for (float v : sum.flat()) of_sum += double(v) * v;
+  EXPECT_GT(of_sum / square, 0.4);  // 1 if draws are independent, kDraws if they are the same
+  EXPECT_LT(of_sum / square, 2);
+}
+
+TEST_P(GradientOf, WhatItIsGivenIsChecked) {
+  const auto refused = [&](std::span<const Token> given, std::span<const Token> behind) {
+    GradientOptions options;
+    options.next = behind;
+    const auto take = [](Kind, int, MatrixView<const float>) { return Result<>(); };
+    const auto outcome = predicted_gradients(model, given, options, take);
+    return !outcome.ok() && outcome.error().kind == ErrorKind::usage;
+  };
+  EXPECT_TRUE(refused({}, {}));
+  EXPECT_TRUE(refused(letters(513), {}));  // beyond the model's context
+  EXPECT_TRUE(refused(tokens, letters(kTokens - 1)));
+  next[3] = model.shape().vocabulary;
+  EXPECT_TRUE(refused(tokens, next));
+  next[3] = -1;
+  EXPECT_TRUE(refused(tokens, next));
+}
+
+TEST_P(GradientOf, AnErrorOfTheCallerComesBack) {
+  const auto take = [](Kind, int, MatrixView<const float>) {
+    return Result<>(Error{ErrorKind::io, "enough"});
+  };
+  EXPECT_EQ(predicted_gradients(model, tokens, {}, take).error().message, "enough");
+}
+
 INSTANTIATE_TEST_SUITE_P(Families, GradientOf,
                          ::testing::Values("llama", "llama+yarn", "qwen2", "qwen3", "gpt2",
                                            "gptneox", "gemma3", "hunyuan-dense"),

@@ -22,12 +22,16 @@ namespace {
 using Values = std::vector<float>;
 
 Error unknown(const ggml_tensor* node, const char* what) {
-  return {ErrorKind::unsupported,
-          fmt::format("the derivative of node '{}' ({}) is not known: {}", node->name,
-                      ggml_op_desc(node), what)};
+  return {ErrorKind::unsupported, fmt::format("the derivative of node '{}' ({}) is not known: {}",
+                                              node->name, ggml_op_desc(node), what)};
 }
 
 size_t count(const ggml_tensor* t) { return static_cast<size_t>(ggml_nelements(t)); }
+
+Values scaled(Values values, float factor) {
+  for (float& v : values) v *= factor;
+  return values;
+}
 
 bool only_looks(const ggml_tensor* node) {
   return node->op == GGML_OP_VIEW || node->op == GGML_OP_RESHAPE || node->op == GGML_OP_PERMUTE ||
@@ -205,6 +209,7 @@ Tape::Values& Tape::gradient_of(const ggml_tensor* root) {
 }
 
 void Tape::add(const ggml_tensor* t, const Values& gradient) {
+  if (!depends(t)) return;
   const ggml_tensor* base = base_of(t);
   Values& whole = gradient_of(base);
   const size_t unit = ggml_type_size(base->type), first = t->view_src ? t->view_offs : 0;
@@ -228,97 +233,98 @@ Result<> Tape::walk_back(std::vector<float> gradient, const Stored& stored) {
     if (found == gradients_.end()) continue;
     const Values dy = std::move(found->second);
     gradients_.erase(found);
-    KVS_TRY(step_back(r, dy, stored));
+    KVS_TRY(step_back(r, dy));
   }
   return {};
 }
 
-Result<> Tape::step_back(const Record& r, const Values& dy, const Stored&) {
-  const ggml_tensor *node = r.node, *x = node->src[0];
-  const bool wanted = depends(x);
-  switch (node->op) {
+Result<> Tape::step_back(const Record& r, const Values& dy) {
+  switch (r.node->op) {
     case GGML_OP_ADD:
-      for (int i = 0; i < 2; ++i) {
-        if (!depends(node->src[i])) continue;
-        if (count(node->src[i]) != dy.size()) return unknown(node, "repeats an activation");
-        add(node->src[i], dy);
-      }
-      return {};
+      return through_sum(r.node, dy);
     case GGML_OP_CONT:
-      if (wanted) add(x, dy);
+      add(r.node->src[0], dy);
       return {};
-    case GGML_OP_SCALE: {
-      Values dx(dy);
-      for (float& v : dx) v *= float_param(node, 0);
-      if (wanted) add(x, dx);
+    case GGML_OP_SCALE:
+      add(r.node->src[0], scaled(dy, float_param(r.node, 0)));
       return {};
-    }
     case GGML_OP_MUL:
       return through_product(r, dy);
     case GGML_OP_MUL_MAT:
-      return depends(node->src[1]) ? through_weights(node, dy) : Result<>();
+      return through_weights(r.node, dy);
     case GGML_OP_NORM:
-    case GGML_OP_RMS_NORM: {
-      Values dx(dy.size());
-      norm_back(r.values[0], size_t(node->ne[0]), float_param(node, 0), node->op == GGML_OP_NORM,
-                dy, dx);
-      if (wanted) add(x, dx);
+    case GGML_OP_RMS_NORM:
+      through_norm(r, dy);
       return {};
-    }
-    case GGML_OP_UNARY: {
-      KVS_ASSIGN(const Activation f, activation_of(node));
-      Values dx(dy);
-      for (size_t i = 0; i < dx.size(); ++i) dx[i] *= activate(f, r.values[0][i]).dy;
-      if (wanted) add(x, dx);
-      return {};
-    }
-    case GGML_OP_GLU: {
-      KVS_ASSIGN(const Activation f, activation_of(node));
-      Values gate(dy), up(dy);
-      parallel_chunks(dy.size(), 1 << 16, [&](size_t first, size_t n) {
-        for (size_t i = first; i < first + n; ++i) {
-          const Slope s = activate(f, r.values[0][i]);
-          gate[i] *= s.dy * r.values[1][i];
-          up[i] *= s.y;
-        }
-      });
-      add(x, gate);
-      add(node->src[1], up);
-      return {};
-    }
+    case GGML_OP_UNARY:
+    case GGML_OP_GLU:
+      return through_activation(r, dy);
     case GGML_OP_ROPE:
-      return through_rotation(node, dy);
-    case GGML_OP_GET_ROWS: {
-      Values& whole = gradient_of(base_of(x));
-      if (!ggml_is_contiguous(x) || x->view_offs != 0) return unknown(node, "of a view");
-      const auto width = static_cast<size_t>(x->ne[0]);
-      for (size_t i = 0; i < r.rows.size(); ++i) {
-        for (size_t c = 0; c < width; ++c) {
-          whole[size_t(r.rows[i]) * width + c] += dy[i * width + c];
-        }
-      }
-      return {};
-    }
+      return through_rotation(r.node, dy);
+    case GGML_OP_GET_ROWS:
+      return through_choice(r, dy);
     case GGML_OP_FLASH_ATTN_EXT:
       return through_attention(r, dy);
     default:
-      return unknown(node, "no rule");
+      return unknown(r.node, "no rule");
   }
+}
+
+Result<> Tape::through_sum(const ggml_tensor* node, const Values& dy) {
+  for (int i = 0; i < 2; ++i) {
+    if (!depends(node->src[i])) continue;
+    if (count(node->src[i]) != dy.size()) return unknown(node, "repeats an activation");
+    add(node->src[i], dy);
+  }
+  return {};
+}
+
+void Tape::through_norm(const Record& r, const Values& dy) {
+  Values dx(dy.size());
+  norm_back(r.values[0], size_t(r.node->ne[0]), float_param(r.node, 0), r.node->op == GGML_OP_NORM,
+            dy, dx);
+  add(r.node->src[0], dx);
+}
+
+// f(x), or f(gate) up.
+Result<> Tape::through_activation(const Record& r, const Values& dy) {
+  KVS_ASSIGN(const Activation f, activation_of(r.node));
+  const bool gated = r.values.size() == 2;
+  Values dx(dy), dup(gated ? dy : Values());
+  parallel_chunks(dy.size(), 1 << 16, [&](size_t first, size_t n) {
+    for (size_t i = first; i < first + n; ++i) {
+      const Slope s = activate(f, r.values[0][i]);
+      dx[i] *= gated ? s.dy * r.values[1][i] : s.dy;
+      if (gated) dup[i] *= s.y;
+    }
+  });
+  add(r.node->src[0], dx);
+  if (gated) add(r.node->src[1], dup);
+  return {};
+}
+
+// Some rows of x, perhaps more than once.
+Result<> Tape::through_choice(const Record& r, const Values& dy) {
+  const ggml_tensor* x = r.node->src[0];
+  const auto width = static_cast<size_t>(x->ne[0]);
+  Values dx(count(x));
+  for (size_t i = 0; i < r.rows.size(); ++i) {
+    for (size_t c = 0; c < width; ++c) dx[size_t(r.rows[i]) * width + c] += dy[i * width + c];
+  }
+  add(x, dx);
+  return {};
 }
 
 // The second factor may be repeated.
 Result<> Tape::through_product(const Record& r, const Values& dy) {
   const ggml_tensor *a = r.node->src[0], *b = r.node->src[1];
   const Values& factor = r.values.back();
+  if (factor.size() != dy.size() && factor.size() != size_t(a->ne[0])) {
+    return unknown(r.node, "repeats its second factor in another way");
+  }
   if (depends(a)) {
     Values da(dy);
-    if (count(b) == dy.size()) {
-      for (size_t i = 0; i < da.size(); ++i) da[i] *= factor[i];
-    } else if (count(b) == size_t(a->ne[0])) {
-      for (size_t i = 0; i < da.size(); ++i) da[i] *= factor[i % factor.size()];
-    } else {
-      return unknown(r.node, "repeats its second factor in another way");
-    }
+    for (size_t i = 0; i < da.size(); ++i) da[i] *= factor[i % factor.size()];
     add(a, da);
   }
   if (!depends(b)) return {};
@@ -331,6 +337,7 @@ Result<> Tape::through_product(const Record& r, const Values& dy) {
 
 // y [n x out] = x [n x in] W^T, W: [out x in].
 Result<> Tape::through_weights(const ggml_tensor* node, const Values& dy) {
+  if (!depends(node->src[1])) return {};
   KVS_ASSIGN(const Matrix<float> weights, read_weights(files_, node->src[0]->name));
   const ggml_tensor* x = node->src[1];
   const auto in = static_cast<size_t>(x->ne[0]), out = static_cast<size_t>(node->ne[0]);
@@ -352,7 +359,7 @@ Result<> Tape::through_rotation(const ggml_tensor* node, Values dy) {
   std::vector<int32_t> positions(n);
   std::iota(positions.begin(), positions.end(), 0);
   rope.undo(MatrixView<float>(dy.data(), n, width), static_cast<int>(dim), positions);
-  if (depends(node->src[0])) add(node->src[0], dy);
+  add(node->src[0], dy);
   return {};
 }
 
@@ -366,13 +373,9 @@ Result<> Tape::through_attention(const Record& r, const Values& dy) {
   Values dq(r.values[0].size()), dk(r.values[1].size()), dv(r.values[2].size());
   parallel_for(kv_heads, [&](size_t kv) {
     for (size_t h = kv * group; h < (kv + 1) * group; ++h) {
-      // ggml divides the scale by the cap beforehand only inside its kernels.
-      const Head head{{&r.values[0][h * n * d], n, d},
-                      {&r.values[1][kv * m * d], m, d},
-                      {&r.values[2][kv * m * e], m, e},
-                      {mask.data(), n, m},
-                      float_param(r.node, 0),
-                      cap};
+      const Head head{{&r.values[0][h * n * d], n, d},  {&r.values[1][kv * m * d], m, d},
+                      {&r.values[2][kv * m * e], m, e}, {mask.data(), n, m},
+                      float_param(r.node, 0),           cap};
       const MatrixView<const float> from(&dy[h * e], n, e, heads * e);
       const HeadGradient g = attention_back(head, from);
       std::copy(g.q.flat().begin(), g.q.flat().end(), &dq[h * n * d]);
@@ -399,8 +402,8 @@ Result<> Tape::through_store(const Record& r, const Stored& stored) {
   gradients_.erase(found);
   const auto key_layer = key_cache_layer(r.node), value_layer = value_cache_layer(r.node);
   if (!key_layer && !value_layer) return unknown(r.node, "stores something else");
-  KVS_TRY(stored(key_layer ? Kind::key : Kind::value, key_layer ? *key_layer : *value_layer,
-                 gradient));
+  KVS_TRY(
+      stored(key_layer ? Kind::key : Kind::value, key_layer ? *key_layer : *value_layer, gradient));
   add(rows, {gradient.flat().begin(), gradient.flat().end()});
   return {};
 }

@@ -40,7 +40,11 @@ class Tape {
   using Values = std::vector<float>;
 
   Result<> record(ggml_tensor* node);
-  Result<> step_back(const Record& record, const Values& dy, const Stored& stored);
+  Result<> step_back(const Record& record, const Values& dy);
+  Result<> through_sum(const ggml_tensor* node, const Values& dy);
+  void through_norm(const Record& record, const Values& dy);
+  Result<> through_activation(const Record& record, const Values& dy);
+  Result<> through_choice(const Record& record, const Values& dy);
   Result<> through_weights(const ggml_tensor* node, const Values& dy);
   Result<> through_attention(const Record& record, const Values& dy);
   Result<> through_rotation(const ggml_tensor* node, Values dy);
@@ -48,7 +52,6 @@ class Tape {
   Result<> through_product(const Record& record, const Values& dy);
 
   bool depends(const ggml_tensor* t) const;  // on keys and values, maybe
-  Values gathered(const ggml_tensor* t, const Values& whole) const;
   void add(const ggml_tensor* t, const Values& gradient);
   Values& gradient_of(const ggml_tensor* root);
 

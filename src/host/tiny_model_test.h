@@ -137,7 +137,8 @@ class GgufEmitter {
 };
 
 struct TinyOptions {
-  std::string architecture = "llama";  // gpt2, gptneox, qwen2, qwen3, gemma3, hunyuan-dense, ...
+  std::string architecture =
+      "llama";  // gpt2, gptneox, mpt, qwen2, qwen3, gemma3, hunyuan-dense, ...
   std::string name = "tiny";
   int layers = 3, heads = 4, kv_heads = 2, head_dim = 32;
   int context = 512;
@@ -249,6 +250,7 @@ class TinyModel {
       file.set(key("attention.sliding_window_pattern"), uint32_t(3));
       file.set(key("rope.freq_base_swa"), 100.0f);
     }
+    if (is("mpt")) file.set(key("attention.max_alibi_bias"), 8.0f);
     if (is("deepseek2")) file.set(key("attention.kv_lora_rank"), uint32_t(16));
     if (is("qwen2vl")) file.set_integers(key("rope.dimension_sections"), {4, 4, 8, 0});
     if (options.long_rope) {
@@ -266,7 +268,8 @@ class TinyModel {
     set_metadata();
     add_vocabulary();
     const uint64_t d = options.embedding();
-    const bool old = is("gpt2") || is("gptneox");  // LayerNorm, biases, joint projections
+    const bool old =
+        is("gpt2") || is("gptneox") || is("mpt");  // LayerNorm, biases, joint projections
     add_matrix("token_embd.weight", d, vocabulary_, 1);
     if (is("gpt2")) add_matrix("position_embd.weight", d, uint64_t(options.context), 1);
     add_norm("output_norm", d, old);

@@ -19,8 +19,8 @@ Result<Matrix<float>> read_weights(const std::vector<GgufSource>& files, const s
     }
     const ggml_to_float_t to_float = ggml_get_type_traits(found->type)->to_float;
     if (to_float == nullptr) {
-      return Error{ErrorKind::unsupported, fmt::format("weights '{}' are of type {}", name,
-                                                       ggml_type_name(found->type))};
+      return Error{ErrorKind::unsupported,
+                   fmt::format("weights '{}' are of type {}", name, ggml_type_name(found->type))};
     }
     std::vector<uint8_t> bytes(found->bytes);
     KVS_TRY(file.read_bytes(found->offset, bytes.data(), bytes.size()));

@@ -121,6 +121,27 @@ Result<double> measured_kld(const host::Model& model, const codec::Codec& codec,
   return std::max(kld - floor, 1e-6);
 }
 
+// What stages want to know of the model, if any do.
+Result<ModelInformation> information_for(const codec::Codec& unfitted, const host::Model& model,
+                                         const std::vector<extract::Sequence>& sequences,
+                                         const std::function<bool(size_t)>& is_used,
+                                         const CalibrateOptions& o, const std::string& folder,
+                                         const Progress& progress) {
+  if (!unfitted.needs_information()) return ModelInformation{};
+  std::vector<extract::Sequence> used;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    if (is_used(i)) used.push_back(sequences[i]);
+  }
+  return measure_information(model, used, o.sinks, folder, o.threads, progress);
+}
+
+codec::CodecText without_fisher(codec::CodecText text) {
+  for (auto* pipeline : {&text.key, &text.value}) {
+    std::erase_if(*pipeline, [](const auto& stage) { return stage.name == "fisher"; });
+  }
+  return text;
+}
+
 bool has_step(const codec::CodecText& text) {
   for (Kind kind : {Kind::key, Kind::value}) {
     for (const auto& stage : text.of(kind)) {
@@ -208,7 +229,7 @@ codec::CodecText scale_steps(codec::CodecText text, double factor) {
 
 Result<Calibration> calibrate(const host::Model& model, const std::vector<std::string>& texts,
                               const CalibrateOptions& o, const Progress& progress) {
-  KVS_ASSIGN(const codec::CodecText text, codec::parse_codec(o.pipeline));
+  KVS_ASSIGN(codec::CodecText text, codec::parse_codec(o.pipeline));
   KVS_TRY(check_target(o, text));
   const bool has_target = o.ratio || o.kld, holds_out = has_target || o.allocate;
   const WorkFolder work(o.work);
@@ -223,15 +244,17 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
                                               work.path(), o.threads, progress));
   const auto is_used = [&](size_t sequence) { return !holds_out || !is_held(sequence); };
   KVS_ASSIGN(const auto rows, codec::DumpSource::open(dumps, o.sinks, is_used));
-  ModelInformation information;
-  if (unfitted.needs_information()) {
-    std::vector<extract::Sequence> used;
-    for (size_t i = 0; i < sequences.size(); ++i) {
-      if (is_used(i)) used.push_back(sequences[i]);
+  std::string note;
+  auto known = information_for(unfitted, model, sequences, is_used, o, work.path(), progress);
+  if (!known.ok() && known.error().kind == ErrorKind::unsupported) {
+    if (o.pipeline != CalibrateOptions().pipeline) {
+      return Error{ErrorKind::unsupported, known.error().message + "; leave 'fisher' out"};
     }
-    KVS_ASSIGN(information,
-               measure_information(model, used, o.sinks, work.path(), o.threads, progress));
+    note = fmt::format("without 'fisher': {}", known.error().message);
+    text = without_fisher(text);
+    known = ModelInformation{};
   }
+  KVS_ASSIGN(const ModelInformation information, std::move(known));
   const InformedRows source(rows, information);
   const ModelShape& shape = rows.shape();
   const codec::Embeddings embeddings = codec::embeddings_of(model);
@@ -250,7 +273,8 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
   }
   if (!has_target) {
     KVS_ASSIGN(codec::Codec codec, fit(text, 1, step_scales, shape, source, embeddings, progress));
-    return Calibration{std::move(codec), {{}}, shares, source.tokens().size(), held.sequences};
+    return Calibration{std::move(codec),       {{}},           shares,
+                       source.tokens().size(), held.sequences, note};
   }
   Search search(o.ratio ? *o.ratio : *o.kld);
   std::vector<Trial> trials;
@@ -265,7 +289,8 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
     trials.push_back(trial);
     const double reached = o.kld ? trial.kld : trial.ratio;
     if (search.met(reached)) {
-      return Calibration{std::move(codec), trials, shares, source.tokens().size(), held.sequences};
+      return Calibration{std::move(codec),       trials,         shares,
+                         source.tokens().size(), held.sequences, note};
     }
     search.learn(reached);
   }

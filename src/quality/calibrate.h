@@ -14,7 +14,8 @@ namespace kvsplice::quality {
 
 struct CalibrateOptions {
   std::string pipeline =
-      "layers(history=3) | focus | klt(stored=packed) | step(delta=0.6,recall=512) | range";
+      "layers(history=3) | focus | fisher | klt(stored=packed) | step(delta=0.6,recall=512) | "
+      "range";
   size_t tokens = 65536;   // of all texts together, at most
   size_t sequence = 1024;  // tokens evaluated as one sequence
   size_t sinks = 4;
@@ -41,10 +42,12 @@ struct Calibration {
   std::vector<Share> shares;  // empty unless asked for
   size_t tokens = 0;          // fitted on
   size_t held = 0;            // sequences kept out
+  std::string note;           // what the default pipeline was fitted without, and why; often empty
 };
 
-// Errors: texts too short, a target without a `step` stage, a target out of reach (says what was
-// reached).
+// Of a model whose gradients are not known (host/gradient.h) the default pipeline goes without
+// `fisher`. Errors: texts too short, a target without a `step` stage, a target out of reach (says
+// what was reached).
 Result<Calibration> calibrate(const host::Model& model, const std::vector<std::string>& texts,
                               const CalibrateOptions& options, const Progress& progress);
 
