@@ -153,18 +153,18 @@ TEST(Fisher, KeepsTheVolumeOfTheUnitButNotOfAHead) {
 TEST(Fisher, UnitsFollowWhatTheyMatter) {
   Example e;
   const Matrix<float> plain = e.matrix({{"units", "0"}});
-  const auto factor = [&](double cost, const char* units) {
-    e.rms = std::sqrt(cost / (e.mean * kWidth));
+  const auto factor = [&](double times_typical, const char* units) {
+    e.rms = std::sqrt(0.065 * times_typical / (e.mean * kWidth));
     return e.matrix({{"units", units}})(0, 0) / plain(0, 0);
   };
-  EXPECT_NEAR(factor(0.065, "0.5"), 1, 1e-5);
-  EXPECT_NEAR(factor(0.3, "0.5"), std::sqrt(2), 1e-5);
-  EXPECT_NEAR(factor(0.3, "0.25"), std::pow(2, 0.25), 1e-5);
-  EXPECT_NEAR(factor(0.05, "0.5"), std::sqrt(1. / 3), 1e-5);
-  EXPECT_NEAR(factor(100, "0.5"), 2.5, 1e-5);
-  EXPECT_NEAR(factor(1e-9, "0.5"), 0.4, 1e-5);
+  EXPECT_NEAR(factor(1, "0.5"), 1, 1e-5);
+  EXPECT_NEAR(factor(2, "0.5"), std::sqrt(2), 1e-5);
+  EXPECT_NEAR(factor(2, "0.25"), std::pow(2, 0.25), 1e-5);
+  EXPECT_NEAR(factor(1. / 3, "0.5"), std::sqrt(1. / 3), 1e-5);
+  EXPECT_NEAR(factor(1000, "0.5"), 2.5, 1e-5);
+  EXPECT_NEAR(factor(1e-8, "0.5"), 0.4, 1e-5);
   EXPECT_NEAR(factor(0, "0.5"), 1, 1e-5);
-  EXPECT_NEAR(factor(100, "0"), 1, 1e-5);
+  EXPECT_NEAR(factor(1000, "0"), 1, 1e-5);
 }
 
 TEST(Fisher, DecodingUndoesIt) {
