@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "core/random.h"
+#include "core/threads.h"
 #include "host/batch.h"
 #include "host/log.h"
 #include "host/model_impl.h"
@@ -18,13 +19,13 @@ namespace {
 
 // Turns logits into the gradient of the logarithm of a token's probability: its indicator less all
 // probabilities. The token is drawn from them unless one is given.
-void differentiate(std::span<float> logits, const Token* given, Random& random) {
+void differentiate(std::span<float> logits, const Token* given, double uniform) {
   const float top = *std::max_element(logits.begin(), logits.end());
   double sum = 0;
   for (float& x : logits) sum += x = std::exp(x - top);
   size_t chosen = given ? static_cast<size_t>(*given) : 0;
   if (given == nullptr) {
-    double left = random.uniform() * sum;
+    double left = uniform * sum;
     while (chosen + 1 < logits.size() && (left -= logits[chosen]) >= 0) ++chosen;
   }
   for (float& x : logits) x = static_cast<float>(-x / sum);
@@ -75,10 +76,12 @@ Result<> predicted_gradients(const Model& model, std::span<const Token> tokens,
   const float* logits = llama_get_logits(context.get());
   std::vector<float> gradient(logits, logits + tokens.size() * vocabulary);
   Random random(options.seed);
-  for (size_t i = 0; i < tokens.size(); ++i) {
+  std::vector<double> uniform(tokens.size());
+  for (double& u : uniform) u = random.uniform();
+  parallel_for(tokens.size(), [&](size_t i) {
     differentiate(std::span(gradient).subspan(i * vocabulary, vocabulary),
-                  options.next.empty() ? nullptr : &options.next[i], random);
-  }
+                  options.next.empty() ? nullptr : &options.next[i], uniform[i]);
+  });
   std::vector<int32_t> positions(tokens.size());
   std::iota(positions.begin(), positions.end(), 0);
   const auto& layers = model.shape().layers;

@@ -57,6 +57,11 @@ void for_elements(const ggml_tensor* t, const Body& body) {
 // The elements of a float tensor, in order.
 Result<Values> values_of(const ggml_tensor* t) {
   if (t->type != GGML_TYPE_F32 && t->type != GGML_TYPE_F16) return unknown(t, "not of floats");
+  if (t->type == GGML_TYPE_F32 && ggml_is_contiguous(t)) {
+    Values values(count(t));
+    ggml_backend_tensor_get(t, values.data(), 0, values.size() * sizeof(float));
+    return values;
+  }
   std::vector<uint8_t> bytes(ggml_nbytes(t));
   ggml_backend_tensor_get(t, bytes.data(), 0, bytes.size());
   Values values(count(t));
@@ -213,6 +218,11 @@ void Tape::add(const ggml_tensor* t, const Values& gradient) {
   const ggml_tensor* base = base_of(t);
   Values& whole = gradient_of(base);
   const size_t unit = ggml_type_size(base->type), first = t->view_src ? t->view_offs : 0;
+  if (ggml_is_contiguous(t)) {
+    float* to = &whole[first / unit];
+    for (size_t i = 0; i < gradient.size(); ++i) to[i] += gradient[i];
+    return;
+  }
   for_elements(t, [&](size_t i, size_t at) { whole[(first + at) / unit] += gradient[i]; });
 }
 
