@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <lapacke.h>
 
+#include "linalg/one_blas_thread.h"
+
 namespace kvsplice {
 
 Result<Matrix<double>> orthonormal_columns(Matrix<double> a) {
@@ -13,6 +15,7 @@ Result<Matrix<double>> orthonormal_columns(Matrix<double> a) {
         fmt::format("QR of a {} x {} matrix: needs at least as many rows as columns", n, d)};
   }
   if (d == 0) return a;
+  OneBlasThread one;
   std::vector<double> reflectors(a.cols());
   if (LAPACKE_dgeqrf(LAPACK_ROW_MAJOR, n, d, a.data(), d, reflectors.data()) != 0 ||
       LAPACKE_dorgqr(LAPACK_ROW_MAJOR, n, d, d, a.data(), d, reflectors.data()) != 0) {

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/random.h"
+#include "core/threads.h"
 #include "linalg/linalg.h"
 
 namespace kvsplice {
@@ -26,6 +27,21 @@ TEST(Qr, ColumnsAreOrthonormalAndSpanTheMatrix) {
   // LAPACK's reflectors turn the sign of what they meet.
   EXPECT_LT(r(0, 0) * a(0, 0), 0);
   for (size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(back.flat()[i], a.flat()[i], 1e-14);
+}
+
+TEST(Qr, IsTheSameOnAnyNumberOfThreads) {
+  Random random(2);
+  Matrix<double> a(144, 128);
+  for (double& x : a.flat()) x = random.normal();
+  const int before = thread_count();
+  set_thread_count(1);
+  const Matrix<double> one = orthonormal_columns(a).value();
+  for (int threads : {2, 3, 4}) {
+    set_thread_count(threads);
+    EXPECT_EQ(orthonormal_columns(a).value(), one) << threads;
+    EXPECT_EQ(thread_count(), threads);
+  }
+  set_thread_count(before);
 }
 
 TEST(Qr, ShapesAndValuesAreChecked) {
