@@ -74,7 +74,7 @@ Result<> check_heads(const Unit& unit, size_t width) {
   return Error{
       ErrorKind::usage,
       fmt::format("works head by head on all {} columns of the {} heads, got {}; put it in "
-                  "front of stages that drop columns",
+                  "front of stages that change the number of columns",
                   unit.width(), unit.head_dims.size(), width)};
 }
 

@@ -132,7 +132,7 @@ class Fisher : public Stage {
   explicit Fisher(const Params& params) : params_(params) {}
 
   Result<> fit(const Rows& rows, const Context& context) override {
-    KVS_TRY(check_width(rows.values.cols(), context.unit));
+    KVS_TRY(check_heads(context.unit, rows.values.cols()));
     KVS_TRY(check_finite(rows.values));
     if (context.information == nullptr) {
       return Error{ErrorKind::usage,
@@ -192,14 +192,6 @@ class Fisher : public Stage {
   }
 
  private:
-  static Result<> check_width(size_t width, const Unit& unit) {
-    if (width == unit.width()) return {};
-    return Error{ErrorKind::usage,
-                 fmt::format("fisher works head by head: it must stand before what changes the "
-                             "number of columns ({} here, {} of the heads)",
-                             width, unit.width())};
-  }
-
   static Result<std::vector<Eigen>> decompose(const Information& information, const Unit& unit) {
     if (information.heads.size() != unit.head_dims.size()) {
       return Error{ErrorKind::mismatch,

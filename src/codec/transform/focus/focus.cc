@@ -33,7 +33,7 @@ class Focus : public Stage {
   explicit Focus(const Params& params) : params_(params) {}
 
   Result<> fit(const Rows& rows, const Context& context) override {
-    KVS_TRY(check_width(rows.values.cols(), context.unit));
+    KVS_TRY(check_heads(context.unit, rows.values.cols()));
     KVS_TRY(check_finite(rows.values));
     weights_ = {};
     const auto sources = read(context);
@@ -90,14 +90,6 @@ class Focus : public Stage {
 
  private:
   double strength(Kind kind) const { return kind == Kind::key ? params_.keys : params_.values; }
-
-  Result<> check_width(size_t width, const Unit& unit) const {
-    if (width == unit.width()) return {};
-    return Error{ErrorKind::usage,
-                 fmt::format("focus scales heads: it must stand before what changes the number of "
-                             "columns ({} here, {} of the heads)",
-                             width, unit.width())};
-  }
 
   // Of values the keys of their layer, of keys the keys and values of the layer below.
   SideBySide read(const Context& context) const {
@@ -178,7 +170,7 @@ class Focus : public Stage {
   template <class Body>
   Result<> scale(Rows& rows, const Context& context, const Body& body) const {
     if (weights_.empty()) return {};
-    KVS_TRY(check_width(rows.values.cols(), context.unit));
+    KVS_TRY(check_heads(context.unit, rows.values.cols()));
     KVS_ASSIGN(const Matrix<float> by_head, factors(context, rows.values.rows()));
     for (size_t r = 0; r < rows.values.rows(); ++r) {
       float* x = rows.values.row(r).data();
