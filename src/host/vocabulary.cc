@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "host/model_impl.h"
+#include "host/weights.h"
 
 namespace kvsplice::host {
 
@@ -71,34 +72,18 @@ Result<> Model::normalised_embeddings(std::span<const Token> tokens, MatrixView<
     return Error{ErrorKind::usage, fmt::format("room for {} x {} embeddings, {} x {} are wanted",
                                                out.rows, out.cols, tokens.size(), dim)};
   }
-  const GgufSource* file = nullptr;
-  const SourceTensor* table = nullptr;
-  for (const GgufSource& f : impl_->files) {
-    if ((table = f.find(embedding)) != nullptr) {
-      file = &f;
-      break;
-    }
-  }
-  const ggml_to_float_t to_float =
-      table == nullptr ? nullptr : ggml_get_type_traits(table->type)->to_float;
-  if (table == nullptr || table->ne[0] != dim || (!to_float && table->type != GGML_TYPE_F32)) {
+  const Result<Weights> table = Weights::find(impl_->files, embedding);
+  if (!table.ok() || table->cols() != dim) {
     return Error{ErrorKind::unsupported,
                  fmt::format("{} has no {} with rows of {} numbers", path(), embedding, dim)};
   }
-  std::vector<uint8_t> row(ggml_row_size(table->type, static_cast<int64_t>(dim)));
   for (size_t i = 0; i < tokens.size(); ++i) {
-    if (tokens[i] < 0 || size_t(tokens[i]) >= table->ne[1]) {
+    if (tokens[i] < 0 || size_t(tokens[i]) >= table->rows()) {
       return Error{ErrorKind::usage,
-                   fmt::format("token {} is not in 0 ... {}", tokens[i], table->ne[1] - 1)};
+                   fmt::format("token {} is not in 0 ... {}", tokens[i], table->rows() - 1)};
     }
-    KVS_TRY(
-        file->read_bytes(table->offset + size_t(tokens[i]) * row.size(), row.data(), row.size()));
     const std::span<float> x = out.row(i);
-    if (table->type == GGML_TYPE_F32) {
-      std::memcpy(x.data(), row.data(), row.size());
-    } else {
-      to_float(row.data(), x.data(), static_cast<int64_t>(dim));
-    }
+    KVS_TRY(table->read(size_t(tokens[i]), {x.data(), 1, dim}));
     double square = 0;
     for (float v : x) square += double(v) * v;
     const auto factor = static_cast<float>(1 / std::sqrt(square / double(dim) + 1e-8));

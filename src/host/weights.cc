@@ -3,31 +3,40 @@
 #include <fmt/format.h>
 #include <ggml.h>
 
-#include <algorithm>
-
 namespace kvsplice::host {
 
-Result<Matrix<float>> read_weights(const std::vector<GgufSource>& files, const std::string& name) {
+Result<Weights> Weights::find(const std::vector<GgufSource>& files, const std::string& name) {
   for (const GgufSource& file : files) {
-    const SourceTensor* found = file.find(name);
-    if (found == nullptr) continue;
-    const size_t cols = found->ne[0], rows = found->count() / std::max<size_t>(cols, 1);
-    Matrix<float> weights(rows, cols);
-    if (found->type == GGML_TYPE_F32) {
-      KVS_TRY(file.read_bytes(found->offset, weights.data(), weights.size() * sizeof(float)));
-      return weights;
+    const SourceTensor* tensor = file.find(name);
+    if (tensor == nullptr) continue;
+    if (tensor->type == GGML_TYPE_F32 || ggml_get_type_traits(tensor->type)->to_float != nullptr) {
+      return Weights(file, *tensor);
     }
-    const ggml_to_float_t to_float = ggml_get_type_traits(found->type)->to_float;
-    if (to_float == nullptr) {
-      return Error{ErrorKind::unsupported,
-                   fmt::format("weights '{}' are of type {}", name, ggml_type_name(found->type))};
-    }
-    std::vector<uint8_t> bytes(found->bytes);
-    KVS_TRY(file.read_bytes(found->offset, bytes.data(), bytes.size()));
-    to_float(bytes.data(), weights.data(), static_cast<int64_t>(weights.size()));
-    return weights;
+    return Error{ErrorKind::unsupported, fmt::format("weights '{}' are of type {}", name,
+                                                     ggml_type_name(tensor->type))};
   }
   return Error{ErrorKind::unsupported, fmt::format("the model's files hold no '{}'", name)};
+}
+
+Result<> Weights::read(size_t first, MatrixView<float> out) const {
+  assert(first + out.rows <= rows() && out.cols == cols() && out.stride == out.cols);
+  const size_t row_bytes = ggml_row_size(tensor_->type, static_cast<int64_t>(cols()));
+  const uint64_t offset = tensor_->offset + first * row_bytes;
+  if (tensor_->type == GGML_TYPE_F32) {
+    return file_->read_bytes(offset, out.data, out.rows * row_bytes);
+  }
+  std::vector<uint8_t> bytes(out.rows * row_bytes);
+  KVS_TRY(file_->read_bytes(offset, bytes.data(), bytes.size()));
+  const auto to_float = ggml_get_type_traits(tensor_->type)->to_float;
+  to_float(bytes.data(), out.data, static_cast<int64_t>(out.rows * out.cols));
+  return {};
+}
+
+Result<Matrix<float>> read_weights(const std::vector<GgufSource>& files, const std::string& name) {
+  KVS_ASSIGN(const Weights weights, Weights::find(files, name));
+  Matrix<float> all(weights.rows(), weights.cols());
+  KVS_TRY(weights.read(0, all));
+  return all;
 }
 
 }  // namespace kvsplice::host

@@ -2,14 +2,33 @@
 // rearranged for its own kernels.
 #pragma once
 
+#include <algorithm>
 #include <string>
+#include <vector>
 
 #include "host/gguf_source.h"
 #include "kvsplice/matrix.h"
 
 namespace kvsplice::host {
 
-// Tensor `name`, [all but the innermost dimension x innermost].
+// One tensor of a model, [all but the innermost dimension x innermost].
+class Weights {
+ public:
+  // Error unsupported if no file holds it, or in a type that does not turn into floats.
+  static Result<Weights> find(const std::vector<GgufSource>& files, const std::string& name);
+
+  size_t rows() const { return tensor_->count() / std::max<size_t>(cols(), 1); }
+  size_t cols() const { return tensor_->ne[0]; }
+  // Rows first ... of it; `out` must be contiguous.
+  Result<> read(size_t first, MatrixView<float> out) const;
+
+ private:
+  Weights(const GgufSource& file, const SourceTensor& tensor) : file_(&file), tensor_(&tensor) {}
+  const GgufSource* file_;
+  const SourceTensor* tensor_;
+};
+
+// All of it.
 Result<Matrix<float>> read_weights(const std::vector<GgufSource>& files, const std::string& name);
 
 }  // namespace kvsplice::host
