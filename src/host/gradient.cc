@@ -4,13 +4,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "core/random.h"
 #include "core/threads.h"
 #include "host/batch.h"
 #include "host/log.h"
 #include "host/model_impl.h"
+#include "host/rope_table.h"
 #include "host/tape.h"
 
 namespace kvsplice::host {
@@ -82,8 +82,6 @@ Result<> predicted_gradients(const Model& model, std::span<const Token> tokens,
     differentiate(std::span(gradient).subspan(i * vocabulary, vocabulary),
                   options.next.empty() ? nullptr : &options.next[i], uniform[i]);
   });
-  std::vector<int32_t> positions(tokens.size());
-  std::iota(positions.begin(), positions.end(), 0);
   const auto& layers = model.shape().layers;
   return tape.walk_back(std::move(gradient), [&](Kind kind, int number, MatrixView<const float> g) {
     const auto layer = std::find_if(layers.begin(), layers.end(),
@@ -95,9 +93,7 @@ Result<> predicted_gradients(const Model& model, std::span<const Token> tokens,
     const int index = static_cast<int>(layer - layers.begin());
     if (kind == Kind::value) return take(kind, index, g);
     Matrix<float> rows = copy(g);
-    Rope rope = layer->rope;
-    rope.magnitude = 1 / rope.magnitude;  // a gradient's rotation back is the transpose
-    rope.undo(rows, layer->key_dim, positions);
+    rotate_back(layer->rope, layer->key_dim, rows);
     return take(kind, index, rows);
   });
 }

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <numeric>
+#include <vector>
 
 namespace kvsplice::host {
 
@@ -71,6 +73,14 @@ Result<Rope> rope_of(const ggml_tensor* node) {
         static_cast<float>(frequency / factors[i] * (p.scale * (1 - share) + share)));
   }
   return rope;
+}
+
+// Rotations are orthogonal but for their magnitude, by which undo() divides.
+void rotate_back(Rope rope, int head_dim, MatrixView<float> gradient) {
+  rope.magnitude = 1 / rope.magnitude;
+  std::vector<int32_t> positions(gradient.rows);
+  std::iota(positions.begin(), positions.end(), 0);
+  rope.undo(gradient, head_dim, positions);
 }
 
 }  // namespace kvsplice::host

@@ -10,4 +10,8 @@ namespace kvsplice::host {
 // As ggml computes it: frequency factors and YaRN folded into one table. `node` has op ROPE.
 Result<Rope> rope_of(const ggml_tensor* node);
 
+// What a gradient passes through on its way back: the transpose of Rope::apply() at positions
+// 0 ..., in place. gradient: [tokens x heads * head_dim].
+void rotate_back(Rope rope, int head_dim, MatrixView<float> gradient);
+
 }  // namespace kvsplice::host

@@ -4,9 +4,7 @@
 #include <ggml-backend.h>
 
 #include <algorithm>
-#include <array>
 #include <cstring>
-#include <numeric>
 
 #include "core/threads.h"
 #include "host/derivatives.h"
@@ -39,6 +37,11 @@ bool only_looks(const ggml_tensor* node) {
 }
 
 const ggml_tensor* base_of(const ggml_tensor* t) { return t->view_src ? t->view_src : t; }
+
+// On keys and values, maybe: it is computed, or is a cache.
+bool depends(ggml_tensor* t) {
+  return base_of(t)->op != GGML_OP_NONE || key_cache_layer(t) || value_cache_layer(t);
+}
 
 // Calls body(i, offset in bytes) for every element of t, in order.
 template <class Body>
@@ -78,22 +81,18 @@ Result<Values> values_of(const ggml_tensor* t) {
 }
 
 Result<std::vector<int64_t>> rows_of(const ggml_tensor* t) {
-  std::vector<uint8_t> bytes(ggml_nbytes(t));
-  ggml_backend_tensor_get(t, bytes.data(), 0, bytes.size());
-  std::vector<int64_t> rows(count(t));
   const bool wide = t->type == GGML_TYPE_I64;
   if ((!wide && t->type != GGML_TYPE_I32) || !ggml_is_contiguous(t)) {
     return unknown(t, "row numbers of another kind");
   }
-  for (size_t i = 0; i < rows.size(); ++i) {
-    int32_t narrow = 0;
-    if (wide) {
-      std::memcpy(&rows[i], &bytes[i * 8], 8);
-    } else {
-      std::memcpy(&narrow, &bytes[i * 4], 4);
-      rows[i] = narrow;
-    }
+  std::vector<int64_t> rows(count(t));
+  if (wide) {
+    ggml_backend_tensor_get(t, rows.data(), 0, ggml_nbytes(t));
+    return rows;
   }
+  std::vector<int32_t> narrow(rows.size());
+  ggml_backend_tensor_get(t, narrow.data(), 0, ggml_nbytes(t));
+  std::copy(narrow.begin(), narrow.end(), rows.begin());
   return rows;
 }
 
@@ -145,12 +144,6 @@ Result<Activation> activation_of(const ggml_tensor* node) {
 bool Tape::on_node(ggml_tensor* node, bool ask) {
   if (ask && outcome_.ok()) outcome_ = record(node);
   return ask || outcome_.ok();
-}
-
-bool Tape::depends(const ggml_tensor* t) const {
-  const ggml_tensor* base = base_of(t);
-  return base->op != GGML_OP_NONE || key_cache_layer(const_cast<ggml_tensor*>(t)) ||
-         value_cache_layer(const_cast<ggml_tensor*>(t));
 }
 
 Result<> Tape::record(ggml_tensor* node) {
@@ -207,16 +200,11 @@ Result<> Tape::record(ggml_tensor* node) {
   return {};
 }
 
-Tape::Values& Tape::gradient_of(const ggml_tensor* root) {
-  Values& whole = gradients_[root];
-  whole.resize(count(root));
-  return whole;
-}
-
-void Tape::add(const ggml_tensor* t, const Values& gradient) {
+void Tape::add(ggml_tensor* t, const Values& gradient) {
   if (!depends(t)) return;
   const ggml_tensor* base = base_of(t);
-  Values& whole = gradient_of(base);
+  Values& whole = gradients_[base];
+  whole.resize(count(base));
   const size_t unit = ggml_type_size(base->type), first = t->view_src ? t->view_offs : 0;
   if (ggml_is_contiguous(t)) {
     float* to = &whole[first / unit];
@@ -315,7 +303,7 @@ Result<> Tape::through_activation(const Record& r, const Values& dy) {
 
 // Some rows of x, perhaps more than once.
 Result<> Tape::through_choice(const Record& r, const Values& dy) {
-  const ggml_tensor* x = r.node->src[0];
+  ggml_tensor* x = r.node->src[0];
   const auto width = static_cast<size_t>(x->ne[0]);
   Values dx(count(x));
   for (size_t i = 0; i < r.rows.size(); ++i) {
@@ -327,7 +315,7 @@ Result<> Tape::through_choice(const Record& r, const Values& dy) {
 
 // The second factor may be repeated.
 Result<> Tape::through_product(const Record& r, const Values& dy) {
-  const ggml_tensor *a = r.node->src[0], *b = r.node->src[1];
+  ggml_tensor *a = r.node->src[0], *b = r.node->src[1];
   const Values& factor = r.values.back();
   if (factor.size() != dy.size() && factor.size() != size_t(a->ne[0])) {
     return unknown(r.node, "repeats its second factor in another way");
@@ -347,9 +335,9 @@ Result<> Tape::through_product(const Record& r, const Values& dy) {
 
 // y [n x out] = x [n x in] W^T, W: [out x in].
 Result<> Tape::through_weights(const ggml_tensor* node, const Values& dy) {
-  if (!depends(node->src[1])) return {};
+  ggml_tensor* x = node->src[1];
+  if (!depends(x)) return {};
   KVS_ASSIGN(const Matrix<float> weights, read_weights(files_, node->src[0]->name));
-  const ggml_tensor* x = node->src[1];
   const auto in = static_cast<size_t>(x->ne[0]), out = static_cast<size_t>(node->ne[0]);
   if (weights.rows() != out || weights.cols() != in) return unknown(node, "weights of a view");
   const size_t n = dy.size() / out;
@@ -360,21 +348,17 @@ Result<> Tape::through_weights(const ggml_tensor* node, const Values& dy) {
   return {};
 }
 
-// Rotations are orthogonal but for their magnitude. [head dim, heads, tokens]
+// [head dim, heads, tokens]
 Result<> Tape::through_rotation(const ggml_tensor* node, Values dy) {
-  KVS_ASSIGN(Rope rope, rope_of(node));
-  rope.magnitude = 1 / rope.magnitude;  // undo() divides by it
-  const auto dim = static_cast<size_t>(node->ne[0]);
-  const auto n = static_cast<size_t>(node->ne[2]), width = dim * size_t(node->ne[1]);
-  std::vector<int32_t> positions(n);
-  std::iota(positions.begin(), positions.end(), 0);
-  rope.undo(MatrixView<float>(dy.data(), n, width), static_cast<int>(dim), positions);
+  KVS_ASSIGN(const Rope rope, rope_of(node));
+  const auto n = static_cast<size_t>(node->ne[2]);
+  rotate_back(rope, static_cast<int>(node->ne[0]), {dy.data(), n, dy.size() / n});
   add(node->src[0], dy);
   return {};
 }
 
 Result<> Tape::through_attention(const Record& r, const Values& dy) {
-  const ggml_tensor *q = r.node->src[0], *k = r.node->src[1], *v = r.node->src[2];
+  ggml_tensor *q = r.node->src[0], *k = r.node->src[1], *v = r.node->src[2];
   const auto n = size_t(q->ne[1]), m = size_t(k->ne[1]), d = size_t(k->ne[0]), e = size_t(v->ne[0]);
   const auto heads = size_t(q->ne[2]), kv_heads = size_t(k->ne[2]), group = heads / kv_heads;
   const Values& mask = masks_.at(r.node->src[3]);
@@ -400,7 +384,8 @@ Result<> Tape::through_attention(const Record& r, const Values& dy) {
 }
 
 Result<> Tape::through_store(const Record& r, const Stored& stored) {
-  const ggml_tensor *cache = base_of(r.node), *rows = r.node->src[0];
+  const ggml_tensor* cache = base_of(r.node);
+  ggml_tensor* rows = r.node->src[0];
   const auto found = gradients_.find(cache);
   if (found == gradients_.end()) return {};
   const auto width = static_cast<size_t>(rows->ne[0]);

@@ -51,9 +51,7 @@ class Tape {
   Result<> through_store(const Record& record, const Stored& stored);
   Result<> through_product(const Record& record, const Values& dy);
 
-  bool depends(const ggml_tensor* t) const;  // on keys and values, maybe
-  void add(const ggml_tensor* t, const Values& gradient);
-  Values& gradient_of(const ggml_tensor* root);
+  void add(ggml_tensor* t, const Values& gradient);
 
   const std::vector<GgufSource>& files_;
   std::vector<Record> records_;

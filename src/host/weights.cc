@@ -12,8 +12,8 @@ Result<Weights> Weights::find(const std::vector<GgufSource>& files, const std::s
     if (tensor->type == GGML_TYPE_F32 || ggml_get_type_traits(tensor->type)->to_float != nullptr) {
       return Weights(file, *tensor);
     }
-    return Error{ErrorKind::unsupported, fmt::format("weights '{}' are of type {}", name,
-                                                     ggml_type_name(tensor->type))};
+    return Error{ErrorKind::unsupported,
+                 fmt::format("weights '{}' are of type {}", name, ggml_type_name(tensor->type))};
   }
   return Error{ErrorKind::unsupported, fmt::format("the model's files hold no '{}'", name)};
 }
