@@ -37,12 +37,6 @@ CodecText without_recall(const CodecText& text) {
   return edited(text, [](PipelineText& pipeline) { set(pipeline, "step", "recall", "0"); });
 }
 
-CodecText without(const std::string& stage, const CodecText& text) {
-  return edited(text, [&](PipelineText& pipeline) {
-    std::erase_if(pipeline, [&](const StageText& s) { return s.name == stage; });
-  });
-}
-
 // Units and rows for themselves, all tokens and directions alike.
 CodecText without_layers(const CodecText& text) {
   return without("layers", without("focus", without("fisher", without_recall(text))));

@@ -150,17 +150,13 @@ Result<std::unique_ptr<codec::Codec>> fit_part(const Ground& ground, const Part&
   KVS_ASSIGN(const auto dumps,
              quality::dump_sequences(ground.model, sequences, codec.needs_attention(),
                                      ground.work(), o.threads, ground.progress));
-  KVS_ASSIGN(const auto rows,
-             codec::DumpSource::open(dumps, size_t(o.sinks), [&](size_t i) { return used[i]; }));
-  std::vector<extract::Sequence> fitted_on;
-  for (size_t i = 0; i < sequences.size(); ++i) {
-    if (used[i]) fitted_on.push_back(sequences[i]);
-  }
+  const auto is_used = [&](size_t i) { return used[i]; };
+  KVS_ASSIGN(const auto rows, codec::DumpSource::open(dumps, size_t(o.sinks), is_used));
   quality::ModelInformation information;
   if (codec.needs_information()) {
     KVS_ASSIGN(information,
-               quality::measure_information(ground.model, fitted_on, size_t(o.sinks), ground.work(),
-                                            o.threads, ground.progress));
+               quality::measure_information(ground.model, sequences, size_t(o.sinks), ground.work(),
+                                            o.threads, ground.progress, is_used));
   }
   const quality::InformedRows source(rows, information);
   const codec::Embeddings embeddings = codec::embeddings_of(ground.model);

@@ -236,15 +236,14 @@ Result<> Codec::fit(const RowSource& source, const Embeddings* embeddings, const
     const PipelineText& text = text_.of(unit.unit.kind);
     const std::string where = unit_name(unit.unit);
     KVS_TRY(progress.step("fit " + where, i, units_.size()));
-    const bool attends = merged_traits(text).attention;
-    const bool informed = merged_traits(text).information;
-    Information information;
-    if (informed) {
-      KVS_ASSIGN(information, source.read_information(unit.unit.kind, unit.unit.layer));
-    }
-    if (attends && unit.unit.layer != attended) {
+    const StageInfo::Traits traits = merged_traits(text);
+    if (traits.attention && unit.unit.layer != attended) {
       KVS_ASSIGN(attention, source.read_attention(unit.unit.layer));
       attended = unit.unit.layer;
+    }
+    Information information;
+    if (traits.information) {
+      KVS_ASSIGN(information, source.read_information(unit.unit.kind, unit.unit.layer));
     }
     KVS_ASSIGN(Matrix<float> values, read_unit(source, unit.unit, shape_));
     KVS_TRY(check_finite(values, where));
@@ -266,8 +265,8 @@ Result<> Codec::fit(const RowSource& source, const Embeddings* embeddings, const
                           &memory,
                           &predictions,
                           &shape_,
-                          attends ? &attention : nullptr,
-                          informed ? &information : nullptr};
+                          traits.attention ? &attention : nullptr,
+                          traits.information ? &information : nullptr};
     Rows rows{std::move(values), {}, false, 0};
     std::vector<Bytes> sides;
     const size_t count = rows.values.rows();

@@ -157,4 +157,11 @@ std::string print(const CodecText& text) {
   return fmt::format("k: {} ; v: {}", print(text.key), print(text.value));
 }
 
+CodecText without(const std::string& stage, CodecText text) {
+  for (PipelineText* pipeline : {&text.key, &text.value}) {
+    std::erase_if(*pipeline, [&](const StageText& s) { return s.name == stage; });
+  }
+  return text;
+}
+
 }  // namespace kvsplice::codec

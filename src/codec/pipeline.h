@@ -35,4 +35,7 @@ Result<CodecText> parse_codec(std::string_view text);
 std::string print(const PipelineText& text);
 std::string print(const CodecText& text);
 
+// The pipelines with all stages of that name left out.
+CodecText without(const std::string& stage, CodecText text);
+
 }  // namespace kvsplice::codec

@@ -15,11 +15,12 @@
 namespace kvsplice::host {
 namespace {
 
+using ::kvsplice::testing::family;
+using ::kvsplice::testing::family_name;
 using ::kvsplice::testing::letters;
 using ::kvsplice::testing::must;
 using ::kvsplice::testing::TempDir;
 using ::kvsplice::testing::TinyModel;
-using ::kvsplice::testing::TinyOptions;
 
 constexpr size_t kTokens = 24;
 
@@ -33,12 +34,6 @@ using Gradients = std::map<std::pair<Kind, int>, Matrix<float>>;
 
 class GradientOf : public ::testing::TestWithParam<const char*> {
  protected:
-  static TinyOptions family(const std::string& name) {
-    TinyOptions o;
-    o.architecture = name.substr(0, name.find('+'));
-    o.yarn = name.ends_with("+yarn");
-    return o;
-  }
   static Model load(const TempDir& dir, const std::string& name) {
     TinyModel(family(name)).save(dir.file("tiny.gguf"));
     return must(Model::load(dir.file("tiny.gguf")));
@@ -178,13 +173,7 @@ TEST_P(GradientOf, AnErrorOfTheCallerComesBack) {
 INSTANTIATE_TEST_SUITE_P(Families, GradientOf,
                          ::testing::Values("llama", "llama+yarn", "qwen2", "qwen3", "gpt2",
                                            "gptneox", "gemma3", "hunyuan-dense"),
-                         [](const auto& family) {
-                           std::string name = family.param;
-                           std::replace_if(
-                               name.begin(), name.end(), [](char c) { return !std::isalnum(c); },
-                               '_');
-                           return name;
-                         });
+                         [](const auto& of) { return family_name(of.param); });
 
 }  // namespace
 }  // namespace kvsplice::host

@@ -13,6 +13,8 @@
 namespace kvsplice::host {
 namespace {
 
+using ::kvsplice::testing::family;
+using ::kvsplice::testing::family_name;
 using ::kvsplice::testing::letters;
 using ::kvsplice::testing::must;
 using ::kvsplice::testing::TempDir;
@@ -72,14 +74,6 @@ double relative_error(std::span<const float> a, std::span<const float> b) {
     size += double(b[i]) * b[i];
   }
   return std::sqrt(error / size);
-}
-
-TinyOptions family(const std::string& name) {
-  TinyOptions o;
-  o.architecture = name.substr(0, name.find('+'));
-  o.yarn = name.ends_with("+yarn");
-  o.frequency_factors = name.ends_with("+factors");
-  return o;
 }
 
 class Family : public ::testing::TestWithParam<std::tuple<const char*, bool>> {
@@ -229,9 +223,7 @@ TEST_P(Family, LogitsRepeatAndDoNotDependOnThePieces) {
 }
 
 std::string test_name(const ::testing::TestParamInfo<std::tuple<const char*, bool>>& info) {
-  std::string name = std::get<0>(info.param);
-  for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
-  return name + (std::get<1>(info.param) ? "_flash" : "_plain");
+  return family_name(std::get<0>(info.param)) + (std::get<1>(info.param) ? "_flash" : "_plain");
 }
 
 INSTANTIATE_TEST_SUITE_P(

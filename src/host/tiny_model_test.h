@@ -350,6 +350,19 @@ class TinyModel {
   std::map<std::string, std::vector<float>> weights_;
 };
 
+// A kind of model by its architecture, perhaps with "+yarn" or "+factors", and what tests call it.
+inline TinyOptions family(const std::string& name) {
+  TinyOptions o;
+  o.architecture = name.substr(0, name.find('+'));
+  o.yarn = name.ends_with("+yarn");
+  o.frequency_factors = name.ends_with("+factors");
+  return o;
+}
+inline std::string family_name(std::string name) {
+  for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
+  return name;
+}
+
 // Tokens that are letters, repeatable.
 inline std::vector<int32_t> letters(size_t n, uint64_t seed = 7) {
   Random random(seed);

@@ -121,27 +121,6 @@ Result<double> measured_kld(const host::Model& model, const codec::Codec& codec,
   return std::max(kld - floor, 1e-6);
 }
 
-// What stages want to know of the model, if any do.
-Result<ModelInformation> information_for(const codec::Codec& unfitted, const host::Model& model,
-                                         const std::vector<extract::Sequence>& sequences,
-                                         const std::function<bool(size_t)>& is_used,
-                                         const CalibrateOptions& o, const std::string& folder,
-                                         const Progress& progress) {
-  if (!unfitted.needs_information()) return ModelInformation{};
-  std::vector<extract::Sequence> used;
-  for (size_t i = 0; i < sequences.size(); ++i) {
-    if (is_used(i)) used.push_back(sequences[i]);
-  }
-  return measure_information(model, used, o.sinks, folder, o.threads, progress);
-}
-
-codec::CodecText without_fisher(codec::CodecText text) {
-  for (auto* pipeline : {&text.key, &text.value}) {
-    std::erase_if(*pipeline, [](const auto& stage) { return stage.name == "fisher"; });
-  }
-  return text;
-}
-
 bool has_step(const codec::CodecText& text) {
   for (Kind kind : {Kind::key, Kind::value}) {
     for (const auto& stage : text.of(kind)) {
@@ -245,13 +224,17 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
   const auto is_used = [&](size_t sequence) { return !holds_out || !is_held(sequence); };
   KVS_ASSIGN(const auto rows, codec::DumpSource::open(dumps, o.sinks, is_used));
   std::string note;
-  auto known = information_for(unfitted, model, sequences, is_used, o, work.path(), progress);
+  Result<ModelInformation> known = ModelInformation{};
+  if (unfitted.needs_information()) {
+    known =
+        measure_information(model, sequences, o.sinks, work.path(), o.threads, progress, is_used);
+  }
   if (!known.ok() && known.error().kind == ErrorKind::unsupported) {
     if (o.pipeline != CalibrateOptions().pipeline) {
       return Error{ErrorKind::unsupported, known.error().message + "; leave 'fisher' out"};
     }
     note = fmt::format("without 'fisher': {}", known.error().message);
-    text = without_fisher(text);
+    text = codec::without("fisher", text);
     known = ModelInformation{};
   }
   KVS_ASSIGN(const ModelInformation information, std::move(known));

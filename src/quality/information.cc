@@ -120,8 +120,12 @@ Result<ModelInformation> load(const ModelShape& shape, const std::string& path) 
 Result<ModelInformation> measure_information(const host::Model& model,
                                              std::span<const extract::Sequence> sequences,
                                              size_t sinks, const std::string& folder, int threads,
-                                             const Progress& progress) {
-  const auto some = sequences.first(std::min(kMostSequences, sequences.size()));
+                                             const Progress& progress,
+                                             const std::function<bool(size_t)>& use) {
+  std::vector<extract::Sequence> some;
+  for (size_t i = 0; i < sequences.size() && some.size() < kMostSequences; ++i) {
+    if (!use || use(i)) some.push_back(sequences[i]);
+  }
   const std::string name = fmt::format("information-{}-{}.gguf", hash_of(model, some), sinks);
   const std::string path = (std::filesystem::path(folder) / name).string();
   if (std::filesystem::exists(path)) return load(model.shape(), path);

@@ -2,6 +2,7 @@
 // them cost, measured on a few sequences by gradients (host/gradient.h).
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -16,14 +17,16 @@ struct ModelInformation {
   std::vector<codec::Information> keys, values;
 };
 
-// From the first of `sequences`, at most 10, which has been enough (docs/calibrate.md); one token
-// is drawn behind each of theirs, `sinks` tokens are left out. Kept in `folder` under a name that
+// From the first of `sequences`, at most 10, which has been enough (docs/calibrate.md), that `use`
+// chooses by number (all if it is empty); one token is drawn behind each of theirs, `sinks` tokens
+// are left out. Kept in `folder` under a name that
 // says what it is of, and taken from there the next time. Errors: unsupported, see
 // predicted_gradients.
 Result<ModelInformation> measure_information(const host::Model& model,
                                              std::span<const extract::Sequence> sequences,
                                              size_t sinks, const std::string& folder, int threads,
-                                             const Progress& progress);
+                                             const Progress& progress,
+                                             const std::function<bool(size_t)>& use = {});
 
 // Calibration rows with the information added.
 class InformedRows : public codec::RowSource {
