@@ -4,7 +4,7 @@
 #include "bench/bench.h"
 #include "codec/transform/hadamard/hadamard_kernel.h"
 #include "core/threads.h"
-#include "simd/aligned.h"
+#include "kvsplice/aligned.h"
 
 namespace kvsplice::bench {
 

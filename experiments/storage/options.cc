@@ -10,10 +10,6 @@ namespace kvsplice::experiment::storage {
 
 namespace {
 
-const std::vector<std::string> kParts = {"rates", "retrieval", "greedy", "calibration"};
-const std::vector<std::string> kMethods = {
-    "klt", "nearest", "embedding", "norecall", "unfocused", "uninformed", "svd", "siren", "spline"};
-
 bool contains(const std::vector<std::string>& list, const std::string& name) {
   return std::find(list.begin(), list.end(), name) != list.end();
 }
@@ -27,7 +23,7 @@ Result<> check_names(const char* key, const std::string& given,
                      const std::vector<std::string>& legal) {
   for (const auto& name : split(given)) {
     if (given == "all" || contains(legal, name)) continue;
-    return not_allowed(key, name, fmt::format("all, or some of {}", fmt::join(legal, ",")));
+    return not_allowed(key, name, some_of(legal));
   }
   return {};
 }
@@ -50,6 +46,22 @@ bool has_stage(const codec::PipelineText& pipeline, const std::string& name) {
 }
 
 }  // namespace
+
+const std::vector<std::string>& part_names() {
+  static const std::vector<std::string> names = {"rates", "retrieval", "greedy", "calibration"};
+  return names;
+}
+
+const std::vector<std::string>& method_names() {
+  static const std::vector<std::string> names = {"klt",      "nearest",   "embedding",
+                                                 "norecall", "unfocused", "uninformed",
+                                                 "svd",      "siren",     "spline"};
+  return names;
+}
+
+std::string some_of(const std::vector<std::string>& names) {
+  return fmt::format("all, or some of {}", fmt::join(names, ","));
+}
 
 bool Options::wants(const std::string& part) const {
   return parts == "all" || contains(split(parts), part);
@@ -89,8 +101,8 @@ Options quick(Options options) {
 }
 
 Result<> check(const Options& options) {
-  KVS_TRY(check_names("parts", options.parts, kParts));
-  if (options.methods != "none") KVS_TRY(check_names("methods", options.methods, kMethods));
+  KVS_TRY(check_names("parts", options.parts, part_names()));
+  if (options.methods != "none") KVS_TRY(check_names("methods", options.methods, method_names()));
   KVS_TRY(check_numbers("factors", options.factors));
   KVS_TRY(check_numbers("other_factors", options.other_factors));
   if (split(options.text).empty()) return not_allowed("text", options.text, "files, by commas");

@@ -11,6 +11,10 @@
 
 namespace kvsplice::experiment::storage {
 
+const std::vector<std::string>& part_names();
+const std::vector<std::string>& method_names();
+std::string some_of(const std::vector<std::string>& names);  // "all, or some of ...", legal values
+
 struct Options {
   std::string text = "samples/fiction.txt,samples/technical.txt,samples/code.txt";
   std::string test_text = "samples/news.txt";
@@ -35,10 +39,8 @@ struct Options {
     v("factors", factors, "of the codec's steps, one fit each", FreeText{"numbers, by commas"});
     v("other_factors", other_factors, "of the steps of what it is compared with",
       FreeText{"numbers, by commas"});
-    v("parts", parts, "what is done",
-      FreeText{"all or rates,retrieval,greedy,calibration, by commas"});
-    v("methods", methods, "what rates compare the codec with",
-      FreeText{"all or klt,nearest,embedding,norecall,svd,siren,spline, by commas"});
+    v("parts", parts, "what is done", FreeText{some_of(part_names())});
+    v("methods", methods, "what rates compare the codec with", FreeText{some_of(method_names())});
     v("calibration", calibration, "tokens of all texts together, at most", Range{64, 1 << 30});
     v("sequence", sequence, "tokens evaluated as one sequence to calibrate", Range{16, 1 << 20});
     v("sinks", sinks, "first tokens, kept exact", Range{0, 1024});

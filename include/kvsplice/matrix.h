@@ -6,7 +6,8 @@
 #include <cstddef>
 #include <span>
 #include <type_traits>
-#include <vector>
+
+#include "kvsplice/aligned.h"
 
 namespace kvsplice {
 
@@ -65,7 +66,7 @@ class Matrix {
  private:
   size_t rows_ = 0;
   size_t cols_ = 0;
-  std::vector<T> values_;
+  AlignedVector<T> values_;
 };
 
 template <class T>

@@ -1,15 +1,12 @@
 #include "host/tape.h"
 
-#include <fmt/format.h>
-#include <ggml-backend.h>
-
 #include <algorithm>
-#include <cstring>
 
 #include "core/threads.h"
 #include "host/derivatives.h"
 #include "host/node_hook.h"
 #include "host/rope_table.h"
+#include "host/tensor_values.h"
 #include "host/weights.h"
 #include "linalg/linalg.h"
 
@@ -18,13 +15,6 @@ namespace kvsplice::host {
 namespace {
 
 using Values = std::vector<float>;
-
-Error unknown(const ggml_tensor* node, const char* what) {
-  return {ErrorKind::unsupported, fmt::format("the derivative of node '{}' ({}) is not known: {}",
-                                              node->name, ggml_op_desc(node), what)};
-}
-
-size_t count(const ggml_tensor* t) { return static_cast<size_t>(ggml_nelements(t)); }
 
 Values scaled(Values values, float factor) {
   for (float& v : values) v *= factor;
@@ -43,65 +33,6 @@ bool depends(ggml_tensor* t) {
   return base_of(t)->op != GGML_OP_NONE || key_cache_layer(t) || value_cache_layer(t);
 }
 
-// Calls body(i, offset in bytes) for every element of t, in order.
-template <class Body>
-void for_elements(const ggml_tensor* t, const Body& body) {
-  size_t i = 0;
-  for (int64_t i3 = 0; i3 < t->ne[3]; ++i3) {
-    for (int64_t i2 = 0; i2 < t->ne[2]; ++i2) {
-      for (int64_t i1 = 0; i1 < t->ne[1]; ++i1) {
-        size_t at = size_t(i1) * t->nb[1] + size_t(i2) * t->nb[2] + size_t(i3) * t->nb[3];
-        for (int64_t i0 = 0; i0 < t->ne[0]; ++i0, at += t->nb[0]) body(i++, at);
-      }
-    }
-  }
-}
-
-// The elements of a float tensor, in order.
-Result<Values> values_of(const ggml_tensor* t) {
-  if (t->type != GGML_TYPE_F32 && t->type != GGML_TYPE_F16) return unknown(t, "not of floats");
-  if (t->type == GGML_TYPE_F32 && ggml_is_contiguous(t)) {
-    Values values(count(t));
-    ggml_backend_tensor_get(t, values.data(), 0, values.size() * sizeof(float));
-    return values;
-  }
-  std::vector<uint8_t> bytes(ggml_nbytes(t));
-  ggml_backend_tensor_get(t, bytes.data(), 0, bytes.size());
-  Values values(count(t));
-  for_elements(t, [&](size_t i, size_t at) {
-    if (t->type == GGML_TYPE_F32) {
-      std::memcpy(&values[i], &bytes[at], sizeof(float));
-    } else {
-      ggml_fp16_t half;
-      std::memcpy(&half, &bytes[at], sizeof half);
-      values[i] = ggml_fp16_to_fp32(half);
-    }
-  });
-  return values;
-}
-
-Result<std::vector<int64_t>> rows_of(const ggml_tensor* t) {
-  const bool wide = t->type == GGML_TYPE_I64;
-  if ((!wide && t->type != GGML_TYPE_I32) || !ggml_is_contiguous(t)) {
-    return unknown(t, "row numbers of another kind");
-  }
-  std::vector<int64_t> rows(count(t));
-  if (wide) {
-    ggml_backend_tensor_get(t, rows.data(), 0, ggml_nbytes(t));
-    return rows;
-  }
-  std::vector<int32_t> narrow(rows.size());
-  ggml_backend_tensor_get(t, narrow.data(), 0, ggml_nbytes(t));
-  std::copy(narrow.begin(), narrow.end(), rows.begin());
-  return rows;
-}
-
-float float_param(const ggml_tensor* node, int i) {
-  float value = 0;
-  std::memcpy(&value, &node->op_params[i], sizeof value);
-  return value;
-}
-
 Result<Activation> activation_of(const ggml_tensor* node) {
   if (node->op == GGML_OP_GLU) {
     switch (ggml_get_glu_op(node)) {
@@ -116,7 +47,7 @@ Result<Activation> activation_of(const ggml_tensor* node) {
       case GGML_GLU_OP_GEGLU_QUICK:
         return Activation::gelu_quick;
       default:
-        return unknown(node, "another gate");
+        return unknown_derivative(node, "another gate");
     }
   }
   switch (ggml_get_unary_op(node)) {
@@ -133,7 +64,7 @@ Result<Activation> activation_of(const ggml_tensor* node) {
     case GGML_UNARY_OP_TANH:
       return Activation::tanh;
     default:
-      return unknown(node, "another function");
+      return unknown_derivative(node, "another function");
   }
 }
 
@@ -161,7 +92,7 @@ Result<> Tape::record(ggml_tensor* node) {
     case GGML_OP_ROPE:
       break;
     case GGML_OP_MUL_MAT:
-      if (depends(node->src[0])) return unknown(node, "of two activations");
+      if (depends(node->src[0])) return unknown_derivative(node, "of two activations");
       break;
     case GGML_OP_MUL:
       if (depends(node->src[1])) KVS_TRY(keep(node->src[0]));
@@ -173,7 +104,7 @@ Result<> Tape::record(ggml_tensor* node) {
       KVS_TRY(keep(node->src[0]));
       break;
     case GGML_OP_GLU:
-      if (node->src[1] == nullptr) return unknown(node, "both halves in one tensor");
+      if (node->src[1] == nullptr) return unknown_derivative(node, "both halves in one tensor");
       KVS_TRY(keep(node->src[0]));
       KVS_TRY(keep(node->src[1]));
       break;
@@ -184,8 +115,9 @@ Result<> Tape::record(ggml_tensor* node) {
       break;
     }
     case GGML_OP_FLASH_ATTN_EXT: {
-      if (float_param(node, 1) != 0) return unknown(node, "biased by distance");
-      if (node->src[3] == nullptr || node->src[4] != nullptr) return unknown(node, "other masks");
+      if (float_param(node, 1) != 0) return unknown_derivative(node, "biased by distance");
+      if (node->src[3] == nullptr || node->src[4] != nullptr)
+        return unknown_derivative(node, "other masks");
       for (int i = 0; i < 3; ++i) KVS_TRY(keep(node->src[i]));
       if (!masks_.contains(node->src[3])) {
         KVS_ASSIGN(masks_[node->src[3]], values_of(node->src[3]));
@@ -193,9 +125,10 @@ Result<> Tape::record(ggml_tensor* node) {
       break;
     }
     default:
-      return unknown(node, "no rule");
+      return unknown_derivative(node, "no rule");
   }
-  if (node->view_src != nullptr && node->op != GGML_OP_SET_ROWS) return unknown(node, "in place");
+  if (node->view_src != nullptr && node->op != GGML_OP_SET_ROWS)
+    return unknown_derivative(node, "in place");
   records_.push_back(std::move(r));
   return {};
 }
@@ -264,14 +197,14 @@ Result<> Tape::step_back(const Record& r, const Values& dy) {
     case GGML_OP_FLASH_ATTN_EXT:
       return through_attention(r, dy);
     default:
-      return unknown(r.node, "no rule");
+      return unknown_derivative(r.node, "no rule");
   }
 }
 
 Result<> Tape::through_sum(const ggml_tensor* node, const Values& dy) {
   for (int i = 0; i < 2; ++i) {
     if (!depends(node->src[i])) continue;
-    if (count(node->src[i]) != dy.size()) return unknown(node, "repeats an activation");
+    if (count(node->src[i]) != dy.size()) return unknown_derivative(node, "repeats an activation");
     add(node->src[i], dy);
   }
   return {};
@@ -318,7 +251,7 @@ Result<> Tape::through_product(const Record& r, const Values& dy) {
   ggml_tensor *a = r.node->src[0], *b = r.node->src[1];
   const Values& factor = r.values.back();
   if (factor.size() != dy.size() && factor.size() != size_t(a->ne[0])) {
-    return unknown(r.node, "repeats its second factor in another way");
+    return unknown_derivative(r.node, "repeats its second factor in another way");
   }
   if (depends(a)) {
     Values da(dy);
@@ -326,7 +259,7 @@ Result<> Tape::through_product(const Record& r, const Values& dy) {
     add(a, da);
   }
   if (!depends(b)) return {};
-  if (count(b) != dy.size()) return unknown(r.node, "repeats an activation");
+  if (count(b) != dy.size()) return unknown_derivative(r.node, "repeats an activation");
   Values db(dy);
   for (size_t i = 0; i < db.size(); ++i) db[i] *= r.values[0][i];
   add(b, db);
@@ -339,7 +272,8 @@ Result<> Tape::through_weights(const ggml_tensor* node, const Values& dy) {
   if (!depends(x)) return {};
   KVS_ASSIGN(const Matrix<float> weights, read_weights(files_, node->src[0]->name));
   const auto in = static_cast<size_t>(x->ne[0]), out = static_cast<size_t>(node->ne[0]);
-  if (weights.rows() != out || weights.cols() != in) return unknown(node, "weights of a view");
+  if (weights.rows() != out || weights.cols() != in)
+    return unknown_derivative(node, "weights of a view");
   const size_t n = dy.size() / out;
   Values dx(n * in);
   gemm(Trans::no, Trans::no, 1.f, MatrixView<const float>(dy.data(), n, out), weights, 0.f,
@@ -362,7 +296,7 @@ Result<> Tape::through_attention(const Record& r, const Values& dy) {
   const auto n = size_t(q->ne[1]), m = size_t(k->ne[1]), d = size_t(k->ne[0]), e = size_t(v->ne[0]);
   const auto heads = size_t(q->ne[2]), kv_heads = size_t(k->ne[2]), group = heads / kv_heads;
   const Values& mask = masks_.at(r.node->src[3]);
-  if (mask.size() < n * m) return unknown(r.node, "a mask of another shape");
+  if (mask.size() < n * m) return unknown_derivative(r.node, "a mask of another shape");
   const float cap = float_param(r.node, 2);
   Values dq(r.values[0].size()), dk(r.values[1].size()), dv(r.values[2].size());
   parallel_for(kv_heads, [&](size_t kv) {
@@ -396,7 +330,7 @@ Result<> Tape::through_store(const Record& r, const Stored& stored) {
   }
   gradients_.erase(found);
   const auto key_layer = key_cache_layer(r.node), value_layer = value_cache_layer(r.node);
-  if (!key_layer && !value_layer) return unknown(r.node, "stores something else");
+  if (!key_layer && !value_layer) return unknown_derivative(r.node, "stores something else");
   KVS_TRY(
       stored(key_layer ? Kind::key : Kind::value, key_layer ? *key_layer : *value_layer, gradient));
   add(rows, {gradient.flat().begin(), gradient.flat().end()});

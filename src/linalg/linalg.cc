@@ -126,7 +126,7 @@ void sum_exactly(MatrixView<const float> x, const std::vector<double>& middle,
 
 // The same in float within blocks of rows, in double over them.
 void sum_fast(MatrixView<const float> x, const std::vector<float>& middle, MatrixView<double> sum) {
-  constexpr size_t kBlock = 64;
+  constexpr size_t kBlock = 256;
   Matrix<float> buffer(std::min(kBlock, x.rows), x.cols), products(sum.rows, sum.cols);
   for (size_t first = 0; first < x.rows; first += kBlock) {
     const auto block = buffer.view().row_range(0, std::min(kBlock, x.rows - first));

@@ -6,7 +6,7 @@
 #include <functional>
 
 #include "core/threads.h"
-#include "simd/aligned.h"
+#include "kvsplice/aligned.h"
 #include "simd/limits_kernel.h"
 
 namespace kvsplice {

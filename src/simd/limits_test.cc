@@ -9,7 +9,7 @@
 #include <string>
 
 #include "core/threads.h"
-#include "simd/aligned.h"
+#include "kvsplice/aligned.h"
 #include "simd/limits_kernel.h"
 
 namespace kvsplice {

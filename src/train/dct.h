@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "analyse/dft.h"
+#include "kvsplice/aligned.h"
 #include "kvsplice/matrix.h"
-#include "simd/aligned.h"
 
 namespace kvsplice::train {
 

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "core/random.h"
-#include "simd/aligned.h"
+#include "kvsplice/aligned.h"
 #include "simd/target.h"
 
 namespace kvsplice::siren_kernel {

@@ -20,74 +20,88 @@ using Vector = hn::Vec<Tag>;
 // Columns from here on are left to the scalar reference.
 HWY_INLINE size_t whole_vectors(size_t dim) { return dim / hn::Lanes(Tag()) * hn::Lanes(Tag()); }
 
-// Two rows share every load of the tables. The second of an odd last pair is the first again.
-void map(const Pieces<float>& p, const float* in, size_t in_stride, float* out, size_t out_stride,
-         size_t rows) {
+// Of one vector of columns, row by row: body(r, v, slope, offset) with the value and its piece.
+// Down the columns, so that the first pieces stay in registers; few rows at a time, so that those
+// of all columns stay in the first cache.
+constexpr size_t kMapRows = 24;
+constexpr size_t kKnotsInRegisters = 5;
+template <class Body>
+HWY_INLINE void for_pieces(const Pieces<float>& p, const float* in, size_t stride, size_t rows,
+                           const Body& body) {
   const Tag tag;
-  const size_t dim = p.dim, end = whole_vectors(dim);
-  for (size_t r = 0; r < rows; r += 2, in += 2 * in_stride, out += 2 * out_stride) {
-    const bool pair = r + 1 < rows;
-    const float* in1 = pair ? in + in_stride : in;
-    float* out1 = pair ? out + out_stride : out;
-    for (size_t c = 0; c < end; c += hn::Lanes(tag)) {
-      const Vector v0 = hn::LoadU(tag, in + c), v1 = hn::LoadU(tag, in1 + c);
-      Vector a0 = hn::LoadU(tag, p.slope + c), a1 = a0;
-      Vector b0 = hn::LoadU(tag, p.offset + c), b1 = b0;
-      for (size_t at = c; at < (p.segments - 1) * dim; at += dim) {
-        const Vector knot = hn::LoadU(tag, p.knots + at);
-        const Vector a = hn::LoadU(tag, p.slope + at + dim);
-        const Vector b = hn::LoadU(tag, p.offset + at + dim);
-        const auto above0 = hn::Gt(v0, knot), above1 = hn::Gt(v1, knot);
-        a0 = hn::IfThenElse(above0, a, a0);
-        b0 = hn::IfThenElse(above0, b, b0);
-        a1 = hn::IfThenElse(above1, a, a1);
-        b1 = hn::IfThenElse(above1, b, b1);
-      }
-      hn::StoreU(hn::MulAdd(a0, v0, b0), tag, out + c);
-      hn::StoreU(hn::MulAdd(a1, v1, b1), tag, out1 + c);
+  const auto piece = [&](const float* table, size_t s) {
+    return hn::LoadU(tag, table + HWY_MIN(s, p.segments - 1) * p.dim);
+  };
+  // Nothing lies above those that are not there.
+  const auto knot = [&](size_t s) {
+    return s + 1 < p.segments ? hn::LoadU(tag, p.knots + s * p.dim) : hn::Inf(tag);
+  };
+  const Vector k0 = knot(0), k1 = knot(1), k2 = knot(2), k3 = knot(3), k4 = knot(4);
+  const Vector a0 = piece(p.slope, 0), a1 = piece(p.slope, 1), a2 = piece(p.slope, 2);
+  const Vector a3 = piece(p.slope, 3), a4 = piece(p.slope, 4), a5 = piece(p.slope, 5);
+  const Vector b0 = piece(p.offset, 0), b1 = piece(p.offset, 1), b2 = piece(p.offset, 2);
+  const Vector b3 = piece(p.offset, 3), b4 = piece(p.offset, 4), b5 = piece(p.offset, 5);
+  for (size_t r = 0; r < rows; ++r) {
+    const Vector v = hn::LoadU(tag, in + r * stride);
+    Vector a = a0, b = b0;
+    const auto pass = [&](Vector at, Vector slope, Vector offset) {
+      const auto above = hn::Gt(v, at);
+      a = hn::IfThenElse(above, slope, a);
+      b = hn::IfThenElse(above, offset, b);
+    };
+    pass(k0, a1, b1), pass(k1, a2, b2), pass(k2, a3, b3), pass(k3, a4, b4), pass(k4, a5, b5);
+    for (size_t s = kKnotsInRegisters; s + 1 < p.segments; ++s) {
+      pass(knot(s), piece(p.slope, s + 1), piece(p.offset, s + 1));
     }
-    reference::map(p, in, in_stride, out, out_stride, pair ? 2 : 1, end);
+    body(r, v, a, b);
   }
 }
 
-// Pairs of rows as above; what a lone last row does twice counts once.
+// The tables from column c on.
+HWY_INLINE Pieces<float> from_column(const Pieces<float>& p, size_t c) {
+  return {p.dim, p.segments, p.knots + c, p.slope + c, p.offset + c};
+}
+
+void map(const Pieces<float>& p, const float* in, size_t in_stride, float* out, size_t out_stride,
+         size_t rows) {
+  const Tag tag;
+  const size_t end = whole_vectors(p.dim);
+  for (size_t first = 0; first < rows; first += kMapRows) {
+    const size_t n = HWY_MIN(kMapRows, rows - first);
+    const float* from = in + first * in_stride;
+    float* to = out + first * out_stride;
+    for (size_t c = 0; c < end; c += hn::Lanes(tag)) {
+      for_pieces(from_column(p, c), from + c, in_stride, n,
+                 [&](size_t r, Vector v, Vector slope, Vector offset) {
+                   hn::StoreU(hn::MulAdd(slope, v, offset), tag, to + r * out_stride + c);
+                 });
+    }
+    reference::map(p, from, in_stride, to, out_stride, n, end);
+  }
+}
+
 double map_error(const Pieces<float>& p, const float* in, const float* x, size_t rows, float weight,
                  float* out, float* g) {
   const Tag tag;
-  const size_t dim = p.dim, end = whole_vectors(dim);
+  const size_t end = whole_vectors(p.dim);
   const Vector scale = hn::Set(tag, weight);
   double squares = 0;
-  for (size_t r = 0; r < rows; r += 2) {
-    const bool pair = r + 1 < rows;
-    const size_t at0 = r * dim, at1 = pair ? at0 + dim : at0;
-    Vector sum0 = hn::Zero(tag), sum1 = sum0;
+  for (size_t first = 0; first < rows; first += kMapRows) {
+    const size_t n = HWY_MIN(kMapRows, rows - first), at = first * p.dim;
+    Vector sum = hn::Zero(tag);
     for (size_t c = 0; c < end; c += hn::Lanes(tag)) {
-      const Vector v0 = hn::LoadU(tag, in + at0 + c), v1 = hn::LoadU(tag, in + at1 + c);
-      Vector a0 = hn::LoadU(tag, p.slope + c), a1 = a0;
-      Vector b0 = hn::LoadU(tag, p.offset + c), b1 = b0;
-      for (size_t at = c; at < (p.segments - 1) * dim; at += dim) {
-        const Vector knot = hn::LoadU(tag, p.knots + at);
-        const Vector a = hn::LoadU(tag, p.slope + at + dim);
-        const Vector b = hn::LoadU(tag, p.offset + at + dim);
-        const auto above0 = hn::Gt(v0, knot), above1 = hn::Gt(v1, knot);
-        a0 = hn::IfThenElse(above0, a, a0);
-        b0 = hn::IfThenElse(above0, b, b0);
-        a1 = hn::IfThenElse(above1, a, a1);
-        b1 = hn::IfThenElse(above1, b, b1);
-      }
-      const Vector mapped0 = hn::MulAdd(a0, v0, b0), mapped1 = hn::MulAdd(a1, v1, b1);
-      const Vector error0 = hn::Sub(mapped0, hn::LoadU(tag, x + at0 + c));
-      const Vector error1 = hn::Sub(mapped1, hn::LoadU(tag, x + at1 + c));
-      sum0 = hn::MulAdd(error0, error0, sum0);
-      sum1 = hn::MulAdd(error1, error1, sum1);
-      hn::StoreU(mapped0, tag, out + at0 + c);
-      hn::StoreU(mapped1, tag, out + at1 + c);
-      hn::StoreU(hn::Mul(hn::Mul(scale, error0), a0), tag, g + at0 + c);
-      if (pair) hn::StoreU(hn::Mul(hn::Mul(scale, error1), a1), tag, g + at1 + c);
+      for_pieces(from_column(p, c), in + at + c, p.dim, n,
+                 [&](size_t r, Vector v, Vector slope, Vector offset) {
+                   const size_t here = at + r * p.dim + c;
+                   const Vector mapped = hn::MulAdd(slope, v, offset);
+                   const Vector error = hn::Sub(mapped, hn::LoadU(tag, x + here));
+                   sum = hn::MulAdd(error, error, sum);
+                   hn::StoreU(mapped, tag, out + here);
+                   hn::StoreU(hn::Mul(hn::Mul(scale, error), slope), tag, g + here);
+                 });
     }
-    squares += double(hn::GetLane(hn::SumOfLanes(tag, pair ? hn::Add(sum0, sum1) : sum0)));
-    squares +=
-        reference::map_error(p, in + at0, x + at0, pair ? 2 : 1, weight, out + at0, g + at0, end);
+    squares += double(hn::GetLane(hn::SumOfLanes(tag, sum)));
+    squares += reference::map_error(p, in + at, x + at, n, weight, out + at, g + at, end);
   }
   return squares;
 }
