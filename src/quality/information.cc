@@ -13,7 +13,7 @@ namespace kvsplice::quality {
 
 namespace {
 
-constexpr size_t kMostSequences = 10;
+constexpr size_t kMostSequences = 10, kMostTokens = 1024;
 
 using codec::Information;
 
@@ -124,7 +124,10 @@ Result<ModelInformation> measure_information(const host::Model& model,
                                              const std::function<bool(size_t)>& use) {
   std::vector<extract::Sequence> some;
   for (size_t i = 0; i < sequences.size() && some.size() < kMostSequences; ++i) {
-    if (!use || use(i)) some.push_back(sequences[i]);
+    if (use && !use(i)) continue;
+    some.push_back(sequences[i]);
+    auto& tokens = some.back().tokens;
+    tokens.resize(std::min(tokens.size(), kMostTokens));
   }
   const std::string name = fmt::format("information-{}-{}.gguf", hash_of(model, some), sinks);
   const std::string path = (std::filesystem::path(folder) / name).string();

@@ -18,10 +18,10 @@ struct ModelInformation {
 };
 
 // From the first of `sequences`, at most 10, which has been enough (docs/calibrate.md), that `use`
-// chooses by number (all if it is empty); one token is drawn behind each of theirs, `sinks` tokens
-// are left out. Kept in `folder` under a name that
-// says what it is of, and taken from there the next time. Errors: unsupported, see
-// predicted_gradients.
+// chooses by number (all if it is empty). Of each the first 1,024 tokens serve, since memory grows
+// with them, and one token is drawn behind each; `sinks` of them are left out. Kept in `folder`
+// under a name that says what it is of, and taken from there the next time. Errors: unsupported,
+// see predicted_gradients.
 Result<ModelInformation> measure_information(const host::Model& model,
                                              std::span<const extract::Sequence> sequences,
                                              size_t sinks, const std::string& folder, int threads,

@@ -25,6 +25,7 @@ class InformationTest : public ::testing::Test {
   host::Model load(const std::string& architecture) {
     TinyOptions options;
     options.architecture = architecture;
+    options.context = 2048;
     TinyModel(options).save(dir.file("m.gguf"));
     return must(host::Model::load(dir.file("m.gguf")));
   }
@@ -34,8 +35,8 @@ class InformationTest : public ::testing::Test {
     return made;
   }
   Result<ModelInformation> measured(const host::Model& model, size_t n, size_t sinks,
-                                    const Progress& progress = {}) const {
-    return measure_information(model, sequences(n, 24), sinks, dir.file("."), 1, progress);
+                                    const Progress& progress = {}, size_t length = 24) const {
+    return measure_information(model, sequences(n, length), sinks, dir.file("."), 1, progress);
   }
 
   TempDir dir;
@@ -86,6 +87,15 @@ TEST_F(InformationTest, IsKeptAndTakenAgain) {
   }
   EXPECT_EQ(measured(model, 2, 5, never).error().kind, ErrorKind::interrupted);  // other sinks
   EXPECT_EQ(measured(model, 1, 4, never).error().kind, ErrorKind::interrupted);  // other texts
+}
+
+// Memory grows with the tokens of a sequence, so the first 1,024 have to do.
+TEST_F(InformationTest, OfLongSequencesTheFirstTokensServe) {
+  const auto model = load("llama");
+  const Progress never{[](const std::string&, size_t, size_t) { return false; }};
+  must(measured(model, 1, 4, {}, 1200));
+  EXPECT_TRUE(measured(model, 1, 4, never, 1024).ok());
+  EXPECT_EQ(measured(model, 1, 4, never, 1023).error().kind, ErrorKind::interrupted);
 }
 
 TEST_F(InformationTest, ADamagedFileIsRefused) {
