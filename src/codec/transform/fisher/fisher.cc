@@ -19,6 +19,8 @@ struct Params {
   double units = 0.25;
   double floor = 0.03;
 
+  bool off() const { return power == 0 && units == 0; }
+
   template <class V>
   void visit(V&& v) {
     v("power", power, "exponent of the information within heads; 0 leaves their shape alone",
@@ -134,14 +136,15 @@ class Fisher : public Stage {
   Result<> fit(const Rows& rows, const Context& context) override {
     KVS_TRY(check_heads(context.unit, rows.values.cols()));
     KVS_TRY(check_finite(rows.values));
+    width_ = context.unit.width();
+    heads_.clear();
+    if (params_.off()) return {};
     if (context.information == nullptr) {
       return Error{ErrorKind::usage,
                    "fisher needs to know what errors do to the model, as 'kvsplice calibrate' "
                    "finds it out"};
     }
     KVS_ASSIGN(std::vector<Eigen> heads, decompose(*context.information, context.unit));
-    width_ = context.unit.width();
-    heads_.clear();
     const double mean = mean_information(heads);
     if (!(mean > 0)) return {};
     take_powers(heads, mean);
@@ -293,9 +296,10 @@ class Fisher : public Stage {
   std::vector<Head> heads_;  // empty: rows pass as they are
 };
 
-StageInfo::Traits traits(const KeyValues&) {
+StageInfo::Traits traits(const KeyValues& pairs) {
   StageInfo::Traits t;
-  t.information = true;
+  const auto params = parse_params<Params>("fisher", pairs);
+  t.information = params.ok() && !params->off();
   return t;
 }
 

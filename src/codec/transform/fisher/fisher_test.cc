@@ -257,6 +257,14 @@ TEST(Fisher, WithoutInformationRowsPass) {
 TEST(Fisher, AsksForInformation) {
   EXPECT_TRUE(fisher_stage().traits({}).information);
   EXPECT_FALSE(fisher_stage().traits({}).attention);
+  const KeyValues off = {{"power", "0"}, {"units", "0"}};
+  EXPECT_FALSE(fisher_stage().traits(off).information);
+  Example blind;
+  Context context = blind.context();
+  context.information = nullptr;
+  const auto stage = fisher_stage().make(off).value();
+  ASSERT_TRUE(stage->fit({blind.rows, {}, false, 0}, context).ok());
+  EXPECT_EQ(blind.encoded(*stage, blind.rows), blind.rows);
 }
 
 TEST(Fisher, RefusesWhatDoesNotFit) {

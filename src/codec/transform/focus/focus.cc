@@ -186,10 +186,13 @@ class Focus : public Stage {
   std::vector<float> bias_;
 };
 
-StageInfo::Traits traits(const KeyValues&) {
+StageInfo::Traits traits(const KeyValues& pairs) {
   StageInfo::Traits t;
-  t.history = 1;
-  t.attention = true;
+  const auto params = parse_params<Params>("focus", pairs);
+  if (params.ok() && (params->keys > 0 || params->values > 0)) {
+    t.history = 1;
+    t.attention = true;
+  }
   return t;
 }
 

@@ -99,6 +99,10 @@ TEST(Focus, LeavesAloneWhatItCannotTellOrIsNotToTouch) {
   const auto off = e.fitted({{"values", "0"}}).value();
   EXPECT_TRUE(off->save().empty());
   EXPECT_EQ(e.encoded(*off), e.values);
+  const KeyValues none = {{"keys", "0"}, {"values", "0"}}, keys = {{"values", "0"}};
+  EXPECT_FALSE(focus_stage().traits(none).attention);
+  EXPECT_EQ(focus_stage().traits(none).history, 0);
+  EXPECT_TRUE(focus_stage().traits(keys).attention);
   Context first = e.context();  // the first layer's keys: nothing is decoded yet
   first.history.clear();
   auto stage = focus_stage().make({}).value();
