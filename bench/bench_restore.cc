@@ -10,6 +10,7 @@
 #include "codec/cache_io.h"
 #include "codec/dump_source.h"
 #include "quality/calibrate.h"
+#include "quality/information.h"
 #include "session/session.h"
 #include "session/state_rows.h"
 
@@ -19,35 +20,40 @@ namespace {
 
 constexpr int kLengths[] = {1024, 4096};
 
-class TemporaryFile {
+class TemporaryFolder {
  public:
-  explicit TemporaryFile(const char* ending)
-      : path_((std::filesystem::temp_directory_path() /
-               fmt::format("kvsplice_bench_{}{}", ::getpid(), ending))
-                  .string()) {}
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-  ~TemporaryFile() {
-    std::error_code ignored;
-    std::filesystem::remove(path_, ignored);
+  TemporaryFolder()
+      : path_(std::filesystem::temp_directory_path() /
+              fmt::format("kvsplice_bench_{}", ::getpid())) {
+    std::filesystem::create_directories(path_);
   }
-  const std::string& path() const { return path_; }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  std::string path() const { return path_.string(); }
+  std::string file(const char* name) const { return (path_ / name).string(); }
 
  private:
-  std::string path_;
+  std::filesystem::path path_;
 };
 
 // Fitted on the cache of the shortest prompt.
-Result<codec::Codec> fit_codec(const host::Model& model, const codec::Embeddings& embeddings) {
-  const TemporaryFile dump(".gguf");
+Result<codec::Codec> fit_codec(const host::Model& model, const codec::Embeddings& embeddings,
+                               const TemporaryFolder& folder) {
+  const extract::Sequence prompt{"prompt", "", random_prompt(model, kLengths[0])};
   extract::ExtractOptions options;
   options.keys_after_rope = false;
-  KVS_TRY(extract::extract(model, {{"prompt", "", random_prompt(model, kLengths[0])}}, options,
-                           dump.path(), {}));
-  KVS_ASSIGN(const auto rows, codec::DumpSource::open({dump.path()}, 0));
+  KVS_TRY(extract::extract(model, {prompt}, options, folder.file("dump.gguf"), {}));
+  KVS_ASSIGN(const auto rows, codec::DumpSource::open({folder.file("dump.gguf")}, 0));
+  KVS_ASSIGN(const auto information,
+             quality::measure_information(model, std::span(&prompt, 1), 0, folder.path(), 0, {}));
+  const quality::InformedRows source(rows, information);
   KVS_ASSIGN(const codec::CodecText text, codec::parse_codec(quality::CalibrateOptions().pipeline));
   KVS_ASSIGN(codec::Codec codec, codec::Codec::create(text, model.shape()));
-  KVS_TRY(codec.fit(rows, &embeddings, {}));
+  KVS_TRY(codec.fit(source, &embeddings, {}));
   return codec;
 }
 
@@ -81,9 +87,8 @@ Result<double> timed(const std::function<Result<>()>& body) {
 }
 
 Result<std::vector<Measurement>> measure(const host::Model& model, const session::Coder& coder,
-                                         int length, Surroundings& here) {
+                                         int length, const std::string& file, Surroundings& here) {
   const auto tokens = random_prompt(model, length);
-  const TemporaryFile file(".kvz");
   host::ContextOptions options;
   options.n_ctx = length;
   KVS_ASSIGN(host::Context context, host::Context::create(model, options));
@@ -91,9 +96,9 @@ Result<std::vector<Measurement>> measure(const host::Model& model, const session
                context.clear();
                return context.decode(tokens, 1);
              }));
-  KVS_ASSIGN(const double pack, timed([&] { return save(context, tokens, coder, file.path()); }));
-  KVS_ASSIGN(const double restore, timed([&] { return load(file.path(), coder, context); }));
-  KVS_ASSIGN(const auto reader, session::SessionReader::open(file.path()));
+  KVS_ASSIGN(const double pack, timed([&] { return save(context, tokens, coder, file); }));
+  KVS_ASSIGN(const double restore, timed([&] { return load(file, coder, context); }));
+  KVS_ASSIGN(const auto reader, session::SessionReader::open(file));
   // Both read one side and write the other.
   const double packed = double(reader.file_bytes()), cells = model.shape().f16_bytes(tokens.size());
   const Peer peer{"llama.cpp evaluates the prompt", evaluate};
@@ -110,12 +115,17 @@ Result<std::vector<Measurement>> run(Surroundings& here) {
     return all;
   }
   KVS_ASSIGN(const host::Model model, host::Model::load(here.model_path()));
+  if (model.context_limit() < kLengths[0]) {
+    here.note(fmt::format("restore is left out: it needs a model for {} tokens", kLengths[0]));
+    return all;
+  }
   const codec::Embeddings embeddings = codec::embeddings_of(model);
-  KVS_ASSIGN(const codec::Codec codec, fit_codec(model, embeddings));
+  const TemporaryFolder folder;
+  KVS_ASSIGN(const codec::Codec codec, fit_codec(model, embeddings, folder));
   const session::Coder coder{model.shape(), &codec, &embeddings};
   for (const int length : kLengths) {
     if (length > model.context_limit()) continue;
-    KVS_ASSIGN(const auto some, measure(model, coder, length, here));
+    KVS_ASSIGN(const auto some, measure(model, coder, length, folder.file("s.kvz"), here));
     all.insert(all.end(), some.begin(), some.end());
   }
   return all;

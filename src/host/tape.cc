@@ -266,18 +266,27 @@ Result<> Tape::through_product(const Record& r, const Values& dy) {
   return {};
 }
 
-// y [n x out] = x [n x in] W^T, W: [out x in].
+// y [n x out] = x [n x in] W^T, W: [out x in]; some rows of W at a time, since a vocabulary has
+// many.
 Result<> Tape::through_weights(const ggml_tensor* node, const Values& dy) {
+  constexpr size_t kRows = 8192;
   ggml_tensor* x = node->src[1];
   if (!depends(x)) return {};
-  KVS_ASSIGN(const Matrix<float> weights, read_weights(files_, node->src[0]->name));
+  KVS_ASSIGN(const Weights weights, Weights::find(files_, node->src[0]->name));
   const auto in = static_cast<size_t>(x->ne[0]), out = static_cast<size_t>(node->ne[0]);
-  if (weights.rows() != out || weights.cols() != in)
+  if (weights.rows() != out || weights.cols() != in) {
     return unknown_derivative(node, "weights of a view");
+  }
   const size_t n = dy.size() / out;
+  const MatrixView<const float> from(dy.data(), n, out);
   Values dx(n * in);
-  gemm(Trans::no, Trans::no, 1.f, MatrixView<const float>(dy.data(), n, out), weights, 0.f,
-       MatrixView<float>(dx.data(), n, in));
+  Matrix<float> some(std::min(kRows, out), in);
+  for (size_t first = 0; first < out; first += kRows) {
+    const auto part = some.view().row_range(0, std::min(kRows, out - first));
+    KVS_TRY(weights.read(first, part));
+    gemm(Trans::no, Trans::no, 1.f, from.col_range(first, part.rows), part, 1.f,
+         MatrixView<float>(dx.data(), n, in));
+  }
   add(x, dx);
   return {};
 }

@@ -32,11 +32,4 @@ Result<> Weights::read(size_t first, MatrixView<float> out) const {
   return {};
 }
 
-Result<Matrix<float>> read_weights(const std::vector<GgufSource>& files, const std::string& name) {
-  KVS_ASSIGN(const Weights weights, Weights::find(files, name));
-  Matrix<float> all(weights.rows(), weights.cols());
-  KVS_TRY(weights.read(0, all));
-  return all;
-}
-
 }  // namespace kvsplice::host

@@ -28,7 +28,4 @@ class Weights {
   const SourceTensor* tensor_;
 };
 
-// All of it.
-Result<Matrix<float>> read_weights(const std::vector<GgufSource>& files, const std::string& name);
-
 }  // namespace kvsplice::host

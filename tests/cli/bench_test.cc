@@ -4,11 +4,13 @@
 
 #include <vector>
 
+#include "host/tiny_model_test.h"
 #include "program.h"
 
 namespace kvsplice::cli {
 namespace {
 
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 
 // The table has no commas or quotes inside cells.
@@ -72,6 +74,24 @@ TEST(Bench, WhatNeedsAModelSaysSo) {
     EXPECT_THAT(bench.text, HasSubstr(name + " is left out: it needs a model (-m)"));
     EXPECT_EQ(run("bench --only " + name + " -m no-such-model.gguf").code, 1);
   }
+}
+
+TEST(Bench, RestoresWithTheDefaultCodec) {
+  Folder tmp;
+  kvsplice::testing::TinyOptions options;
+  options.context = 1024;
+  kvsplice::testing::TinyModel(options).save(tmp / "m.gguf");
+  const Outcome bench = run("bench --only restore -m " + (tmp / "m.gguf"));
+  ASSERT_EQ(bench.code, 0) << bench.text;
+  for (const char* way : {"restore", "pack"}) {
+    EXPECT_THAT(bench.text, ContainsRegex(std::string("restore +1024 tokens, [0-9.]+ MB, ") + way +
+                                          " +[0-9.]+ .*llama.cpp evaluates the prompt"));
+  }
+  options.context = 1000;
+  kvsplice::testing::TinyModel(options).save(tmp / "short.gguf");
+  const Outcome none = run("bench --only restore -m " + (tmp / "short.gguf"));
+  EXPECT_EQ(none.code, 0);
+  EXPECT_THAT(none.text, HasSubstr("it needs a model for 1024 tokens"));
 }
 
 TEST(Bench, UnknownNamesAreWrongUsage) {
