@@ -73,17 +73,17 @@ Result<> predicted_gradients(const Model& model, std::span<const Token> tokens,
                              first_log_error(fmt::format("status {}", status)))};
   }
   const auto vocabulary = static_cast<size_t>(model.shape().vocabulary);
-  const float* logits = llama_get_logits(context.get());
-  std::vector<float> gradient(logits, logits + tokens.size() * vocabulary);
+  // In place: with many tokens and a large vocabulary they are the largest thing here.
+  const std::span gradient(llama_get_logits(context.get()), tokens.size() * vocabulary);
   Random random(options.seed);
   std::vector<double> uniform(tokens.size());
   for (double& u : uniform) u = random.uniform();
   parallel_for(tokens.size(), [&](size_t i) {
-    differentiate(std::span(gradient).subspan(i * vocabulary, vocabulary),
+    differentiate(gradient.subspan(i * vocabulary, vocabulary),
                   options.next.empty() ? nullptr : &options.next[i], uniform[i]);
   });
   const auto& layers = model.shape().layers;
-  return tape.walk_back(std::move(gradient), [&](Kind kind, int number, MatrixView<const float> g) {
+  return tape.walk_back(gradient, [&](Kind kind, int number, MatrixView<const float> g) {
     const auto layer = std::find_if(layers.begin(), layers.end(),
                                     [&](const LayerShape& l) { return l.layer == number; });
     if (layer == layers.end() || g.cols != size_t(layer->width(kind))) {

@@ -16,9 +16,12 @@ namespace {
 
 using Values = std::vector<float>;
 
-Values scaled(Values values, float factor) {
-  for (float& v : values) v *= factor;
-  return values;
+Values copied(std::span<const float> values) { return {values.begin(), values.end()}; }
+
+Values scaled(std::span<const float> values, float factor) {
+  Values made = copied(values);
+  for (float& v : made) v *= factor;
+  return made;
 }
 
 bool only_looks(const ggml_tensor* node) {
@@ -133,7 +136,7 @@ Result<> Tape::record(ggml_tensor* node) {
   return {};
 }
 
-void Tape::add(ggml_tensor* t, const Values& gradient) {
+void Tape::add(ggml_tensor* t, std::span<const float> gradient) {
   if (!depends(t)) return;
   const ggml_tensor* base = base_of(t);
   Values& whole = gradients_[base];
@@ -147,15 +150,14 @@ void Tape::add(ggml_tensor* t, const Values& gradient) {
   for_elements(t, [&](size_t i, size_t at) { whole[(first + at) / unit] += gradient[i]; });
 }
 
-Result<> Tape::walk_back(std::vector<float> gradient, const Stored& stored) {
+Result<> Tape::walk_back(std::span<const float> gradient, const Stored& stored) {
   KVS_TRY(outcome_);
   if (records_.empty() || count(records_.back().node) != gradient.size()) {
     return Error{ErrorKind::unsupported, "the last node of the graph is not the prediction"};
   }
-  gradients_[records_.back().node] = std::move(gradient);
-  while (!records_.empty()) {
-    const Record r = std::move(records_.back());
-    records_.pop_back();
+  KVS_TRY(step_back(records_.back(), gradient));
+  for (records_.pop_back(); !records_.empty(); records_.pop_back()) {
+    const Record& r = records_.back();
     if (r.node->op == GGML_OP_SET_ROWS) {
       KVS_TRY(through_store(r, stored));
       continue;
@@ -169,7 +171,7 @@ Result<> Tape::walk_back(std::vector<float> gradient, const Stored& stored) {
   return {};
 }
 
-Result<> Tape::step_back(const Record& r, const Values& dy) {
+Result<> Tape::step_back(const Record& r, std::span<const float> dy) {
   switch (r.node->op) {
     case GGML_OP_ADD:
       return through_sum(r.node, dy);
@@ -201,7 +203,7 @@ Result<> Tape::step_back(const Record& r, const Values& dy) {
   }
 }
 
-Result<> Tape::through_sum(const ggml_tensor* node, const Values& dy) {
+Result<> Tape::through_sum(const ggml_tensor* node, std::span<const float> dy) {
   for (int i = 0; i < 2; ++i) {
     if (!depends(node->src[i])) continue;
     if (count(node->src[i]) != dy.size()) return unknown_derivative(node, "repeats an activation");
@@ -210,7 +212,7 @@ Result<> Tape::through_sum(const ggml_tensor* node, const Values& dy) {
   return {};
 }
 
-void Tape::through_norm(const Record& r, const Values& dy) {
+void Tape::through_norm(const Record& r, std::span<const float> dy) {
   Values dx(dy.size());
   norm_back(r.values[0], size_t(r.node->ne[0]), float_param(r.node, 0), r.node->op == GGML_OP_NORM,
             dy, dx);
@@ -218,10 +220,10 @@ void Tape::through_norm(const Record& r, const Values& dy) {
 }
 
 // f(x), or f(gate) up.
-Result<> Tape::through_activation(const Record& r, const Values& dy) {
+Result<> Tape::through_activation(const Record& r, std::span<const float> dy) {
   KVS_ASSIGN(const Activation f, activation_of(r.node));
   const bool gated = r.values.size() == 2;
-  Values dx(dy), dup(gated ? dy : Values());
+  Values dx = copied(dy), dup = gated ? dx : Values();
   parallel_chunks(dy.size(), 1 << 16, [&](size_t first, size_t n) {
     for (size_t i = first; i < first + n; ++i) {
       const Slope s = activate(f, r.values[0][i]);
@@ -235,7 +237,7 @@ Result<> Tape::through_activation(const Record& r, const Values& dy) {
 }
 
 // Some rows of x, perhaps more than once.
-Result<> Tape::through_choice(const Record& r, const Values& dy) {
+Result<> Tape::through_choice(const Record& r, std::span<const float> dy) {
   ggml_tensor* x = r.node->src[0];
   const auto width = static_cast<size_t>(x->ne[0]);
   Values dx(count(x));
@@ -247,20 +249,20 @@ Result<> Tape::through_choice(const Record& r, const Values& dy) {
 }
 
 // The second factor may be repeated.
-Result<> Tape::through_product(const Record& r, const Values& dy) {
+Result<> Tape::through_product(const Record& r, std::span<const float> dy) {
   ggml_tensor *a = r.node->src[0], *b = r.node->src[1];
   const Values& factor = r.values.back();
   if (factor.size() != dy.size() && factor.size() != size_t(a->ne[0])) {
     return unknown_derivative(r.node, "repeats its second factor in another way");
   }
   if (depends(a)) {
-    Values da(dy);
+    Values da = copied(dy);
     for (size_t i = 0; i < da.size(); ++i) da[i] *= factor[i % factor.size()];
     add(a, da);
   }
   if (!depends(b)) return {};
   if (count(b) != dy.size()) return unknown_derivative(r.node, "repeats an activation");
-  Values db(dy);
+  Values db = copied(dy);
   for (size_t i = 0; i < db.size(); ++i) db[i] *= r.values[0][i];
   add(b, db);
   return {};
@@ -268,7 +270,7 @@ Result<> Tape::through_product(const Record& r, const Values& dy) {
 
 // y [n x out] = x [n x in] W^T, W: [out x in]; some rows of W at a time, since a vocabulary has
 // many.
-Result<> Tape::through_weights(const ggml_tensor* node, const Values& dy) {
+Result<> Tape::through_weights(const ggml_tensor* node, std::span<const float> dy) {
   constexpr size_t kRows = 8192;
   ggml_tensor* x = node->src[1];
   if (!depends(x)) return {};
@@ -292,15 +294,16 @@ Result<> Tape::through_weights(const ggml_tensor* node, const Values& dy) {
 }
 
 // [head dim, heads, tokens]
-Result<> Tape::through_rotation(const ggml_tensor* node, Values dy) {
+Result<> Tape::through_rotation(const ggml_tensor* node, std::span<const float> dy) {
   KVS_ASSIGN(const Rope rope, rope_of(node));
   const auto n = static_cast<size_t>(node->ne[2]);
-  rotate_back(rope, static_cast<int>(node->ne[0]), {dy.data(), n, dy.size() / n});
-  add(node->src[0], dy);
+  Values dx = copied(dy);
+  rotate_back(rope, static_cast<int>(node->ne[0]), {dx.data(), n, dx.size() / n});
+  add(node->src[0], dx);
   return {};
 }
 
-Result<> Tape::through_attention(const Record& r, const Values& dy) {
+Result<> Tape::through_attention(const Record& r, std::span<const float> dy) {
   ggml_tensor *q = r.node->src[0], *k = r.node->src[1], *v = r.node->src[2];
   const auto n = size_t(q->ne[1]), m = size_t(k->ne[1]), d = size_t(k->ne[0]), e = size_t(v->ne[0]);
   const auto heads = size_t(q->ne[2]), kv_heads = size_t(k->ne[2]), group = heads / kv_heads;
@@ -342,7 +345,7 @@ Result<> Tape::through_store(const Record& r, const Stored& stored) {
   if (!key_layer && !value_layer) return unknown_derivative(r.node, "stores something else");
   KVS_TRY(
       stored(key_layer ? Kind::key : Kind::value, key_layer ? *key_layer : *value_layer, gradient));
-  add(rows, {gradient.flat().begin(), gradient.flat().end()});
+  add(rows, gradient.flat());
   return {};
 }
 

@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <map>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -29,7 +30,7 @@ class Tape {
   Result<> outcome() const { return outcome_; }
 
   // From the gradient of the last node, [outputs x vocabulary]. The graph must still exist.
-  Result<> walk_back(std::vector<float> gradient, const Stored& stored);
+  Result<> walk_back(std::span<const float> gradient, const Stored& stored);
 
  private:
   struct Record {
@@ -40,18 +41,18 @@ class Tape {
   using Values = std::vector<float>;
 
   Result<> record(ggml_tensor* node);
-  Result<> step_back(const Record& record, const Values& dy);
-  Result<> through_sum(const ggml_tensor* node, const Values& dy);
-  void through_norm(const Record& record, const Values& dy);
-  Result<> through_activation(const Record& record, const Values& dy);
-  Result<> through_choice(const Record& record, const Values& dy);
-  Result<> through_weights(const ggml_tensor* node, const Values& dy);
-  Result<> through_attention(const Record& record, const Values& dy);
-  Result<> through_rotation(const ggml_tensor* node, Values dy);
+  Result<> step_back(const Record& record, std::span<const float> dy);
+  Result<> through_sum(const ggml_tensor* node, std::span<const float> dy);
+  void through_norm(const Record& record, std::span<const float> dy);
+  Result<> through_activation(const Record& record, std::span<const float> dy);
+  Result<> through_choice(const Record& record, std::span<const float> dy);
+  Result<> through_weights(const ggml_tensor* node, std::span<const float> dy);
+  Result<> through_attention(const Record& record, std::span<const float> dy);
+  Result<> through_rotation(const ggml_tensor* node, std::span<const float> dy);
   Result<> through_store(const Record& record, const Stored& stored);
-  Result<> through_product(const Record& record, const Values& dy);
+  Result<> through_product(const Record& record, std::span<const float> dy);
 
-  void add(ggml_tensor* t, const Values& gradient);
+  void add(ggml_tensor* t, std::span<const float> gradient);
 
   const std::vector<GgufSource>& files_;
   std::vector<Record> records_;
