@@ -1,15 +1,14 @@
 // What a packed session saves: its way into llama.cpp's cache and back beside evaluating the same
 // prompt, on as many threads.
 #include <fmt/format.h>
-#include <unistd.h>
-
-#include <filesystem>
 
 #include "bench/bench.h"
 #include "bench/prompt.h"
 #include "codec/cache_io.h"
 #include "codec/dump_source.h"
+#include "core/temporary_folder.h"
 #include "quality/calibrate.h"
+#include "quality/calibration_rows.h"
 #include "quality/information.h"
 #include "session/session.h"
 #include "session/state_rows.h"
@@ -20,39 +19,18 @@ namespace {
 
 constexpr int kLengths[] = {1024, 4096};
 
-class TemporaryFolder {
- public:
-  TemporaryFolder()
-      : path_(std::filesystem::temp_directory_path() /
-              fmt::format("kvsplice_bench_{}", ::getpid())) {
-    std::filesystem::create_directories(path_);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  std::string path() const { return path_.string(); }
-  std::string file(const char* name) const { return (path_ / name).string(); }
-
- private:
-  std::filesystem::path path_;
-};
-
 // Fitted on the cache of the shortest prompt.
 Result<codec::Codec> fit_codec(const host::Model& model, const codec::Embeddings& embeddings,
                                const TemporaryFolder& folder) {
-  const extract::Sequence prompt{"prompt", "", random_prompt(model, kLengths[0])};
-  extract::ExtractOptions options;
-  options.keys_after_rope = false;
-  KVS_TRY(extract::extract(model, {prompt}, options, folder.file("dump.gguf"), {}));
-  KVS_ASSIGN(const auto rows, codec::DumpSource::open({folder.file("dump.gguf")}, 0));
-  KVS_ASSIGN(const auto information,
-             quality::measure_information(model, std::span(&prompt, 1), 0, folder.path(), 0, {}));
-  const quality::InformedRows source(rows, information);
+  const std::vector<extract::Sequence> prompt = {{"prompt", "", random_prompt(model, kLengths[0])}};
   KVS_ASSIGN(const codec::CodecText text, codec::parse_codec(quality::CalibrateOptions().pipeline));
   KVS_ASSIGN(codec::Codec codec, codec::Codec::create(text, model.shape()));
+  KVS_ASSIGN(const auto dumps,
+             quality::dump_sequences(model, prompt, codec.needs_attention(), folder.path(), 0, {}));
+  KVS_ASSIGN(const auto rows, codec::DumpSource::open(dumps, 0));
+  KVS_ASSIGN(const auto information,
+             quality::measure_information(model, prompt, 0, folder.path(), 0, {}));
+  const quality::InformedRows source(rows, information);
   KVS_TRY(codec.fit(source, &embeddings, {}));
   return codec;
 }
@@ -120,7 +98,7 @@ Result<std::vector<Measurement>> run(Surroundings& here) {
     return all;
   }
   const codec::Embeddings embeddings = codec::embeddings_of(model);
-  const TemporaryFolder folder;
+  const TemporaryFolder folder("bench");
   KVS_ASSIGN(const codec::Codec codec, fit_codec(model, embeddings, folder));
   const session::Coder coder{model.shape(), &codec, &embeddings};
   for (const int length : kLengths) {

@@ -1,6 +1,9 @@
 // Options that are lists in one word.
 #pragma once
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <string>
 #include <vector>
@@ -16,6 +19,11 @@ inline std::vector<std::string> split(const std::string& list) {
     first = comma + 1;
   }
   return parts;
+}
+
+// What is legal for a list that 'all' stands for, too.
+inline std::string some_of(const std::vector<std::string>& names) {
+  return fmt::format("all, or some of {}", fmt::join(names, ","));
 }
 
 }  // namespace kvsplice::experiment

@@ -1,7 +1,6 @@
 #include "experiments/nerf_attention/options.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -25,9 +24,8 @@ bool contains(const std::vector<std::string>& list, const std::string& name) {
 Result<> check(const char* key, const std::string& given, const std::vector<std::string>& legal) {
   for (const auto& name : split(given)) {
     if (given == "all" || contains(legal, name)) continue;
-    return Error{ErrorKind::usage,
-                 fmt::format("nerf-attention.{} = '{}' is not allowed; legal: all, or some of {}",
-                             key, name, fmt::join(legal, ","))};
+    return Error{ErrorKind::usage, fmt::format("nerf-attention.{} = '{}' is not allowed; legal: {}",
+                                               key, name, some_of(legal))};
   }
   return {};
 }

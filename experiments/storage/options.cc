@@ -1,7 +1,6 @@
 #include "experiments/storage/options.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -57,10 +56,6 @@ const std::vector<std::string>& method_names() {
                                                  "norecall", "unfocused", "uninformed",
                                                  "svd",      "siren",     "spline"};
   return names;
-}
-
-std::string some_of(const std::vector<std::string>& names) {
-  return fmt::format("all, or some of {}", fmt::join(names, ","));
 }
 
 bool Options::wants(const std::string& part) const {

@@ -13,7 +13,6 @@ namespace kvsplice::experiment::storage {
 
 const std::vector<std::string>& part_names();
 const std::vector<std::string>& method_names();
-std::string some_of(const std::vector<std::string>& names);  // "all, or some of ...", legal values
 
 struct Options {
   std::string text = "samples/fiction.txt,samples/technical.txt,samples/code.txt";

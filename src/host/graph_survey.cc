@@ -2,10 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <cstring>
-
 #include "host/log.h"
 #include "host/rope_table.h"
+#include "host/tensor_values.h"
 
 namespace kvsplice::host {
 
@@ -95,7 +94,7 @@ class Survey {
     layer.kv_heads = static_cast<int>(key->ne[2]);
     layer.key_dim = static_cast<int>(key->ne[0]);
     layer.value_dim = static_cast<int>(value->ne[0]);
-    std::memcpy(&layer.scale, node->op_params, sizeof layer.scale);
+    layer.scale = float_param(node, 0);
     if (const ggml_tensor* mask = node->src[3]; mask != nullptr && mask->type == GGML_TYPE_F16) {
       ggml_fp16_t first = 0;
       ggml_backend_tensor_get(mask, &first, 0, sizeof first);

@@ -119,8 +119,9 @@ Result<> Tape::record(ggml_tensor* node) {
     }
     case GGML_OP_FLASH_ATTN_EXT: {
       if (float_param(node, 1) != 0) return unknown_derivative(node, "biased by distance");
-      if (node->src[3] == nullptr || node->src[4] != nullptr)
+      if (node->src[3] == nullptr || node->src[4] != nullptr) {
         return unknown_derivative(node, "other masks");
+      }
       for (int i = 0; i < 3; ++i) KVS_TRY(keep(node->src[i]));
       if (!masks_.contains(node->src[3])) {
         KVS_ASSIGN(masks_[node->src[3]], values_of(node->src[3]));
@@ -130,8 +131,9 @@ Result<> Tape::record(ggml_tensor* node) {
     default:
       return unknown_derivative(node, "no rule");
   }
-  if (node->view_src != nullptr && node->op != GGML_OP_SET_ROWS)
+  if (node->view_src != nullptr && node->op != GGML_OP_SET_ROWS) {
     return unknown_derivative(node, "in place");
+  }
   records_.push_back(std::move(r));
   return {};
 }

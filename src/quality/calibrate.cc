@@ -1,14 +1,14 @@
 #include "quality/calibrate.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
+#include <optional>
 
 #include "codec/cache_io.h"
 #include "codec/dump_source.h"
+#include "core/temporary_folder.h"
 #include "quality/calibration_rows.h"
 #include "quality/information.h"
 #include "quality/quality.h"
@@ -22,27 +22,6 @@ constexpr size_t kBlock = 256;
 constexpr int kMostTrials = 8;
 
 bool is_held(size_t sequence) { return sequence % kHeldEvery == kHeldEvery - 1; }
-
-// The folder of the dumps: one of the caller's, or a temporary that goes with this object.
-class WorkFolder {
- public:
-  explicit WorkFolder(std::string wanted) : path_(std::move(wanted)), temporary_(path_.empty()) {
-    if (!temporary_) return;
-    const std::string name = fmt::format("kvsplice_calibrate_{}", ::getpid());
-    path_ = (std::filesystem::temp_directory_path() / name).string();
-  }
-  WorkFolder(const WorkFolder&) = delete;
-  WorkFolder& operator=(const WorkFolder&) = delete;
-  ~WorkFolder() {
-    std::error_code ignored;
-    if (temporary_) std::filesystem::remove_all(path_, ignored);
-  }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-  bool temporary_;
-};
 
 // The sequences kept out of the fit, with everything a trial is measured by.
 struct Held {
@@ -211,7 +190,9 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
   KVS_ASSIGN(codec::CodecText text, codec::parse_codec(o.pipeline));
   KVS_TRY(check_target(o, text));
   const bool has_target = o.ratio || o.kld, holds_out = has_target || o.allocate;
-  const WorkFolder work(o.work);
+  std::optional<TemporaryFolder> own;
+  if (o.work.empty()) own.emplace("calibrate");
+  const std::string work = own ? own->path() : o.work;
   KVS_ASSIGN(const auto sequences, spread_sequences(model, texts, o.tokens, o.sequence));
   if (holds_out && sequences.size() < kHeldEvery) {
     return Error{ErrorKind::usage,
@@ -219,15 +200,14 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
                              kHeldEvery, o.sequence)};
   }
   KVS_ASSIGN(const codec::Codec unfitted, codec::Codec::create(text, model.shape()));
-  KVS_ASSIGN(const auto dumps, dump_sequences(model, sequences, unfitted.needs_attention(),
-                                              work.path(), o.threads, progress));
+  KVS_ASSIGN(const auto dumps, dump_sequences(model, sequences, unfitted.needs_attention(), work,
+                                              o.threads, progress));
   const auto is_used = [&](size_t sequence) { return !holds_out || !is_held(sequence); };
   KVS_ASSIGN(const auto rows, codec::DumpSource::open(dumps, o.sinks, is_used));
   std::string note;
   Result<ModelInformation> known = ModelInformation{};
   if (unfitted.needs_information()) {
-    known =
-        measure_information(model, sequences, o.sinks, work.path(), o.threads, progress, is_used);
+    known = measure_information(model, sequences, o.sinks, work, o.threads, progress, is_used);
   }
   if (!known.ok() && known.error().kind == ErrorKind::unsupported) {
     if (o.pipeline != CalibrateOptions().pipeline) {

@@ -23,7 +23,7 @@ HWY_INLINE size_t whole_vectors(size_t dim) { return dim / hn::Lanes(Tag()) * hn
 // Of one vector of columns, row by row: body(r, v, slope, offset) with the value and its piece.
 // Down the columns, so that the first pieces stay in registers; few rows at a time, so that those
 // of all columns stay in the first cache.
-constexpr size_t kMapRows = 24;
+constexpr size_t kMapRows = 16;
 constexpr size_t kKnotsInRegisters = 5;
 template <class Body>
 HWY_INLINE void for_pieces(const Pieces<float>& p, const float* in, size_t stride, size_t rows,
