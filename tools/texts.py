@@ -54,10 +54,14 @@ def sayings(root):
     return "\n".join((folder / name).read_text(errors="replace") for name in names).replace("\n%", "\n")
 
 
+def code(root):
+    return "".join(path.read_text() for path in sorted((root / "usr/include/CLI").glob("*.hpp")))
+
+
 def main():
     packages, out = map(pathlib.Path, sys.argv[1:])
     out.mkdir(parents=True, exist_ok=True)
-    for kind in (novels, lexicon, essays, sayings):
+    for kind in (novels, lexicon, essays, sayings, code):
         text = kind(packages)[:LARGEST]
         (out / f"{kind.__name__}.txt").write_text(text)
         print(f"{out}/{kind.__name__}.txt: {len(text)} characters")
