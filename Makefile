@@ -3,6 +3,8 @@
 JOBS ?= $(shell nproc)
 PRESET := release
 PROGRAM := build/kvsplice
+CONFIGURE = cmake --preset $(PRESET) -DKVSPLICE_LLAMA_DIR=$(LLAMA_DIR) $(CMAKE_FLAGS)
+BUILD = cmake --build --preset $(PRESET) --parallel $(JOBS)
 # A path of yours may be relative; CMake and the scripts run elsewhere.
 override LLAMA_DIR := $(abspath $(LLAMA_DIR))
 export LLAMA_DIR JOBS
@@ -23,10 +25,15 @@ setup:  ## get what is missing: packages, llama.cpp, the small model
 	tools/setup.sh
 
 build: setup  ## build the program, build/kvsplice
-	cmake --preset $(PRESET) -DKVSPLICE_LLAMA_DIR=$(LLAMA_DIR) $(CMAKE_FLAGS)
-	cmake --build --preset $(PRESET) --parallel $(JOBS)
+	@echo 'building the program (five minutes on two cores, the first time)'
+	$(CONFIGURE)
+	$(BUILD) --target kvsplice_program
 
-test: build  ## build and run every test
+test:  ## build and run every test
+	tools/setup.sh --tests
+	@echo 'building program and tests (fifteen minutes on two cores, the first time)'
+	$(CONFIGURE) -DKVSPLICE_TESTS=ON
+	$(BUILD)
 	ctest --preset $(PRESET) --parallel $(JOBS) --no-label-summary
 
 bench: build  ## compare our kernels and codecs with their peers and with the machine's limits

@@ -3,8 +3,10 @@
 # tests, llama.cpp, a small model. What is there already is left alone; with everything in place it
 # needs no network and takes no time. docs/build.md tells the whole story.
 #
-#   tools/setup.sh           get what building, testing and running need
+#   tools/setup.sh           get what building and running the program need
+#   tools/setup.sh --tests   also what building the tests needs
 #   tools/setup.sh --dev     also clang and clang-format: presets tsan and fuzz, make format
+#   tools/setup.sh --server  also llama-server and llama-completion, for the tests in tests/peers
 #   tools/setup.sh --gemma   also Gemma 3 270M (253 MB), for the tests of sliding windows
 #   tools/setup.sh --paths   only print where things are (or would be), as name=value lines
 #
@@ -18,15 +20,15 @@ cache=${KVSPLICE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/kvsplice}
 downloads=$cache/downloads
 model=$cache/models/SmolLM2-135M-Instruct.Q4_1.gguf
 gemma=$cache/models/gemma-3-270m-q4_k_m.gguf
-wants_gemma=
+wants_gemma='' wants_server=''
 
 packages=(
   g++ make cmake ninja-build ccache pkg-config git ca-certificates python3 python3-venv
   libopenblas-openmp-dev liblapacke-dev libhwy-dev libxxhash-dev
-  libcli11-dev libfmt-dev nlohmann-json3-dev
-  libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev
+  libcli11-dev libfmt-dev nlohmann-json3-dev libbenchmark-dev
   gnuplot-nox
 )
+test_packages=(libgtest-dev libgmock-dev librapidcheck-dev)
 dev_packages=(clang libomp-dev libclang-rt-dev clang-format-14)
 
 # The key of a built llama.cpp depends on these lines too, so changing one builds it anew.
@@ -36,6 +38,13 @@ llama_flags=(
   -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_APP=OFF
   -DLLAMA_OPENSSL=OFF -DGGML_NATIVE=ON
 )
+
+# llama.cpp's own programs, from the same sources. Without these flags its build fetches a web page.
+peer_flags=(
+  "${llama_flags[@]}" -DLLAMA_BUILD_COMMON=ON -DLLAMA_BUILD_TOOLS=ON -DLLAMA_BUILD_SERVER=ON
+  -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF
+)
+peers=(llama-server llama-completion)
 
 say() { printf 'setup: %s\n' "$*"; }
 die() {
@@ -152,16 +161,21 @@ pip_download() {
 
 llama_version() { sed -n 's/^llama-cpp-python==\([^ ]*\).*/\1/p' "$requirements/llama.txt"; }
 
-# GGML_NATIVE makes the library fit one kind of CPU only, so that is part of the key.
-llama_key() {
-  local compiler=
+# place_of NAME FLAG...: where a build with these flags is kept. GGML_NATIVE makes it fit one
+# kind of CPU only, so that is part of the key.
+place_of() {
+  local name=$1 compiler=
+  shift
   read -r compiler < <("${CXX:-c++}" --version 2>/dev/null) || true
-  {
+  echo "$cache/$name/$(llama_version)-$({
     grep -m1 -E '^(flags|Features)' /proc/cpuinfo || uname -m
     echo "$compiler"
-    printf '%s\n' "${llama_flags[@]}"
-  } | short_hash
+    printf '%s\n' "$@"
+  } | short_hash)"
 }
+
+built_library() { place_of llama.cpp "${llama_flags[@]}"; }
+built_peers() { place_of llama.cpp-programs "${peer_flags[@]}"; }
 
 # The first prefix with an installed llama.cpp that is new enough for src/host.
 installed_llama() {
@@ -186,12 +200,10 @@ new_enough() {
   done
 }
 
-built_llama() { echo "$cache/llama.cpp/$(llama_version)-$(llama_key)"; }
-
 llama_prefix() {
   local installed
   installed=$(installed_llama)
-  echo "${LLAMA_DIR:-${installed:-$(built_llama)}}"
+  echo "${LLAMA_DIR:-${installed:-$(built_library)}}"
 }
 
 get_llama() {
@@ -199,30 +211,46 @@ get_llama() {
   prefix=$(llama_prefix)
   if [[ -d $prefix ]]; then
     return
-  elif [[ $prefix != "$(built_llama)" ]]; then
+  elif [[ $prefix != "$(built_library)" ]]; then
     die "LLAMA_DIR is no folder: $prefix"
   fi
-  build_llama "$prefix"
+  say "building llama.cpp (five minutes on two cores)"
+  build_llama compile_library "$prefix"
 }
 
+get_peers() {
+  local prefix
+  prefix=$(built_peers)
+  [[ -d $prefix ]] && return
+  say "building ${peers[*]} (ten minutes on two cores)"
+  build_llama compile_peers "$prefix"
+}
+
+# build_llama COMMAND PREFIX: COMMAND, called with the sources, a folder to build in and a prefix to
+# fill, makes what then appears at PREFIX.
 build_llama() {
-  local prefix=$1 sdist work=$cache/build/llama.cpp
+  local command=$1 prefix=$2 sdist work=$cache/build/llama.cpp
   sdist=$(download llama "llama_cpp_python-$(llama_version).tar.gz" \
     --no-binary :all: --no-build-isolation)
-  say "building llama.cpp (one to five minutes)"
   rm -rf "$work" "$prefix.partial"
-  mkdir -p "$work"
+  mkdir -p "$work" "$prefix.partial"
   tar -xzf "$sdist" -C "$work" --strip-components=1
-  compile_llama "$work" "$prefix.partial" >"$cache/llama-build.log" 2>&1 ||
+  "$command" "$work/vendor/llama.cpp" "$work/build" "$prefix.partial" >"$cache/llama-build.log" 2>&1 ||
     die "llama.cpp could not be built; see $cache/llama-build.log"
   mv "$prefix.partial" "$prefix"
   rm -rf "$work"
 }
 
-compile_llama() {
-  cmake -S "$1/vendor/llama.cpp" -B "$1/build" -G Ninja "${llama_flags[@]}" &&
-    cmake --build "$1/build" --parallel "${JOBS:-$(nproc)}" &&
-    cmake --install "$1/build" --prefix "$2"
+compile_library() {
+  cmake -S "$1" -B "$2" -G Ninja "${llama_flags[@]}" &&
+    cmake --build "$2" --parallel "${JOBS:-$(nproc)}" &&
+    cmake --install "$2" --prefix "$3"
+}
+
+compile_peers() {
+  cmake -S "$1" -B "$2" -G Ninja "${peer_flags[@]}" &&
+    cmake --build "$2" --parallel "${JOBS:-$(nproc)}" --target "${peers[@]}" &&
+    install -D --target-directory "$3/bin" "${peers[@]/#/$2/bin/}"
 }
 
 # --- models --------------------------------------------------------------------------------------
@@ -256,6 +284,8 @@ get_gemma() {
 
 print_paths() {
   echo "llama=$(llama_prefix)"
+  echo "server=$(built_peers)/bin/llama-server"
+  echo "completion=$(built_peers)/bin/llama-completion"
   echo "model=$model"
   echo "gemma=$gemma"
   echo "texts=$cache/texts"
@@ -274,9 +304,11 @@ main() {
   for option in "$@"; do
     case $option in
       --paths) print_paths && return ;;
-      --dev) packages+=("${dev_packages[@]}") ;;
+      --tests) packages+=("${test_packages[@]}") ;;
+      --dev) packages+=("${test_packages[@]}" "${dev_packages[@]}") ;;
+      --server) wants_server=yes ;;
       --gemma) wants_gemma=yes ;;
-      *) die "unknown option '$option'; it takes --dev, --gemma or --paths" ;;
+      *) die "unknown option '$option'; it takes --tests, --dev, --server, --gemma or --paths" ;;
     esac
   done
   take_turn
@@ -284,6 +316,7 @@ main() {
   make_venv
   get_llama
   get_model
+  [[ -z $wants_server ]] || get_peers
   [[ -z $wants_gemma ]] || get_gemma
   say "ready; llama.cpp and the model are in $cache"
 }
