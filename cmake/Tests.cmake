@@ -20,6 +20,9 @@ endif()
 add_custom_target(unit_tests)
 
 function(kvsplice_add_all_tests)
+  add_library(kvsplice_test_main STATIC tests/test_main.cc)
+  target_link_libraries(kvsplice_test_main
+    PUBLIC GTest::gmock PRIVATE kvsplice_linalg kvsplice_flags kvsplice_warnings)
   foreach(layer ${KVSPLICE_LAYERS} apps experiments)
     kvsplice_add_layer_tests(${layer})
   endforeach()
@@ -65,7 +68,7 @@ function(kvsplice_add_test_program target label timeout)
   target_compile_options(${target} PRIVATE -O1)  # tests check, they do not race: compile them fast
   set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
   target_link_libraries(${target} PRIVATE
-    kvsplice_flags kvsplice_warnings GTest::gmock_main rapidcheck rapidcheck_gtest)
+    kvsplice_flags kvsplice_warnings kvsplice_test_main rapidcheck rapidcheck_gtest)
   foreach(setting ${KVSPLICE_TEST_SETTINGS})
     string(REPLACE "=" "=\"" setting "${setting}\"")
     target_compile_definitions(${target} PRIVATE ${setting})

@@ -67,10 +67,10 @@ Result<report::Table> measure(const Options& options, bench::Surroundings& here)
 std::string limits_text(const Limits& limits) {
   const report::Machine machine = report::this_machine();
   return fmt::format(
-      "{}, {} threads, {}: reads {:.1f} GB/s, updates {:.1f} GB/s, multiplies and adds {:.0f} "
-      "GFLOP/s",
-      machine.cpu, thread_count(), machine.simd, limits.read_gb_per_s, limits.update_gb_per_s,
-      limits.fma_gflop_per_s);
+      "{}, {} threads, {}, OpenBLAS {}: reads {:.1f} GB/s, updates {:.1f} GB/s, multiplies and "
+      "adds {:.0f} GFLOP/s",
+      machine.cpu, thread_count(), machine.simd, machine.blas, limits.read_gb_per_s,
+      limits.update_gb_per_s, limits.fma_gflop_per_s);
 }
 
 Result<> write(const Options& options, const bench::Surroundings& here,

@@ -9,6 +9,7 @@
 
 #include "command.h"
 #include "core/version.h"
+#include "linalg/blas_core.h"
 #include "terminal.h"
 
 namespace {
@@ -39,7 +40,7 @@ int run(int argc, char** argv) {
   if (const auto verb = check_verb(argc, argv); !verb.ok()) return fail(verb.error());
   CLI::App app{"Measures, learns and deploys compression of LLM key-value caches (GGUF models).",
                "kvsplice"};
-  app.set_version_flag("--version", std::string(version()));
+  app.set_version_flag("--version", fmt::format("{}\nOpenBLAS {}", version(), blas_core().text()));
   app.require_subcommand(1);
   app.footer("kvsplice VERB --help shows the options of a verb.");
   std::map<CLI::App*, std::function<Result<>()>> actions;
@@ -61,6 +62,9 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (const auto corrected = correct_blas_core(argv); !corrected.ok()) {
+    fmt::print(stderr, "kvsplice: {}\n", corrected.error().message);
+  }
   // Rows come and go in blocks of the same large sizes: kept, they need no fresh pages each time.
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
   mallopt(M_TRIM_THRESHOLD, 1 << 30);

@@ -7,6 +7,7 @@
 
 #include <fstream>
 
+#include "linalg/blas_core.h"
 #include "simd/limits_kernel.h"
 
 namespace kvsplice::report {
@@ -56,6 +57,7 @@ Machine this_machine() {
   m.compiler = "GCC " __VERSION__;
 #endif
   m.simd = simd_target_name();
+  m.blas = blas_core().text();
   return m;
 }
 

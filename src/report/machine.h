@@ -13,6 +13,7 @@ struct Machine {
   std::string os;        // distribution and kernel
   std::string compiler;  // that built this library
   std::string simd;      // the Highway target that kernels run at
+  std::string blas;      // the core that OpenBLAS's kernels are for
 };
 
 Machine this_machine();

@@ -33,8 +33,8 @@ std::string dumped(const Json& json, int indent = -1) {
 
 Json machine_json() {
   const Machine m = this_machine();
-  return {{"cpu", m.cpu}, {"cores", m.cores},       {"memory_bytes", m.memory},
-          {"os", m.os},   {"compiler", m.compiler}, {"simd", m.simd}};
+  return {{"cpu", m.cpu},           {"cores", m.cores}, {"memory_bytes", m.memory}, {"os", m.os},
+          {"compiler", m.compiler}, {"simd", m.simd},   {"openblas", m.blas}};
 }
 
 Json columns_json(const Table& table) {
