@@ -6,6 +6,7 @@
 
 #include "codec/cache_io.h"
 #include "command.h"
+#include "core/same_cache.h"
 #include "core/threads.h"
 #include "host/model.h"
 #include "report/evaluate_report.h"
@@ -53,11 +54,7 @@ Result<> run(const EvaluateArguments& a) {
   codec::Embeddings embeddings;
   if (!a.model.empty()) {
     KVS_ASSIGN(model, host::Model::load(a.model));
-    if (model->shape().fingerprint != dump.info().shape.fingerprint) {
-      return Error{ErrorKind::mismatch,
-                   fmt::format("{} ({}) is not the model of the dump ({})", a.model,
-                               model->shape().fingerprint, dump.info().shape.fingerprint)};
-    }
+    KVS_TRY(same_model(a.dump + " is of", dump.info().shape, a.model, model->shape()));
     embeddings = codec::embeddings_of(*model);
   }
   std::vector<report::EvaluatedCodec> codecs;

@@ -4,6 +4,7 @@
 #include "codec/cache_io.h"
 #include "codec/dump_source.h"
 #include "command.h"
+#include "core/same_cache.h"
 #include "core/threads.h"
 #include "host/model.h"
 #include "stopwatch.h"
@@ -46,9 +47,7 @@ Result<> run(const FitArguments& a) {
   codec::Embeddings embeddings;
   if (!a.model.empty()) {
     KVS_ASSIGN(model, host::Model::load(a.model));
-    if (model->shape().fingerprint != source.shape().fingerprint) {
-      return Error{ErrorKind::mismatch, fmt::format("{} is not the model of the dumps", a.model)};
-    }
+    KVS_TRY(same_model(a.dumps.front() + " is of", source.shape(), a.model, model->shape()));
     embeddings = codec::embeddings_of(*model);
   }
   KVS_TRY(codec.fit(source, model ? &embeddings : nullptr, terminal_progress()));

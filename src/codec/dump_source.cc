@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "core/same_cache.h"
+
 namespace kvsplice::codec {
 
 ModelShape dumped_shape(const extract::DumpInfo& info) {
@@ -32,9 +34,8 @@ Result<DumpSource> DumpSource::open(const std::vector<std::string>& paths, size_
     const ModelShape shape = dumped_shape(dump.info());
     if (source.dumps_.empty()) {
       source.shape_ = shape;
-    } else if (!(shape == source.shape_)) {
-      return Error{ErrorKind::mismatch,
-                   fmt::format("{} and {} differ in model, layers or heads", paths[0], path)};
+    } else {
+      KVS_TRY(same_cache(paths[0] + " is of", source.shape_, path, shape));
     }
     size_t at = 0;
     for (const auto& text : dump.info().texts) {

@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "codec/dump_source.h"
+#include "core/same_cache.h"
 #include "evaluate/dump_attention.h"
 
 namespace kvsplice::evaluate {
@@ -23,21 +24,8 @@ Error within(const std::string& where, const Error& error) {
 }
 
 Result<> check_shape(const Codec& codec, const std::string& name, const extract::Dump& dump) {
-  const ModelShape shape = codec::dumped_shape(dump.info());
-  const ModelShape& own = codec.shape();
-  if (own.fingerprint != shape.fingerprint) {
-    return Error{ErrorKind::mismatch,
-                 fmt::format("{} was fitted for model {} ({}), the dump is of {} ({})", name,
-                             own.model_name, own.fingerprint, shape.model_name, shape.fingerprint)};
-  }
-  if (!(own == shape)) {
-    return Error{ErrorKind::mismatch,
-                 fmt::format("{} and {} are of one model, but differ in layers or heads: the codec "
-                             "covers {} layers, {} values a token, the dump {} layers, {} values",
-                             name, dump.path(), own.layers.size(), own.values_per_token(),
-                             shape.layers.size(), shape.values_per_token())};
-  }
-  return {};
+  return same_cache(name + " was fitted for", codec.shape(), dump.path(),
+                    codec::dumped_shape(dump.info()));
 }
 
 Result<> check_dump(const extract::Dump& dump) {

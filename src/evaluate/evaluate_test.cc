@@ -263,7 +263,7 @@ TEST(Evaluate, RefusesOtherLayersOfTheSameModel) {
   const auto q = evaluate(*codec, "part.gguf", dump, {}, nullptr, {});
   ASSERT_FALSE(q.ok());
   EXPECT_EQ(q.error().kind, ErrorKind::mismatch);
-  EXPECT_THAT(q.error().message, HasSubstr("covers 1 layers"));
+  EXPECT_THAT(q.error().message, HasSubstr("was fitted for only 1 layers"));
 }
 
 TEST(Evaluate, ErrorsNameWhatIsMissing) {

@@ -143,6 +143,7 @@ struct TinyOptions {
   int layers = 3, heads = 4, kv_heads = 2, head_dim = 32;
   int context = 512;
   int window = 8;  // gemma3; every third layer attends to everything
+  float rope_base = 10000;
   bool yarn = false, long_rope = false, frequency_factors = false;
   bool split = false;  // into two files
   uint64_t seed = 1;
@@ -240,7 +241,7 @@ class TinyModel {
     file.set(key("attention.value_length"), uint32_t(options.head_dim));
     file.set(key("attention.layer_norm_rms_epsilon"), 1e-5f);
     file.set(key("attention.layer_norm_epsilon"), 1e-5f);
-    file.set(key("rope.freq_base"), 10000.0f);
+    file.set(key("rope.freq_base"), options.rope_base);
     if (is("gptneox")) {
       file.set(key("rope.dimension_count"), uint32_t(options.head_dim / 4));
       file.set_bool(key("use_parallel_residual"), true);

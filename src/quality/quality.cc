@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "core/same_cache.h"
 #include "quality/run.h"
 
 namespace kvsplice::quality {
@@ -47,16 +48,9 @@ Result<> check(const host::Model& model, size_t tokens, const std::vector<Subjec
                              tokens, o.chunks, o.n_ctx, o.skip_chunks, needed)};
   }
   for (const Subject& s : subjects) {
-    if (s.codec == nullptr || s.codec->shape() == model.shape()) continue;
-    const bool same_model = s.codec->shape().fingerprint == model.shape().fingerprint;
-    return Error{
-        ErrorKind::mismatch,
-        same_model ? fmt::format("{} covers only some layers or heads of the model; in the loop "
-                                 "all are needed",
-                                 s.name)
-                   : fmt::format("{} was fitted for model {} ({}), not for this one, {} ({})",
-                                 s.name, s.codec->shape().model_name, s.codec->shape().fingerprint,
-                                 model.shape().model_name, model.shape().fingerprint)};
+    if (s.codec == nullptr) continue;
+    KVS_TRY(same_cache(s.name + " was fitted for", s.codec->shape(), "the model at hand",
+                       model.shape()));
   }
   return {};
 }

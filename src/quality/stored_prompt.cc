@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "codec/cache_io.h"
+#include "core/same_cache.h"
 
 namespace kvsplice::quality {
 
@@ -60,10 +61,8 @@ Result<size_t> StoredPrompt::restore(const codec::Codec* codec) {
   KVS_TRY(context_->truncate(size()));
   KVS_TRY(put_rows_back());
   if (codec == nullptr) return size_t(0);
-  if (codec->shape() != model_->shape()) {
-    return Error{ErrorKind::mismatch, fmt::format("the codec was fitted for another model, {}",
-                                                  codec->shape().model_name)};
-  }
+  KVS_TRY(
+      same_cache("the codec was fitted for", codec->shape(), "the model at hand", model_->shape()));
   const codec::Embeddings embeddings = codec::embeddings_of(*model_);
   const size_t block = codec->whole_block() ? size() : std::max(kBlock, codec->reach());
   size_t encoded = 0;

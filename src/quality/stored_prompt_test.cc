@@ -157,7 +157,7 @@ TEST_F(StoredPromptTest, SaysWhatIsWrong) {
   auto stored = prompt(20);
   const auto done = stored.restore(&wrong);
   ASSERT_FALSE(done.ok());
-  EXPECT_THAT(done.error().message, HasSubstr("another model"));
+  EXPECT_THAT(done.error().message, HasSubstr("was fitted for"));
 }
 
 TEST_F(StoredPromptTest, FollowingTheGreedyContinuationAgreesEverywhere) {

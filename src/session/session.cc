@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "core/same_cache.h"
 #include "core/threads.h"
 #include "session/exact.h"
 
@@ -32,15 +33,21 @@ SessionInfo describe(const Coder& coder, const PackOptions& options) {
   return info;
 }
 
+// What a session says of its model; nothing of rotations.
+ModelShape shape_of(const SessionInfo& info) {
+  ModelShape shape;
+  shape.model_name = info.model_name;
+  shape.fingerprint = info.model;
+  shape.layers = info.layers;
+  return shape;
+}
+
 Result<> check_session(const SessionReader& reader, const Coder& coder, const std::string& path) {
   KVS_TRY(coder.check());
   const SessionInfo& info = reader.info();
   const SessionInfo wanted = describe(coder, {});
-  if (info.model != wanted.model || info.layers != wanted.layers) {
-    return Error{ErrorKind::mismatch,
-                 fmt::format("{} was made with model {} ({}), this one is {} ({})", path,
-                             info.model_name, info.model, wanted.model_name, wanted.model)};
-  }
+  KVS_TRY(
+      same_cache(path + " was made with", shape_of(info), "the model at hand", shape_of(wanted)));
   if (info.lossless() || info.codec == wanted.codec) return {};
   return Error{
       ErrorKind::mismatch,
@@ -198,12 +205,7 @@ void compact_if_worthwhile(const std::string& path) {
 
 Result<> Coder::check() const {
   if (codec == nullptr) return {};
-  if (!(codec->shape() == shape)) {
-    return Error{ErrorKind::mismatch,
-                 fmt::format("the codec was fitted for model {} ({}), this one is {} ({})",
-                             codec->shape().model_name, codec->shape().fingerprint,
-                             shape.model_name, shape.fingerprint)};
-  }
+  KVS_TRY(same_cache("the codec was fitted for", codec->shape(), "the model at hand", shape));
   if (codec->needs_embeddings() && embeddings == nullptr) {
     return Error{ErrorKind::usage, "this codec reads token embeddings: name the model (-m)"};
   }
