@@ -98,7 +98,7 @@ Result<std::vector<Measurement>> run(Surroundings& here) {
     return all;
   }
   const codec::Embeddings embeddings = codec::embeddings_of(model);
-  const TemporaryFolder folder("bench");
+  KVS_ASSIGN(const TemporaryFolder folder, TemporaryFolder::create("bench"));
   KVS_ASSIGN(const codec::Codec codec, fit_codec(model, embeddings, folder));
   const session::Coder coder{model.shape(), &codec, &embeddings};
   for (const int length : kLengths) {

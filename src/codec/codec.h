@@ -8,6 +8,7 @@
 #include "codec/entropy_meter.h"
 #include "codec/pipeline.h"
 #include "codec/stage.h"
+#include "core/output_file.h"
 
 namespace kvsplice::codec {
 
@@ -44,6 +45,7 @@ class Codec {
   // An unfitted codec; every stage exists for every unit.
   static Result<Codec> create(const CodecText& text, const ModelShape& shape);
   static Result<Codec> load(const std::string& path);
+  Result<> save(OutputFile out) const;
   Result<> save(const std::string& path) const;
 
   // step_scales: of the steps of each of units(), beside what the pipeline says; empty: 1.

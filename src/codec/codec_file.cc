@@ -90,7 +90,12 @@ Result<> load_unit(const host::GgufReader& file, Codec::UnitPipeline& unit) {
 }  // namespace
 
 Result<> Codec::save(const std::string& path) const {
-  KVS_ASSIGN(auto file, host::GgufWriter::create(path));
+  KVS_ASSIGN(OutputFile out, OutputFile::reserve(path));
+  return save(std::move(out));
+}
+
+Result<> Codec::save(OutputFile out) const {
+  auto file = host::GgufWriter::begin(std::move(out));
   file.set("kvsplice.kind", std::string("codec"));
   file.set("kvsplice.codec.format", kFormat);
   file.set("kvsplice.codec.pipeline", print(text_));

@@ -2,9 +2,10 @@
 // returns an error.
 #pragma once
 
+#include <optional>
 #include <string>
 
-#include "core/bytes.h"
+#include "core/output_file.h"
 
 namespace kvsplice {
 
@@ -14,31 +15,29 @@ class DiskFile {
   static Result<DiskFile> open(const std::string& path);
   // To read and write; locked: one at a time.
   static Result<DiskFile> extend(const std::string& path);
-  // To write anew; see publish(). Locked, too.
-  static Result<DiskFile> replace(const std::string& path);
-  DiskFile(DiskFile&& other) noexcept;
-  DiskFile& operator=(DiskFile&& other) noexcept;
-  ~DiskFile();
+  // To write anew: it appears when published.
+  static DiskFile replace(OutputFile output);
+  // To write this file, which is being extended, anew; its lock is kept.
+  Result<OutputFile> replacement() const;
 
   const std::string& path() const { return path_; }
   uint64_t size() const { return size_; }  // when opened, or after what was written and cut since
   // Bytes [first, first + n), which must exist.
   Result<Bytes> read(uint64_t first, size_t n) const;
   Result<> write(uint64_t first, ByteSpan bytes);
-  Result<> cut(uint64_t size);
+  Result<> resize(uint64_t size);
   Result<> flush();  // to the disk
-  // Makes a replaced file appear under its name. Before, only a temporary exists, which goes when
-  // this object does.
+  // Flushes. A new file appears under its name; of another it is checked that it still has it.
   Result<> publish();
 
  private:
-  DiskFile(std::string path, std::string temporary, int fd);
-  Result<> lock();
-  Error failed(const char* verb) const;
+  explicit DiskFile(std::string path) : path_(std::move(path)) {}
+  int fd() const { return output_ ? output_->fd() : file_.get(); }
   Error truncated(uint64_t first, size_t n) const;
 
-  std::string path_, temporary_;  // temporary_ is empty unless publish() is still to come
-  int fd_ = -1;
+  std::string path_;
+  Descriptor file_;
+  std::optional<OutputFile> output_;  // instead of file_
   uint64_t size_ = 0;
 };
 

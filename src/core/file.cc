@@ -5,35 +5,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
+#include <algorithm>
 
 namespace kvsplice {
 
 namespace {
-
-Error failed(const char* verb, const std::filesystem::path& path) {
-  return {ErrorKind::io,
-          fmt::format("cannot {} {}: {}", verb, path.string(), std::strerror(errno))};
-}
-
-struct Descriptor {
-  int fd;
-  ~Descriptor() {
-    if (fd >= 0) ::close(fd);
-  }
-};
-
-Result<> write_all(int fd, ByteSpan bytes, const std::filesystem::path& path) {
-  while (!bytes.empty()) {
-    const ssize_t n = ::write(fd, bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return failed("write", path);
-    bytes = bytes.subspan(static_cast<size_t>(n));
-  }
-  if (::fsync(fd) != 0) return failed("flush", path);
-  return {};
-}
 
 // Bytes of the character that starts a span, or 0 if it is none: too short, overlong, a surrogate
 // or above U+10FFFF (RFC 3629).
@@ -61,31 +37,39 @@ size_t utf8_prefix(ByteSpan bytes) {
   return at;
 }
 
-}  // namespace
-
-Result<Bytes> read_file(const std::filesystem::path& path) {
-  Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-  if (file.fd < 0) return failed("open", path);
-  struct stat info {};
-  if (::fstat(file.fd, &info) != 0) return failed("read", path);
-  if (!S_ISREG(info.st_mode)) {
-    return Error{ErrorKind::io, fmt::format("{} is not a regular file", path.string())};
-  }
-  Bytes bytes(static_cast<size_t>(info.st_size));
-  size_t at = 0;
-  while (at < bytes.size()) {
-    const ssize_t n = ::read(file.fd, bytes.data() + at, bytes.size() - at);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return failed("read", path);
-    if (n == 0) break;
-    at += static_cast<size_t>(n);
-  }
-  bytes.resize(at);
-  return bytes;
+Error too_large(const std::string& name, uint64_t most) {
+  return {ErrorKind::io, fmt::format("{} has more than {} bytes", name, most)};
 }
 
-Result<std::string> read_text(const std::filesystem::path& path) {
-  KVS_ASSIGN(const Bytes bytes, read_file(path));
+}  // namespace
+
+Result<Bytes> read_file(const std::filesystem::path& path, uint64_t most) {
+  const std::string name = path == "-" ? "standard input" : path.string();
+  const auto open = [&] { return ::open(path.c_str(), O_RDONLY | O_NOCTTY | O_CLOEXEC); };
+  const Descriptor file(path == "-" ? ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0) : retried(open));
+  if (!file) return system_error("open", name);
+  struct stat info {};
+  if (::fstat(file.get(), &info) != 0) return system_error("read", name);
+  // A size is a promise of regular files only, and files of /proc say 0.
+  const bool sized = S_ISREG(info.st_mode) && info.st_size > 0;
+  const auto size = static_cast<uint64_t>(sized ? info.st_size : 0);
+  if (!sized) most = std::min(most, kMostStreamBytes);
+  if (size > most) return too_large(name, most);
+  const uint64_t enough = most == UINT64_MAX ? most : most + 1;  // to see that it is too large
+  Bytes bytes;
+  for (uint64_t room = std::max<uint64_t>(size, 1 << 16);; room *= 2) {
+    room = std::min(room, enough);
+    const size_t had = bytes.size();
+    bytes.resize(room);
+    KVS_ASSIGN(const size_t n, read_up_to(file.get(), bytes.data() + had, room - had, name));
+    bytes.resize(had + n);
+    if (bytes.size() > most) return too_large(name, most);
+    if (bytes.size() < room || bytes.size() == size) return bytes;
+  }
+}
+
+Result<std::string> read_text(const std::filesystem::path& path, uint64_t most) {
+  KVS_ASSIGN(const Bytes bytes, read_file(path, most));
   if (const size_t valid = utf8_prefix(bytes); valid < bytes.size()) {
     return Error{ErrorKind::format, fmt::format("{} is not UTF-8 text: byte {} is {:#04x}",
                                                 path.string(), valid, bytes[valid])};
@@ -93,23 +77,31 @@ Result<std::string> read_text(const std::filesystem::path& path) {
   return std::string(bytes.begin(), bytes.end());
 }
 
-Result<> write_file(const std::filesystem::path& path, ByteSpan bytes) {
-  std::filesystem::path temporary = path;
-  temporary += fmt::format(".tmp{}", ::getpid());
-  Result<> written = [&]() -> Result<> {
-    Descriptor file{::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)};
-    if (file.fd < 0) return failed("create", temporary);
-    return write_all(file.fd, bytes, temporary);
-  }();
-  if (written.ok() && ::rename(temporary.c_str(), path.c_str()) != 0) {
-    written = failed("rename onto", path);
-  }
-  if (!written.ok()) ::unlink(temporary.c_str());
-  return written;
+Result<> write_file(OutputFile out, ByteSpan bytes) {
+  KVS_TRY(write_all(out.fd(), bytes, out.path()));
+  return out.publish();
+}
+
+Result<> write_file(const std::filesystem::path& path, ByteSpan bytes, Readers readers) {
+  KVS_ASSIGN(OutputFile out, OutputFile::reserve(path.string(), readers));
+  return write_file(std::move(out), bytes);
 }
 
 Result<> write_text(const std::filesystem::path& path, std::string_view text) {
   return write_file(path, {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
+}
+
+Result<> copy_file(const std::string& from, const std::string& to) {
+  const Descriptor in(retried([&] { return ::open(from.c_str(), O_RDONLY | O_CLOEXEC); }));
+  if (!in) return system_error("open", from);
+  KVS_ASSIGN(OutputFile out, OutputFile::reserve(to, Readers::owner));
+  out.take_mode_of(in.get());
+  Bytes piece(1 << 20);
+  for (size_t n = 1; n > 0;) {
+    KVS_ASSIGN(n, read_up_to(in.get(), piece.data(), piece.size(), from));
+    KVS_TRY(write_all(out.fd(), ByteSpan(piece).first(n), to));
+  }
+  return out.publish();
 }
 
 }  // namespace kvsplice

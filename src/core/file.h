@@ -4,16 +4,23 @@
 #include <filesystem>
 #include <string_view>
 
-#include "core/bytes.h"
+#include "core/output_file.h"
 
 namespace kvsplice {
 
-Result<Bytes> read_file(const std::filesystem::path& path);
-// Error format, naming the first bad byte, if it is not UTF-8.
-Result<std::string> read_text(const std::filesystem::path& path);
+// What has no size of its own, a pipe or a file of /proc, is read up to its end, or to this much.
+constexpr uint64_t kMostStreamBytes = uint64_t(4) << 30;
 
-// Writes to a temporary beside `path`, flushes it to the disk and renames it.
-Result<> write_file(const std::filesystem::path& path, ByteSpan bytes);
+// Anything that can be read; "-" is the standard input.
+Result<Bytes> read_file(const std::filesystem::path& path, uint64_t most = UINT64_MAX);
+// Error format, naming the first bad byte, if it is not UTF-8.
+Result<std::string> read_text(const std::filesystem::path& path, uint64_t most = UINT64_MAX);
+
+Result<> write_file(OutputFile out, ByteSpan bytes);
+Result<> write_file(const std::filesystem::path& path, ByteSpan bytes,
+                    Readers readers = Readers::all);
 Result<> write_text(const std::filesystem::path& path, std::string_view text);
+// If the copy is a new file, it has the mode of the other.
+Result<> copy_file(const std::string& from, const std::string& to);
 
 }  // namespace kvsplice

@@ -1,10 +1,12 @@
 #include "core/file.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#include <fstream>
+#include <thread>
 
 namespace kvsplice {
 namespace {
@@ -86,7 +88,37 @@ TEST_F(File, FailedWriteLeavesNothing) {
 TEST_F(File, ErrorsNameTheFileAndTheReason) {
   const auto missing = read_file(dir_ / "missing");
   EXPECT_THAT(missing.error().message, HasSubstr("missing: No such file"));
-  EXPECT_THAT(read_file(dir_).error().message, HasSubstr("not a regular file"));
+  EXPECT_THAT(read_file(dir_).error().message, HasSubstr("Is a directory"));
+}
+
+TEST_F(File, WhateverCanBeReadIs) {
+  EXPECT_THAT(read_text("/proc/version").value(), HasSubstr("Linux"));
+  ASSERT_EQ(::mkfifo((dir_ / "pipe").c_str(), 0600), 0);
+  const Bytes all(1000000, 3);
+  std::thread writer([&] { EXPECT_TRUE(write_file(dir_ / "pipe", all).ok()); });
+  EXPECT_EQ(read_file(dir_ / "pipe").value(), all);
+  writer.join();
+}
+
+TEST_F(File, MoreThanTheLimitIsAnError) {
+  const Bytes all(100000, 3);
+  ASSERT_TRUE(write_file(dir_ / "x", all).ok());
+  EXPECT_EQ(read_file(dir_ / "x", 100000).value(), all);
+  EXPECT_THAT(read_file(dir_ / "x", 99999).error().message, HasSubstr("more than 99999 bytes"));
+  for (const uint64_t most : {1000u, 65536u, 70000u}) {  // of what never ends
+    const auto read = read_file("/dev/zero", most);
+    EXPECT_THAT(read.error().message, HasSubstr(std::to_string(most)));
+  }
+}
+
+TEST_F(File, ADashIsTheStandardInput) {
+  ASSERT_TRUE(write_text(dir_ / "x", "by stdin").ok());
+  const int before = ::dup(STDIN_FILENO), file = ::open((dir_ / "x").c_str(), O_RDONLY);
+  ::dup2(file, STDIN_FILENO);
+  const auto text = read_text("-");
+  ::dup2(before, STDIN_FILENO);
+  ::close(before), ::close(file);
+  EXPECT_EQ(text.value(), "by stdin");
 }
 
 }  // namespace

@@ -1,30 +1,33 @@
-// A folder among the system's temporary files, this process's own for one purpose. Whoever writes
-// first makes it; it goes with the object, and all that is in it.
+// Places among the system's temporary files ($TMPDIR): a folder of this object's own, which only
+// its user may read and which goes with it, and files without a name.
 #pragma once
-
-#include <unistd.h>
 
 #include <filesystem>
 #include <string>
+
+#include "core/descriptor.h"
 
 namespace kvsplice {
 
 class TemporaryFolder {
  public:
-  explicit TemporaryFolder(const std::string& purpose)
-      : path_(std::filesystem::temp_directory_path() /
-              ("kvsplice_" + purpose + "_" + std::to_string(::getpid()))) {}
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
+  // Folders of that purpose that killed programs of this user have left are removed first.
+  static Result<TemporaryFolder> create(const std::string& purpose);
+  TemporaryFolder(TemporaryFolder&& other) noexcept;
+  TemporaryFolder& operator=(TemporaryFolder&& other) noexcept;
+  ~TemporaryFolder();
   std::string path() const { return path_.string(); }
   std::string file(const std::string& name) const { return (path_ / name).string(); }
 
  private:
+  TemporaryFolder(std::filesystem::path path, Descriptor mark)
+      : path_(std::move(path)), mark_(std::move(mark)) {}
+
   std::filesystem::path path_;
+  Descriptor mark_;  // a file in the folder, locked for as long as it is in use
 };
+
+// To write and read again; it has no name and goes when it is closed.
+Result<Descriptor> unnamed_file();
 
 }  // namespace kvsplice

@@ -139,7 +139,7 @@ std::vector<int32_t> positions_of(const DumpInfo& info) {
 
 Result<host::GgufWriter> begin_dump(const std::string& path, const DumpInfo& info,
                                     std::span<const int32_t> tokens) {
-  KVS_ASSIGN(host::GgufWriter file, host::GgufWriter::create(path));
+  KVS_ASSIGN(host::GgufWriter file, host::GgufWriter::create(path, Readers::owner));
   file.set("kvsplice.kind", std::string("dump"));
   file.set("kvsplice.dump.format", format);
   file.set("kvsplice.dump.synthetic", info.synthetic);

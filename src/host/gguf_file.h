@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/output_file.h"
 #include "core/shape.h"
 
 namespace kvsplice::host {
@@ -19,11 +20,12 @@ struct TensorInfo {
   size_t count() const;
 };
 
-// Metadata first, then the list of tensors, then their data in any order and in pieces; finish()
-// makes the file appear under its name. Without finish() nothing is left behind.
+// Metadata first, then the list of tensors, then their data in any order and in pieces, each value
+// once; finish() makes the file appear under its name. Without finish() nothing is left behind.
 class GgufWriter {
  public:
-  static Result<GgufWriter> create(const std::string& path);
+  static GgufWriter begin(OutputFile output);
+  static Result<GgufWriter> create(const std::string& path, Readers readers = Readers::all);
   GgufWriter(GgufWriter&&) noexcept;
   GgufWriter& operator=(GgufWriter&&) noexcept;
   ~GgufWriter();

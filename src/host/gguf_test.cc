@@ -205,6 +205,20 @@ TEST_F(GgufTest, NothingAppearsUnlessFinished) {
     EXPECT_THAT(w.finish().error().message, HasSubstr("1 of 2 values of tensor 't'"));
   }
   EXPECT_EQ(dir.count_files(), 0u);
+  {
+    GgufWriter w = must(GgufWriter::create(path));
+    w.declare({"t", TensorType::f32, {4}});
+    must(w.begin_data());
+    must(w.write("t", 2, std::vector<float>{1, 2}));
+    must(w.write("t", 0, std::vector<float>{1}));
+    EXPECT_THAT(w.write("t", 1, std::vector<float>{1, 2}).error().message,
+                HasSubstr("some of values 1 ... 3 of tensor 't' were written before"));
+    EXPECT_FALSE(w.write("t", 0, std::vector<float>{1}).ok());
+    EXPECT_FALSE(w.write("t", 3, std::vector<float>{1}).ok());
+    EXPECT_THAT(w.finish().error().message, HasSubstr("3 of 4 values of tensor 't'"));
+    must(w.write("t", 1, std::vector<float>{1}));
+    must(w.finish());
+  }
   must(write_text(path, "old"));
   { GgufWriter abandoned = must(GgufWriter::create(path)); }
   EXPECT_EQ(must(read_text(path)), "old");

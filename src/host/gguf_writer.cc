@@ -1,15 +1,11 @@
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <ggml.h>
 #include <gguf.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <map>
 
-#include "core/bytes.h"
+#include "core/disk_file.h"
 #include "host/gguf_file.h"
 
 namespace kvsplice::host {
@@ -35,11 +31,22 @@ ggml_type ggml_type_of(TensorType type) {
   return GGML_TYPE_COUNT;
 }
 
-// Where a tensor's values go, and how many of them have come.
+// Where a tensor's values go, and which of them have come.
 struct Slot {
   TensorInfo info;
   uint64_t offset = 0;
-  size_t written = 0;
+  std::map<size_t, size_t> written;  // ranges: first -> behind the last; no two overlap
+
+  bool has_any_of(size_t first, size_t end) const {
+    const auto next = written.lower_bound(first);
+    if (next != written.end() && next->first < end) return true;
+    return next != written.begin() && std::prev(next)->second > first;
+  }
+  size_t count() const {
+    size_t sum = 0;
+    for (const auto& [first, end] : written) sum += end - first;
+    return sum;
+  }
 };
 
 bool is_finite(ggml_fp16_t half) { return (half & 0x7c00) != 0x7c00; }
@@ -47,30 +54,24 @@ bool is_finite(ggml_fp16_t half) { return (half & 0x7c00) != 0x7c00; }
 }  // namespace
 
 struct GgufWriter::Impl {
-  std::string path, temporary;
-  int fd = -1;
+  explicit Impl(OutputFile output) : file(DiskFile::replace(std::move(output))) {}
+
+  DiskFile file;
   std::unique_ptr<gguf_context, Freer> header{gguf_init_empty()};
   std::vector<TensorInfo> declared;
   std::map<std::string, Slot> slots;
   bool in_data = false;
 
-  ~Impl() {
-    if (fd < 0) return;
-    ::close(fd);
-    ::unlink(temporary.c_str());
-  }
-
-  Error failed(const char* verb) const {
-    return {ErrorKind::io, fmt::format("cannot {} {}: {}", verb, path, std::strerror(errno))};
-  }
+  const std::string& path() const { return file.path(); }
   Error misused(const std::string& what) const {
-    return {ErrorKind::usage, fmt::format("{}: {}", path, what)};
+    return {ErrorKind::usage, fmt::format("{}: {}", path(), what)};
   }
 
   Result<> check_declared() const;
   Result<uint64_t> lay_out();
   Result<Slot*> slot_for(const std::string& tensor, size_t first, size_t n, bool integers);
-  Result<> write_bytes(uint64_t offset, const void* data, size_t size);
+  template <class T>
+  Result<> put(Slot& slot, size_t first, std::span<const T> values);
 };
 
 Result<> GgufWriter::Impl::check_declared() const {
@@ -108,7 +109,7 @@ Result<uint64_t> GgufWriter::Impl::lay_out() {
     const uint64_t offset = data + gguf_get_tensor_offset(header.get(), id);
     const uint64_t size = gguf_get_tensor_size(header.get(), id);
     end = offset + GGML_PAD(size, gguf_get_alignment(header.get()));
-    slots[declared[i].name] = {declared[i], offset, 0};
+    slots[declared[i].name] = {declared[i], offset, {}};
   }
   return end;
 }
@@ -126,20 +127,18 @@ Result<Slot*> GgufWriter::Impl::slot_for(const std::string& tensor, size_t first
   if (integers != (slot.info.type == TensorType::i32)) {
     return misused(fmt::format("tensor '{}' holds {}", tensor, integers ? "numbers" : "integers"));
   }
-  slot.written += n;
+  if (slot.has_any_of(first, first + n)) {
+    return misused(fmt::format("some of values {} ... {} of tensor '{}' were written before", first,
+                               first + n, tensor));
+  }
   return &slot;
 }
 
-Result<> GgufWriter::Impl::write_bytes(uint64_t offset, const void* data, size_t size) {
-  const auto* from = static_cast<const char*>(data);
-  while (size > 0) {
-    const ssize_t n = ::pwrite(fd, from, size, static_cast<off_t>(offset));
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return failed("write");
-    from += n;
-    offset += static_cast<uint64_t>(n);
-    size -= static_cast<size_t>(n);
-  }
+template <class T>
+Result<> GgufWriter::Impl::put(Slot& slot, size_t first, std::span<const T> values) {
+  KVS_TRY(file.write(slot.offset + first * sizeof(T),
+                     {reinterpret_cast<const uint8_t*>(values.data()), values.size_bytes()}));
+  if (!values.empty()) slot.written[first] = first + values.size();
   return {};
 }
 
@@ -148,16 +147,16 @@ GgufWriter::GgufWriter(GgufWriter&&) noexcept = default;
 GgufWriter& GgufWriter::operator=(GgufWriter&&) noexcept = default;
 GgufWriter::~GgufWriter() = default;
 
-Result<GgufWriter> GgufWriter::create(const std::string& path) {
-  auto impl = std::make_unique<Impl>();
-  impl->path = path;
-  impl->temporary = fmt::format("{}.tmp{}", path, ::getpid());
-  impl->fd = ::open(impl->temporary.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (impl->fd < 0) return impl->failed("create");
-  GgufWriter writer(std::move(impl));
+GgufWriter GgufWriter::begin(OutputFile output) {
+  GgufWriter writer(std::make_unique<Impl>(std::move(output)));
   writer.set("general.architecture", std::string("kvsplice"));
   writer.set("general.type", std::string("kvsplice"));
   return writer;
+}
+
+Result<GgufWriter> GgufWriter::create(const std::string& path, Readers readers) {
+  KVS_ASSIGN(OutputFile output, OutputFile::reserve(path, readers));
+  return begin(std::move(output));
 }
 
 void GgufWriter::set(const std::string& key, const std::string& value) {
@@ -194,8 +193,8 @@ Result<> GgufWriter::begin_data() {
   KVS_ASSIGN(uint64_t file_size, impl_->lay_out());
   Bytes meta(gguf_get_meta_size(impl_->header.get()));
   gguf_get_meta_data(impl_->header.get(), meta.data());
-  KVS_TRY(impl_->write_bytes(0, meta.data(), meta.size()));
-  if (::ftruncate(impl_->fd, static_cast<off_t>(file_size)) != 0) return impl_->failed("extend");
+  KVS_TRY(impl_->file.write(0, meta));
+  KVS_TRY(impl_->file.resize(file_size));
   impl_->in_data = true;
   return {};
 }
@@ -203,8 +202,7 @@ Result<> GgufWriter::begin_data() {
 Result<> GgufWriter::write(const std::string& tensor, size_t first, std::span<const float> values) {
   KVS_ASSIGN(Slot * slot, impl_->slot_for(tensor, first, values.size(), false));
   if (slot->info.type == TensorType::f32) {
-    return impl_->write_bytes(slot->offset + first * sizeof(float), values.data(),
-                              values.size_bytes());
+    return impl_->put(*slot, first, values);
   }
   if (slot->info.type == TensorType::i8) {
     std::vector<int8_t> bytes(values.size());
@@ -215,9 +213,9 @@ Result<> GgufWriter::write(const std::string& tensor, size_t first, std::span<co
     if (bad != values.end()) {
       return Error{ErrorKind::numeric,
                    fmt::format("{}: value {} of tensor '{}' is {}, i8 holds integers -128 ... 127",
-                               impl_->path, first + size_t(bad - values.begin()), tensor, *bad)};
+                               impl_->path(), first + size_t(bad - values.begin()), tensor, *bad)};
     }
-    return impl_->write_bytes(slot->offset + first, bytes.data(), bytes.size());
+    return impl_->put(*slot, first, std::span<const int8_t>(bytes));
   }
   std::vector<ggml_fp16_t> halves(values.size());
   ggml_fp32_to_fp16_row(values.data(), halves.data(), static_cast<int64_t>(values.size()));
@@ -226,32 +224,26 @@ Result<> GgufWriter::write(const std::string& tensor, size_t first, std::span<co
     const auto at = static_cast<size_t>(bad - halves.begin());
     return Error{ErrorKind::numeric,
                  fmt::format("{}: value {} of tensor '{}' is {}, f16 holds at most 65504",
-                             impl_->path, first + at, tensor, values[at])};
+                             impl_->path(), first + at, tensor, values[at])};
   }
-  return impl_->write_bytes(slot->offset + first * sizeof(ggml_fp16_t), halves.data(),
-                            halves.size() * sizeof(ggml_fp16_t));
+  return impl_->put(*slot, first, std::span<const ggml_fp16_t>(halves));
 }
 
 Result<> GgufWriter::write(const std::string& tensor, size_t first,
                            std::span<const int32_t> values) {
   KVS_ASSIGN(Slot * slot, impl_->slot_for(tensor, first, values.size(), true));
-  return impl_->write_bytes(slot->offset + first * sizeof(int32_t), values.data(),
-                            values.size_bytes());
+  return impl_->put(*slot, first, values);
 }
 
 Result<> GgufWriter::finish() {
   if (!impl_->in_data) return impl_->misused("finish() comes after begin_data()");
   for (const auto& [name, slot] : impl_->slots) {
-    if (slot.written != slot.info.count()) {
-      return impl_->misused(fmt::format("{} of {} values of tensor '{}' were written", slot.written,
+    if (slot.count() != slot.info.count()) {
+      return impl_->misused(fmt::format("{} of {} values of tensor '{}' were written", slot.count(),
                                         slot.info.count(), name));
     }
   }
-  if (::fsync(impl_->fd) != 0) return impl_->failed("flush");
-  if (::rename(impl_->temporary.c_str(), impl_->path.c_str()) != 0) return impl_->failed("rename");
-  ::close(impl_->fd);
-  impl_->fd = -1;
-  return {};
+  return impl_->file.publish();
 }
 
 }  // namespace kvsplice::host

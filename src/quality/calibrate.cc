@@ -191,7 +191,9 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
   KVS_TRY(check_target(o, text));
   const bool has_target = o.ratio || o.kld, holds_out = has_target || o.allocate;
   std::optional<TemporaryFolder> own;
-  if (o.work.empty()) own.emplace("calibrate");
+  if (o.work.empty()) {
+    KVS_ASSIGN(own, TemporaryFolder::create("calibrate"));
+  }
   const std::string work = own ? own->path() : o.work;
   KVS_ASSIGN(const auto sequences, spread_sequences(model, texts, o.tokens, o.sequence));
   if (holds_out && sequences.size() < kHeldEvery) {

@@ -214,6 +214,12 @@ Result<> Coder::check() const {
 
 Result<> pack(const std::string& path, const Cells& cells, std::span<const int32_t> pending,
               const Coder& coder, const PackOptions& options, const Progress& progress) {
+  KVS_ASSIGN(OutputFile out, OutputFile::reserve(path, Readers::owner));
+  return pack(std::move(out), cells, pending, coder, options, progress);
+}
+
+Result<> pack(OutputFile out, const Cells& cells, std::span<const int32_t> pending,
+              const Coder& coder, const PackOptions& options, const Progress& progress) {
   KVS_TRY(coder.check());
   KVS_TRY(check_options(options));
   KVS_TRY(check_cells(cells, coder.shape));
@@ -221,7 +227,7 @@ Result<> pack(const std::string& path, const Cells& cells, std::span<const int32
     return Error{ErrorKind::usage,
                  fmt::format("a session begins at position 0, not at {}", cells.first)};
   }
-  KVS_ASSIGN(SessionWriter writer, SessionWriter::create(path, describe(coder, options)));
+  KVS_ASSIGN(SessionWriter writer, SessionWriter::create(std::move(out), describe(coder, options)));
   KVS_TRY(write_pieces(cells, plan(cells, writer.info()), coder, writer, progress));
   return writer.commit(pending);
 }

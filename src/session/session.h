@@ -29,6 +29,8 @@ struct PackOptions {
 };
 
 // Writes a new session of cells that begin at position 0. pending: tokens behind them.
+Result<> pack(OutputFile out, const Cells& cells, std::span<const int32_t> pending,
+              const Coder& coder, const PackOptions& options, const Progress& progress);
 Result<> pack(const std::string& path, const Cells& cells, std::span<const int32_t> pending,
               const Coder& coder, const PackOptions& options, const Progress& progress);
 

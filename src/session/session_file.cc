@@ -94,11 +94,15 @@ Result<Bytes> SessionReader::read(const Record& record) const {
   return bytes;
 }
 
-Result<SessionWriter> SessionWriter::create(const std::string& path, const SessionInfo& info) {
-  KVS_ASSIGN(DiskFile file, DiskFile::replace(path));
-  SessionWriter writer(std::move(file), info);
+Result<SessionWriter> SessionWriter::create(OutputFile output, const SessionInfo& info) {
+  SessionWriter writer(DiskFile::replace(std::move(output)), info);
   KVS_TRY(writer.write_behind(write_header(info)));
   return writer;
+}
+
+Result<SessionWriter> SessionWriter::create(const std::string& path, const SessionInfo& info) {
+  KVS_ASSIGN(OutputFile output, OutputFile::reserve(path, Readers::owner));
+  return create(std::move(output), info);
 }
 
 Result<SessionWriter> SessionWriter::extend(const std::string& path) {
@@ -110,16 +114,28 @@ Result<SessionWriter> SessionWriter::extend(const std::string& path) {
   return writer;
 }
 
+// Bytes of a failed write may lie anywhere behind the last commit, which readers find without them.
+Error SessionWriter::give_up(const Error& error) {
+  failed_ = true;
+  if (committed_ > 0) (void)file_.resize(committed_).ok();
+  return error;
+}
+
+Result<> SessionWriter::check_usable() const {
+  if (!failed_) return {};
+  return Error{ErrorKind::io, file_.path() + ": writing has failed before; nothing can follow"};
+}
+
 Result<> SessionWriter::write_behind(ByteSpan bytes) {
-  if (auto written = file_.write(end_, bytes); !written.ok()) {
-    if (committed_ > 0) (void)file_.cut(committed_).ok();  // readers find the end without it, too
-    return written;
+  if (const auto written = file_.write(end_, bytes); !written.ok()) {
+    return give_up(written.error());
   }
   end_ += bytes.size();
   return {};
 }
 
 Result<> SessionWriter::add(RecordKind kind, size_t count, ByteSpan payload) {
+  KVS_TRY(check_usable());
   const size_t first = index_.tokens();
   if (count == 0 || count > info_.block_tokens || first + count > kMostTokens) {
     return Error{ErrorKind::usage,
@@ -133,6 +149,7 @@ Result<> SessionWriter::add(RecordKind kind, size_t count, ByteSpan payload) {
 }
 
 Result<> SessionWriter::forget_from(size_t first) {
+  KVS_TRY(check_usable());
   const auto at = std::find_if(index_.records.begin(), index_.records.end(),
                                [&](const Record& r) { return r.first >= first; });
   if (first != (at == index_.records.end() ? index_.tokens() : at->first)) {
@@ -143,7 +160,14 @@ Result<> SessionWriter::forget_from(size_t first) {
 }
 
 Result<> SessionWriter::commit(std::span<const int32_t> pending) {
+  KVS_TRY(check_usable());
   index_.pending.assign(pending.begin(), pending.end());
+  if (const auto done = write_index_behind(); !done.ok()) return give_up(done.error());
+  committed_ = end_;
+  return {};
+}
+
+Result<> SessionWriter::write_index_behind() {
   // Records must be on the disk before an index that names them.
   KVS_TRY(file_.flush());
   const uint64_t offset = end_;
@@ -155,17 +179,15 @@ Result<> SessionWriter::commit(std::span<const int32_t> pending) {
   tail.put_bytes(write_record(record, payload));
   tail.put_bytes(write_trailer(offset, offset + tail.size() + kTrailer));
   KVS_TRY(write_behind(tail.bytes()));
-  if (file_.size() > end_) KVS_TRY(file_.cut(end_));  // what an interrupted append had left
-  KVS_TRY(file_.flush());
-  KVS_TRY(file_.publish());
-  committed_ = end_;
-  return {};
+  if (file_.size() > end_) KVS_TRY(file_.resize(end_));  // what an interrupted append had left
+  return file_.publish();
 }
 
 Result<> compact(const std::string& path) {
   KVS_ASSIGN(DiskFile locked, DiskFile::extend(path));
   KVS_ASSIGN(const SessionReader reader, SessionReader::read_from(std::move(locked)));
-  KVS_ASSIGN(SessionWriter writer, SessionWriter::create(path, reader.info()));
+  KVS_ASSIGN(OutputFile output, reader.file_.replacement());
+  KVS_ASSIGN(SessionWriter writer, SessionWriter::create(std::move(output), reader.info()));
   for (const Record& record : reader.index().records) {
     KVS_ASSIGN(const Bytes payload, reader.read(record));
     KVS_TRY(writer.add(record.kind, record.count, payload));

@@ -41,6 +41,7 @@ class SessionReader {
 class SessionWriter {
  public:
   // A new session; it appears under its name with the first commit.
+  static Result<SessionWriter> create(OutputFile output, const SessionInfo& info);
   static Result<SessionWriter> create(const std::string& path, const SessionInfo& info);
   // Continues a session; no other writer may have it open.
   static Result<SessionWriter> extend(const std::string& path);
@@ -53,18 +54,23 @@ class SessionWriter {
   // Takes the records of tokens from `first` on out of the index; `first` must begin a record.
   // Their bytes stay until the file is compacted.
   Result<> forget_from(size_t first);
-  // Makes what was added the content of the file, with these tokens pending behind it.
+  // Makes what was added the content of the file, with these tokens pending behind it. A writer
+  // that could not write, once, does nothing any more.
   Result<> commit(std::span<const int32_t> pending);
 
  private:
   SessionWriter(DiskFile file, SessionInfo info) : file_(std::move(file)), info_(std::move(info)) {}
+  Error give_up(const Error& error);
+  Result<> check_usable() const;
   Result<> write_behind(ByteSpan bytes);
+  Result<> write_index_behind();
 
   DiskFile file_;
   SessionInfo info_;
   Index index_;
   uint64_t end_ = 0;        // where the next bytes go
   uint64_t committed_ = 0;  // behind the last trailer
+  bool failed_ = false;
 };
 
 // Rewrites a session without the bytes of forgotten records, and keeps writers out meanwhile.
