@@ -214,7 +214,7 @@ get_llama() {
   elif [[ $prefix != "$(built_library)" ]]; then
     die "LLAMA_DIR is no folder: $prefix"
   fi
-  say "building llama.cpp (five minutes on two cores)"
+  say "building llama.cpp (two minutes on two cores)"
   build_llama compile_library "$prefix"
 }
 
@@ -222,7 +222,7 @@ get_peers() {
   local prefix
   prefix=$(built_peers)
   [[ -d $prefix ]] && return
-  say "building ${peers[*]} (ten minutes on two cores)"
+  say "building ${peers[*]} (five minutes on two cores)"
   build_llama compile_peers "$prefix"
 }
 
