@@ -19,8 +19,9 @@ struct AnalyseArguments {
 Result<> run(const AnalyseArguments& a) {
   if (a.threads > 0) set_thread_count(a.threads);
   KVS_ASSIGN(const auto dump, extract::Dump::open(a.dump));
-  KVS_ASSIGN(const auto analysis, analyse::analyse(dump, a.options, terminal_progress()));
   KVS_ASSIGN(auto results, report::Results::create(a.out, "analyse", command_line()));
+  KVS_TRY(report::check_drawing());
+  KVS_ASSIGN(const auto analysis, analyse::analyse(dump, a.options, terminal_progress()));
   KVS_TRY(results.add_input(a.dump));
   results.note("model", dump.info().shape.model_name);
   results.note("seed_subset", a.options.seed_subset ? "yes" : "no");

@@ -73,9 +73,8 @@ std::string limits_text(const Limits& limits) {
       limits.update_gb_per_s, limits.fma_gflop_per_s);
 }
 
-Result<> write(const Options& options, const bench::Surroundings& here,
-               const report::Table& table) {
-  KVS_ASSIGN(auto results, report::Results::create(options.dir, "bench", command_line()));
+Result<> write(const bench::Surroundings& here, const report::Table& table,
+               report::Results& results) {
   results.note("threads", thread_count());
   results.note("read_gb_per_s", here.limits().read_gb_per_s);
   results.note("update_gb_per_s", here.limits().update_gb_per_s);
@@ -88,11 +87,15 @@ Result<> write(const Options& options, const bench::Surroundings& here,
 
 Result<> run(const Options& options) {
   KVS_TRY(check(options.only));
+  std::optional<report::Results> results;
+  if (!options.dir.empty()) {
+    KVS_ASSIGN(results, report::Results::create(options.dir, "bench", command_line()));
+  }
   bench::Surroundings here(measure_limits(), options.python, options.model);
   KVS_ASSIGN(const report::Table table, measure(options, here));
   fmt::print("{}\n{}\n", table.text(), limits_text(here.limits()));
   for (const auto& note : here.notes()) fmt::print("{}\n", note);
-  return options.dir.empty() ? Result<>{} : write(options, here, table);
+  return results ? write(here, table, *results) : Result<>{};
 }
 
 }  // namespace

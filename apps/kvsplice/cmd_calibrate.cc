@@ -20,26 +20,29 @@ struct CalibrateArguments {
 Result<> run(const CalibrateArguments& a) {
   if (a.options.threads > 0) set_thread_count(a.options.threads);
   const Stopwatch watch;
+  KVS_ASSIGN(OutputFile out, OutputFile::reserve(a.out));
   KVS_ASSIGN(const auto model, host::Model::load(a.model));
   KVS_ASSIGN(const auto made, quality::calibrate(model, a.texts, a.options, terminal_progress()));
-  KVS_TRY(made.codec.save(a.out));
+  KVS_TRY(made.codec.save(std::move(out)));
   end_progress();
-  if (!made.note.empty()) fmt::print("note: {}\n", made.note);
+  std::FILE* const summary = summary_stream(a.out);
+  if (!made.note.empty()) fmt::print(summary, "note: {}\n", made.note);
   for (const auto& t : made.trials) {
     if (t.ratio == 0) continue;
-    fmt::print("steps x {:.4f}: ratio {:.2f}{}\n", t.factor, t.ratio,
+    fmt::print(summary, "steps x {:.4f}: ratio {:.2f}{}\n", t.factor, t.ratio,
                t.kld > 0 ? fmt::format(", divergence above the floor {:.5f}", t.kld) : "");
   }
   for (const auto& s : made.shares) {
-    fmt::print("{}s of layers {:2} to {:2}: divergence {:.5f}, {:.1f} bytes/token, step x {:.3f}\n",
+    fmt::print(summary,
+               "{}s of layers {:2} to {:2}: divergence {:.5f}, {:.1f} bytes/token, step x {:.3f}\n",
                name(s.kind), s.first, s.first + s.layers - 1, s.kld, s.bytes, s.scale);
   }
-  fmt::print(
-      "{}: {}, fitted on {} tokens of {} texts in {:.1f} s, {:.2f} MB of state ({:.1f} % of "
-      "the model)\n",
-      a.out, codec::print(made.codec.text()), made.tokens, a.texts.size(), watch.seconds(),
-      double(made.codec.state_bytes()) / 1e6,
-      100.0 * double(made.codec.state_bytes()) / double(model.file_bytes()));
+  fmt::print(summary,
+             "{}: {}, fitted on {} tokens of {} texts in {:.1f} s, {:.2f} MB of state ({:.1f} % of "
+             "the model)\n",
+             a.out, codec::print(made.codec.text()), made.tokens, a.texts.size(), watch.seconds(),
+             double(made.codec.state_bytes()) / 1e6,
+             100.0 * double(made.codec.state_bytes()) / double(model.file_bytes()));
   return {};
 }
 

@@ -34,8 +34,7 @@ Result<report::EvaluatedCodec> evaluate_one(const std::string& path, const extra
 }
 
 Result<> write(const EvaluateArguments& a, const extract::Dump& dump,
-               const std::vector<report::EvaluatedCodec>& codecs) {
-  KVS_ASSIGN(auto results, report::Results::create(a.out, "evaluate", command_line()));
+               const std::vector<report::EvaluatedCodec>& codecs, report::Results& results) {
   KVS_TRY(results.add_input(a.dump));
   for (const std::string& path : a.codecs) KVS_TRY(results.add_input(path));
   results.note("model", dump.info().shape.model_name);
@@ -50,6 +49,8 @@ Result<> write(const EvaluateArguments& a, const extract::Dump& dump,
 Result<> run(const EvaluateArguments& a) {
   if (a.threads > 0) set_thread_count(a.threads);
   KVS_ASSIGN(const auto dump, extract::Dump::open(a.dump));
+  KVS_ASSIGN(auto results, report::Results::create(a.out, "evaluate", command_line()));
+  KVS_TRY(report::check_drawing());
   std::optional<host::Model> model;
   codec::Embeddings embeddings;
   if (!a.model.empty()) {
@@ -62,7 +63,7 @@ Result<> run(const EvaluateArguments& a) {
     KVS_ASSIGN(auto one, evaluate_one(path, dump, a, model ? &embeddings : nullptr));
     codecs.push_back(std::move(one));
   }
-  KVS_TRY(write(a, dump, codecs));
+  KVS_TRY(write(a, dump, codecs, results));
   end_progress();
   for (const auto& line : report::evaluate_findings(codecs)) fmt::print("- {}\n", line);
   fmt::print("\n{}\nresults in {}\n", report::evaluate_table(codecs).text(), a.out);

@@ -23,6 +23,7 @@ struct Arguments {
 
 Result<> run(const Arguments& a) {
   KVS_ASSIGN(auto results, report::Results::create(a.out, "experiment", command_line()));
+  KVS_TRY(report::check_drawing());
   if (!a.model.empty()) KVS_TRY(results.add_input(a.model));
   results.note("experiment", a.chosen->name);
   results.note("quick", a.quick ? "yes" : "no");

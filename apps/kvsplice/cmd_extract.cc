@@ -10,6 +10,7 @@
 #include "core/threads.h"
 #include "extract/dump.h"
 #include "stopwatch.h"
+#include "terminal.h"
 
 namespace kvsplice::app {
 
@@ -49,15 +50,15 @@ Result<std::vector<int>> parse_numbers(const std::string& option, std::string_vi
 }
 
 Result<> summarise(const extract::DumpInfo& info, const std::string& out, double seconds) {
-  std::error_code error;
-  const auto bytes = std::filesystem::file_size(out, error);
-  if (error) return Error{ErrorKind::io, fmt::format("{}: {}", out, error.message())};
+  std::error_code unknown;  // of a pipe
+  const auto bytes = std::filesystem::file_size(out, unknown);
   std::vector<std::string> signals;
   for (host::Signal s : info.signals) signals.push_back(host::name(s));
   fmt::print(
+      summary_stream(out),
       "{}: {} tokens of {} text{}, {} layers x {} KV heads, {}; {:.1f} MB, {:.0f} tokens/s\n", out,
       info.tokens(), info.texts.size(), info.texts.size() == 1 ? "" : "s", info.layers.size(),
-      info.heads.size(), fmt::join(signals, " "), double(bytes) / 1e6,
+      info.heads.size(), fmt::join(signals, " "), unknown ? 0.0 : double(bytes) / 1e6,
       double(info.tokens()) / seconds);
   return {};
 }

@@ -41,6 +41,7 @@ Result<> run(const FitArguments& a) {
   if (a.threads > 0) set_thread_count(a.threads);
   const Stopwatch watch;
   KVS_ASSIGN(const codec::CodecText text, codec::parse_codec(a.codec));
+  KVS_ASSIGN(OutputFile out, OutputFile::reserve(a.out));
   KVS_ASSIGN(const auto source, codec::DumpSource::open(a.dumps, a.sinks));
   KVS_ASSIGN(codec::Codec codec, codec::Codec::create(text, source.shape()));
   std::optional<host::Model> model;
@@ -51,9 +52,10 @@ Result<> run(const FitArguments& a) {
     embeddings = codec::embeddings_of(*model);
   }
   KVS_TRY(codec.fit(source, model ? &embeddings : nullptr, terminal_progress()));
-  KVS_TRY(codec.save(a.out));
+  KVS_TRY(codec.save(std::move(out)));
   end_progress();
-  fmt::print("{}: {}, fitted on {} tokens in {:.1f} s, {:.2f} MB of side data\n", a.out,
+  fmt::print(summary_stream(a.out),
+             "{}: {}, fitted on {} tokens in {:.1f} s, {:.2f} MB of side data\n", a.out,
              codec::print(codec.text()), codec.calibration_tokens(), watch.seconds(),
              double(codec.state_bytes()) / 1e6);
   return {};

@@ -29,7 +29,8 @@ Result<quality::Subject> subject_of(const std::string& cache,
     KVS_ASSIGN(const auto type, host::parse_cache_type(cache));
     return quality::Subject{cache, type, nullptr};
   }
-  if (!std::filesystem::exists(cache)) {
+  std::error_code unknown;
+  if (!std::filesystem::exists(cache, unknown)) {
     return Error{ErrorKind::usage,
                  fmt::format("--cache '{}' is neither a file nor one of {}, floor", cache,
                              fmt::join(types, ", "))};
@@ -40,12 +41,12 @@ Result<quality::Subject> subject_of(const std::string& cache,
                           codecs.back().get()};
 }
 
-Result<> write(const QualityArguments& a, const std::vector<quality::Outcome>& outcomes) {
-  KVS_ASSIGN(auto results, report::Results::create(a.out, "quality", command_line()));
+Result<> write(const QualityArguments& a, const std::vector<quality::Outcome>& outcomes,
+               report::Results& results) {
   KVS_TRY(results.add_input(a.model));
-  KVS_TRY(results.add_input(a.text));
   for (const std::string& cache : a.caches) {
-    if (std::filesystem::exists(cache)) KVS_TRY(results.add_input(cache));
+    std::error_code unknown;
+    if (std::filesystem::exists(cache, unknown)) KVS_TRY(results.add_input(cache));
   }
   results.note("ctx", a.options.n_ctx);
   results.note("chunks", a.options.chunks);
@@ -67,11 +68,14 @@ Result<> run(const QualityArguments& a) {
     subjects.push_back(std::move(subject));
   }
   KVS_ASSIGN(const std::string text, read_text(a.text));
+  KVS_ASSIGN(auto results, report::Results::create(a.out, "quality", command_line()));
+  results.add_input(a.text, text);  // a pipe cannot be read again
+  KVS_TRY(report::check_drawing());
   KVS_ASSIGN(const auto model, host::Model::load(a.model));
   KVS_ASSIGN(const auto tokens, model.tokenize(text));
   KVS_ASSIGN(const auto outcomes,
              quality::measure(model, tokens, subjects, a.options, terminal_progress()));
-  KVS_TRY(write(a, outcomes));
+  KVS_TRY(write(a, outcomes, results));
   end_progress();
   fmt::print("{}\nresults in {}\n", report::quality_table(outcomes).text(), a.out);
   return {};

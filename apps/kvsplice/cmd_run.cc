@@ -52,22 +52,26 @@ class Generation {
   Result<> begin();
   Result<> evaluate_waiting();
   Result<> generate();
-  Result<> save() const;
+  Result<> save();
   void report() const;
 
  private:
   const host::Model& model() const { return *loaded_.model; }
   Result<> open_context(size_t tokens);
-  Result<> restore(const session::Session& session);
+  Result<> reserve();
+  Result<> restore();
 
   const RunArguments& a_;
   const LoadedCoder& loaded_;
   std::optional<host::Context> context_;
+  std::optional<session::Session> session_;  // the one loaded
+  // What will be saved, held from the start: a session that goes on, or a new one.
+  std::optional<session::SessionWriter> continued_;
+  std::optional<OutputFile> fresh_;
   std::string echo_;  // the prompt as it is printed
   std::vector<host::Token> prompt_;
   std::vector<host::Token> tokens_;  // in the context, then those that wait to be evaluated
   size_t limit_ = 0;                 // of the context
-  bool same_coder_ = false;          // as that of the session loaded: its blocks can be kept
   size_t loaded_tokens_ = 0, evaluated_ = 0, generated_ = 0;
   double load_seconds_ = 0, prompt_seconds_ = 0, generate_seconds_ = 0;
 };
@@ -89,17 +93,32 @@ Result<> Generation::read_prompt() {
 
 Result<> Generation::begin() {
   if (a_.load.empty()) {
+    KVS_TRY(reserve());
     tokens_ = prompt_;
     return open_context(tokens_.size());
   }
-  KVS_ASSIGN(const auto session, session::Session::open(a_.load, loaded_.coder()));
-  const auto& pending = session.file().index().pending;
-  KVS_TRY(open_context(session.size() + pending.size() + prompt_.size()));
-  KVS_TRY(restore(session));
+  KVS_ASSIGN(session_, session::Session::open(a_.load, loaded_.coder()));
+  KVS_TRY(reserve());
+  const auto& pending = session_->file().index().pending;
+  KVS_TRY(open_context(session_->size() + pending.size() + prompt_.size()));
+  KVS_TRY(restore());
   tokens_.insert(tokens_.end(), pending.begin(), pending.end());
   tokens_.insert(tokens_.end(), prompt_.begin(), prompt_.end());
   if (!tokens_.empty()) return {};
   return Error{ErrorKind::usage, a_.load + " is empty: give a prompt (-p, -f)"};
+}
+
+// The blocks of the session that was loaded are kept if they are of the same codec: coding them
+// again would lose more.
+Result<> Generation::reserve() {
+  if (a_.save.empty()) return {};
+  const std::string codec = loaded_.codec ? loaded_.codec->fingerprint() : "";
+  if (session_ && session_->file().info().codec == codec) {
+    KVS_ASSIGN(continued_, session::SessionWriter::continue_at(a_.save, session_->file()));
+    return {};
+  }
+  KVS_ASSIGN(fresh_, OutputFile::reserve(a_.save, Readers::owner));
+  return {};
 }
 
 // With room for as many tokens and for those to come.
@@ -120,24 +139,22 @@ Result<> Generation::open_context(size_t tokens) {
   return {};
 }
 
-Result<> Generation::restore(const session::Session& session) {
+Result<> Generation::restore() {
   const Stopwatch watch;
-  KVS_ASSIGN(const session::Cells cells, session.read(0, session.size(), terminal_progress()));
+  KVS_ASSIGN(const session::Cells cells, session_->read(0, session_->size(), terminal_progress()));
   const auto type = a_.cache == "f16" ? session::CellType::f16 : session::CellType::q8_0;
   KVS_ASSIGN(const Bytes state, session::to_state(cells, {}, model().shape(),
                                                   session::StateForm::sequence_data, type));
   KVS_TRY(context_->load_state(state));
   tokens_ = cells.tokens;
   loaded_tokens_ = cells.count();
-  same_coder_ = session.file().info().codec == (loaded_.codec ? loaded_.codec->fingerprint() : "");
   load_seconds_ = watch.seconds();
   return {};
 }
 
 // Evaluates what is not in the context yet; at least one token, whose logits come next.
 Result<> Generation::evaluate_waiting() {
-  fmt::print("{}", echo_);
-  std::fflush(stdout);
+  put_out(echo_);
   const Stopwatch watch;
   if (context_->size() == tokens_.size()) KVS_TRY(context_->truncate(tokens_.size() - 1));
   constexpr size_t kPiece = 512;  // between two looks at Ctrl-C
@@ -158,36 +175,29 @@ Result<> Generation::generate() {
     if (model().ends_generation(token) && !a_.ignore_end) break;
     tokens_.push_back(token);
     ++generated_;
-    fmt::print("{}", model().piece(token));
-    std::fflush(stdout);
+    put_out(model().piece(token));
     if (generated_ == a_.predict) break;  // the last token waits for the next run
     KVS_TRY(context_->decode(std::span(tokens_).last(1), 1));
   }
-  fmt::print("\n");
-  std::fflush(stdout);
+  put_out("\n");
   generate_seconds_ = watch.seconds();
   return {};
 }
 
-// The blocks of the session that was loaded are kept: coding them again would lose more.
-Result<> Generation::save() const {
+Result<> Generation::save() {
   if (a_.save.empty()) return {};
   const ModelShape& shape = model().shape();
   const session::Coder coder = loaded_.coder();
   KVS_ASSIGN(const session::Cells cells, cells_of(*context_, shape, tokens_));
   const size_t n = cells.count();
-  if (!same_coder_) {
-    return session::pack(a_.save, cells, std::span(tokens_).subspan(n), coder, a_.pack, {});
-  }
-  std::error_code unknown;
-  if (!std::filesystem::equivalent(a_.save, a_.load, unknown)) {
-    KVS_ASSIGN(const Bytes bytes, read_file(a_.load));
-    KVS_TRY(write_file(a_.save, bytes));
+  if (!continued_) {
+    return session::pack(std::move(*fresh_), cells, std::span(tokens_).subspan(n), coder, a_.pack,
+                         {});
   }
   const session::Cells more = n > loaded_tokens_ ? slice(cells, loaded_tokens_, n - loaded_tokens_)
                                                  : session::make_cells(shape, loaded_tokens_, 0);
   const auto pending = std::span(tokens_).subspan(std::max(n, loaded_tokens_));
-  return session::extend(a_.save, more, pending, coder, {});
+  return session::extend(std::move(*continued_), *session_, more, pending, coder, {});
 }
 
 void Generation::report() const {

@@ -16,10 +16,13 @@ namespace {
 
 using namespace kvsplice;
 
-int exit_code(const Error& error) {
-  if (error.kind == ErrorKind::interrupted) return 130;
-  return error.kind == ErrorKind::usage ? 2 : 1;
+// What does not arrive on the error stream cannot be said anywhere.
+int fail(const std::string& message, int code) {
+  std::fputs(("kvsplice: " + message + "\n").c_str(), stderr);
+  return code;
 }
+
+int fail(const Error& error) { return fail(error.message, error.kind == ErrorKind::usage ? 2 : 1); }
 
 // CLI11 would only say that a verb is missing.
 Result<> check_verb(int argc, char** argv) {
@@ -29,11 +32,6 @@ Result<> check_verb(int argc, char** argv) {
   if (std::find(known.begin(), known.end(), argv[1]) != known.end()) return {};
   return Error{ErrorKind::usage, fmt::format("no verb is called '{}'; there are: {}", argv[1],
                                              fmt::join(known, ", "))};
-}
-
-int fail(const Error& error) {
-  fmt::print(stderr, "kvsplice: {}\n", error.message);
-  return exit_code(error);
 }
 
 int run(int argc, char** argv) {
@@ -59,22 +57,29 @@ int run(int argc, char** argv) {
   return done.ok() ? 0 : fail(done.error());
 }
 
+int run_safely(int argc, char** argv) {
+  try {
+    return run(argc, argv);
+  } catch (const std::bad_alloc&) {
+    return fail("out of memory", 1);
+  } catch (const std::exception& e) {
+    return fail(e.what(), 1);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  app::keep_standard_streams();
   if (const auto corrected = correct_blas_core(argv); !corrected.ok()) {
-    fmt::print(stderr, "kvsplice: {}\n", corrected.error().message);
+    fail(corrected.error().message, 1);
   }
   // Rows come and go in blocks of the same large sizes: kept, they need no fresh pages each time.
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
   app::remember_command_line(argc, argv);
-  try {
-    return run(argc, argv);
-  } catch (const std::bad_alloc&) {
-    fmt::print(stderr, "kvsplice: out of memory\n");
-  } catch (const std::exception& e) {
-    fmt::print(stderr, "kvsplice: {}\n", e.what());
-  }
-  return 1;
+  const int code = run_safely(argc, argv);
+  const auto arrived = app::check_output();
+  if (app::stop_signal() != 0) return 128 + app::stop_signal();  // as the shell says it
+  return code == 0 && !arrived.ok() ? fail(arrived.error()) : code;
 }

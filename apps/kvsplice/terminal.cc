@@ -1,13 +1,17 @@
 #include "terminal.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
+#include <filesystem>
 #include <mutex>
 
 #include "command.h"
@@ -19,11 +23,33 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 std::string g_command_line;
-std::atomic<bool> g_stop{false};
+std::atomic<int> g_signal{0};        // the first that asked to stop
+std::atomic<int> g_output_error{0};  // errno of the first text that did not arrive
 bool g_line_open = false;
 
-void on_interrupt(int) {
-  if (g_stop.exchange(true)) _exit(130);  // the second Ctrl-C does not wait
+// A terminal that closes and a reader that goes away may say so many times; who asks a second time
+// by Ctrl-C or SIGTERM does not wait.
+void on_signal(int signal) {
+  static std::atomic<bool> asked{false};
+  const bool is_asking = signal == SIGINT || signal == SIGTERM;
+  if (is_asking && asked.exchange(true)) _exit(128 + signal);
+  int none = 0;
+  g_signal.compare_exchange_strong(none, signal);
+}
+
+void catch_signal(int signal) {
+  struct sigaction action {
+  }, before{};
+  sigaction(signal, nullptr, &before);
+  if (signal == SIGHUP && before.sa_handler == SIG_IGN) return;  // nohup
+  action.sa_handler = on_signal;
+  sigaction(signal, &action, nullptr);
+}
+
+// On the error stream, where nothing can be done about what does not arrive.
+void draw(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stderr);
+  std::fflush(stderr);
 }
 
 std::string quoted(const std::string& word) {
@@ -70,8 +96,7 @@ struct Bar {
         done > 0 && of > 0 ? ", " + time_text(spent / double(done) * double(of - done)) + " left"
                            : "";
     const std::string line = fmt::format("{} {}/{}{}", what, done, of, left);
-    fmt::print(stderr, "{}{}{}", terminal ? "\r\033[K" : "", line, terminal ? "" : "\n");
-    std::fflush(stderr);
+    draw(fmt::format("{}{}{}", terminal ? "\r\033[K" : "", line, terminal ? "" : "\n"));
     g_line_open = terminal;
   }
 };
@@ -85,18 +110,67 @@ void remember_command_line(int argc, char** argv) {
 const std::string& command_line() { return g_command_line; }
 
 void end_progress() {
-  if (g_line_open) fmt::print(stderr, "\r\033[K");
+  if (g_line_open) draw("\r\033[K");
   g_line_open = false;
 }
 
 void catch_interrupts() {
-  struct sigaction action {};
-  action.sa_handler = on_interrupt;
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) catch_signal(signal);
 }
 
-bool interrupted() { return g_stop; }
+bool interrupted() { return g_signal != 0 || g_output_error != 0; }
+
+int stop_signal() { return g_signal; }
+
+void keep_standard_streams() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(stream, F_GETFD) >= 0) continue;
+    // The lowest number that is free is this one. Opened the wrong way round, using it is an error.
+    (void)!::open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+  }
+}
+
+std::FILE* summary_stream(const std::string& out) {
+  std::error_code unknown;
+  const bool is_file = std::filesystem::is_regular_file(out, unknown);
+  return is_file && !out.starts_with("/dev/") && !out.starts_with("/proc/") ? stdout : stderr;
+}
+
+namespace {
+
+// Text that a model makes must not steer the terminal: no controls but line ends and tabs. Those of
+// two bytes may come in two pieces.
+std::string without_controls(std::string_view text) {
+  static unsigned char before = 0;
+  std::string shown;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    const bool is_control = (byte < 0x20 && c != '\n' && c != '\t') || byte == 0x7f ||
+                            (before == 0xc2 && byte >= 0x80 && byte < 0xa0);
+    before = byte;
+    if (!is_control) shown += c;
+  }
+  return shown;
+}
+
+}  // namespace
+
+void put_out(std::string_view made) {
+  static const bool terminal = isatty(STDOUT_FILENO) != 0;
+  const std::string text = terminal ? without_controls(made) : std::string(made);
+  errno = 0;
+  const bool arrived = std::fwrite(text.data(), 1, text.size(), stdout) == text.size() &&
+                       std::fflush(stdout) == 0 && !std::ferror(stdout);
+  int none = 0;
+  if (!arrived) g_output_error.compare_exchange_strong(none, errno != 0 ? errno : EIO);
+}
+
+Result<> check_output() {
+  put_out("");
+  if (g_output_error == 0) return {};
+  return Error{ErrorKind::io, fmt::format("cannot write to the standard output: {}",
+                                          std::strerror(g_output_error))};
+}
 
 Progress terminal_progress() {
   catch_interrupts();
@@ -105,7 +179,7 @@ Progress terminal_progress() {
   return {[bar, guard](const std::string& what, size_t done, size_t total) {
     const std::lock_guard lock(*guard);
     bar->show(what, done, total);
-    return !g_stop;
+    return !interrupted();
   }};
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "core/temporary_folder.h"
 #include "experiments/experiment.h"
 #include "experiments/kvsplice/outputs.h"
 #include "report/quality_report.h"
@@ -53,23 +54,11 @@ Result<> study_layer(const Caches& caches, host::Signal signal, const StudyOptio
   return {};
 }
 
-// A folder that goes when the study ends, however it ends: dumps are large and quickly made again.
-struct ScratchFolder {
-  explicit ScratchFolder(std::filesystem::path at) : path(std::move(at)) {
-    std::filesystem::create_directories(path, ignored);
-  }
-  ~ScratchFolder() { std::filesystem::remove_all(path, ignored); }
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-
-  const std::filesystem::path path;
-  std::error_code ignored;  // who writes into the folder will say so
-};
-
 Result<> study_model(const StudyOptions& options, const Setting& setting, Study& study) {
-  const ScratchFolder dumps(setting.results.dir() / "dumps");
+  // Dumps are large and quickly made again: they go when the study ends, however it ends.
+  KVS_ASSIGN(const TemporaryFolder dumps, TemporaryFolder::create("dumps", setting.results.dir()));
   KVS_ASSIGN(const auto model, host::Model::load(setting.model));
-  KVS_ASSIGN(const auto caches, Caches::extract(model, options, dumps.path, setting.progress));
+  KVS_ASSIGN(const auto caches, Caches::extract(model, options, dumps.path(), setting.progress));
   KVS_ASSIGN(study.caches, compare_caches(caches, options, setting.progress));
   for (host::Signal signal : kCacheSignals) {
     KVS_TRY(study_layer(caches, signal, options, setting.progress, study));

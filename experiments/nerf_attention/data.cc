@@ -26,7 +26,8 @@ std::vector<int> first(int n) {
 std::shared_ptr<Data> reuse(const std::string& path, const std::string& fingerprint,
                             const std::vector<std::string>& texts, size_t tokens,
                             const std::vector<int>& layers) {
-  if (!std::filesystem::exists(path)) return nullptr;
+  std::error_code unknown;
+  if (!std::filesystem::exists(path, unknown)) return nullptr;
   auto dump = extract::Dump::open(path);
   if (!dump.ok()) return nullptr;
   const auto& info = dump->info();

@@ -152,9 +152,10 @@ Result<std::unique_ptr<codec::Codec>> codec_of(const Ground& ground, const Cache
   const auto dir = ground.dir / "codecs";
   const std::string pipeline = codec::print(*cache.text);
   const auto path = (dir / (hash_of(ground.calibrated + pipeline) + ".gguf")).string();
-  if (!std::filesystem::exists(path)) {
-    std::error_code ignored;
-    std::filesystem::create_directories(dir, ignored);
+  std::error_code unknown;
+  if (!std::filesystem::exists(path, unknown)) {
+    std::filesystem::create_directories(dir, unknown);
+    KVS_ASSIGN(OutputFile out, OutputFile::reserve(path));
     quality::CalibrateOptions options;
     options.pipeline = pipeline;
     options.tokens = size_t(ground.options.calibration);
@@ -164,7 +165,7 @@ Result<std::unique_ptr<codec::Codec>> codec_of(const Ground& ground, const Cache
     options.threads = ground.options.threads;
     KVS_ASSIGN(const auto made,
                quality::calibrate(ground.model, ground.texts(), options, ground.progress));
-    KVS_TRY(made.codec.save(path));
+    KVS_TRY(made.codec.save(std::move(out)));
   }
   KVS_ASSIGN(codec::Codec codec, codec::Codec::load(path));
   return std::make_unique<codec::Codec>(std::move(codec));

@@ -2,9 +2,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include "analyse/testing.h"
+#include "core/temporary_folder.h"
 #include "extract/dump_file.h"
 
 namespace kvsplice::analyse {
@@ -32,8 +32,8 @@ class AnalyseDump : public ::testing::Test {
       info.layers.push_back(l);
     }
     for (int h = 0; h < heads; ++h) info.heads.push_back(h);
-    const std::string path =
-        ::testing::TempDir() + "analyse_test_" + std::to_string(::getpid()) + ".gguf";
+    static const auto folder = TemporaryFolder::create("test").value();
+    const std::string path = folder.file("dump.gguf");
     auto file = extract::begin_dump(path, info, std::vector<int32_t>(tokens, 0));
     EXPECT_TRUE(file.ok());
     for (int l = 0; l < layers; ++l) {

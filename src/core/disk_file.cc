@@ -63,6 +63,12 @@ DiskFile DiskFile::replace(OutputFile output) {
 
 Result<OutputFile> DiskFile::replacement() const { return OutputFile::reserve_over(path_, file_); }
 
+Result<OutputFile> DiskFile::reserve_copy(const std::string& path) const {
+  KVS_ASSIGN(OutputFile out, OutputFile::reserve(path, Readers::owner));
+  out.take_mode_of(fd());
+  return out;
+}
+
 Result<Bytes> DiskFile::read(uint64_t first, size_t n) const {
   if (first > size_ || n > size_ - first) return truncated(first, n);
   Bytes bytes(n);

@@ -19,6 +19,10 @@ class DiskFile {
   static DiskFile replace(OutputFile output);
   // To write this file, which is being extended, anew; its lock is kept.
   Result<OutputFile> replacement() const;
+  // For a copy of this file.
+  Result<OutputFile> reserve_copy(const std::string& path) const;
+  // Whether that name led to this file when it was opened, or does so now.
+  bool is_at(const std::string& path) const { return path == path_ || is_named(fd(), path); }
 
   const std::string& path() const { return path_; }
   uint64_t size() const { return size_; }  // when opened, or after what was written and cut since

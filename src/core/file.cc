@@ -87,21 +87,13 @@ Result<> write_file(const std::filesystem::path& path, ByteSpan bytes, Readers r
   return write_file(std::move(out), bytes);
 }
 
-Result<> write_text(const std::filesystem::path& path, std::string_view text) {
-  return write_file(path, {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
+Result<> write_text(OutputFile out, std::string_view text) {
+  return write_file(std::move(out), {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
 }
 
-Result<> copy_file(const std::string& from, const std::string& to) {
-  const Descriptor in(retried([&] { return ::open(from.c_str(), O_RDONLY | O_CLOEXEC); }));
-  if (!in) return system_error("open", from);
-  KVS_ASSIGN(OutputFile out, OutputFile::reserve(to, Readers::owner));
-  out.take_mode_of(in.get());
-  Bytes piece(1 << 20);
-  for (size_t n = 1; n > 0;) {
-    KVS_ASSIGN(n, read_up_to(in.get(), piece.data(), piece.size(), from));
-    KVS_TRY(write_all(out.fd(), ByteSpan(piece).first(n), to));
-  }
-  return out.publish();
+Result<> write_text(const std::filesystem::path& path, std::string_view text) {
+  KVS_ASSIGN(OutputFile out, OutputFile::reserve(path.string()));
+  return write_text(std::move(out), text);
 }
 
 }  // namespace kvsplice

@@ -19,8 +19,7 @@ Result<std::string> read_text(const std::filesystem::path& path, uint64_t most =
 Result<> write_file(OutputFile out, ByteSpan bytes);
 Result<> write_file(const std::filesystem::path& path, ByteSpan bytes,
                     Readers readers = Readers::all);
+Result<> write_text(OutputFile out, std::string_view text);
 Result<> write_text(const std::filesystem::path& path, std::string_view text);
-// If the copy is a new file, it has the mode of the other.
-Result<> copy_file(const std::string& from, const std::string& to);
 
 }  // namespace kvsplice

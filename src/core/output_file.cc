@@ -80,6 +80,7 @@ struct OutputFile::Impl {
   Result<> choose_kind();
   Result<> open_stream(const Target& target);
   Result<> open_folder(const fs::path& target);
+  Error cannot_create() const;
   Result<> lock_old();
   Result<> claim(Readers readers);
   Result<> make_temporary(mode_t mode);
@@ -127,8 +128,13 @@ Result<> OutputFile::Impl::open_folder(const fs::path& target) {
   if (name.empty() || name == "." || name == "..") return refused(path, "this names no file");
   folder = target.has_parent_path() ? target.parent_path().string() : ".";
   in_folder = Descriptor(::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  if (!in_folder) return refused(path, fmt::format("folder {}: {}", folder, std::strerror(errno)));
+  if (!in_folder) return cannot_create();
   return {};
+}
+
+Error OutputFile::Impl::cannot_create() const {
+  const char* reason = std::strerror(errno);
+  return {ErrorKind::io, fmt::format("cannot create {}: folder {}: {}", path, folder, reason)};
 }
 
 Result<> OutputFile::Impl::lock_old() {
@@ -178,7 +184,7 @@ Result<> OutputFile::Impl::make_temporary(mode_t mode) {
     if (!file) {
       temporary.clear();
       if (errno == EEXIST || errno == EINTR) continue;
-      return refused(path, fmt::format("folder {}: {}", folder, std::strerror(errno)));
+      return cannot_create();
     }
     // Who looks for leftovers may have found it before it was locked.
     struct stat info {};

@@ -62,8 +62,12 @@ Descriptor locked_mark(const fs::path& folder) {
 
 }  // namespace
 
-Result<TemporaryFolder> TemporaryFolder::create(const std::string& purpose) {
-  KVS_ASSIGN(const fs::path where, system_folder());
+Result<TemporaryFolder> TemporaryFolder::create(const std::string& purpose,
+                                                const fs::path& chosen) {
+  fs::path where = chosen;
+  if (where.empty()) {
+    KVS_ASSIGN(where, system_folder());
+  }
   const std::string prefix = prefix_of(purpose);
   remove_left_overs(where, prefix);
   constexpr int kMostTries = 10;

@@ -1,5 +1,6 @@
-// Places among the system's temporary files ($TMPDIR): a folder of this object's own, which only
-// its user may read and which goes with it, and files without a name.
+// Places for what is needed for a while: a folder of this object's own, which only its user may
+// read and which goes with it, and files without a name. If nothing else is said they are among the
+// system's temporary files ($TMPDIR).
 #pragma once
 
 #include <filesystem>
@@ -12,7 +13,8 @@ namespace kvsplice {
 class TemporaryFolder {
  public:
   // Folders of that purpose that killed programs of this user have left are removed first.
-  static Result<TemporaryFolder> create(const std::string& purpose);
+  static Result<TemporaryFolder> create(const std::string& purpose,
+                                        const std::filesystem::path& where = {});
   TemporaryFolder(TemporaryFolder&& other) noexcept;
   TemporaryFolder& operator=(TemporaryFolder&& other) noexcept;
   ~TemporaryFolder();

@@ -2,12 +2,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cmath>
 
 #include "analyse/testing.h"
 #include "codec/dump_source.h"
+#include "core/temporary_folder.h"
 #include "evaluate/dump_attention.h"
 #include "extract/dump_file.h"
 
@@ -46,8 +46,8 @@ extract::Dump make_dump(const Made& made) {
     info.layers.push_back(l);
   }
   info.heads = {0, 1};
-  const std::string path = ::testing::TempDir() + "evaluate_test_" + std::to_string(::getpid()) +
-                           made.fingerprint + ".gguf";
+  static const auto folder = TemporaryFolder::create("test").value();
+  const std::string path = folder.file(made.fingerprint + ".gguf");
   auto file = extract::begin_dump(path, info, std::vector<int32_t>(tokens, 1));
   EXPECT_TRUE(file.ok());
   uint64_t seed = 0;

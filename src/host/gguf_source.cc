@@ -33,13 +33,16 @@ GgufSource::~GgufSource() {
 Result<GgufSource> GgufSource::open(const std::string& path) {
   GgufSource source;
   source.path_ = path;
-  source.fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  source.fd_ = ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);  // a pipe is not waited for
   struct stat info {};
   if (source.fd_ < 0 || ::fstat(source.fd_, &info) != 0) {
     return Error{ErrorKind::io, fmt::format("cannot open {}: {}", path, std::strerror(errno))};
   }
   if (!S_ISREG(info.st_mode)) {
-    return Error{ErrorKind::io, fmt::format("{} is not a regular file", path)};
+    return Error{ErrorKind::io,
+                 fmt::format("{} is not a regular file; GGUF files are read at any place of "
+                             "them and must be files",
+                             path)};
   }
   source.file_bytes_ = static_cast<uint64_t>(info.st_size);
   KVS_TRY(source.parse());

@@ -80,12 +80,15 @@ Result<std::vector<std::string>> dump_sequences(const host::Model& model,
     };
     const std::string more = path("rows-and-queries");
     options.queries = queries && holds_queries(first / kSequencesPerDump);
-    const bool has_more = std::filesystem::exists(more);
+    const bool has_more = std::filesystem::exists(more, failed);
     paths.push_back(options.queries || has_more ? more : path("rows"));
     KVS_TRY(progress.step("extract", first, sequences.size()));
-    if (std::filesystem::exists(paths.back())) continue;
+    if (std::filesystem::exists(paths.back(), failed)) continue;
     const std::vector<extract::Sequence> some(part.begin(), part.end());
-    KVS_TRY(extract::extract(model, some, options, paths.back(), {}));
+    const auto at_this_place = [&](const std::string&, size_t, size_t) {
+      return progress.step("extract", first, sequences.size()).ok();
+    };
+    KVS_TRY(extract::extract(model, some, options, paths.back(), {at_this_place}));
   }
   return paths;
 }

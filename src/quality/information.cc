@@ -66,6 +66,7 @@ Result<ModelInformation> measure(const host::Model& model,
     options.seed = i;
     options.threads = threads;
     const auto take = [&](Kind kind, int layer, MatrixView<const float> rows) -> Result<> {
+      KVS_TRY(progress.step("gradients", i, sequences.size()));  // a sequence takes long
       const size_t skip = std::min(sinks, rows.rows);
       add_products(of(all, kind)[size_t(layer)], rows.row_range(skip, rows.rows - skip), weight);
       return {};
@@ -131,7 +132,8 @@ Result<ModelInformation> measure_information(const host::Model& model,
   }
   const std::string name = fmt::format("information-{}-{}.gguf", hash_of(model, some), sinks);
   const std::string path = (std::filesystem::path(folder) / name).string();
-  if (std::filesystem::exists(path)) return load(model.shape(), path);
+  std::error_code unknown;
+  if (std::filesystem::exists(path, unknown)) return load(model.shape(), path);
   KVS_ASSIGN(ModelInformation all, measure(model, some, sinks, threads, progress));
   KVS_TRY(save(all, path));
   return all;

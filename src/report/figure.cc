@@ -138,12 +138,13 @@ std::string png_terminal(const Canvas& canvas) {
       2 * canvas.width(), 2 * canvas.height());
 }
 
+Error no_gnuplot(const Error& error) {
+  return {error.kind, error.message + "; figures need gnuplot (package gnuplot-nox)"};
+}
+
 Result<std::string> run_gnuplot(const std::string& figure, const std::string& script) {
   auto finished = run_program({"gnuplot", "--default-settings"}, script);
-  if (!finished.ok()) {
-    return Error{finished.error().kind,
-                 finished.error().message + "; figures need gnuplot (package gnuplot-nox)"};
-  }
+  if (!finished.ok()) return no_gnuplot(finished.error());
   if (finished->exit_code != 0 || finished->output.empty()) {
     return Error{ErrorKind::io, fmt::format("gnuplot could not draw figure '{}' (exit code {}): {}",
                                             figure, finished->exit_code, finished->errors)};
@@ -173,6 +174,11 @@ std::string tidied(std::string svg) {
 }
 
 }  // namespace
+
+Result<> check_drawing() {
+  const auto asked = run_program({"gnuplot", "--version"}, "");
+  return asked.ok() ? Result<>() : no_gnuplot(asked.error());
+}
 
 Result<> draw(const Figure& figure, const std::filesystem::path& dir) {
   KVS_TRY(check(figure));

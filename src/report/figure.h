@@ -32,6 +32,9 @@ struct Figure {
   int columns = 1;  // panels per row
 };
 
+// Whether there is a gnuplot, to be asked before work of hours.
+Result<> check_drawing();
+
 // Writes DIR/name.svg and DIR/name.png. Error if gnuplot is missing or fails, with its message.
 Result<> draw(const Figure& figure, const std::filesystem::path& dir);
 

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/file.h"
+#include "core/temporary_folder.h"
 #include "report/labels.h"
 #include "report/svg.h"
 
@@ -14,15 +15,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Of this process: tests run side by side.
 std::string folder() {
-  static const std::string path = [] {
-    const fs::path made =
-        fs::path(testing::TempDir()) / ("kvsplice_figure_" + std::to_string(::getpid()));
-    fs::create_directories(made);
-    return made.string() + "/";
-  }();
-  return path;
+  static const auto made = TemporaryFolder::create("test").value();
+  return made.path() + "/";
 }
 
 using testing::HasSubstr;

@@ -69,12 +69,12 @@ Result<Results> Results::create(const fs::path& dir, const std::string& verb,
                                 const std::string& command) {
   std::error_code code;
   fs::create_directories(dir, code);
-  if (!code) fs::remove(dir / "manifest.json", code);  // it would describe other files
   if (code) {
     return Error{ErrorKind::io, fmt::format("cannot make the results directory {}: {}",
                                             dir.string(), code.message())};
   }
-  Results results;
+  KVS_ASSIGN(OutputFile manifest, OutputFile::reserve((dir / "manifest.json").string()));
+  Results results(std::move(manifest));
   results.dir_ = dir;
   results.verb_ = verb;
   results.command_ = command;
@@ -86,6 +86,12 @@ Result<> Results::add_input(const std::string& path) {
   KVS_ASSIGN(const FileHash file, hash_file(path));
   inputs_.push_back(dumped({{"path", path}, {"bytes", file.size}, {"xxh3_128", file.hash}}));
   return {};
+}
+
+void Results::add_input(const std::string& path, std::string_view bytes) {
+  const ByteSpan all(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
+  inputs_.push_back(
+      dumped({{"path", path}, {"bytes", bytes.size()}, {"xxh3_128", hash128_hex(all)}}));
 }
 
 void Results::note(const std::string& key, const std::string& value) {
@@ -106,6 +112,10 @@ Result<> Results::claim(const std::string& name) {
   if (!names_.insert(name).second) {
     return Error{ErrorKind::usage, fmt::format("two tables or figures are called '{}'", name)};
   }
+  if (names_.size() > 1) return {};
+  std::error_code failed;  // the manifest of an earlier run would now describe other files
+  fs::remove(dir_ / "manifest.json", failed);
+  if (failed) return Error{ErrorKind::io, fmt::format("{}: {}", dir_.string(), failed.message())};
   return {};
 }
 
@@ -137,7 +147,7 @@ Result<> Results::finish() {
                          {"findings", findings_},      {"settings", settings},
                          {"inputs", parsed(inputs_)},  {"tables", parsed(tables_)},
                          {"figures", parsed(figures_)}};
-  return write_text(dir_ / "manifest.json", dumped(manifest, 1) + '\n');
+  return write_text(std::move(manifest_), dumped(manifest, 1) + '\n');
 }
 
 }  // namespace kvsplice::report

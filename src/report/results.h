@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/output_file.h"
 #include "report/figure.h"
 #include "report/table.h"
 
@@ -14,12 +15,14 @@ namespace kvsplice::report {
 
 class Results {
  public:
-  // Makes the directory if needed. `verb` and `command` (the whole command line) go to the
-  // manifest.
+  // Makes the directory if needed, before the work begins, and keeps other programs out of it.
+  // What it held stays until something is added. `verb` and `command` (the whole command line) go
+  // to the manifest.
   static Result<Results> create(const std::filesystem::path& dir, const std::string& verb,
                                 const std::string& command);
 
-  Result<> add_input(const std::string& path);                  // its size and hash
+  Result<> add_input(const std::string& path);  // its size and hash
+  void add_input(const std::string& path, std::string_view bytes);
   void note(const std::string& key, const std::string& value);  // a setting or a remark
   void note(const std::string& key, double value);
   void finding(const std::string& sentence);  // shown on top of the page
@@ -30,9 +33,10 @@ class Results {
   const std::filesystem::path& dir() const { return dir_; }
 
  private:
-  Results() = default;
+  explicit Results(OutputFile manifest) : manifest_(std::move(manifest)) {}
   Result<> claim(const std::string& name);  // a table or figure, named once
 
+  OutputFile manifest_;
   std::filesystem::path dir_;
   std::string verb_, command_, started_;
   std::vector<std::string> findings_;

@@ -9,6 +9,7 @@
 
 #include "core/bytes.h"
 #include "core/file.h"
+#include "core/temporary_folder.h"
 #include "core/version.h"
 
 namespace kvsplice::report {
@@ -21,13 +22,6 @@ using testing::Not;
 
 class ResultsTest : public testing::Test {
  protected:
-  void SetUp() override {
-    root_ = fs::path(testing::TempDir()) /
-            testing::UnitTest::GetInstance()->current_test_info()->name();
-    fs::remove_all(root_);
-    fs::create_directories(root_);
-  }
-
   fs::path write_results(const std::string& name) {
     auto results = Results::create(root_ / name, "demo", "kvsplice demo --name '" + name + "'");
     EXPECT_TRUE(results.ok());
@@ -56,7 +50,8 @@ class ResultsTest : public testing::Test {
     return done.ok() ? "" : done.error().message;
   }
 
-  fs::path root_;
+  const TemporaryFolder folder_ = TemporaryFolder::create("test").value();
+  const fs::path root_ = folder_.path();
 };
 
 TEST_F(ResultsTest, ManifestSaysHowItWasMade) {
@@ -88,12 +83,6 @@ TEST_F(ResultsTest, ManifestSaysHowItWasMade) {
   }
 }
 
-TEST_F(ResultsTest, AnOldManifestGoesFirst) {
-  const fs::path dir = write_results("one");
-  ASSERT_TRUE(Results::create(dir, "demo", "").ok());
-  EXPECT_FALSE(fs::exists(dir / "manifest.json"));
-}
-
 TEST_F(ResultsTest, RefusesNames) {
   auto results = Results::create(root_ / "r", "demo", "");
   ASSERT_TRUE(results.ok());
@@ -111,6 +100,21 @@ TEST_F(ResultsTest, RefusesWhereItCannotWrite) {
   const auto results = Results::create(root_ / "file" / "dir", "demo", "");
   ASSERT_FALSE(results.ok());
   EXPECT_EQ(results.error().kind, ErrorKind::io);
+}
+
+TEST_F(ResultsTest, WhatWasThereStaysUntilSomethingIsAdded) {
+  const fs::path dir = write_results("one");
+  const std::string before = *read_text(dir / "manifest.json");
+  { EXPECT_TRUE(Results::create(dir, "demo", "").ok()); }
+  EXPECT_EQ(*read_text(dir / "manifest.json"), before);
+  auto results = Results::create(dir, "demo", "");
+  ASSERT_TRUE(results.ok());
+  const auto second = Results::create(dir, "demo", "");
+  ASSERT_FALSE(second.ok());
+  EXPECT_THAT(second.error().message, HasSubstr("another program writes to it"));
+  ASSERT_TRUE(results->add(Table("other", "t", {{"a"}})).ok());
+  EXPECT_FALSE(fs::exists(dir / "manifest.json")) << "it would describe other files";
+  ASSERT_TRUE(results->finish().ok());
 }
 
 TEST_F(ResultsTest, PageHoldsAllDirectories) {

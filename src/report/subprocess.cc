@@ -5,10 +5,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstdio>
 #include <cstring>
-#include <memory>
+
+#include "core/temporary_folder.h"
 
 extern char** environ;
 
@@ -16,21 +15,19 @@ namespace kvsplice::report {
 
 namespace {
 
-// Unnamed files instead of pipes: nothing can block or break half-way.
-using File = std::unique_ptr<FILE, int (*)(FILE*)>;
-
-File temporary() { return {std::tmpfile(), std::fclose}; }
-
-std::string whole(FILE* file) {
-  std::rewind(file);
-  std::string text;
-  char buffer[1 << 16];
-  for (size_t n; (n = std::fread(buffer, 1, sizeof buffer, file)) > 0;) text.append(buffer, n);
-  return text;
-}
-
 Error failed(const std::string& program, int code) {
   return {ErrorKind::io, fmt::format("cannot run {}: {}", program, std::strerror(code))};
+}
+
+Result<std::string> whole(const Descriptor& file) {
+  std::string text;
+  Bytes piece(1 << 16);
+  if (::lseek(file.get(), 0, SEEK_SET) < 0) return system_error("read", "a temporary file");
+  for (size_t n = 1; n > 0;) {
+    KVS_ASSIGN(n, read_up_to(file.get(), piece.data(), piece.size(), "a temporary file"));
+    text.append(piece.begin(), piece.begin() + static_cast<ptrdiff_t>(n));
+  }
+  return text;
 }
 
 int exit_code(int status) {
@@ -41,11 +38,13 @@ int exit_code(int status) {
 
 Result<Finished> run_program(const std::vector<std::string>& arguments, const std::string& input) {
   const std::string& program = arguments.at(0);
-  File in = temporary(), out = temporary(), err = temporary();
-  if (!in || !out || !err) return failed(program, errno);
-  const bool written = std::fwrite(input.data(), 1, input.size(), in.get()) == input.size();
-  if (!written || std::fflush(in.get()) != 0) return failed(program, errno);
-  std::rewind(in.get());
+  // Unnamed files instead of pipes: nothing can block or break half-way.
+  KVS_ASSIGN(const Descriptor in, unnamed_file());
+  KVS_ASSIGN(const Descriptor out, unnamed_file());
+  KVS_ASSIGN(const Descriptor err, unnamed_file());
+  KVS_TRY(write_all(in.get(), {reinterpret_cast<const uint8_t*>(input.data()), input.size()},
+                    "a temporary file"));
+  if (::lseek(in.get(), 0, SEEK_SET) < 0) return failed(program, errno);
 
   std::vector<char*> argv;
   for (const auto& a : arguments) argv.push_back(const_cast<char*>(a.c_str()));
@@ -53,19 +52,19 @@ Result<Finished> run_program(const std::vector<std::string>& arguments, const st
 
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, ::fileno(in.get()), 0);
-  posix_spawn_file_actions_adddup2(&actions, ::fileno(out.get()), 1);
-  posix_spawn_file_actions_adddup2(&actions, ::fileno(err.get()), 2);
+  posix_spawn_file_actions_adddup2(&actions, in.get(), 0);
+  posix_spawn_file_actions_adddup2(&actions, out.get(), 1);
+  posix_spawn_file_actions_adddup2(&actions, err.get(), 2);
   pid_t child = 0;
   const int code = ::posix_spawnp(&child, argv[0], &actions, nullptr, argv.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
   if (code != 0) return failed(program, code);
 
   int status = 0;
-  while (::waitpid(child, &status, 0) < 0) {
-    if (errno != EINTR) return failed(program, errno);
-  }
-  return Finished{exit_code(status), whole(out.get()), whole(err.get())};
+  if (retried([&] { return ::waitpid(child, &status, 0); }) < 0) return failed(program, errno);
+  KVS_ASSIGN(std::string output, whole(out));
+  KVS_ASSIGN(std::string errors, whole(err));
+  return Finished{exit_code(status), std::move(output), std::move(errors)};
 }
 
 }  // namespace kvsplice::report

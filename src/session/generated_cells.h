@@ -4,11 +4,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <filesystem>
 #include <string>
 
 #include "core/half.h"
 #include "core/random.h"
+#include "core/temporary_folder.h"
 #include "session/session.h"
 
 namespace kvsplice::session {
@@ -55,23 +55,15 @@ inline void expect_equal(const Cells& a, const Cells& b) {
   EXPECT_EQ(a.values, b.values);
 }
 
-// A file name of its own for each test; the file goes with the object.
+// A file name that nobody else has; the file goes with the object.
 class TemporaryFile {
  public:
-  explicit TemporaryFile(const std::string& extension) {
-    const auto* test = testing::UnitTest::GetInstance()->current_test_info();
-    path_ = (std::filesystem::temp_directory_path() /
-             (std::string(test->test_suite_name()) + "_" + test->name() + extension))
-                .string();
-    std::filesystem::remove(path_);
-  }
-  ~TemporaryFile() { std::filesystem::remove(path_); }
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
+  explicit TemporaryFile(const std::string& extension) : path_(folder_.file("file" + extension)) {}
   const std::string& path() const { return path_; }
 
  private:
-  std::string path_;
+  const TemporaryFolder folder_ = TemporaryFolder::create("test").value();
+  const std::string path_;
 };
 
 }  // namespace kvsplice::session

@@ -176,20 +176,15 @@ Result<Cells> join(const Session& session, size_t first, const Cells& more, cons
   return cells;
 }
 
-Result<> append(const std::string& path, const Cells& more, std::span<const int32_t> pending,
-                const Coder& coder, const Progress& progress) {
+Result<> append(SessionWriter& writer, const Session& session, const Cells& more,
+                std::span<const int32_t> pending, const Coder& coder, const Progress& progress) {
   KVS_TRY(check_cells(more, coder.shape));
-  KVS_ASSIGN(const Session session, Session::open(path, coder));
   if (more.first != session.size()) {
     return Error{ErrorKind::usage, fmt::format("cells from position {} cannot follow the {} of {}",
-                                               more.first, session.size(), path)};
+                                               more.first, session.size(), writer.path())};
   }
   const size_t first = window_start(session.file());
   KVS_ASSIGN(const Cells cells, join(session, first, more, coder, progress));
-  KVS_ASSIGN(SessionWriter writer, SessionWriter::extend(path));
-  if (!(writer.index().records == session.file().index().records)) {
-    return Error{ErrorKind::io, path + " was changed by another program meanwhile"};
-  }
   KVS_TRY(writer.forget_from(first));
   KVS_TRY(write_pieces(cells, plan(cells, writer.info()), coder, writer, progress));
   return writer.commit(pending);
@@ -234,7 +229,18 @@ Result<> pack(OutputFile out, const Cells& cells, std::span<const int32_t> pendi
 
 Result<> extend(const std::string& path, const Cells& more, std::span<const int32_t> pending,
                 const Coder& coder, const Progress& progress) {
-  KVS_TRY(append(path, more, pending, coder, progress));
+  KVS_ASSIGN(const Session session, Session::open(path, coder));
+  KVS_ASSIGN(SessionWriter writer, SessionWriter::continue_at(path, session.file()));
+  return extend(std::move(writer), session, more, pending, coder, progress);
+}
+
+Result<> extend(SessionWriter writer, const Session& session, const Cells& more,
+                std::span<const int32_t> pending, const Coder& coder, const Progress& progress) {
+  const std::string path = writer.path();
+  {
+    SessionWriter held = std::move(writer);  // its lock ends here
+    KVS_TRY(append(held, session, more, pending, coder, progress));
+  }
   compact_if_worthwhile(path);
   return {};
 }

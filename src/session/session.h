@@ -34,11 +34,6 @@ Result<> pack(OutputFile out, const Cells& cells, std::span<const int32_t> pendi
 Result<> pack(const std::string& path, const Cells& cells, std::span<const int32_t> pending,
               const Coder& coder, const PackOptions& options, const Progress& progress);
 
-// Adds cells that follow at once. Blocks that are there stay as they are; what was the window is
-// coded now. Rewrites the file only when more than half of it would be forgotten records.
-Result<> extend(const std::string& path, const Cells& more, std::span<const int32_t> pending,
-                const Coder& coder, const Progress& progress);
-
 class Session {
  public:
   // Error mismatch if the session was made for another model or by another codec.
@@ -56,6 +51,14 @@ class Session {
   SessionReader reader_;
   Coder coder_;
 };
+
+// Adds cells that follow at once. Blocks that are there stay as they are; what was the window is
+// coded now. Rewrites the file only when more than half of it would be forgotten records.
+Result<> extend(const std::string& path, const Cells& more, std::span<const int32_t> pending,
+                const Coder& coder, const Progress& progress);
+// The same by a writer of the session, or of its copy, that was held meanwhile.
+Result<> extend(SessionWriter writer, const Session& session, const Cells& more,
+                std::span<const int32_t> pending, const Coder& coder, const Progress& progress);
 
 // The tokens of a session, which need neither model nor codec.
 Result<std::vector<int32_t>> read_tokens(const SessionReader& reader);

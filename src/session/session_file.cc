@@ -114,6 +114,27 @@ Result<SessionWriter> SessionWriter::extend(const std::string& path) {
   return writer;
 }
 
+Result<SessionWriter> SessionWriter::copy(OutputFile output, const SessionReader& from) {
+  KVS_ASSIGN(SessionWriter writer, create(std::move(output), from.info()));
+  for (const Record& record : from.index().records) {
+    KVS_ASSIGN(const Bytes payload, from.read(record));
+    KVS_TRY(writer.add(record.kind, record.count, payload));
+  }
+  return writer;
+}
+
+Result<SessionWriter> SessionWriter::continue_at(const std::string& path,
+                                                 const SessionReader& from) {
+  if (!from.file_.is_at(path)) {
+    KVS_ASSIGN(OutputFile output, from.file_.reserve_copy(path));
+    return copy(std::move(output), from);
+  }
+  KVS_ASSIGN(SessionWriter writer, extend(path));
+  const Index &now = writer.index_, &then = from.index_;
+  if (now.records == then.records && now.pending == then.pending) return writer;
+  return Error{ErrorKind::io, path + " was changed by another program meanwhile"};
+}
+
 // Bytes of a failed write may lie anywhere behind the last commit, which readers find without them.
 Error SessionWriter::give_up(const Error& error) {
   failed_ = true;
@@ -187,11 +208,7 @@ Result<> compact(const std::string& path) {
   KVS_ASSIGN(DiskFile locked, DiskFile::extend(path));
   KVS_ASSIGN(const SessionReader reader, SessionReader::read_from(std::move(locked)));
   KVS_ASSIGN(OutputFile output, reader.file_.replacement());
-  KVS_ASSIGN(SessionWriter writer, SessionWriter::create(std::move(output), reader.info()));
-  for (const Record& record : reader.index().records) {
-    KVS_ASSIGN(const Bytes payload, reader.read(record));
-    KVS_TRY(writer.add(record.kind, record.count, payload));
-  }
+  KVS_ASSIGN(SessionWriter writer, SessionWriter::copy(std::move(output), reader));
   return writer.commit(reader.index().pending);
 }
 

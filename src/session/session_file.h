@@ -45,7 +45,11 @@ class SessionWriter {
   static Result<SessionWriter> create(const std::string& path, const SessionInfo& info);
   // Continues a session; no other writer may have it open.
   static Result<SessionWriter> extend(const std::string& path);
+  // The same at any path: in place if the session was read from there, else in a copy, whose mode
+  // is that of the original.
+  static Result<SessionWriter> continue_at(const std::string& path, const SessionReader& from);
 
+  const std::string& path() const { return file_.path(); }
   const SessionInfo& info() const { return info_; }
   const Index& index() const { return index_; }
 
@@ -59,6 +63,8 @@ class SessionWriter {
   Result<> commit(std::span<const int32_t> pending);
 
  private:
+  friend Result<> compact(const std::string& path);
+  static Result<SessionWriter> copy(OutputFile output, const SessionReader& from);
   SessionWriter(DiskFile file, SessionInfo info) : file_(std::move(file)), info_(std::move(info)) {}
   Error give_up(const Error& error);
   Result<> check_usable() const;

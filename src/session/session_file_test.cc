@@ -159,6 +159,10 @@ TEST(SessionFile, AFullDiskIsAnErrorAndTheContentStays) {
   std::signal(SIGXFSZ, handler);
   ASSERT_FALSE(added.ok());
   EXPECT_EQ(added.error().kind, ErrorKind::io);
+  // Now there would be room, but part of what was added is lost.
+  EXPECT_THAT(writer.commit({}).error().message, HasSubstr("nothing can follow"));
+  EXPECT_FALSE(writer.add(RecordKind::coded, 9, payload(40, 2)).ok());
+  EXPECT_FALSE(writer.forget_from(4).ok());
   const auto reader = SessionReader::open(file.path()).value();
   EXPECT_EQ(reader.index().tokens(), 204u);
   EXPECT_EQ(reader.ignored_bytes(), 0u);
@@ -170,6 +174,39 @@ TEST(SessionFile, NothingIsCompactedUnderAWriter) {
   const auto writer = SessionWriter::extend(file.path());
   ASSERT_TRUE(writer.ok());
   EXPECT_THAT(compact(file.path()).error().message, HasSubstr("another program writes"));
+}
+
+TEST(SessionFile, ASessionThatWasReplacedMeanwhileIsNotCommittedTo) {
+  const TemporaryFile file(".kvz");
+  write_two(file.path());
+  auto writer = SessionWriter::extend(file.path()).value();
+  ASSERT_TRUE(writer.add(RecordKind::exact, 7, payload(20, 9)).ok());
+  const std::string other = file.path() + ".other";
+  write_two(other);
+  std::filesystem::rename(other, file.path());
+  EXPECT_THAT(writer.commit({}).error().message, HasSubstr("replaced by another program"));
+  EXPECT_EQ(SessionReader::open(file.path())->index().tokens(), 204u);
+}
+
+TEST(SessionFile, ACopyGoesOnWithoutTheOriginal) {
+  const TemporaryFile file(".kvz"), copy(".kvz");
+  write_two(file.path());
+  const auto reader = SessionReader::open(file.path()).value();
+  {
+    auto writer = SessionWriter::continue_at(copy.path(), reader).value();
+    ASSERT_TRUE(writer.forget_from(4).ok());
+    ASSERT_TRUE(writer.add(RecordKind::exact, 7, payload(20, 9)).ok());
+    ASSERT_TRUE(writer.commit({}).ok());
+  }
+  EXPECT_EQ(SessionReader::open(copy.path())->index().tokens(), 11u);
+  EXPECT_EQ(SessionReader::open(file.path())->index().tokens(), 204u);
+
+  auto writer = SessionWriter::continue_at(file.path(), reader).value();
+  EXPECT_FALSE(SessionWriter::continue_at(file.path(), reader).ok()) << "one at a time";
+  ASSERT_TRUE(writer.commit({}).ok());
+  writer = SessionWriter::create(copy.path(), small_info()).value();  // lets the first go
+  EXPECT_THAT(SessionWriter::continue_at(file.path(), reader).error().message,
+              HasSubstr("was changed by another program"));
 }
 
 TEST(SessionFile, ANewerFormatIsUnsupportedNotDamaged) {
@@ -194,7 +231,14 @@ TEST(SessionFile, CompactingKeepsRecordsAndDropsTheRest) {
     ASSERT_TRUE(writer.add(RecordKind::exact, 7, payload(20, 9)).ok());
     ASSERT_TRUE(writer.commit({}).ok());
   }
-  ASSERT_TRUE(compact(file.path()).ok());
+  namespace fs = std::filesystem;
+  const auto mode = fs::perms::owner_read | fs::perms::owner_write | fs::perms::group_read;
+  fs::permissions(file.path(), mode);
+  const std::string link = file.path() + ".link";
+  fs::create_symlink(file.path(), link);
+  ASSERT_TRUE(compact(link).ok());
+  EXPECT_TRUE(fs::is_symlink(link));
+  EXPECT_EQ(fs::status(file.path()).permissions(), mode);
   const auto reader = SessionReader::open(file.path()).value();
   EXPECT_EQ(reader.live_bytes(), reader.file_bytes());
   ASSERT_EQ(reader.index().records.size(), 2u);

@@ -236,7 +236,7 @@ TEST_F(SessionVerbs, KilledOrStoppedTheSessionIsValid) {
         shell(std::string(KVSPLICE_BINARY) + " run" + m_ + c_ + " -p hello -n 4000 --load " + s +
               " --save " + s + " & p=$!; sleep " + std::to_string(ms / 1000.0) + "; kill -" +
               signal + " $p; wait $p");
-    EXPECT_EQ(stopped.code, signal == "INT" ? 0 : 128 + SIGKILL) << stopped.text;
+    EXPECT_EQ(stopped.code, 128 + (signal == "INT" ? SIGINT : SIGKILL)) << stopped.text;
     EXPECT_THAT(must("inspect --check " + s), HasSubstr("every record is sound")) << ms;
   }
 }

@@ -2,8 +2,7 @@
 // detour through a file agree.
 #include <gtest/gtest.h>
 
-#include <filesystem>
-
+#include "core/temporary_folder.h"
 #include "generated_cache.h"
 
 namespace kvsplice::codec {
@@ -54,12 +53,11 @@ TEST_P(RoundTrip, CodingTheDecodedBlockAgainChangesNothing) {
 
 TEST_P(RoundTrip, SavedCodecDecodesTheSame) {
   const CacheBlock block = generate_block(usual_shape(), 32, 5);
-  const auto path = std::filesystem::temp_directory_path() /
-                    ("conformance_" + subject_name({GetParam(), 0}) + ".gguf");
-  const auto saved = codec().save(path.string());
+  const auto folder = TemporaryFolder::create("conformance").value();
+  const std::string path = folder.file("codec.gguf");
+  const auto saved = codec().save(path);
   ASSERT_TRUE(saved.ok()) << saved.error().message;
-  const auto loaded = Codec::load(path.string());
-  std::filesystem::remove(path);
+  const auto loaded = Codec::load(path);
   ASSERT_TRUE(loaded.ok()) << loaded.error().message;
   EXPECT_EQ(loaded->fingerprint(), codec().fingerprint());
   const Bytes bytes = encode(block);

@@ -1,8 +1,7 @@
 // Sizes nobody plans for, and numbers of threads nobody should notice.
 #include <gtest/gtest.h>
 
-#include <filesystem>
-
+#include "core/temporary_folder.h"
 #include "core/threads.h"
 #include "generated_cache.h"
 
@@ -52,11 +51,10 @@ TEST_P(Shapes, OddHeadsAreSavedAndLoaded) {
   shape.query_heads = 3;  // as many for every KV head
   const auto codec = fit_codec(pipeline(), shape);
   if (!codec.ok()) return;
-  const auto path = std::filesystem::temp_directory_path() /
-                    ("conformance_odd_" + subject_name({GetParam(), 0}) + ".gguf");
-  ASSERT_TRUE(codec->save(path.string()).ok());
-  const auto loaded = Codec::load(path.string());
-  std::filesystem::remove(path);
+  const auto folder = TemporaryFolder::create("conformance").value();
+  const std::string path = folder.file("codec.gguf");
+  ASSERT_TRUE(codec->save(path).ok());
+  const auto loaded = Codec::load(path);
   ASSERT_TRUE(loaded.ok()) << loaded.error().message;
   EXPECT_EQ(loaded->fingerprint(), codec->fingerprint());
 }
