@@ -1,33 +1,28 @@
 #include "core/file_hash.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include <cerrno>
-#include <cstdio>
-#include <cstring>
 #include <memory>
-#include <vector>
+
+#include "core/descriptor.h"
 
 namespace kvsplice {
 
 Result<FileHash> hash_file(const std::filesystem::path& path) {
-  const auto failed = [&] {
-    return Error{ErrorKind::io,
-                 fmt::format("cannot read {}: {}", path.string(), std::strerror(errno))};
-  };
-  const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "rbe"), std::fclose);
-  if (!file) return failed();
+  const Descriptor file(retried([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
+  if (!file) return system_error("read", path.string());
   const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(),
                                                                               XXH3_freeState);
   XXH3_128bits_reset(state.get());
-  std::vector<char> piece(1 << 20);
+  Bytes piece(1 << 20);
   uint64_t size = 0;
-  for (size_t n; (n = std::fread(piece.data(), 1, piece.size(), file.get())) > 0; size += n) {
+  for (size_t n = 1; n > 0; size += n) {
+    KVS_ASSIGN(n, read_up_to(file.get(), piece.data(), piece.size(), path.string()));
     XXH3_128bits_update(state.get(), piece.data(), n);
   }
-  if (std::ferror(file.get())) return failed();
   const XXH128_hash_t h = XXH3_128bits_digest(state.get());
   return FileHash{size, fmt::format("{:016x}{:016x}", h.high64, h.low64)};
 }

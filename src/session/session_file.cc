@@ -114,12 +114,16 @@ Result<SessionWriter> SessionWriter::extend(const std::string& path) {
   return writer;
 }
 
+// Byte by byte: records keep their places.
 Result<SessionWriter> SessionWriter::copy(OutputFile output, const SessionReader& from) {
-  KVS_ASSIGN(SessionWriter writer, create(std::move(output), from.info()));
-  for (const Record& record : from.index().records) {
-    KVS_ASSIGN(const Bytes payload, from.read(record));
-    KVS_TRY(writer.add(record.kind, record.count, payload));
+  SessionWriter writer(DiskFile::replace(std::move(output)), from.info_);
+  constexpr uint64_t kPiece = 1 << 20;
+  while (writer.end_ < from.end_) {
+    const size_t n = std::min(kPiece, from.end_ - writer.end_);
+    KVS_ASSIGN(const Bytes piece, from.file_.read(writer.end_, n));
+    KVS_TRY(writer.write_behind(piece));
   }
+  writer.index_ = from.index_;
   return writer;
 }
 
@@ -208,7 +212,11 @@ Result<> compact(const std::string& path) {
   KVS_ASSIGN(DiskFile locked, DiskFile::extend(path));
   KVS_ASSIGN(const SessionReader reader, SessionReader::read_from(std::move(locked)));
   KVS_ASSIGN(OutputFile output, reader.file_.replacement());
-  KVS_ASSIGN(SessionWriter writer, SessionWriter::copy(std::move(output), reader));
+  KVS_ASSIGN(SessionWriter writer, SessionWriter::create(std::move(output), reader.info()));
+  for (const Record& record : reader.index().records) {
+    KVS_ASSIGN(const Bytes payload, reader.read(record));
+    KVS_TRY(writer.add(record.kind, record.count, payload));
+  }
   return writer.commit(reader.index().pending);
 }
 

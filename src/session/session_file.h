@@ -63,7 +63,6 @@ class SessionWriter {
   Result<> commit(std::span<const int32_t> pending);
 
  private:
-  friend Result<> compact(const std::string& path);
   static Result<SessionWriter> copy(OutputFile output, const SessionReader& from);
   SessionWriter(DiskFile file, SessionInfo info) : file_(std::move(file)), info_(std::move(info)) {}
   Error give_up(const Error& error);
