@@ -23,7 +23,8 @@ struct Setting {
 struct Experiment {
   std::string name;  // as typed
   std::string summary;
-  std::vector<ParamInfo> params;  // become options of the command
+  std::vector<ParamInfo> params;                    // become options of the command
+  std::function<Result<>(const KeyValues&)> check;  // of their values, before anything is done
   std::function<Result<>(const KeyValues&, const Setting&)> run;
 };
 

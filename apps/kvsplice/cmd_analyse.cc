@@ -3,6 +3,7 @@
 
 #include "command.h"
 #include "core/threads.h"
+#include "number_option.h"
 #include "report/analysis_report.h"
 #include "terminal.h"
 
@@ -45,14 +46,13 @@ Command analyse_command() {
             auto a = std::make_shared<AnalyseArguments>();
             app.add_option("dump", a->dump, "dump to analyse")->required();
             app.add_option("-o,--out", a->out, "directory for the results")->required();
-            auto* layers = app.add_option("--layers", a->options.layers,
-                                          "layers to analyse, e.g. 0,7,15 (default: all)")
-                               ->delimiter(',');
+            auto* layers =
+                add_numbers(app, "--layers", a->options.layers, "layers to analyse (default: all)");
             app.add_flag("--seed-subset", a->options.seed_subset,
                          "what the NeRF-Attention study analysed: layers 0, L/4, L/2, 3L/4, L-1 "
                          "and at most four heads")
                 ->excludes(layers);
-            app.add_option("--threads", a->threads, "threads (default: all)");
+            add_threads(app, a->threads);
             return [a] { return run(*a); };
           }};
 }

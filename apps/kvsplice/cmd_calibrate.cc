@@ -3,6 +3,7 @@
 
 #include "command.h"
 #include "core/threads.h"
+#include "number_option.h"
 #include "quality/calibrate.h"
 #include "stopwatch.h"
 #include "terminal.h"
@@ -26,7 +27,7 @@ Result<> run(const CalibrateArguments& a) {
   KVS_TRY(made.codec.save(std::move(out)));
   end_progress();
   std::FILE* const summary = summary_stream(a.out);
-  if (!made.note.empty()) fmt::print(summary, "note: {}\n", made.note);
+  for (const auto& note : made.notes) fmt::print(summary, "note: {}\n", note);
   for (const auto& t : made.trials) {
     if (t.ratio == 0) continue;
     fmt::print(summary, "steps x {:.4f}: ratio {:.2f}{}\n", t.factor, t.ratio,
@@ -60,22 +61,21 @@ Command calibrate_command() {
         app.add_option("-f,--file", a->texts, "texts of the kind the cache will hold")->required();
         app.add_option("-o,--out", a->out, "codec file to write")->required();
         app.add_option("--codec", o.pipeline, "pipeline to fit")->capture_default_str();
-        app.add_option("-n,--tokens", o.tokens, "tokens of all texts together, at most")
-            ->capture_default_str();
-        app.add_option("--sequence", o.sequence, "tokens evaluated as one sequence")
-            ->capture_default_str();
-        app.add_option("--sinks", o.sinks, "first tokens of a sequence to leave out")
-            ->capture_default_str();
-        app.add_option("--target-ratio", o.ratio, "scale the step until f16 bytes / bytes is this");
-        app.add_option("--target-kld", o.kld,
-                       "scale the step until the mean divergence above the floor is this");
+        add_number(app, "-n,--tokens", o.tokens, kSomeTokens,
+                   "tokens of all texts together, at most");
+        add_number(app, "--sequence", o.sequence, kSomeTokens, "tokens evaluated as one sequence");
+        add_number(app, "--sinks", o.sinks, kTokens, "first tokens of a sequence to leave out");
+        add_number(app, "--target-ratio", o.ratio, {1, 1000},
+                   "scale the step until f16 bytes / bytes is this");
+        add_number(app, "--target-kld", o.kld, {1e-6, 100},
+                   "scale the step until the mean divergence above the floor is this");
         app.add_flag("--allocate", o.allocate,
                      "scale the steps of layers, keys and values by what their errors do to the "
                      "model, measured in the loop");
         app.add_option("--work", o.work,
                        "folder to keep evaluated texts in: a run that was interrupted goes on, "
                        "another codec needs them only once");
-        app.add_option("--threads", o.threads, "threads (default: all)");
+        add_threads(app, o.threads);
         return [a] { return run(*a); };
       }};
 }

@@ -9,6 +9,7 @@
 #include "core/same_cache.h"
 #include "core/threads.h"
 #include "host/model.h"
+#include "number_option.h"
 #include "report/evaluate_report.h"
 #include "terminal.h"
 
@@ -82,18 +83,14 @@ Command evaluate_command() {
             app.add_option("codec", a->codecs, "codec files")->required();
             app.add_option("-o,--out", a->out, "directory for the results")->required();
             app.add_option("-m,--model", a->model, "model, for stages that read token embeddings");
-            app.add_option("--block", a->options.block, "tokens encoded at once")
-                ->capture_default_str()
-                ->check(CLI::PositiveNumber);
-            app.add_option("--max-tokens", a->options.max_tokens,
-                           "tokens of each text to evaluate (default: all)");
-            app.add_option("--queries", a->options.queries,
-                           "positions of each text whose attention is compared")
-                ->capture_default_str()
-                ->check(CLI::PositiveNumber);
-            app.add_option("--sinks", a->options.sinks, "first tokens of each text, kept exact")
-                ->capture_default_str();
-            app.add_option("--threads", a->threads, "threads (default: all)");
+            add_number(app, "--block", a->options.block, kSomeTokens, "tokens encoded at once");
+            add_number(app, "--max-tokens", a->options.max_tokens, kTokens,
+                       "tokens of each text to evaluate; 0: all");
+            add_number(app, "--queries", a->options.queries, kSomeTokens,
+                       "positions of each text whose attention is compared");
+            add_number(app, "--sinks", a->options.sinks, kTokens,
+                       "first tokens of each text, kept exact");
+            add_threads(app, a->threads);
             return [a] { return run(*a); };
           }};
 }

@@ -22,15 +22,13 @@ struct Arguments {
 };
 
 Result<> run(const Arguments& a) {
+  const KeyValues pairs(a.given.begin(), a.given.end());
+  KVS_TRY(a.chosen->check(pairs));
   KVS_ASSIGN(auto results, report::Results::create(a.out, "experiment", command_line()));
   KVS_TRY(report::check_drawing());
   if (!a.model.empty()) KVS_TRY(results.add_input(a.model));
   results.note("experiment", a.chosen->name);
   results.note("quick", a.quick ? "yes" : "no");
-  KeyValues pairs;
-  for (const auto& [key, value] : a.given) {
-    if (!value.empty()) pairs.emplace_back(key, value);
-  }
   const experiment::Setting setting{results, a.quick, a.model, terminal_progress()};
   KVS_TRY(a.chosen->run(pairs, setting));
   KVS_TRY(results.finish());
@@ -49,11 +47,14 @@ void declare(CLI::App& app, const Experiment& experiment, const std::shared_ptr<
     std::string option = "--" + p.name;
     std::replace(option.begin(), option.end(), '_', '-');
     if (p.allowed == "no, yes") {  // needs no value
-      sub->add_flag(option + "{yes}", a->given[p.name], p.help);
+      const auto take = [a, name = p.name](int64_t) { a->given[name] = "yes"; };
+      sub->add_flag_function(option, take, p.help);
       continue;
     }
-    sub->add_option(option, a->given[p.name],
-                    fmt::format("{} (default {}; {})", p.help, p.default_value, p.allowed));
+    const auto take = [a, name = p.name](const std::string& value) { a->given[name] = value; };
+    sub->add_option_function<std::string>(option, take, p.help)
+        ->type_name(p.type + " (" + p.allowed + ")")
+        ->default_str(p.default_value);
   }
 }
 

@@ -7,6 +7,7 @@
 #include "core/same_cache.h"
 #include "core/threads.h"
 #include "host/model.h"
+#include "number_option.h"
 #include "stopwatch.h"
 #include "terminal.h"
 
@@ -74,9 +75,8 @@ Command fit_command() {
             ->required();
         app.add_option("-o,--out", a->out, "codec file to write")->required();
         app.add_option("-m,--model", a->model, "model, for stages that read token embeddings");
-        app.add_option("--sinks", a->sinks, "first tokens of each text to leave out")
-            ->capture_default_str();
-        app.add_option("--threads", a->threads, "threads (default: all)");
+        add_number(app, "--sinks", a->sinks, kTokens, "first tokens of each text to leave out");
+        add_threads(app, a->threads);
         app.footer(stage_help());
         return [a] { return run(*a); };
       }};

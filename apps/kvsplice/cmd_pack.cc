@@ -5,6 +5,7 @@
 #include "core/file.h"
 #include "core/threads.h"
 #include "loaded_coder.h"
+#include "number_option.h"
 #include "session/state_rows.h"
 #include "stopwatch.h"
 #include "terminal.h"
@@ -80,19 +81,17 @@ Command pack_command() {
             app.add_option("state", a->state,
                            "session or sequence file of llama.cpp, cache type f16, f32 or q8_0");
             app.add_option("-f,--file", a->text, "text to evaluate instead");
-            app.add_option("-n,--tokens", a->tokens, "first tokens of the text (default: all)");
+            add_number(app, "-n,--tokens", a->tokens, kTokens, "first tokens of the text; 0: all");
             app.add_option("-m,--model", a->model, "model, GGUF");
             app.add_option("--codec", a->codec, "codec of that model");
             app.add_flag("--lossless", a->lossless,
                          "keep every cell to the bit, alone or by a codec of 'exact'");
             app.add_option("-o,--out", a->out, "session to write")->required();
-            app.add_option("--sinks", a->options.sinks, "first tokens, kept exact")
-                ->capture_default_str();
-            app.add_option("--window", a->options.window, "newest tokens, kept exact")
-                ->capture_default_str();
-            app.add_option("--block", a->options.block_tokens,
-                           "tokens of a block (default: 256, or what rows of the codec recall)");
-            app.add_option("--threads", a->threads, "threads (default: all)");
+            add_number(app, "--sinks", a->options.sinks, kTokens, "first tokens, kept exact");
+            add_number(app, "--window", a->options.window, kTokens, "newest tokens, kept exact");
+            add_number(app, "--block", a->options.block_tokens, {1, 4096},
+                       "tokens of a block (default: 256, or what rows of the codec recall)");
+            add_threads(app, a->threads);
             return [a] { return run(*a); };
           }};
 }

@@ -7,6 +7,8 @@
 #include "command.h"
 #include "core/file.h"
 #include "core/threads.h"
+#include "host/texts.h"
+#include "number_option.h"
 #include "report/quality_report.h"
 #include "terminal.h"
 
@@ -68,11 +70,13 @@ Result<> run(const QualityArguments& a) {
     subjects.push_back(std::move(subject));
   }
   KVS_ASSIGN(const std::string text, read_text(a.text));
+  if (text.empty()) return Error{ErrorKind::usage, a.text + " is empty"};
   KVS_ASSIGN(auto results, report::Results::create(a.out, "quality", command_line()));
   results.add_input(a.text, text);  // a pipe cannot be read again
   KVS_TRY(report::check_drawing());
   KVS_ASSIGN(const auto model, host::Model::load(a.model));
-  KVS_ASSIGN(const auto tokens, model.tokenize(text));
+  const size_t needed = size_t(a.options.skip_chunks + a.options.chunks) * size_t(a.options.n_ctx);
+  KVS_ASSIGN(const auto tokens, host::tokenize(model, text, {.most = needed}));
   KVS_ASSIGN(const auto outcomes,
              quality::measure(model, tokens, subjects, a.options, terminal_progress()));
   KVS_TRY(write(a, outcomes, results));
@@ -86,32 +90,30 @@ Result<> run(const QualityArguments& a) {
 Command quality_command();
 
 Command quality_command() {
-  return {"quality", "perplexity, divergence and bytes of caches, in the loop of the model",
-          [](CLI::App& app) -> std::function<Result<>()> {
-            auto a = std::make_shared<QualityArguments>();
-            app.add_option("-m,--model", a->model, "model, GGUF")->required();
-            app.add_option("-f,--file", a->text, "text to score")->required();
-            app.add_option("-o,--out", a->out, "directory for the results")->required();
-            app.add_option(
-                   "--cache", a->caches,
-                   "f16, q8_0, q5_1, q5_0, q4_1, q4_0, f32, floor or a codec file; repeatable")
-                ->required()
-                ->allow_extra_args(false);
-            app.add_option("--ctx", a->options.n_ctx, "tokens of a chunk")->capture_default_str();
-            app.add_option("--chunks", a->options.chunks, "chunks to score")->capture_default_str();
-            app.add_option("--skip-chunks", a->options.skip_chunks, "chunks passed over first")
-                ->capture_default_str();
-            app.add_option("--sinks", a->options.sinks, "first tokens, kept exact")
-                ->capture_default_str();
-            app.add_option("--window", a->options.window,
-                           "newest tokens kept exact, beside those being evaluated")
-                ->capture_default_str();
-            app.add_option("--step", a->options.step,
-                           "tokens evaluated at once with codecs (default 32; ctx/2 for codecs of "
-                           "whole blocks)");
-            app.add_option("--threads", a->options.threads, "threads (default: all)");
-            return [a] { return run(*a); };
-          }};
+  return {
+      "quality", "perplexity, divergence and bytes of caches, in the loop of the model",
+      [](CLI::App& app) -> std::function<Result<>()> {
+        auto a = std::make_shared<QualityArguments>();
+        app.add_option("-m,--model", a->model, "model, GGUF")->required();
+        app.add_option("-f,--file", a->text, "text to score")->required();
+        app.add_option("-o,--out", a->out, "directory for the results")->required();
+        app.add_option("--cache", a->caches,
+                       "f16, q8_0, q5_1, q5_0, q4_1, q4_0, f32, floor or a codec file; repeatable")
+            ->required()
+            ->allow_extra_args(false);
+        auto& o = a->options;
+        add_number(app, "--ctx", o.n_ctx, {8, 1 << 28}, "tokens of a chunk");
+        add_number(app, "--chunks", o.chunks, {1, 1 << 20}, "chunks to score");
+        add_number(app, "--skip-chunks", o.skip_chunks, {0, 1 << 20}, "chunks passed over first");
+        add_number(app, "--sinks", o.sinks, kTokens, "first tokens, kept exact");
+        add_number(app, "--window", o.window, kTokens,
+                   "newest tokens kept exact, beside those being evaluated");
+        add_number(app, "--step", o.step, kTokens,
+                   "tokens evaluated at once with codecs; 0: 32, or ctx/2 for codecs of whole "
+                   "blocks");
+        add_threads(app, o.threads);
+        return [a] { return run(*a); };
+      }};
 }
 
 }  // namespace kvsplice::app

@@ -8,7 +8,9 @@
 #include "core/file.h"
 #include "core/threads.h"
 #include "host/sampler.h"
+#include "host/texts.h"
 #include "loaded_coder.h"
+#include "number_option.h"
 #include "session/state_rows.h"
 #include "stopwatch.h"
 #include "terminal.h"
@@ -18,11 +20,11 @@ namespace kvsplice::app {
 namespace {
 
 struct RunArguments {
-  std::string model, prompt, prompt_file, load, save, codec;
+  std::string model, prompt, prompt_file, load, load_codec, save, codec;
   std::string cache = "f16";
-  bool lossless = false, ignore_end = false, quiet = false;
-  int ctx = 0;
-  size_t predict = 128;
+  bool lossless = false, ignore_end = false, quiet = false, no_special = false;
+  std::optional<size_t> ctx;
+  int64_t predict = 128;  // -1: as many as the context holds
   session::PackOptions pack;
   host::SamplerOptions sampler;
   int threads = 0;
@@ -40,6 +42,17 @@ Result<> check(const RunArguments& a) {
   if (!a.save.empty() && !a.lossless && a.codec.empty()) {
     return Error{ErrorKind::usage, "to save, give a codec (--codec), --lossless, or both"};
   }
+  if (!a.load_codec.empty() && a.load.empty()) {
+    return Error{ErrorKind::usage, "--load-codec is the codec of a session to --load"};
+  }
+  return {};
+}
+
+// With --lossless, a codec that loses can only be that of the session loaded.
+Result<> sort_codecs(RunArguments& a) {
+  if (!a.lossless || a.codec.empty() || a.load.empty() || !a.load_codec.empty()) return {};
+  KVS_ASSIGN(const auto codec, codec::Codec::load(a.codec));
+  if (!codec.of_cells()) std::swap(a.codec, a.load_codec);
   return {};
 }
 
@@ -56,7 +69,12 @@ class Generation {
   void report() const;
 
  private:
+  Result<> write_session();
   const host::Model& model() const { return *loaded_.model; }
+  size_t most_new() const {  // tokens to generate
+    return a_.predict < 0 ? size_t(model().context_limit()) : size_t(a_.predict);
+  }
+  Result<> load_session();
   Result<> open_context(size_t tokens);
   Result<> reserve();
   Result<> restore();
@@ -64,6 +82,7 @@ class Generation {
   const RunArguments& a_;
   const LoadedCoder& loaded_;
   std::optional<host::Context> context_;
+  std::optional<codec::Codec> load_codec_;   // if it is another than that to save by
   std::optional<session::Session> session_;  // the one loaded
   // What will be saved, held from the start: a session that goes on, or a new one.
   std::optional<session::SessionWriter> continued_;
@@ -74,6 +93,7 @@ class Generation {
   size_t limit_ = 0;                 // of the context
   size_t loaded_tokens_ = 0, evaluated_ = 0, generated_ = 0;
   double load_seconds_ = 0, prompt_seconds_ = 0, generate_seconds_ = 0;
+  std::string saved_;  // how large it is
 };
 
 Result<> Generation::read_prompt() {
@@ -81,12 +101,15 @@ Result<> Generation::read_prompt() {
   if (!a_.prompt_file.empty()) {
     KVS_ASSIGN(text, read_text(a_.prompt_file));
   }
-  KVS_ASSIGN(prompt_, model().tokenize(text));
   const bool continues = !a_.load.empty();
-  if (continues && model().adds_bos() && !prompt_.empty()) prompt_.erase(prompt_.begin());
   if (text.empty() && !continues) {
     return Error{ErrorKind::usage, "there is nothing to continue: give a prompt (-p, -f)"};
   }
+  // One more than any context holds is enough to say that it is too long.
+  KVS_ASSIGN(prompt_, host::tokenize(model(), text,
+                                     {.begins = !continues,
+                                      .markers = !a_.no_special,
+                                      .most = size_t(model().context_limit()) + 1}));
   if (!a_.quiet) echo_ = text;
   return {};
 }
@@ -97,7 +120,7 @@ Result<> Generation::begin() {
     tokens_ = prompt_;
     return open_context(tokens_.size());
   }
-  KVS_ASSIGN(session_, session::Session::open(a_.load, loaded_.coder()));
+  KVS_TRY(load_session());
   KVS_TRY(reserve());
   const auto& pending = session_->file().index().pending;
   KVS_TRY(open_context(session_->size() + pending.size() + prompt_.size()));
@@ -106,6 +129,16 @@ Result<> Generation::begin() {
   tokens_.insert(tokens_.end(), prompt_.begin(), prompt_.end());
   if (!tokens_.empty()) return {};
   return Error{ErrorKind::usage, a_.load + " is empty: give a prompt (-p, -f)"};
+}
+
+Result<> Generation::load_session() {
+  session::Coder coder = loaded_.coder();
+  if (!a_.load_codec.empty()) {
+    KVS_ASSIGN(load_codec_, codec::Codec::load(a_.load_codec));
+    coder.codec = &*load_codec_;
+  }
+  KVS_ASSIGN(session_, session::Session::open(a_.load, coder));
+  return {};
 }
 
 // The blocks of the session that was loaded are kept if they are of the same codec: coding them
@@ -124,12 +157,12 @@ Result<> Generation::reserve() {
 // With room for as many tokens and for those to come.
 Result<> Generation::open_context(size_t tokens) {
   const auto most = static_cast<size_t>(model().context_limit());
-  limit_ = a_.ctx > 0 ? static_cast<size_t>(a_.ctx) : std::min(tokens + a_.predict, most);
+  limit_ = a_.ctx.value_or(std::min(most, tokens + most_new()));
   if (tokens > limit_) {
     return Error{ErrorKind::usage,
-                 fmt::format("session and prompt have {} tokens, the context {}; the model allows "
-                             "{} (--ctx)",
-                             tokens, limit_, most)};
+                 fmt::format("session and prompt have {}{} tokens, the context {}; the model "
+                             "allows {} (--ctx)",
+                             prompt_.size() > most ? "at least " : "", tokens, limit_, most)};
   }
   host::ContextOptions options;
   options.n_ctx = static_cast<int>(limit_);
@@ -170,13 +203,13 @@ Result<> Generation::evaluate_waiting() {
 Result<> Generation::generate() {
   const Stopwatch watch;
   host::Sampler sampler(a_.sampler);
-  while (generated_ < a_.predict && tokens_.size() < limit_ && !interrupted()) {
-    const host::Token token = sampler.sample(context_->logits(0), tokens_);
+  while (generated_ < most_new() && tokens_.size() < limit_ && !interrupted()) {
+    KVS_ASSIGN(const host::Token token, sampler.sample(context_->logits(0), tokens_));
     if (model().ends_generation(token) && !a_.ignore_end) break;
     tokens_.push_back(token);
     ++generated_;
     put_out(model().piece(token));
-    if (generated_ == a_.predict) break;  // the last token waits for the next run
+    if (generated_ == most_new()) break;  // the last token waits for the next run
     KVS_TRY(context_->decode(std::span(tokens_).last(1), 1));
   }
   put_out("\n");
@@ -184,8 +217,21 @@ Result<> Generation::generate() {
   return {};
 }
 
+// What was saved is opened again, unless it went through a pipe.
 Result<> Generation::save() {
   if (a_.save.empty()) return {};
+  KVS_TRY(write_session());
+  std::error_code unknown;
+  if (!std::filesystem::is_regular_file(a_.save, unknown)) return {};
+  const auto again = session::Session::open(a_.save, loaded_.coder());
+  if (!again.ok()) {
+    return Error{again.error().kind, "what was saved cannot be read: " + again.error().message};
+  }
+  saved_ = describe_size(again->file());
+  return {};
+}
+
+Result<> Generation::write_session() {
   const ModelShape& shape = model().shape();
   const session::Coder coder = loaded_.coder();
   KVS_ASSIGN(const session::Cells cells, cells_of(*context_, shape, tokens_));
@@ -210,15 +256,13 @@ void Generation::report() const {
              "evaluated {} tokens in {:.2f} s ({:.0f}/s), generated {} in {:.2f} s ({:.1f}/s)\n",
              evaluated_, prompt_seconds_, rate(evaluated_, prompt_seconds_), generated_,
              generate_seconds_, rate(generated_, generate_seconds_));
-  if (a_.save.empty()) return;
-  if (const auto reader = session::SessionReader::open(a_.save); reader.ok()) {
-    fmt::print(stderr, "saved {}: {}\n", a_.save, describe_size(*reader));
-  }
+  if (!saved_.empty()) fmt::print(stderr, "saved {}: {}\n", a_.save, saved_);
 }
 
-Result<> run(const RunArguments& a) {
+Result<> run(RunArguments a) {
   KVS_TRY(check(a));
   if (a.threads > 0) set_thread_count(a.threads);
+  KVS_TRY(sort_codecs(a));
   KVS_ASSIGN(const auto loaded, LoadedCoder::load(a.model, a.codec, a.lossless));
   Generation generation(a, *loaded);
   KVS_TRY(generation.read_prompt());
@@ -237,45 +281,47 @@ Result<> run(const RunArguments& a) {
 Command run_command();
 
 Command run_command() {
-  return {
-      "run", "generate text, from and into saved sessions",
-      [](CLI::App& app) -> std::function<Result<>()> {
-        auto a = std::make_shared<RunArguments>();
-        app.add_option("-m,--model", a->model, "model, GGUF")->required();
-        app.add_option("-p,--prompt", a->prompt, "text to continue");
-        app.add_option("-f,--file", a->prompt_file, "file with the text to continue");
-        app.add_option("-n,--predict", a->predict, "most tokens to generate")
-            ->capture_default_str();
-        app.add_option("--ctx", a->ctx,
+  return {"run", "generate text, from and into saved sessions",
+          [](CLI::App& app) -> std::function<Result<>()> {
+            auto a = std::make_shared<RunArguments>();
+            app.add_option("-m,--model", a->model, "model, GGUF")->required();
+            app.add_option("-p,--prompt", a->prompt, "text to continue");
+            app.add_option("-f,--file", a->prompt_file, "file with the text to continue");
+            add_number(app, "-n,--predict", a->predict, {-1, 1 << 28},
+                       "most tokens to generate; -1: until the context is full");
+            add_number(app, "--ctx", a->ctx, kSomeTokens,
                        "tokens of context (default: what is needed, if the model allows it)");
-        app.add_option("--cache", a->cache, "type of llama.cpp's cache: f16, q8_0")
-            ->capture_default_str();
-        app.add_option("--load", a->load, "session to continue");
-        app.add_option("--save", a->save, "session to write; may be the one loaded");
-        app.add_option("--codec", a->codec, "codec of the sessions");
-        app.add_flag("--lossless", a->lossless, "save without loss");
-        app.add_option("--sinks", a->pack.sinks, "first tokens a new session keeps exact")
-            ->capture_default_str();
-        app.add_option("--window", a->pack.window, "newest tokens a new session keeps exact")
-            ->capture_default_str();
-        app.add_option("--temp", a->sampler.temperature, "temperature; 0: always the likeliest")
-            ->capture_default_str();
-        app.add_option("--top-k", a->sampler.top_k, "keep the likeliest; 0: all")
-            ->capture_default_str();
-        app.add_option("--top-p", a->sampler.top_p, "keep the likeliest up to this probability")
-            ->capture_default_str();
-        app.add_option("--min-p", a->sampler.min_p, "keep this share of the likeliest's")
-            ->capture_default_str();
-        app.add_option("--repeat-penalty", a->sampler.repeat_penalty, "1: none")
-            ->capture_default_str();
-        app.add_option("--repeat-last", a->sampler.repeat_last, "tokens the penalty looks at")
-            ->capture_default_str();
-        app.add_option("--seed", a->sampler.seed, "of the random choices")->capture_default_str();
-        app.add_flag("--ignore-end", a->ignore_end, "go on behind the end of a text");
-        app.add_flag("--quiet", a->quiet, "print only what is generated");
-        app.add_option("--threads", a->threads, "threads (default: all)");
-        return [a] { return run(*a); };
-      }};
+            app.add_option("--cache", a->cache, "type of llama.cpp's cache: f16, q8_0")
+                ->capture_default_str();
+            app.add_flag("--no-special", a->no_special,
+                         "read markers like <|im_start|> in the prompt letter by letter");
+            app.add_option("--load", a->load, "session to continue");
+            app.add_option("--load-codec", a->load_codec,
+                           "codec of that session, if it is not --codec");
+            app.add_option("--save", a->save, "session to write; may be the one loaded");
+            app.add_option("--codec", a->codec,
+                           "codec of the session to save, and of the one to load");
+            app.add_flag("--lossless", a->lossless, "save without loss");
+            add_number(app, "--sinks", a->pack.sinks, kTokens,
+                       "first tokens a new session keeps exact");
+            add_number(app, "--window", a->pack.window, kTokens,
+                       "newest tokens a new session keeps exact");
+            auto& sampler = a->sampler;
+            add_number(app, "--temp", sampler.temperature, {0, 100},
+                       "temperature; 0: always the likeliest");
+            add_number(app, "--top-k", sampler.top_k, {0, 1 << 28}, "keep the likeliest; 0: all");
+            add_number(app, "--top-p", sampler.top_p, {0, 1},
+                       "keep the likeliest up to this probability");
+            add_number(app, "--min-p", sampler.min_p, {0, 1}, "keep this share of the likeliest's");
+            add_number(app, "--repeat-penalty", sampler.repeat_penalty, {0.01, 100}, "1: none");
+            add_number(app, "--repeat-last", sampler.repeat_last, kTokens,
+                       "tokens the penalty looks at");
+            add_number(app, "--seed", sampler.seed, kSeeds, "of the random choices");
+            app.add_flag("--ignore-end", a->ignore_end, "go on behind the end of a text");
+            app.add_flag("--quiet", a->quiet, "print only what is generated");
+            add_threads(app, a->threads);
+            return [a] { return run(*a); };
+          }};
 }
 
 }  // namespace kvsplice::app

@@ -5,6 +5,7 @@
 #include "core/file.h"
 #include "core/threads.h"
 #include "loaded_coder.h"
+#include "number_option.h"
 #include "session/state_rows.h"
 #include "stopwatch.h"
 #include "terminal.h"
@@ -59,7 +60,7 @@ Command unpack_command() {
             app.add_option("-m,--model", a->model, "model, GGUF");
             app.add_option("--codec", a->codec, "the codec it was packed by");
             app.add_option("-o,--out", a->out, "state to write")->required();
-            app.add_option("-n,--tokens", a->tokens, "first tokens only (default: all)");
+            add_number(app, "-n,--tokens", a->tokens, kTokens, "first tokens only; 0: all");
             app.add_option("--form", a->form,
                            "sequence (llama_state_seq_load_file) or session "
                            "(llama_state_load_file)")
@@ -68,7 +69,7 @@ Command unpack_command() {
             app.add_option("--type", a->type, "type of the cache it is for")
                 ->check(CLI::IsMember({"f16", "f32", "q8_0"}))
                 ->capture_default_str();
-            app.add_option("--threads", a->threads, "threads (default: all)");
+            add_threads(app, a->threads);
             return [a] { return run(*a); };
           }};
 }

@@ -4,6 +4,7 @@
 
 #include "codec/cache_io.h"
 #include "core/file.h"
+#include "host/texts.h"
 #include "session/state_rows.h"
 
 namespace kvsplice::app {
@@ -40,12 +41,19 @@ session::Coder LoadedCoder::coder() const {
 Result<session::Cells> evaluate_text(const host::Model& model, const std::string& text_path,
                                      size_t n, int threads, const Progress& progress) {
   KVS_ASSIGN(const std::string text, read_text(text_path));
-  KVS_ASSIGN(std::vector<host::Token> tokens, model.tokenize(text));
+  if (text.empty()) return Error{ErrorKind::usage, text_path + " is empty"};
+  const auto limit = static_cast<size_t>(model.context_limit());
+  KVS_ASSIGN(std::vector<host::Token> tokens,
+             host::tokenize(model, text, {.most = n > 0 ? n : limit + 1}));
   if (n > tokens.size()) {
     return Error{ErrorKind::usage,
                  fmt::format("{} has {} tokens, {} are wanted", text_path, tokens.size(), n)};
   }
-  if (n > 0) tokens.resize(n);
+  if (tokens.size() > limit) {
+    return Error{
+        ErrorKind::usage,
+        fmt::format("{} has more tokens than the model allows, 1 ... {} (-n)", text_path, limit)};
+  }
   host::ContextOptions options;
   options.n_ctx = static_cast<int>(tokens.size());
   options.threads = threads;

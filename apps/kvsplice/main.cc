@@ -39,6 +39,9 @@ int run(int argc, char** argv) {
   CLI::App app{"Measures, learns and deploys compression of LLM key-value caches (GGUF models).",
                "kvsplice"};
   app.set_version_flag("--version", fmt::format("{}\nOpenBLAS {}", version(), blas_core().text()));
+  app.failure_message([](const CLI::App*, const CLI::Error& e) {
+    return fmt::format("kvsplice: {} (--help shows what is legal)\n", e.what());
+  });
   app.require_subcommand(1);
   app.footer("kvsplice VERB --help shows the options of a verb.");
   std::map<CLI::App*, std::function<Result<>()>> actions;

@@ -94,8 +94,17 @@ Result<> write(const StudyOptions& options, const Study& study, size_t dim,
   return {};
 }
 
+Result<StudyOptions> parse(const KeyValues& pairs) {
+  return parse_params<StudyOptions>("kvsplice", pairs);
+}
+
+Result<> check(const KeyValues& pairs) {
+  KVS_TRY(parse(pairs));
+  return {};
+}
+
 Result<> run(const KeyValues& pairs, const Setting& setting) {
-  KVS_ASSIGN(StudyOptions options, parse_params<StudyOptions>("kvsplice", pairs));
+  KVS_ASSIGN(StudyOptions options, parse(pairs));
   if (setting.quick) options = quick(options);
   KVS_ASSIGN(const auto mix, train::geometric_mix({6000, 128, 0.03, uint64_t(options.data_seed)}));
   Study study;
@@ -109,7 +118,8 @@ Result<> run(const KeyValues& pairs, const Setting& setting) {
 Experiment kvsplice_experiment();
 
 Experiment kvsplice_experiment() {
-  return {"kvsplice", "do learned warps before PCA beat PCA?", describe<StudyOptions>(), run};
+  return {"kvsplice", "do learned warps before PCA beat PCA?", describe<StudyOptions>(), check,
+          run};
 }
 
 }  // namespace kvsplice::experiment

@@ -31,9 +31,19 @@ Result<> write(const Study& study, const analyse::Analysis& analysis, const Sett
   return report::add_analysis(analysis, results);
 }
 
-Result<> run(const KeyValues& pairs, const Setting& setting) {
-  KVS_ASSIGN(Options options, parse_params<Options>("nerf-attention", pairs));
+Result<Options> parse(const KeyValues& pairs) {
+  KVS_ASSIGN(const Options options, parse_params<Options>("nerf-attention", pairs));
   KVS_TRY(check(options));
+  return options;
+}
+
+Result<> check_values(const KeyValues& pairs) {
+  KVS_TRY(parse(pairs));
+  return {};
+}
+
+Result<> run(const KeyValues& pairs, const Setting& setting) {
+  KVS_ASSIGN(Options options, parse(pairs));
   if (setting.quick) options = quick(options);
   if (options.threads > 0) set_thread_count(options.threads);
   const auto& dir = setting.results.dir();
@@ -63,7 +73,7 @@ Experiment nerf_attention_experiment();
 
 Experiment nerf_attention_experiment() {
   return {"nerf-attention", "can keys and values be computed from the position?",
-          describe<Options>(), run};
+          describe<Options>(), check_values, run};
 }
 
 }  // namespace kvsplice::experiment

@@ -137,8 +137,9 @@ Result<std::unique_ptr<codec::Codec>> fit_part(const Ground& ground, const Part&
   const Options& o = ground.options;
   const auto texts = ground.texts();
   KVS_ASSIGN(
-      const auto sequences,
+      const quality::Spread spread,
       quality::spread_sequences(ground.model, texts, size_t(o.calibration), size_t(o.sequence)));
+  const auto& sequences = spread.sequences;
   std::vector<bool> used;
   std::map<std::string, std::pair<size_t, size_t>> seen;  // text: its number, its sequences so far
   for (const auto& sequence : sequences) {

@@ -31,10 +31,8 @@ Result<> check_numbers(const char* key, const std::string& given) {
   const auto parts = split(given);
   if (parts.empty()) return not_allowed(key, given, "numbers above 0, by commas");
   for (const auto& part : parts) {
-    char* end = nullptr;
-    const double number = std::strtod(part.c_str(), &end);
-    if (*end == 0 && number >= 1e-3 && number <= 1e3) continue;
-    return not_allowed(key, part, "0.001 ... 1000");
+    double number = 0;
+    KVS_TRY(params_detail::parse(key, part, Range{1e-3, 1e3}, number));
   }
   return {};
 }

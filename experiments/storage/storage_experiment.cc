@@ -19,10 +19,20 @@ Result<> write(const Study& study, report::Results& results) {
   return {};
 }
 
-Result<> run(const KeyValues& pairs, const Setting& setting) {
+Result<Options> parse(const KeyValues& pairs, bool quick) {
   KVS_ASSIGN(Options options, parse_params<Options>("storage", pairs));
-  if (setting.quick) options = quick(options);
+  if (quick) options = storage::quick(options);
   KVS_TRY(check(options));
+  return options;
+}
+
+Result<> check_values(const KeyValues& pairs) {
+  KVS_TRY(parse(pairs, false));
+  return {};
+}
+
+Result<> run(const KeyValues& pairs, const Setting& setting) {
+  KVS_ASSIGN(Options options, parse(pairs, setting.quick));
   if (setting.model.empty()) return Error{ErrorKind::usage, "this study needs a model: -m M.gguf"};
   if (options.threads > 0) set_thread_count(options.threads);
   KVS_ASSIGN(const auto model, host::Model::load(setting.model));
@@ -50,7 +60,8 @@ Result<> run(const KeyValues& pairs, const Setting& setting) {
 Experiment storage_experiment();
 
 Experiment storage_experiment() {
-  return {"storage", "how small is a stored cache at which quality?", describe<Options>(), run};
+  return {"storage", "how small is a stored cache at which quality?", describe<Options>(),
+          check_values, run};
 }
 
 }  // namespace kvsplice::experiment

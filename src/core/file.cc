@@ -74,7 +74,11 @@ Result<std::string> read_text(const std::filesystem::path& path, uint64_t most) 
     return Error{ErrorKind::format, fmt::format("{} is not UTF-8 text: byte {} is {:#04x}",
                                                 path.string(), valid, bytes[valid])};
   }
-  return std::string(bytes.begin(), bytes.end());
+  const std::string_view mark = "\xef\xbb\xbf";
+  const bool marked =
+      bytes.size() >= 3 && std::equal(mark.begin(), mark.end(), bytes.begin(),
+                                      [](char a, uint8_t b) { return uint8_t(a) == b; });
+  return std::string(bytes.begin() + (marked ? 3 : 0), bytes.end());
 }
 
 Result<> write_file(OutputFile out, ByteSpan bytes) {

@@ -13,7 +13,7 @@ constexpr uint64_t kMostStreamBytes = uint64_t(4) << 30;
 
 // Anything that can be read; "-" is the standard input.
 Result<Bytes> read_file(const std::filesystem::path& path, uint64_t most = UINT64_MAX);
-// Error format, naming the first bad byte, if it is not UTF-8.
+// A byte order mark in front is dropped. Error format, naming the first bad byte, if not UTF-8.
 Result<std::string> read_text(const std::filesystem::path& path, uint64_t most = UINT64_MAX);
 
 Result<> write_file(OutputFile out, ByteSpan bytes);

@@ -64,6 +64,13 @@ TEST_F(File, TextIsUtf8) {
   }
 }
 
+TEST_F(File, AByteOrderMarkIsDroppedAtTheVeryStart) {
+  ASSERT_TRUE(write_text(dir_ / "x", "\xef\xbb\xbfone\xef\xbb\xbf").ok());
+  EXPECT_EQ(read_text(dir_ / "x").value(), "one\xef\xbb\xbf");
+  ASSERT_TRUE(write_text(dir_ / "x", "\xff\xfeo").ok());
+  EXPECT_THAT(read_text(dir_ / "x").error().message, HasSubstr("byte 0 is 0xff"));
+}
+
 TEST_F(File, Empty) {
   ASSERT_TRUE(write_file(dir_ / "x", {}).ok());
   EXPECT_TRUE(read_file(dir_ / "x").value().empty());

@@ -31,7 +31,7 @@ struct DumpInfo {
 };
 
 struct ExtractOptions {
-  size_t tokens = 2048;            // of each text, at most; a text with fewer is an error
+  size_t tokens = 2048;            // of each text; of texts with fewer all, if one has as many
   std::vector<int> layers, heads;  // empty: all
   bool queries = true;
   bool keys_after_rope = true;

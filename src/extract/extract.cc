@@ -8,6 +8,7 @@
 #include "core/bytes.h"
 #include "core/file.h"
 #include "extract/dump_file.h"
+#include "host/texts.h"
 
 namespace kvsplice::extract {
 
@@ -55,21 +56,32 @@ Result<DumpInfo> plan(const ModelShape& shape, const ExtractOptions& options) {
   return info;
 }
 
+Result<Sequence> read_beginning(const host::Model& model, const std::string& path, size_t most) {
+  KVS_ASSIGN(const std::string text, read_text(path));
+  if (text.empty()) return Error{ErrorKind::usage, path + " is empty"};
+  const ByteSpan bytes{reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+  Sequence sequence{std::filesystem::path(path).filename().string(), hash128_hex(bytes), {}};
+  KVS_ASSIGN(sequence.tokens, host::tokenize(model, text, {.most = most}));
+  return sequence;
+}
+
 Result<std::vector<Sequence>> beginnings(const host::Model& model,
                                          const std::vector<std::string>& paths, size_t wanted) {
   if (paths.empty()) return Error{ErrorKind::usage, "no text is given"};
   if (wanted < 1) return Error{ErrorKind::usage, "0 tokens wanted, at least 1 is needed"};
   std::vector<Sequence> made;
   for (const std::string& path : paths) {
-    KVS_ASSIGN(Sequence sequence, read_sequence(model, path));
-    if (sequence.tokens.size() < wanted) {
-      return Error{ErrorKind::usage, fmt::format("{} has {} tokens, {} are wanted", path,
-                                                 sequence.tokens.size(), wanted)};
-    }
-    sequence.tokens.resize(wanted);
+    KVS_ASSIGN(Sequence sequence, read_beginning(model, path, wanted));
     made.push_back(std::move(sequence));
   }
-  return made;
+  const auto longest = std::max_element(
+      made.begin(), made.end(),
+      [](const Sequence& a, const Sequence& b) { return a.tokens.size() < b.tokens.size(); });
+  if (longest->tokens.size() == wanted) return made;
+  return Error{
+      ErrorKind::usage,
+      fmt::format("{} has {} tokens, {} are wanted{}", longest->text, longest->tokens.size(),
+                  wanted, paths.size() > 1 ? "; the other texts have no more" : "")};
 }
 
 // Writes one capture; the rows of the text being evaluated start at `text_start` in the dump.
@@ -88,11 +100,7 @@ Result<> store(host::GgufWriter& file, const DumpInfo& info, size_t text_start, 
 }  // namespace
 
 Result<Sequence> read_sequence(const host::Model& model, const std::string& path) {
-  KVS_ASSIGN(const std::string text, read_text(path));
-  const ByteSpan bytes{reinterpret_cast<const uint8_t*>(text.data()), text.size()};
-  Sequence whole{std::filesystem::path(path).filename().string(), hash128_hex(bytes), {}};
-  KVS_ASSIGN(whole.tokens, model.tokenize(text));
-  return whole;
+  return read_beginning(model, path, size_t(-1));
 }
 
 Result<DumpInfo> extract(const host::Model& model, const std::vector<std::string>& text_paths,

@@ -135,7 +135,7 @@ TEST_F(ExtractTest, FailuresSayWhyAndLeaveNoFile) {
     EXPECT_EQ(dir.count_files(), 3u);  // model and texts
   };
   options.tokens = 200;
-  fails_with("first.txt has");
+  fails_with("are wanted; the other texts have no more");
   options.tokens = 0;
   fails_with("0 tokens wanted");
   options.tokens = 50;

@@ -7,6 +7,7 @@
 #include "host/capture.h"
 #include "host/log.h"
 #include "host/model_impl.h"
+#include "host/sampler.h"
 
 namespace kvsplice::host {
 
@@ -18,7 +19,9 @@ struct Context::Impl {
   std::vector<std::array<CacheTensor, 2>> caches;  // keys, values; like shape.layers
   std::optional<Capturer> capturer;
   Batch batch;
-  std::vector<float> logits;
+  std::vector<float> copied;      // logits of a decode in several pieces
+  const float* logits = nullptr;  // llama.cpp's own, or copied
+  size_t logit_rows = 0;
   size_t size = 0;
   bool sliding_moved = false;  // cells of sliding layers are not at their positions
 
@@ -128,15 +131,20 @@ Result<> Context::decode(std::span<const Token> tokens, size_t outputs) {
     return Error{ErrorKind::usage, fmt::format("{} tokens after {} exceed the context of {}",
                                                tokens.size(), m.size, m.options.n_ctx)};
   }
-  m.logits.clear();
-  m.logits.reserve(outputs * m.vocabulary());
   const auto most = static_cast<size_t>(m.options.n_ubatch);
   const size_t silent = tokens.size() - outputs;
+  const bool copies = outputs > 0 && silent / most != (tokens.size() - 1) / most;
+  m.copied.clear();
+  m.logit_rows = 0;
   for (size_t at = 0; at < tokens.size(); at += most) {
     const size_t n = std::min(most, tokens.size() - at);
     const size_t before_outputs = std::min(n, silent > at ? silent - at : 0);
     KVS_TRY(m.decode_piece(tokens.subspan(at, n), n - before_outputs));
+    if (copies)
+      m.copied.insert(m.copied.end(), m.logits, m.logits + (n - before_outputs) * m.vocabulary());
   }
+  if (copies) m.logits = m.copied.data();
+  m.logit_rows = outputs;
   return {};
 }
 
@@ -152,21 +160,21 @@ Result<> Context::Impl::decode_piece(std::span<const Token> tokens, size_t outpu
               fmt::format("llama.cpp cannot evaluate {} tokens at position {}: {}", tokens.size(),
                           size, first_log_error(fmt::format("status {}", status)))};
   }
+  if (outcome.ok() && outputs > 0) logits = llama_get_logits(context.get());
+  for (size_t i = 0; i < outputs && outcome.ok(); ++i) {
+    outcome = check_logits({logits + i * vocabulary(), vocabulary()});
+  }
   if (!outcome.ok()) {
     llama_memory_seq_rm(memory(), 0, static_cast<llama_pos>(size), -1);
     return outcome;
-  }
-  if (outputs > 0) {
-    const float* rows = llama_get_logits(context.get());
-    logits.insert(logits.end(), rows, rows + outputs * vocabulary());
   }
   size += tokens.size();
   return {};
 }
 
 std::span<const float> Context::logits(size_t i) const {
-  assert((i + 1) * impl_->vocabulary() <= impl_->logits.size());
-  return {&impl_->logits[i * impl_->vocabulary()], impl_->vocabulary()};
+  assert(i < impl_->logit_rows);
+  return {impl_->logits + i * impl_->vocabulary(), impl_->vocabulary()};
 }
 
 size_t Context::size() const { return impl_->size; }

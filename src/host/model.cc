@@ -113,6 +113,7 @@ Result<Model> Model::load(const std::string& path) {
     return Error{found.error().kind, fmt::format("{}: architecture '{}': {}", path,
                                                  impl->shape.architecture, found.error().message)};
   }
+  learn_vocabulary(*impl);
   KVS_ASSIGN(impl->shape.fingerprint, fingerprint(impl->files));
   return Model(std::move(impl));
 }

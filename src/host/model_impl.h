@@ -6,6 +6,7 @@
 #include "host/gguf_source.h"
 #include "host/graph_survey.h"
 #include "host/model.h"
+#include "host/text_cuts.h"
 
 namespace kvsplice::host {
 
@@ -29,10 +30,17 @@ struct Model::Impl {
   const llama_vocab* vocabulary = nullptr;
   ModelShape shape;
   std::vector<LayerHooks> hooks;  // like shape.layers
+  TextCuts cuts;
+
+  Result<std::vector<Token>> tokenize_in_pieces(std::string_view text, bool markers,
+                                                size_t most) const;
 };
 
 // Parameters all contexts share: silent, on the processor, hook installed, one size of batches.
 llama_context_params context_params(NodeHook& hook, int n_ctx, int n_ubatch);
+
+// Fills cuts.
+void learn_vocabulary(Model::Impl& model);
 
 // Fills shape.layers, shape.query_heads and hooks.
 Result<> discover_layers(Model::Impl& model);

@@ -24,8 +24,8 @@ class Sampler {
  public:
   explicit Sampler(const SamplerOptions& options) : options_(options), random_(options.seed) {}
 
-  // `recent`: the tokens so far, oldest first.
-  Token sample(std::span<const float> logits, std::span<const Token> recent);
+  // `recent`: the tokens so far, oldest first. Error numeric: see check_logits.
+  Result<Token> sample(std::span<const float> logits, std::span<const Token> recent);
 
  private:
   SamplerOptions options_;
@@ -33,5 +33,9 @@ class Sampler {
 };
 
 Result<> check(const SamplerOptions& options);
+
+// Error numeric if they tell nothing about what comes next: one is not a number or +infinity, or
+// all are -infinity.
+Result<> check_logits(std::span<const float> logits);
 
 }  // namespace kvsplice::host

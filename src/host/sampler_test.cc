@@ -22,7 +22,7 @@ std::map<Token, double> frequencies(const SamplerOptions& o, std::span<const flo
   constexpr int kDraws = 20000;
   Sampler sampler(o);
   std::map<Token, double> seen;
-  for (int i = 0; i < kDraws; ++i) seen[sampler.sample(logits, recent)] += 1.0 / kDraws;
+  for (int i = 0; i < kDraws; ++i) seen[*sampler.sample(logits, recent)] += 1.0 / kDraws;
   return seen;
 }
 
@@ -73,9 +73,36 @@ TEST(Sampler, SameSeedSameTokensAndBadOptionsAreNamed) {
   o.temperature = NAN;
   EXPECT_THAT(check(o).error().message, testing::HasSubstr("temperature"));
   o = plain();
-  o.top_p = 0;
+  o.top_p = 1.5;
   EXPECT_FALSE(check(o).ok());
   EXPECT_TRUE(check(SamplerOptions{}).ok());
+}
+
+TEST(Sampler, TheLikeliestIsAlwaysKept) {
+  SamplerOptions o = plain();
+  o.top_p = 0;
+  EXPECT_EQ(frequencies(o, kLogits).size(), 1u);
+  o.top_p = o.min_p = 1;
+  EXPECT_EQ(frequencies(o, kLogits).size(), 1u);
+}
+
+TEST(Sampler, WhatIsNoNumberIsAnErrorAndNoChoice) {
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  for (double temperature : {0.0, 0.8}) {
+    SamplerOptions o = plain();
+    o.temperature = temperature;
+    Sampler sampler(o);
+    for (const std::vector<float>& bad :
+         {std::vector<float>{1, NAN, 2}, {NAN, NAN}, {1, infinity}, {-infinity, -infinity}, {}}) {
+      const auto token = sampler.sample(bad, {});
+      ASSERT_FALSE(token.ok());
+      EXPECT_EQ(token.error().kind, ErrorKind::numeric);
+      EXPECT_THAT(token.error().message, testing::HasSubstr("logits are not numbers"));
+    }
+    const std::vector<float> masked = {-infinity, 1, -infinity};
+    const std::vector<Token> foreign = {-1, 3, 1000000};
+    EXPECT_EQ(*sampler.sample(masked, foreign), 1);
+  }
 }
 
 }  // namespace

@@ -145,7 +145,9 @@ struct TinyOptions {
   int window = 8;  // gemma3; every third layer attends to everything
   float rope_base = 10000;
   bool yarn = false, long_rope = false, frequency_factors = false;
-  bool split = false;  // into two files
+  bool split = false;     // into two files
+  std::string pre;        // how texts are split: a vocabulary of bytes and a few merges (gpt2)
+  bool adds_end = false;  // the vocabulary ends texts with an end token
   uint64_t seed = 1;
 
   uint64_t embedding() const { return uint64_t(heads) * uint64_t(head_dim); }
@@ -206,7 +208,39 @@ class TinyModel {
     if (bias) add_vector(name + ".bias", n, 0);
   }
 
+  // Bytes as gpt2 writes them, and what some of them are merged to.
+  void add_merging_vocabulary() {
+    const std::vector<std::string> merges = {
+        "t h",        "th e", "\u0120 t", "\u0120t h", "i n",       "in g",         "\u0120 in",
+        "\u0120th e", "1 9",  "A A",      "AA AA",     "AAAA AAAA", "\u010a \u010a"};
+    std::vector<std::string> tokens = {"<|none|>", "<|begin|>", "<|end|>"};
+    std::vector<int32_t> types = {3, 3, 3};
+    int others = 0;
+    for (int byte = 0; byte < 256; ++byte) {
+      const bool plain = (byte > 32 && byte < 127) || (byte > 160 && byte != 173);
+      const int code = plain ? byte : 256 + others++;
+      tokens.push_back(code < 128 ? std::string(1, char(code))
+                                  : std::string{char(0xc0 | code >> 6), char(0x80 | (code & 63))});
+    }
+    for (std::string merge : merges) {
+      merge.erase(merge.find(' '), 1);
+      tokens.push_back(merge);
+    }
+    types.resize(tokens.size(), 1);
+    file.set_text("tokenizer.ggml.model", "gpt2");
+    file.set_text("tokenizer.ggml.pre", options.pre);
+    file.set_texts("tokenizer.ggml.tokens", tokens);
+    file.set_texts("tokenizer.ggml.merges", merges);
+    file.set_integers("tokenizer.ggml.token_type", types);
+    file.set("tokenizer.ggml.bos_token_id", uint32_t(1));
+    file.set("tokenizer.ggml.eos_token_id", uint32_t(2));
+    file.set_bool("tokenizer.ggml.add_bos_token", true);
+    if (options.adds_end) file.set_bool("tokenizer.ggml.add_eos_token", true);
+    vocabulary_ = tokens.size();
+  }
+
   void add_vocabulary() {
+    if (!options.pre.empty()) return add_merging_vocabulary();
     std::vector<std::string> tokens = {"<unk>", "<s>", "</s>"};
     std::vector<int32_t> types = {2, 3, 3};
     for (int i = 0; i < 256; ++i) {
@@ -225,6 +259,7 @@ class TinyModel {
     file.set("tokenizer.ggml.bos_token_id", uint32_t(1));
     file.set("tokenizer.ggml.eos_token_id", uint32_t(2));
     file.set("tokenizer.ggml.unknown_token_id", uint32_t(0));
+    if (options.adds_end) file.set_bool("tokenizer.ggml.add_eos_token", true);
     vocabulary_ = tokens.size();
   }
 

@@ -195,7 +195,8 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
     KVS_ASSIGN(own, TemporaryFolder::create("calibrate"));
   }
   const std::string work = own ? own->path() : o.work;
-  KVS_ASSIGN(const auto sequences, spread_sequences(model, texts, o.tokens, o.sequence));
+  KVS_ASSIGN(const Spread spread, spread_sequences(model, texts, o.tokens, o.sequence));
+  const auto& sequences = spread.sequences;
   if (holds_out && sequences.size() < kHeldEvery) {
     return Error{ErrorKind::usage,
                  fmt::format("a target or an allocation needs at least {} sequences of {} tokens",
@@ -206,7 +207,8 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
                                               o.threads, progress));
   const auto is_used = [&](size_t sequence) { return !holds_out || !is_held(sequence); };
   KVS_ASSIGN(const auto rows, codec::DumpSource::open(dumps, o.sinks, is_used));
-  std::string note;
+  std::vector<std::string> notes;
+  if (!spread.note.empty()) notes.push_back(spread.note);
   Result<ModelInformation> known = ModelInformation{};
   if (unfitted.needs_information()) {
     known = measure_information(model, sequences, o.sinks, work, o.threads, progress, is_used);
@@ -215,7 +217,7 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
     if (o.pipeline != CalibrateOptions().pipeline) {
       return Error{ErrorKind::unsupported, known.error().message + "; leave 'fisher' out"};
     }
-    note = fmt::format("without 'fisher': {}", known.error().message);
+    notes.push_back(fmt::format("without 'fisher': {}", known.error().message));
     text = codec::without("fisher", text);
     known = ModelInformation{};
   }
@@ -239,7 +241,7 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
   if (!has_target) {
     KVS_ASSIGN(codec::Codec codec, fit(text, 1, step_scales, shape, source, embeddings, progress));
     return Calibration{std::move(codec),       {{}},           shares,
-                       source.tokens().size(), held.sequences, note};
+                       source.tokens().size(), held.sequences, notes};
   }
   Search search(o.ratio ? *o.ratio : *o.kld);
   std::vector<Trial> trials;
@@ -255,7 +257,7 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
     const double reached = o.kld ? trial.kld : trial.ratio;
     if (search.met(reached)) {
       return Calibration{std::move(codec),       trials,         shares,
-                         source.tokens().size(), held.sequences, note};
+                         source.tokens().size(), held.sequences, notes};
     }
     search.learn(reached);
   }

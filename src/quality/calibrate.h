@@ -42,7 +42,8 @@ struct Calibration {
   std::vector<Share> shares;  // empty unless asked for
   size_t tokens = 0;          // fitted on
   size_t held = 0;            // sequences kept out
-  std::string note;           // what the default pipeline was fitted without, and why; often empty
+  // Texts that were joined or left out; what the default pipeline was fitted without, and why.
+  std::vector<std::string> notes;
 };
 
 // Of a model whose gradients are not known (host/gradient.h) the default pipeline goes without

@@ -42,7 +42,7 @@ class CalibrateTest : public ::testing::Test {
     options.work = dir.file("work");
   }
   std::vector<extract::Sequence> sequences() {
-    return must(spread_sequences(*model, texts, options.tokens, options.sequence));
+    return must(spread_sequences(*model, texts, options.tokens, options.sequence)).sequences;
   }
 
   TempDir dir;

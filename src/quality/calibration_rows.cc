@@ -16,6 +16,49 @@ constexpr size_t kSequencesPerDump = 4;
 // Whether a dump holds queries, by its number: some of every text, then every fourth.
 bool holds_queries(size_t dump) { return dump < 4 || dump % 4 == 0; }
 
+// Sequences spread evenly over a text that make up `tokens`, or all that it has; at least one, if
+// it is long enough.
+std::vector<extract::Sequence> cut(const host::Model& model, const extract::Sequence& text,
+                                   size_t tokens, size_t length) {
+  const size_t all = text.tokens.size();
+  const size_t count = std::min(std::max<size_t>(1, tokens / length), all / length);
+  std::vector<extract::Sequence> made;
+  for (size_t i = 0; i < count; ++i) {
+    const auto first =
+        text.tokens.begin() + ptrdiff_t(i * length + (all - count * length) * i / count);
+    made.push_back({text.text, text.hash, {first, first + ptrdiff_t(length)}});
+    if (model.adds_bos()) made.back().tokens[0] = model.bos();
+  }
+  return made;
+}
+
+std::string count_of(const std::vector<extract::Sequence>& texts) {
+  return texts.size() == 1 ? texts[0].text : fmt::format("{} texts", texts.size());
+}
+
+extract::Sequence joined(const std::vector<extract::Sequence>& texts) {
+  extract::Sequence all{count_of(texts), {}, {}};
+  std::string hashes;
+  for (const auto& text : texts) {
+    all.tokens.insert(all.tokens.end(), text.tokens.begin(), text.tokens.end());
+    hashes += text.hash;
+  }
+  all.hash = hash128_hex({reinterpret_cast<const uint8_t*>(hashes.data()), hashes.size()});
+  return all;
+}
+
+// The first of every text, then the second of every text, ...
+void take_turns(std::vector<std::vector<extract::Sequence>>& of_text,
+                std::vector<extract::Sequence>& out) {
+  size_t most = 0;
+  for (const auto& one : of_text) most = std::max(most, one.size());
+  for (size_t turn = 0; turn < most; ++turn) {
+    for (auto& one : of_text) {
+      if (turn < one.size()) out.push_back(std::move(one[turn]));
+    }
+  }
+}
+
 }  // namespace
 
 std::string hash_of(const host::Model& model, std::span<const extract::Sequence> sequences) {
@@ -29,35 +72,35 @@ std::string hash_of(const host::Model& model, std::span<const extract::Sequence>
   return hash128_hex(content.bytes()).substr(0, 16);
 }
 
-Result<std::vector<extract::Sequence>> spread_sequences(const host::Model& model,
-                                                        const std::vector<std::string>& texts,
-                                                        size_t tokens, size_t length) {
+Result<Spread> spread_sequences(const host::Model& model, const std::vector<std::string>& texts,
+                                size_t tokens, size_t length) {
   if (texts.empty()) return Error{ErrorKind::usage, "no text is given"};
   if (length < 1) return Error{ErrorKind::usage, "sequences of 0 tokens; at least 1 is needed"};
-  const size_t wanted = std::max<size_t>(1, tokens / texts.size() / length);
+  const size_t share = tokens / texts.size();
   std::vector<std::vector<extract::Sequence>> of_text;
+  std::vector<extract::Sequence> shorter;
   for (const std::string& path : texts) {
-    KVS_ASSIGN(const extract::Sequence whole, extract::read_sequence(model, path));
-    const size_t all = whole.tokens.size(), count = std::min(wanted, all / length);
-    if (count == 0) {
+    KVS_ASSIGN(extract::Sequence whole, extract::read_sequence(model, path));
+    if (whole.tokens.size() < length) {
+      shorter.push_back(std::move(whole));
+    } else {
+      of_text.push_back(cut(model, whole, share, length));
+    }
+  }
+  Spread spread;
+  if (!shorter.empty()) {
+    const extract::Sequence all = joined(shorter);
+    of_text.push_back(cut(model, all, share * shorter.size(), length));
+    if (of_text.size() == 1 && of_text[0].empty()) {
       return Error{ErrorKind::usage,
-                   fmt::format("{} has {} tokens, a sequence needs {}", path, all, length)};
+                   fmt::format("{} has {} tokens, a sequence needs {}",
+                               texts.size() == 1 ? texts[0] : all.text, all.tokens.size(), length)};
     }
-    auto& made = of_text.emplace_back();
-    for (size_t i = 0; i < count; ++i) {
-      const auto first =
-          whole.tokens.begin() + ptrdiff_t(i * length + (all - count * length) * i / count);
-      made.push_back({whole.text, whole.hash, {first, first + ptrdiff_t(length)}});
-      if (model.adds_bos()) made.back().tokens[0] = model.bos();
-    }
+    spread.note = fmt::format("{} with fewer than {} tokens {}", count_of(shorter), length,
+                              of_text.back().empty() ? "left out" : "joined");
   }
-  std::vector<extract::Sequence> sequences;
-  for (size_t turn = 0; turn < wanted; ++turn) {
-    for (auto& one : of_text) {
-      if (turn < one.size()) sequences.push_back(std::move(one[turn]));
-    }
-  }
-  return sequences;
+  take_turns(of_text, spread.sequences);
+  return spread;
 }
 
 Result<std::vector<std::string>> dump_sequences(const host::Model& model,

@@ -10,11 +10,16 @@
 
 namespace kvsplice::quality {
 
+struct Spread {
+  std::vector<extract::Sequence> sequences;
+  std::string note;  // what became of texts shorter than a sequence; empty if there is none
+};
+
 // `tokens` in sequences of `length`, in equal parts from every text and spread evenly over it; the
-// texts take turns. Errors: a text shorter than a sequence.
-Result<std::vector<extract::Sequence>> spread_sequences(const host::Model& model,
-                                                        const std::vector<std::string>& texts,
-                                                        size_t tokens, size_t length);
+// texts take turns. Texts shorter than a sequence are joined, one behind the other. Errors: all
+// texts together are shorter than a sequence.
+Result<Spread> spread_sequences(const host::Model& model, const std::vector<std::string>& texts,
+                                size_t tokens, size_t length);
 
 // 16 hex digits that change with the model and with every token.
 std::string hash_of(const host::Model& model, std::span<const extract::Sequence> sequences);

@@ -9,9 +9,8 @@ namespace kvsplice::quality {
 
 namespace {
 
-// Calls `next` with the likeliest token and the log-probabilities at each of `count` places; what
-// it returns is fed.
-using Next = std::function<host::Token(host::Token likeliest, std::span<const float> log_probs)>;
+// Calls `next` with the log-probabilities at each of `count` places; what it returns is fed.
+using Next = std::function<host::Token(const LogProbs& log_probs)>;
 
 Result<> walk(host::Context& context, std::span<const host::Token> lead, size_t count,
               const Next& next) {
@@ -19,12 +18,8 @@ Result<> walk(host::Context& context, std::span<const host::Token> lead, size_t 
     return Error{ErrorKind::usage, "a continuation needs a token to begin with and one to follow"};
   }
   KVS_TRY(context.decode(lead, 1));
-  std::vector<float> log_probs;
   for (size_t i = 0; i < count; ++i) {
-    const auto logits = context.logits(0);
-    log_probs.resize(logits.size());
-    const auto likeliest = static_cast<host::Token>(log_softmax(logits, log_probs));
-    const host::Token token = next(likeliest, log_probs);
+    const host::Token token = next(LogProbs(context.logits(0)));
     if (i + 1 < count) KVS_TRY(context.decode({&token, 1}, 1));
   }
   return {};
@@ -35,12 +30,11 @@ Result<> walk(host::Context& context, std::span<const host::Token> lead, size_t 
 Result<std::vector<Rating>> follow(host::Context& context, std::span<const host::Token> lead,
                                    std::span<const host::Token> target) {
   std::vector<Rating> ratings;
-  KVS_TRY(walk(context, lead, target.size(),
-               [&](host::Token likeliest, std::span<const float> log_probs) {
-                 const host::Token token = target[ratings.size()];
-                 ratings.push_back({token == likeliest, double(log_probs[size_t(token)])});
-                 return token;
-               }));
+  KVS_TRY(walk(context, lead, target.size(), [&](const LogProbs& log_probs) {
+    const host::Token token = target[ratings.size()];
+    ratings.push_back({size_t(token) == log_probs.best(), double(log_probs[size_t(token)])});
+    return token;
+  }));
   return ratings;
 }
 
@@ -48,9 +42,9 @@ Result<std::vector<host::Token>> continue_greedily(host::Context& context,
                                                    std::span<const host::Token> lead,
                                                    size_t count) {
   std::vector<host::Token> tokens;
-  KVS_TRY(walk(context, lead, count, [&](host::Token likeliest, std::span<const float>) {
-    tokens.push_back(likeliest);
-    return likeliest;
+  KVS_TRY(walk(context, lead, count, [&](const LogProbs& log_probs) {
+    tokens.push_back(static_cast<host::Token>(log_probs.best()));
+    return tokens.back();
   }));
   return tokens;
 }

@@ -59,7 +59,34 @@ Result<> check(const host::Model& model, size_t tokens, const std::vector<Subjec
 struct Group {
   int step;
   std::vector<Run> runs;  // the first is the base
+
+  size_t steps(size_t tokens) const { return (tokens + size_t(step) - 1) / size_t(step); }
 };
+
+struct Work {
+  const Progress& progress;
+  size_t done = 0, total = 0;
+
+  Result<> next(const std::string& name) {
+    return progress.step("quality of " + name, done++, total);
+  }
+};
+
+// All runs of a group go through a chunk step by step, side by side.
+Result<> evaluate(Group& group, std::span<const host::Token> chunk,
+                  std::span<const host::Token> targets, Work& work) {
+  for (Run& run : group.runs) run.begin();
+  for (size_t step = 0; step < group.steps(chunk.size()); ++step) {
+    for (Run& run : group.runs) {
+      KVS_TRY(work.next(run.name()));
+      const Run* base = &run == &group.runs[0] ? nullptr : &group.runs[0];
+      const auto done = run.step(chunk, targets, base);
+      if (!done.ok()) return Error{done.error().kind, run.name() + ": " + done.error().message};
+    }
+  }
+  for (Run& run : group.runs) KVS_TRY(run.end(chunk));
+  return {};
+}
 
 Result<std::vector<Group>> make_groups(const host::Model& model,
                                        const std::vector<Subject>& subjects,
@@ -95,25 +122,14 @@ Result<std::vector<Outcome>> measure(const host::Model& model, std::span<const h
                                      const Progress& progress) {
   KVS_TRY(check(model, tokens.size(), subjects, options));
   KVS_ASSIGN(std::vector<Group> groups, make_groups(model, subjects, options));
-  size_t runs = 0, done = 0;
-  for (const Group& g : groups) runs += g.runs.size();
-
-  const size_t n = options.n_ctx, scored = n - n / 2 - 1;
-  const size_t vocabulary = model.shape().vocabulary;
-  LogProbs base(scored, vocabulary), other(scored, vocabulary);
-  for (int c = 0; c < options.chunks; ++c) {
-    const auto text = tokens.subspan((options.skip_chunks + c) * n, n);
+  const size_t n = size_t(options.n_ctx), chunks = size_t(options.chunks);
+  Work work{progress};
+  for (const Group& g : groups) work.total += chunks * g.steps(n) * g.runs.size();
+  for (size_t c = 0; c < chunks; ++c) {
+    const auto text = tokens.subspan((size_t(options.skip_chunks) + c) * n, n);
     std::vector<host::Token> chunk(text.begin(), text.end());
-    const auto targets = text.subspan(n / 2 + 1);
     if (model.adds_bos()) chunk[0] = model.bos();
-    for (Group& group : groups) {
-      for (size_t r = 0; r < group.runs.size(); ++r) {
-        Run& run = group.runs[r];
-        KVS_TRY(progress.step("quality of " + run.name(), done++, runs * options.chunks));
-        KVS_TRY(r == 0 ? run.evaluate(chunk, targets, {}, base)
-                       : run.evaluate(chunk, targets, base, other));
-      }
-    }
+    for (Group& group : groups) KVS_TRY(evaluate(group, chunk, text.subspan(n / 2 + 1), work));
   }
   std::vector<Outcome> outcomes;
   for (const Group& group : groups) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/random.h"
+#include "host/texts.h"
 
 namespace kvsplice::quality {
 
@@ -14,9 +15,7 @@ using Tokens = std::vector<host::Token>;
 
 // Pieces are tokenised apart, so that a question repeats the tokens of its pair exactly.
 Result<Tokens> tokens_of(const host::Model& model, const std::string& text) {
-  KVS_ASSIGN(Tokens tokens, model.tokenize(text));
-  if (model.adds_bos() && !tokens.empty()) tokens.erase(tokens.begin());
-  return tokens;
+  return host::tokenize(model, text, {.begins = false});
 }
 
 std::string random_name(Random& random) {

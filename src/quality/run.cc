@@ -103,25 +103,33 @@ Result<Run> Run::create(const host::Model& model, const Subject& subject, int st
   return run;
 }
 
-Result<> Run::evaluate(std::span<const host::Token> chunk, std::span<const host::Token> targets,
-                       const LogProbs& base, LogProbs& out) {
-  const size_t n = chunk.size(), first_scored = n / 2;
+void Run::begin() {
   context_->clear();
   replaced_ = static_cast<size_t>(options_.sinks);
   originals_.clear();
   open_.clear();
-  for (size_t at = 0; at < n; at += step_) {
-    const size_t end = std::min(n, at + step_);
-    const size_t outputs = end > first_scored ? end - std::max(at, first_scored) : 0;
-    {
-      Stopwatch watch(seconds_);
-      if (!subject_.type) KVS_TRY(replace_up_to(chunk, at));
-      KVS_TRY(context_->decode(chunk.subspan(at, end - at), outputs));
-    }
-    // The last position of a chunk has no target.
-    const size_t scored = end == n ? outputs - 1 : outputs;
-    if (outputs > 0) score(end - outputs - first_scored, scored, targets, base, out);
+}
+
+Result<> Run::step(std::span<const host::Token> chunk, std::span<const host::Token> targets,
+                   const Run* base) {
+  const size_t n = chunk.size(), first_scored = n / 2, at = context_->size();
+  const size_t end = std::min(n, at + size_t(step_));
+  const size_t outputs = end > first_scored ? end - std::max(at, first_scored) : 0;
+  rows_.clear();
+  {
+    Stopwatch watch(seconds_);
+    if (!subject_.type) KVS_TRY(replace_up_to(chunk, at));
+    KVS_TRY(context_->decode(chunk.subspan(at, end - at), outputs));
   }
+  if (outputs == 0) return {};
+  // The last position of a chunk has no target.
+  const size_t scored = end == n ? outputs - 1 : outputs;
+  score(scored, targets.subspan(end - outputs - first_scored, scored), base);
+  return {};
+}
+
+Result<> Run::end(std::span<const host::Token> chunk) {
+  const size_t n = chunk.size();
   evaluated_ += n;
   // Codecs of whole blocks are counted with every row they were given.
   const bool whole = subject_.codec != nullptr && subject_.codec->whole_block();
@@ -222,20 +230,18 @@ Result<> Run::count_bytes(size_t chunk) {
   return {};
 }
 
-// `first_row`: index of the first output among the scored positions of the chunk.
-void Run::score(size_t first_row, size_t rows, std::span<const host::Token> targets,
-                const LogProbs& base, LogProbs& out) {
+void Run::score(size_t rows, std::span<const host::Token> targets, const Run* base) {
   std::vector<Divergence::Sample> samples(rows);
+  rows_.resize(rows);
   parallel_for(rows, [&](size_t i) {
-    const size_t row = first_row + i;
-    log_softmax(context_->logits(i), out.row(row));
-    if (!base.empty()) {
-      samples[i] = Divergence::compare(base.row(row), out.row(row), targets[row]);
+    rows_[i] = LogProbs(context_->logits(i));
+    if (base != nullptr) {
+      samples[i] = Divergence::compare(base->rows_[i], rows_[i], size_t(targets[i]));
     }
   });
   for (size_t i = 0; i < rows; ++i) {
-    perplexity_.add(-double(out(first_row + i, targets[first_row + i])));
-    if (!base.empty()) divergence_.add(samples[i]);
+    perplexity_.add(-double(rows_[i][size_t(targets[i])]));
+    if (base != nullptr) divergence_.add(samples[i]);
   }
 }
 

@@ -10,17 +10,18 @@
 
 namespace kvsplice::quality {
 
-// Log-probabilities of the scored positions of one chunk, [scored x vocabulary].
-using LogProbs = Matrix<float>;
-
 class Run {
  public:
   static Result<Run> create(const host::Model& model, const Subject& subject, int step,
                             const Options& options);
 
-  // Evaluates one chunk (its first token already BOS) and scores it; `base` is empty for the base.
-  Result<> evaluate(std::span<const host::Token> chunk, std::span<const host::Token> targets,
-                    const LogProbs& base, LogProbs& out);
+  // A chunk (its first token already BOS), evaluated from its beginning to its end in steps.
+  void begin();
+  // Evaluates what comes next of the chunk and scores it; `base` has done this step before, or is
+  // null for the base itself. Memory holds the logits of one step of each run.
+  Result<> step(std::span<const host::Token> chunk, std::span<const host::Token> targets,
+                const Run* base);
+  Result<> end(std::span<const host::Token> chunk);
   Outcome outcome() const;
   const std::string& name() const { return subject_.name; }
 
@@ -32,8 +33,7 @@ class Run {
   Result<> count_bytes(size_t chunk);
   bool depends() const;  // whether coded rows depend on rows before them in their block
   size_t block_tokens() const;
-  void score(size_t first_row, size_t rows, std::span<const host::Token> targets,
-             const LogProbs& base, LogProbs& out);
+  void score(size_t rows, std::span<const host::Token> targets, const Run* base);
 
   const host::Model* model_;
   Subject subject_;
@@ -45,6 +45,7 @@ class Run {
   size_t replaced_ = 0;  // rows [sinks, replaced_) of this chunk went through the codec
   std::vector<codec::CacheBlock> originals_;  // those rows as they were, for counting bytes
   std::vector<codec::CacheBlock> open_;       // those of the block that is not full, if rows depend
+  std::vector<LogProbs> rows_;                // scored positions of the step
   Perplexity perplexity_;
   Divergence divergence_;
   codec::EntropyMeter meter_;

@@ -5,14 +5,12 @@
 
 namespace kvsplice::quality {
 
-size_t log_softmax(std::span<const float> logits, std::span<float> out) {
-  const size_t best = std::max_element(logits.begin(), logits.end()) - logits.begin();
-  const float top = logits[best];
+LogProbs::LogProbs(std::span<const float> logits) : logits_(logits) {
+  best_ = size_t(std::max_element(logits.begin(), logits.end()) - logits.begin());
+  const float top = logits[best_];
   double sum = 0;
   for (float x : logits) sum += std::exp(x - top);
-  const float shift = top + static_cast<float>(std::log(sum));
-  for (size_t i = 0; i < logits.size(); ++i) out[i] = logits[i] - shift;
-  return best;
+  shift_ = top + static_cast<float>(std::log(sum));
 }
 
 void Perplexity::add(double nll) {
@@ -30,17 +28,12 @@ double Perplexity::error() const {
   return value() * std::sqrt(variance / double(count_ - 1));
 }
 
-Divergence::Sample Divergence::compare(std::span<const float> log_p, std::span<const float> log_q,
+Divergence::Sample Divergence::compare(const LogProbs& log_p, const LogProbs& log_q,
                                        size_t target) {
   double kld = 0;
-  size_t best_p = 0, best_q = 0;
-  for (size_t i = 0; i < log_p.size(); ++i) {
-    kld += std::exp(log_p[i]) * (log_p[i] - log_q[i]);
-    if (log_p[i] > log_p[best_p]) best_p = i;
-    if (log_q[i] > log_q[best_q]) best_q = i;
-  }
+  for (size_t i = 0; i < log_p.size(); ++i) kld += std::exp(log_p[i]) * (log_p[i] - log_q[i]);
   const double dp = std::exp(double(log_q[target])) - std::exp(double(log_p[target]));
-  return {kld, dp, best_p == best_q};
+  return {kld, dp, log_p.best() == log_q.best()};
 }
 
 void Divergence::add(const Sample& sample) {
@@ -49,7 +42,7 @@ void Divergence::add(const Sample& sample) {
   same_ += sample.same_top;
 }
 
-void Divergence::add(std::span<const float> log_p, std::span<const float> log_q, size_t target) {
+void Divergence::add(const LogProbs& log_p, const LogProbs& log_q, size_t target) {
   add(compare(log_p, log_q, target));
 }
 

@@ -1,5 +1,5 @@
-// What two runs of a model over the same tokens say about each other. All in nats; exact float
-// log-probabilities of the base stay in memory, so nothing is rounded (docs/quality.md).
+// What two runs of a model over the same tokens say about each other. All in nats, from the logits
+// of both as they come, so nothing is rounded and no table of them is kept (docs/quality.md).
 #pragma once
 
 #include <cstdint>
@@ -11,8 +11,20 @@
 
 namespace kvsplice::quality {
 
-// log softmax of `logits`, written to `out` (same size); returns the index of the largest.
-size_t log_softmax(std::span<const float> logits, std::span<float> out);
+// The logarithms of the softmax of `logits`, which must outlive it.
+class LogProbs {
+ public:
+  LogProbs() = default;
+  explicit LogProbs(std::span<const float> logits);
+  size_t size() const { return logits_.size(); }
+  float operator[](size_t i) const { return logits_[i] - shift_; }
+  size_t best() const { return best_; }  // index of the largest, the first of equals
+
+ private:
+  std::span<const float> logits_;
+  float shift_ = 0;
+  size_t best_ = 0;
+};
 
 // Perplexity over scored tokens: exp of the mean negative log-likelihood, and its standard error.
 class Perplexity {
@@ -30,8 +42,8 @@ class Perplexity {
 // Divergence of a run q from the base p.
 class Divergence {
  public:
-  // log_p, log_q: log-probabilities of one position; target: the token that came.
-  void add(std::span<const float> log_p, std::span<const float> log_q, size_t target);
+  // Of one position; target: the token that came.
+  void add(const LogProbs& log_p, const LogProbs& log_q, size_t target);
 
   struct Summary {
     double mean = 0, median = 0, p99 = 0;  // KLD(p || q)
@@ -46,7 +58,7 @@ class Divergence {
     double kld, dp;
     bool same_top;
   };
-  static Sample compare(std::span<const float> log_p, std::span<const float> log_q, size_t target);
+  static Sample compare(const LogProbs& log_p, const LogProbs& log_q, size_t target);
   void add(const Sample& sample);
 
  private:

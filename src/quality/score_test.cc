@@ -13,21 +13,19 @@ std::vector<float> logs(std::vector<double> p) {
   return out;
 }
 
-TEST(LogSoftmax, SumsToOneAndNamesTheLargest) {
+TEST(LogProbs, SumToOneAndNameTheLargest) {
   const std::vector<float> logits = {1, 3, -2, 0.5f};
-  std::vector<float> out(4);
-  EXPECT_EQ(log_softmax(logits, out), 1u);
+  const LogProbs out(logits);
+  EXPECT_EQ(out.best(), 1u);
   double sum = 0;
-  for (float x : out) sum += std::exp(double(x));
+  for (size_t i = 0; i < 4; ++i) sum += std::exp(double(out[i]));
   EXPECT_NEAR(sum, 1, 1e-6);
   EXPECT_NEAR(out[1] - out[0], 2, 1e-6);
 }
 
-TEST(LogSoftmax, HugeLogitsDoNotOverflow) {
+TEST(LogProbs, HugeLogitsDoNotOverflow) {
   const std::vector<float> logits = {1e4f, 1e4f - 1, -1e30f};
-  std::vector<float> out(3);
-  log_softmax(logits, out);
-  EXPECT_NEAR(out[0], -std::log1p(std::exp(-1.0)), 1e-3);
+  EXPECT_NEAR(LogProbs(logits)[0], -std::log1p(std::exp(-1.0)), 1e-3);
 }
 
 TEST(Perplexity, OfAUniformModelIsTheNumberOfChoices) {
@@ -48,7 +46,8 @@ TEST(Perplexity, ErrorIsTheStandardErrorOfTheMeanTimesTheValue) {
 
 TEST(Divergence, ClosedForm) {
   Divergence d;
-  d.add(logs({0.5, 0.5}), logs({0.25, 0.75}), 0);
+  const auto p = logs({0.5, 0.5}), q = logs({0.25, 0.75});
+  d.add(LogProbs(p), LogProbs(q), 0);
   const double kld = 0.5 * std::log(2.0) + 0.5 * std::log(0.5 / 0.75);
   const auto s = d.summary();
   EXPECT_NEAR(s.mean, kld, 1e-6);
@@ -60,7 +59,7 @@ TEST(Divergence, ClosedForm) {
 TEST(Divergence, OfARunFromItselfIsZero) {
   Divergence d;
   const auto p = logs({0.1, 0.2, 0.7});
-  for (int i = 0; i < 5; ++i) d.add(p, p, 2);
+  for (int i = 0; i < 5; ++i) d.add(LogProbs(p), LogProbs(p), 2);
   const auto s = d.summary();
   EXPECT_EQ(s.mean, 0);
   EXPECT_EQ(s.p99, 0);

@@ -148,9 +148,17 @@ Result<> write_pieces(const Cells& cells, const std::vector<Piece>& pieces, cons
 
 Result<> check_options(const PackOptions& options) {
   const size_t tokens = options.block_tokens.value_or(kBlockTokens);
-  if (tokens >= 1 && tokens <= kMostBlockTokens) return {};
-  return Error{ErrorKind::usage,
-               fmt::format("blocks of {} tokens; legal: 1 ... {}", tokens, kMostBlockTokens)};
+  if (tokens < 1 || tokens > kMostBlockTokens) {
+    return Error{ErrorKind::usage,
+                 fmt::format("blocks of {} tokens; legal: 1 ... {}", tokens, kMostBlockTokens)};
+  }
+  for (const auto& [name, number] :
+       {std::pair("sinks", options.sinks), std::pair("window", options.window)}) {
+    if (number <= kMostTokens) continue;
+    return Error{ErrorKind::usage,
+                 fmt::format("{} = {}; legal: 0 ... {}", name, number, kMostTokens)};
+  }
+  return {};
 }
 
 // Where the exact records at the end begin. In a lossless session they are never coded anew.

@@ -212,5 +212,19 @@ TEST_F(SessionTest, WrongUseIsRefused) {
   EXPECT_EQ(read(coder_, 0, 50).tokens, cells(0, 50).tokens);
 }
 
+TEST_F(SessionTest, NumbersThatNoReaderTakesAreRefused) {
+  PackOptions options;
+  for (size_t* number : {&options.sinks, &options.window}) {
+    *number = kMostTokens + 1;
+    const auto packed = pack(file_.path(), cells(0, 20), {}, coder_, options, {});
+    ASSERT_FALSE(packed.ok());
+    EXPECT_EQ(packed.error().kind, ErrorKind::usage);
+    EXPECT_THAT(packed.error().message, HasSubstr("legal: 0 ... 268435456"));
+    *number = kMostTokens;
+    EXPECT_TRUE(pack(file_.path(), cells(0, 20), {}, coder_, options, {}).ok());
+    EXPECT_TRUE(Session::open(file_.path(), coder_).ok());
+  }
+}
+
 }  // namespace
 }  // namespace kvsplice::session

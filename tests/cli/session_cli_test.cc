@@ -164,7 +164,7 @@ TEST_F(SessionVerbs, WrongUseIsCodeTwo) {
   refused("unpack " + exact_ + m_ + " -n 61" + out, 2, "of a session of 60");
   refused("run" + m_, 2, "give a prompt");
   refused("run" + m_ + " -p a -f " + sample("news"), 2, "not both");
-  refused("run" + m_ + " -p a --temp -1", 2, "temperature");
+  refused("run" + m_ + " -p a --temp -1", 2, "legal: 0 ... 100");
   refused("run" + m_ + " -p a --cache q4_0", 2, "legal: f16, q8_0");
   refused("run" + m_ + " -p a --save " + tmp_ / "x", 2, "--lossless");
   refused("run" + m_ + " --ctx 20 -f " + sample("news"), 2, "the context 20");
