@@ -59,7 +59,7 @@ Result<> run(const KeyValues& pairs, const Setting& setting) {
   const ModelShape& shape = study.sources.main->info().shape;
   if (options.wants("latency")) {
     study.latency =
-        measure_latency(shape.layers[0], shape.query_heads, study.sources.main->tokens(),
+        measure_latency(shape.layers[0], shape.query_heads_of(0), study.sources.main->tokens(),
                         options.networks(), setting.quick);
   }
   KVS_ASSIGN(study.loop, judge_in_loop(study.sources, options, dir, setting.progress));

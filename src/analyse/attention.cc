@@ -23,19 +23,15 @@ void weigh(std::span<float> scores, size_t first, size_t last) {
   std::fill(scores.begin() + last, scores.end(), 0.0f);
 }
 
-size_t first_seen(size_t at, size_t window) {
-  return window > 0 && at + 1 > window ? at + 1 - window : 0;
-}
-
 // Weights of the tokens up to the last query's: [queries x tokens].
 Matrix<float> weights(MatrixView<const float> queries, std::span<const size_t> at,
-                      MatrixView<const float> keys, size_t window) {
+                      MatrixView<const float> keys, const AttentionShape& shape) {
   const size_t seen = at.back() + 1;
   Matrix<float> scores(queries.rows, seen);
   gemm(Trans::no, Trans::yes, 1 / std::sqrt(float(keys.cols)), queries, keys.row_range(0, seen),
        0.0f, scores);
   for (size_t i = 0; i < queries.rows; ++i) {
-    weigh(scores.row(i), first_seen(at[i], window), at[i] + 1);
+    weigh(scores.row(i), shape.first_seen(at[i]), at[i] + 1);
   }
   return scores;
 }
@@ -43,23 +39,23 @@ Matrix<float> weights(MatrixView<const float> queries, std::span<const size_t> a
 // Calls body(first, at of some queries, their weights) for blocks of queries.
 template <class Body>
 void for_weights(MatrixView<const float> queries, std::span<const size_t> at,
-                 MatrixView<const float> keys, size_t window, const Body& body) {
+                 MatrixView<const float> keys, const AttentionShape& shape, const Body& body) {
   for (size_t first = 0; first < queries.rows; first += kBlock) {
     const size_t n = std::min(kBlock, queries.rows - first);
     const auto some = at.subspan(first, n);
-    body(first, some, weights(queries.row_range(first, n), some, keys, window));
+    body(first, some, weights(queries.row_range(first, n), some, keys, shape));
   }
 }
 
 // Adds the squares of one query head's weights, as shares of an even weight, to those of tokens
 // that are no nearer than kNear.
-void add_squares(MatrixView<const float> queries, MatrixView<const float> keys, size_t window,
-                 std::span<double> squares) {
+void add_squares(MatrixView<const float> queries, MatrixView<const float> keys,
+                 const AttentionShape& shape, std::span<double> squares) {
   std::vector<size_t> all(queries.rows);
   std::iota(all.begin(), all.end(), size_t{0});
-  for_weights(queries, all, keys, window, [&](size_t, auto at, const Matrix<float>& w) {
+  for_weights(queries, all, keys, shape, [&](size_t, auto at, const Matrix<float>& w) {
     for (size_t i = 0; i < at.size(); ++i) {
-      const size_t from = first_seen(at[i], window);
+      const size_t from = shape.first_seen(at[i]);
       const double seen = double(at[i] + 1 - from);
       for (size_t t = from; t + kNear <= at[i]; ++t) squares[t] += std::pow(w(i, t) * seen, 2);
     }
@@ -67,6 +63,11 @@ void add_squares(MatrixView<const float> queries, MatrixView<const float> keys, 
 }
 
 }  // namespace
+
+size_t AttentionShape::end_of_sight(size_t t, size_t end) const {
+  if (window == 0) return end;
+  return std::min(end, chunked ? (t / window + 1) * window : t + window);
+}
 
 Matrix<float> attend(MatrixView<const float> queries, std::span<const size_t> at,
                      MatrixView<const float> keys, MatrixView<const float> values,
@@ -81,7 +82,7 @@ Matrix<float> attend(MatrixView<const float> queries, std::span<const size_t> at
     const auto k = keys.col_range(kv_head * shape.key_dim, shape.key_dim);
     const auto v = values.col_range(kv_head * shape.value_dim, shape.value_dim);
     const auto o = out.view().col_range(head * shape.value_dim, shape.value_dim);
-    for_weights(q, at, k, shape.window, [&](size_t first, auto some, const Matrix<float>& w) {
+    for_weights(q, at, k, shape, [&](size_t first, auto some, const Matrix<float>& w) {
       gemm(Trans::no, Trans::no, 1.0f, w, v.row_range(0, some.back() + 1), 0.0f,
            o.row_range(first, some.size()));
     });
@@ -99,13 +100,13 @@ Matrix<float> attention_received(MatrixView<const float> queries, MatrixView<con
   parallel_for(shape.query_heads(), [&](size_t head) {
     const size_t kv_head = head / shape.queries_per_head;
     add_squares(queries.col_range(head * shape.key_dim, shape.key_dim),
-                keys.col_range(kv_head * shape.key_dim, shape.key_dim), shape.window,
-                squares.row(head));
+                keys.col_range(kv_head * shape.key_dim, shape.key_dim), shape, squares.row(head));
   });
   Matrix<float> received(n - kFewestQueries, shape.kv_heads);
   for (size_t t = 0; t < received.rows(); ++t) {
-    const size_t last = shape.window > 0 ? std::min(n, t + shape.window) : n;
-    const size_t count = last > t + kNear ? last - (t + kNear) : 1;
+    const size_t last = shape.end_of_sight(t, n);
+    if (last <= t + kNear) continue;  // at the end of a chunk: nothing is known, 0 stands for even
+    const size_t count = last - (t + kNear);
     for (size_t h = 0; h < shape.kv_heads; ++h) {
       double sum = 0;
       for (size_t q = 0; q < shape.queries_per_head; ++q) {

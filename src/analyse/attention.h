@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <span>
 
+#include "core/shape.h"
 #include "kvsplice/matrix.h"
 
 namespace kvsplice::analyse {
@@ -12,9 +13,12 @@ struct AttentionShape {
   size_t kv_heads = 0;
   size_t queries_per_head = 0;  // query heads that share one key and value head, side by side
   size_t key_dim = 0, value_dim = 0;
-  size_t window = 0;  // a query sees this many tokens up to its own; 0 = all
+  size_t window = 0;     // a query sees this many tokens up to its own; 0 = all
+  bool chunked = false;  // or those from the last multiple of `window` on
 
   size_t query_heads() const { return kv_heads * queries_per_head; }
+  size_t first_seen(size_t at) const { return kvsplice::first_seen(at, window, chunked); }
+  size_t end_of_sight(size_t t, size_t end) const;  // of `end` queries, behind the last that sees t
 };
 
 // queries: [m x query_heads * key_dim], row i stands at token `at[i]` (ascending) and sees the keys

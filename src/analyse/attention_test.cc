@@ -26,7 +26,9 @@ std::vector<double> plain_attention(const Matrix<float>& q, size_t row, size_t t
   std::vector<double> out(s.value_dim);
   double sum = 0;
   for (size_t t = 0; t <= token; ++t) {
-    if (s.window > 0 && token - t >= s.window) continue;
+    if (s.window > 0 && (s.chunked ? t / s.window != token / s.window : token - t >= s.window)) {
+      continue;
+    }
     double dot = 0;
     for (size_t i = 0; i < s.key_dim; ++i) {
       dot += double(q(row, head * s.key_dim + i)) * k(t, kv * s.key_dim + i);
@@ -68,6 +70,8 @@ TEST(Attend, SharesHeadsAndTakesUnequalWidths) { expect_plain({3, 2, 8, 5, 0}, 5
 
 TEST(Attend, SeesOnlyTheWindow) { expect_plain({1, 2, 4, 4, 7}, 60, every(1, 60)); }
 
+TEST(Attend, SeesOnlyTheChunk) { expect_plain({1, 2, 4, 4, 7, true}, 60, every(1, 60)); }
+
 TEST(Attend, BlocksOfQueriesDoNotShow) { expect_plain({1, 1, 4, 4, 0}, 600, every(1, 600)); }
 
 TEST(Attend, FirstTokenSeesItselfOnly) {
@@ -97,9 +101,12 @@ double plain_received(const Matrix<float>& q, const Matrix<float>& k, size_t tok
   double squares = 0;
   size_t queries = 0;
   for (size_t at = token + kNear; at < q.rows(); ++at) {
-    if (s.window > 0 && at - token >= s.window) break;
+    if (s.window > 0 && (s.chunked ? at / s.window != token / s.window : at - token >= s.window)) {
+      break;
+    }
     ++queries;
-    const size_t first = s.window > 0 && at + 1 > s.window ? at + 1 - s.window : 0;
+    const size_t slid = s.window > 0 && at + 1 > s.window ? at + 1 - s.window : 0;
+    const size_t first = s.chunked ? at / s.window * s.window : slid;
     for (size_t head = kv * s.queries_per_head; head < (kv + 1) * s.queries_per_head; ++head) {
       double sum = 0, own = 0;
       for (size_t t = first; t <= at; ++t) {
@@ -133,6 +140,17 @@ void expect_received(const AttentionShape& shape, size_t tokens) {
 TEST(AttentionReceived, EqualsTheDefinition) { expect_received({2, 3, 8, 8, 0}, 330); }
 
 TEST(AttentionReceived, CountsTheQueriesWithinTheWindow) { expect_received({1, 2, 4, 4, 40}, 130); }
+
+// The last of a chunk are seen by none of them.
+TEST(AttentionReceived, CountsTheQueriesOfTheChunk) {
+  const AttentionShape shape{1, 2, 4, 4, 40, true};
+  const auto q = noise(200, 8, 1), k = noise(200, 4, 2, 2);
+  const auto received = attention_received(q, k, shape);
+  for (size_t t = 0; t < received.rows(); ++t) {
+    const double wanted = t % 40 + kNear < 40 ? plain_received(q, k, t, 0, shape) : 0;
+    ASSERT_NEAR(received(t, 0), wanted, 1e-3) << t;
+  }
+}
 
 TEST(AttentionReceived, IsZeroWhereAllGetTheSame) {
   const auto received =

@@ -11,18 +11,25 @@ namespace kvsplice::codec {
 ModelShape dumped_shape(const extract::DumpInfo& info) {
   ModelShape shape = info.shape;
   shape.layers.clear();
+  std::vector<int> queries;
   for (int layer : info.layers) {
     LayerShape one = info.shape.layers[layer];
-    one.kv_heads = std::min<int>(one.kv_heads, static_cast<int>(info.heads.size()));
+    const int per_head = info.shape.query_heads_of(layer) / one.kv_heads;
+    one.kv_heads = static_cast<int>(info.heads_of(layer).size());
+    queries.push_back(per_head * one.kv_heads);
     shape.layers.push_back(one);
   }
+  shape.query_heads = *std::max_element(queries.begin(), queries.end());
+  const bool alike = std::count(queries.begin(), queries.end(), queries[0]) == std::ssize(queries);
+  shape.query_heads_by_layer = alike ? std::vector<int>() : queries;
   return shape;
 }
 
 analyse::AttentionShape attention_shape(const extract::DumpInfo& info, int layer) {
   const LayerShape& whole = info.shape.layers[layer];
-  return {info.heads.size(), size_t(info.shape.query_heads / whole.kv_heads), size_t(whole.key_dim),
-          size_t(whole.value_dim), size_t(whole.window)};
+  return {info.heads_of(layer).size(), size_t(info.shape.query_heads_of(layer) / whole.kv_heads),
+          size_t(whole.key_dim),       size_t(whole.value_dim),
+          size_t(whole.window),        whole.chunked};
 }
 
 Result<DumpSource> DumpSource::open(const std::vector<std::string>& paths, size_t sinks,

@@ -44,6 +44,12 @@ void Rope::undo(MatrixView<float> rows, int head_dim, std::span<const int32_t> p
   turn(*this, rows, head_dim, positions, -1);
 }
 
+size_t first_seen(size_t position, size_t window, bool chunked) {
+  if (window == 0) return 0;
+  if (chunked) return position / window * window;
+  return position + 1 > window ? position + 1 - window : 0;
+}
+
 size_t ModelShape::f16_bytes_per_token() const {
   size_t bytes = 0;
   for (const auto& l : layers) bytes += 2 * (l.width(Kind::key) + l.width(Kind::value));
@@ -57,8 +63,12 @@ size_t ModelShape::longest_window() const {
 }
 
 size_t ModelShape::tokens_out_of_sight(size_t tokens) const {
-  const size_t window = longest_window();
-  return window > 0 && tokens > window ? tokens - window : 0;
+  if (tokens == 0 || longest_window() == 0) return 0;
+  size_t first = tokens;
+  for (const auto& l : layers) {
+    if (l.window > 0) first = std::min(first, l.first_seen(tokens - 1));
+  }
+  return first;
 }
 
 double ModelShape::f16_bytes(size_t tokens) const {

@@ -36,16 +36,23 @@ struct Rope {
   void undo(MatrixView<float> rows, int head_dim, std::span<const int32_t> positions) const;
 };
 
+// The first position that the token at `position` attends to.
+size_t first_seen(size_t position, size_t window, bool chunked);
+
 struct LayerShape {
   int layer = 0;  // index in the model
   int kv_heads = 0;
   int key_dim = 0;  // per head
   int value_dim = 0;
-  int window = 0;  // sliding attention window in tokens, 0 = attends to everything
+  int window = 0;  // of attention, in tokens; 0: everything is seen
   Rope rope;
+  bool chunked = false;  // the window does not slide: it begins at the last multiple of its length
 
   int heads_dim(Kind kind) const { return kind == Kind::key ? key_dim : value_dim; }
   int width(Kind kind) const { return kv_heads * heads_dim(kind); }
+  size_t first_seen(size_t position) const {
+    return kvsplice::first_seen(position, size_t(window), chunked);
+  }
   bool operator==(const LayerShape&) const = default;
 };
 
@@ -53,10 +60,17 @@ struct ModelShape {
   std::string architecture;  // "llama", "qwen2", ...
   std::string model_name;
   std::string fingerprint;  // 32 hex digits over metadata and tensors; see host/fingerprint.h
-  int query_heads = 0;
+  int query_heads = 0;      // of a layer, the most
   int embedding_dim = 0;
   int vocabulary = 0;
   std::vector<LayerShape> layers;  // the layers that own a cache
+  // Numbers of layers without attention, for which llama.cpp's states hold rows of no bytes.
+  std::vector<int> empty_layers = {};
+  std::vector<int> query_heads_by_layer = {};  // like `layers`; empty: all have query_heads
+
+  int query_heads_of(int layer) const {  // an index into `layers`
+    return query_heads_by_layer.empty() ? query_heads : query_heads_by_layer[size_t(layer)];
+  }
 
   // f16 bytes of one token's keys and values over all layers, windows not considered.
   size_t f16_bytes_per_token() const;
@@ -64,7 +78,8 @@ struct ModelShape {
   // `window` tokens.
   double f16_bytes(size_t tokens) const;
   size_t longest_window() const;  // 0: no layer has one
-  // How many first of `tokens` no later token sees in layers with a window.
+  // How many first of `tokens` the last of them does not see in any layer with a window: what
+  // llama.cpp's states leave out. Nor does a later token see them.
   size_t tokens_out_of_sight(size_t tokens) const;
   size_t values_per_token() const { return f16_bytes_per_token() / 2; }
   bool operator==(const ModelShape&) const = default;

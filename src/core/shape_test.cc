@@ -99,5 +99,26 @@ TEST(ModelShape, BytesCountWindows) {
   EXPECT_EQ(shape.tokens_out_of_sight(100), 0u);
 }
 
+TEST(LayerShape, AWindowSlidesAndAChunkDoesNot) {
+  LayerShape layer;
+  EXPECT_EQ(layer.first_seen(1000), 0u);
+  layer.window = 10;
+  for (const auto& [position, first] :
+       {std::pair<size_t, size_t>{0, 0}, {9, 0}, {10, 1}, {25, 16}}) {
+    EXPECT_EQ(layer.first_seen(position), first) << position;
+  }
+  layer.chunked = true;
+  for (const auto& [position, first] :
+       {std::pair<size_t, size_t>{0, 0}, {9, 0}, {10, 10}, {25, 20}}) {
+    EXPECT_EQ(layer.first_seen(position), first) << position;
+  }
+  ModelShape shape;
+  shape.layers = {layer, LayerShape{}};
+  EXPECT_EQ(shape.tokens_out_of_sight(0), 0u);
+  EXPECT_EQ(shape.tokens_out_of_sight(10), 0u);
+  EXPECT_EQ(shape.tokens_out_of_sight(11), 10u);
+  EXPECT_EQ(shape.tokens_out_of_sight(20), 10u);
+}
+
 }  // namespace
 }  // namespace kvsplice

@@ -14,6 +14,12 @@ size_t DumpInfo::tokens() const {
   return n;
 }
 
+std::span<const int> DumpInfo::heads_of(int layer) const {
+  const auto end =
+      std::lower_bound(heads.begin(), heads.end(), shape.layers[size_t(layer)].kv_heads);
+  return {heads.begin(), end};
+}
+
 Result<Dump> Dump::open(const std::string& path) {
   KVS_ASSIGN(host::GgufReader file, host::GgufReader::open(path));
   Dump dump(std::move(file));
@@ -44,7 +50,8 @@ Result<Matrix<float>> Dump::read(host::Signal signal, int layer, size_t first, s
     return Error{ErrorKind::usage,
                  fmt::format("{}: rows {} ... {} of {}", path(), first, first + n, info_.tokens())};
   }
-  Matrix<float> rows(n, dumped_heads(info_, signal) * size_t(dumped_dim(info_, signal, layer)));
+  Matrix<float> rows(n,
+                     dumped_heads(info_, signal, layer) * size_t(dumped_dim(info_, signal, layer)));
   KVS_TRY(file_.read(tensor_name(signal, layer), first * rows.cols(), rows.flat()));
   return rows;
 }
@@ -56,7 +63,7 @@ Result<Matrix<float>> Dump::read(host::Signal signal, int layer) const {
 Result<Matrix<float>> Dump::read_queries(int layer, size_t first, size_t n) const {
   KVS_ASSIGN(const Matrix<float> all, read(host::Signal::query, layer, first, n));
   const auto kv_heads = size_t(info_.shape.layers[size_t(layer)].kv_heads);
-  return pick_heads(all, info_.heads, all.cols() / kv_heads);
+  return pick_heads(all, info_.heads_of(layer), all.cols() / kv_heads);
 }
 
 }  // namespace kvsplice::extract

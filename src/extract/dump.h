@@ -22,12 +22,13 @@ struct TextInfo {
 struct DumpInfo {
   ModelShape shape;         // of the whole model
   std::vector<int> layers;  // indices into shape.layers that were dumped, ascending
-  std::vector<int> heads;   // KV heads that were dumped, ascending
+  std::vector<int> heads;   // KV heads that were dumped, ascending; of a layer those it has
   std::vector<host::Signal> signals;
   std::vector<TextInfo> texts;  // in order, one per sequence; positions restart at 0 with each
   bool synthetic = false;
 
   size_t tokens() const;
+  std::span<const int> heads_of(int layer) const;  // of `heads`, those that the layer has
 };
 
 struct ExtractOptions {
@@ -77,7 +78,7 @@ class Dump {
   bool has(host::Signal signal) const;
 
   // Rows [first, first + n) of one layer, all dumped heads: [n x heads * head_dim]. `layer` indexes
-  // shape.layers and must have been dumped. Queries have shape.query_heads heads.
+  // shape.layers and must have been dumped. Queries have shape.query_heads_of(layer).
   Result<Matrix<float>> read(host::Signal signal, int layer, size_t first, size_t n) const;
   Result<Matrix<float>> read(host::Signal signal, int layer) const;  // all rows
   // Queries of the heads that read the dumped KV heads only.

@@ -92,11 +92,12 @@ Result<> check_tensors(const host::GgufReader& file, const DumpInfo& info) {
   KVS_TRY(check_tensor(file, "tokens", host::TensorType::i32, info.tokens()));
   KVS_TRY(check_tensor(file, "positions", host::TensorType::i32, info.tokens()));
   for (int layer : info.layers) {
-    if (info.heads.back() >= info.shape.layers[size_t(layer)].kv_heads) {
-      return damaged(file, fmt::format("layer {} has no KV head {}", layer, info.heads.back()));
+    if (info.heads_of(layer).empty()) {
+      return damaged(file, fmt::format("layer {} has no KV head {}", layer, info.heads.front()));
     }
     for (Signal signal : info.signals) {
-      const size_t width = dumped_heads(info, signal) * size_t(dumped_dim(info, signal, layer));
+      const size_t width =
+          dumped_heads(info, signal, layer) * size_t(dumped_dim(info, signal, layer));
       KVS_TRY(check_tensor(file, tensor_name(signal, layer), host::TensorType::f16,
                            info.tokens() * width));
     }
@@ -110,8 +111,9 @@ std::string tensor_name(Signal signal, int layer) {
   return fmt::format("{}.{}", host::name(signal), layer);
 }
 
-size_t dumped_heads(const DumpInfo& info, Signal signal) {
-  return signal == Signal::query ? size_t(info.shape.query_heads) : info.heads.size();
+size_t dumped_heads(const DumpInfo& info, Signal signal, int layer) {
+  return signal == Signal::query ? size_t(info.shape.query_heads_of(layer))
+                                 : info.heads_of(layer).size();
 }
 
 int dumped_dim(const DumpInfo& info, Signal signal, int layer) {
@@ -164,9 +166,10 @@ Result<host::GgufWriter> begin_dump(const std::string& path, const DumpInfo& inf
   file.declare({"positions", host::TensorType::i32, {n}});
   for (int layer : info.layers) {
     for (Signal signal : info.signals) {
-      file.declare({tensor_name(signal, layer),
-                    host::TensorType::f16,
-                    {n, dumped_heads(info, signal), size_t(dumped_dim(info, signal, layer))}});
+      file.declare(
+          {tensor_name(signal, layer),
+           host::TensorType::f16,
+           {n, dumped_heads(info, signal, layer), size_t(dumped_dim(info, signal, layer))}});
     }
   }
   KVS_TRY(file.begin_data());

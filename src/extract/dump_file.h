@@ -13,7 +13,7 @@ namespace kvsplice::extract {
 std::string tensor_name(host::Signal signal, int layer);
 
 // What one row of a layer holds: the dumped KV heads, or all query heads.
-size_t dumped_heads(const DumpInfo& info, host::Signal signal);
+size_t dumped_heads(const DumpInfo& info, host::Signal signal, int layer);
 int dumped_dim(const DumpInfo& info, host::Signal signal, int layer);
 
 // The columns of some heads, each of `dim` columns.

@@ -39,17 +39,16 @@ Result<DumpInfo> plan(const ModelShape& shape, const ExtractOptions& options) {
   DumpInfo info;
   info.shape = shape;
   KVS_ASSIGN(info.layers, choose("layer", options.layers, static_cast<int>(shape.layers.size())));
-  const int heads = shape.layers[size_t(info.layers.front())].kv_heads;
+  int most = 0;
+  for (int layer : info.layers) most = std::max(most, shape.layers[size_t(layer)].kv_heads);
+  KVS_ASSIGN(info.heads, choose("KV head", options.heads, most));
   for (int layer : info.layers) {
-    if (shape.layers[size_t(layer)].kv_heads != heads) {
-      return Error{
-          ErrorKind::unsupported,
-          fmt::format("layers {} and {} have {} and {} KV heads; layers of one dump must "
-                      "have as many, choose them by number",
-                      info.layers.front(), layer, heads, shape.layers[size_t(layer)].kv_heads)};
-    }
+    if (!info.heads_of(layer).empty()) continue;
+    return Error{ErrorKind::usage,
+                 fmt::format("layer {} has {} KV heads and none of those chosen, of which {} is "
+                             "the first",
+                             layer, shape.layers[size_t(layer)].kv_heads, info.heads.front())};
   }
-  KVS_ASSIGN(info.heads, choose("KV head", options.heads, heads));
   info.signals = {Signal::key_before_rope, Signal::value};
   if (options.keys_after_rope) info.signals.insert(info.signals.begin() + 1, Signal::key);
   if (options.queries) info.signals.push_back(Signal::query);
@@ -89,11 +88,12 @@ Result<> store(host::GgufWriter& file, const DumpInfo& info, size_t text_start, 
   if (!std::binary_search(info.layers.begin(), info.layers.end(), c.layer)) return {};
   const std::string tensor = tensor_name(c.signal, c.layer);
   const size_t row = text_start + c.first;
-  if (c.signal == Signal::query || info.heads.size() * size_t(c.head_dim) == c.rows.cols) {
+  const std::span<const int> heads = info.heads_of(c.layer);
+  if (c.signal == Signal::query || heads.size() * size_t(c.head_dim) == c.rows.cols) {
     const std::span<const float> values(c.rows.data, c.rows.rows * c.rows.cols);
     return file.write(tensor, row * c.rows.cols, values);
   }
-  const Matrix<float> picked = pick_heads(c.rows, info.heads, size_t(c.head_dim));
+  const Matrix<float> picked = pick_heads(c.rows, heads, size_t(c.head_dim));
   return file.write(tensor, row * picked.cols(), picked.flat());
 }
 

@@ -115,6 +115,30 @@ TEST_F(ExtractTest, SubsetsAreTheSameNumbers) {
   EXPECT_FALSE(part.read(Signal::key, 0, size_t(-1), 2).ok());
 }
 
+TEST_F(ExtractTest, LayersMayDifferInTheirHeads) {
+  TinyOptions o;
+  o.architecture = "deci";
+  o.kv_heads_by_layer = {1, 0, 2};
+  o.heads_by_layer = {4, 4, 2};
+  TinyModel(o).save(dir.file("deci.gguf"));
+  model.emplace(must(host::Model::load(dir.file("deci.gguf"))));
+  must(run());
+  const Dump all = must(Dump::open(out));
+  EXPECT_THAT(all.info().heads, ElementsAre(0, 1));
+  EXPECT_EQ(must(all.read(Signal::value, 0)).cols(), 32u);
+  EXPECT_EQ(must(all.read(Signal::value, 1)).cols(), 64u);
+  EXPECT_EQ(must(all.read(Signal::query, 0)).cols(), 4u * 32);
+  EXPECT_EQ(must(all.read_queries(1, 0, 10)).cols(), 2u * 32);
+  out = dir.file("part.gguf");
+  options.heads = {1};
+  EXPECT_THAT(run().error().message, HasSubstr("layer 0 has 1 KV heads and none of those chosen"));
+  options.layers = {1};
+  must(run());
+  const Dump part = must(Dump::open(out));
+  EXPECT_EQ(must(part.read(Signal::key, 1)),
+            copy(must(all.read(Signal::key, 1)).view().col_range(32, 32)));
+}
+
 TEST_F(ExtractTest, RotationIsInTheDump) {
   must(run());
   const Dump dump = must(Dump::open(out));

@@ -1,6 +1,7 @@
 // The layers of a model, seen on a context of the smallest size.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/threads.h"
@@ -11,37 +12,55 @@ namespace kvsplice::host {
 
 namespace {
 
-// Which layers slide is told by their masks: with one token at position 0 and one just outside the
-// window, the mask of the next token hides the first where the layer slides. The sequences are two
-// because llama.cpp lets only an empty one start anywhere.
+// Which layers see only a window is told by their masks. With tokens at the positions 0, window - 1
+// and window, the mask of the next one hides the first where there is a window, and the second,
+// too, where attention is in chunks. The sequences are two because llama.cpp lets only an empty one
+// start anywhere.
 Result<> place_tokens_apart(llama_context* context, Batch& batch, llama_token token, int window) {
-  for (int sequence = 0; sequence < 2; ++sequence) {
-    batch.fill({&token, 1}, sequence == 0 ? 0 : size_t(window), 0, sequence);
-    if (llama_decode(context, batch.get()) != 0) {
-      return Error{ErrorKind::unsupported, first_log_error("llama.cpp cannot evaluate the model")};
-    }
-  }
+  const auto place = [&](int sequence, size_t position) -> Result<> {
+    batch.fill({&token, 1}, position, 0, sequence);
+    if (llama_decode(context, batch.get()) == 0) return {};
+    return Error{ErrorKind::unsupported, first_log_error("llama.cpp cannot evaluate the model")};
+  };
+  KVS_TRY(place(0, 0));
+  KVS_TRY(place(1, size_t(window) - 1));
+  KVS_TRY(place(1, size_t(window)));
   llama_memory_seq_cp(llama_get_memory(context), 0, 1, -1, -1);
   return {};
 }
 
-Result<LayerShape> shape_of(int number, const LayerGraph& layer, int window, int query_heads) {
+Result<LayerShape> shape_of(int number, const LayerGraph& layer, int window) {
   if (layer.query_heads == 0) {
     return Error{ErrorKind::unsupported,
                  fmt::format("layer {} does not use flash attention", number)};
   }
-  if (layer.query_heads != query_heads || query_heads % layer.kv_heads != 0) {
+  if (layer.query_heads % layer.kv_heads != 0) {
     return Error{ErrorKind::unsupported,
-                 fmt::format("layer {} has {} query heads for {} KV heads, the first layer has {}; "
-                             "layers must have the same number, a multiple of the KV heads",
-                             number, layer.query_heads, layer.kv_heads, query_heads)};
+                 fmt::format("layer {} has {} query heads for {} KV heads; a multiple is handled",
+                             number, layer.query_heads, layer.kv_heads)};
   }
   return LayerShape{number,
                     layer.kv_heads,
                     layer.key_dim,
                     layer.value_dim,
-                    layer.hides_first_cell ? window : 0,
-                    layer.rope};
+                    layer.hidden_cells >= 1 ? window : 0,
+                    layer.rope,
+                    layer.hidden_cells >= 2};
+}
+
+// Layers without attention have 0 KV heads, by which llama.cpp still makes a cache for them.
+Result<std::vector<int>> empty_layers(const Model::Impl& model, int window) {
+  const std::string heads = model.shape.architecture + ".attention.head_count";
+  std::vector<int32_t> counts = model.files.front().integers_or_none(heads + "_kv");
+  if (counts.empty()) counts = model.files.front().integers_or_none(heads);
+  counts.resize(std::min(counts.size(), size_t(llama_model_n_layer(model.model.get()))));
+  std::vector<int> empty;
+  for (size_t layer = 0; layer < counts.size(); ++layer) {
+    if (counts[layer] == 0) empty.push_back(static_cast<int>(layer));
+  }
+  if (empty.empty() || window == 0) return empty;
+  return Error{ErrorKind::unsupported,
+               fmt::format("layer {} has no attention in a model of sliding windows", empty[0])};
 }
 
 }  // namespace
@@ -66,29 +85,37 @@ llama_context_params context_params(NodeHook& hook, int n_ctx, int n_ubatch) {
 
 Result<> discover_layers(Model::Impl& model) {
   NodeHook hook;
+  const int window = llama_model_n_swa(model.model.get());
   llama_context_params params = context_params(hook, 8, 8);
-  params.n_seq_max = 2;
-  params.kv_unified = true;
+  if (window > 0) {  // where it is not needed, a second sequence turns sparse attention off
+    params.n_seq_max = 2;
+    params.kv_unified = true;
+  }
   listen_to_log();
   const LlamaContext context(llama_init_from_model(model.model.get(), params));
   if (!context || llama_get_memory(context.get()) == nullptr) {
     return Error{ErrorKind::unsupported, first_log_error("keeps no key-value cache")};
   }
   const llama_token token = 0;
-  const int window = llama_model_n_swa(model.model.get());
   Batch batch(1);
   if (window > 0) KVS_TRY(place_tokens_apart(context.get(), batch, token, window));
-  batch.fill({&token, 1}, window > 0 ? size_t(window) + 1 : 0, 1, 1);
+  batch.fill({&token, 1}, window > 0 ? size_t(window) + 1 : 0, 1, window > 0 ? 1 : 0);
   KVS_ASSIGN(auto layers, survey_graph(context.get(), hook, batch));
   if (layers.empty()) return Error{ErrorKind::unsupported, "keeps no key-value cache"};
-  model.shape.query_heads = layers.begin()->second.query_heads;
+  std::vector<int> queries;
   for (const auto& [number, layer] : layers) {
-    KVS_ASSIGN(LayerShape shape, shape_of(number, layer, window, model.shape.query_heads));
+    KVS_ASSIGN(LayerShape shape, shape_of(number, layer, window));
+    queries.push_back(layer.query_heads);
     model.shape.layers.push_back(std::move(shape));
     const float gain = layer.scale * std::sqrt(float(layer.key_dim));
     // Within rounding of 1, queries are left as they are.
     model.hooks.push_back({layer.before_rope, std::abs(gain - 1) < 1e-6f ? 1 : gain});
   }
+  model.shape.query_heads = *std::max_element(queries.begin(), queries.end());
+  if (std::count(queries.begin(), queries.end(), queries[0]) != std::ssize(queries)) {
+    model.shape.query_heads_by_layer = queries;
+  }
+  KVS_ASSIGN(model.shape.empty_layers, empty_layers(model, window));
   return {};
 }
 

@@ -1,5 +1,5 @@
 // ModelShape as GGUF metadata. One array per property, one entry per layer; the frequencies of all
-// layers stand one after the other.
+// layers stand one after the other. What few models have is left out for the others.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -73,7 +73,48 @@ Result<> read_ropes(const GgufReader& file, std::vector<LayerShape>& layers) {
   return {};
 }
 
-Result<std::vector<LayerShape>> read_layers(const GgufReader& file, int query_heads) {
+Result<> read_chunked(const GgufReader& file, std::vector<LayerShape>& layers) {
+  if (!file.has(prefix + "chunked")) return {};
+  KVS_ASSIGN(std::vector<int32_t> chunked, per_layer(file, "chunked", layers.size(), 0, 1));
+  for (size_t i = 0; i < layers.size(); ++i) {
+    layers[i].chunked = chunked[i] != 0;
+    if (chunked[i] != 0 && layers[i].window == 0) {
+      return damaged(file, fmt::format("layer {} has chunks of 0 tokens", layers[i].layer));
+    }
+  }
+  return {};
+}
+
+Result<std::vector<int>> read_empty_layers(const GgufReader& file,
+                                           const std::vector<LayerShape>& layers) {
+  if (!file.has(prefix + "empty_layers")) return std::vector<int>();
+  KVS_ASSIGN(std::vector<int32_t> numbers, file.integers(prefix + "empty_layers"));
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    const bool taken = std::any_of(layers.begin(), layers.end(),
+                                   [&](const LayerShape& l) { return l.layer == numbers[i]; });
+    if (numbers[i] < 0 || (i > 0 && numbers[i] <= numbers[i - 1]) || taken) {
+      return damaged(file, "empty_layers must ascend and be none of the layers");
+    }
+  }
+  return numbers;
+}
+
+Result<std::vector<int>> read_query_heads(const GgufReader& file, const ModelShape& shape) {
+  const size_t layers = shape.layers.size();
+  std::vector<int32_t> heads;
+  if (file.has(prefix + "query_heads_by_layer")) {
+    KVS_ASSIGN(heads, per_layer(file, "query_heads_by_layer", layers, 1, shape.query_heads));
+  }
+  for (size_t i = 0; i < layers; ++i) {
+    const int queries = heads.empty() ? shape.query_heads : heads[i];
+    if (queries % shape.layers[i].kv_heads == 0) continue;
+    return damaged(file, fmt::format("layer {} has {} KV heads for {} query heads", i,
+                                     shape.layers[i].kv_heads, queries));
+  }
+  return heads;
+}
+
+Result<std::vector<LayerShape>> read_layers(const GgufReader& file) {
   constexpr int most = 1 << 16;
   KVS_ASSIGN(std::vector<int32_t> numbers, file.integers(prefix + "layers"));
   const size_t n = numbers.size();
@@ -88,10 +129,9 @@ Result<std::vector<LayerShape>> read_layers(const GgufReader& file, int query_he
       return damaged(file, "layers must ascend");
     }
     const int64_t widest = int64_t{kv_heads[i]} * std::max(key_dim[i], value_dim[i]);
-    if (query_heads % kv_heads[i] != 0 || widest > (1 << 24)) {
-      return damaged(
-          file, fmt::format("layer {} has {} KV heads of {} and {} dimensions for {} query heads",
-                            i, kv_heads[i], key_dim[i], value_dim[i], query_heads));
+    if (widest > (1 << 24)) {
+      return damaged(file, fmt::format("layer {} has {} KV heads of {} and {} dimensions", i,
+                                       kv_heads[i], key_dim[i], value_dim[i]));
     }
     layers[i] = {numbers[i], kv_heads[i], key_dim[i], value_dim[i], window[i], {}};
   }
@@ -108,7 +148,7 @@ void write_shape(GgufWriter& file, const ModelShape& shape) {
   file.set(prefix + "embedding_dim", int64_t{shape.embedding_dim});
   file.set(prefix + "vocabulary", int64_t{shape.vocabulary});
 
-  std::vector<int32_t> layers, kv_heads, key_dim, value_dim, window, halves, pairs;
+  std::vector<int32_t> layers, kv_heads, key_dim, value_dim, window, chunked, halves, pairs;
   std::vector<float> magnitude, frequency;
   for (const LayerShape& l : shape.layers) {
     layers.push_back(l.layer);
@@ -116,6 +156,7 @@ void write_shape(GgufWriter& file, const ModelShape& shape) {
     key_dim.push_back(l.key_dim);
     value_dim.push_back(l.value_dim);
     window.push_back(l.window);
+    chunked.push_back(l.chunked);
     halves.push_back(l.rope.pairs == Rope::Pairs::halves);
     pairs.push_back(static_cast<int32_t>(l.rope.frequency.size()));
     magnitude.push_back(l.rope.magnitude);
@@ -126,6 +167,11 @@ void write_shape(GgufWriter& file, const ModelShape& shape) {
   file.set(prefix + "key_dim", key_dim);
   file.set(prefix + "value_dim", value_dim);
   file.set(prefix + "window", window);
+  if (std::count(chunked.begin(), chunked.end(), 1) > 0) file.set(prefix + "chunked", chunked);
+  if (!shape.query_heads_by_layer.empty()) {
+    file.set(prefix + "query_heads_by_layer", shape.query_heads_by_layer);
+  }
+  if (!shape.empty_layers.empty()) file.set(prefix + "empty_layers", shape.empty_layers);
   file.set(prefix + "rope.halves", halves);
   file.set(prefix + "rope.pairs", pairs);
   file.set(prefix + "rope.magnitude", magnitude);
@@ -141,8 +187,11 @@ Result<ModelShape> read_shape(const GgufReader& file) {
   KVS_ASSIGN(shape.query_heads, bounded(file, "query_heads", 1, 1 << 16));
   KVS_ASSIGN(shape.embedding_dim, bounded(file, "embedding_dim", 0, most));
   KVS_ASSIGN(shape.vocabulary, bounded(file, "vocabulary", 0, most));
-  KVS_ASSIGN(shape.layers, read_layers(file, shape.query_heads));
+  KVS_ASSIGN(shape.layers, read_layers(file));
+  KVS_ASSIGN(shape.query_heads_by_layer, read_query_heads(file, shape));
+  KVS_TRY(read_chunked(file, shape.layers));
   KVS_TRY(read_ropes(file, shape.layers));
+  KVS_ASSIGN(shape.empty_layers, read_empty_layers(file, shape.layers));
   return shape;
 }
 

@@ -125,6 +125,15 @@ int64_t GgufSource::integer_or(const std::string& key, int64_t otherwise) const 
   return value.ok() ? *value : otherwise;
 }
 
+std::vector<int32_t> GgufSource::integers_or_none(const std::string& key) const {
+  const int64_t id = gguf_find_key(header_.get(), key.c_str());
+  if (id < 0 || gguf_get_kv_type(header_.get(), id) != GGUF_TYPE_ARRAY) return {};
+  const gguf_type type = gguf_get_arr_type(header_.get(), id);
+  if (type != GGUF_TYPE_INT32 && type != GGUF_TYPE_UINT32) return {};
+  const auto* values = static_cast<const int32_t*>(gguf_get_arr_data(header_.get(), id));
+  return {values, values + gguf_get_arr_n(header_.get(), id)};
+}
+
 Result<int64_t> integer_value(const gguf_context* header, int64_t key) {
   switch (gguf_get_kv_type(header, key)) {
     case GGUF_TYPE_UINT8:

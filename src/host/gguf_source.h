@@ -44,6 +44,7 @@ class GgufSource {
   // Metadata, if the key is there and has the type.
   std::string text_or(const std::string& key, const std::string& otherwise) const;
   int64_t integer_or(const std::string& key, int64_t otherwise) const;
+  std::vector<int32_t> integers_or_none(const std::string& key) const;  // an array of 32 bits each
 
  private:
   GgufSource() = default;

@@ -27,7 +27,9 @@ ModelShape some_shape() {
   ModelShape shape{"qwen3", "Some Model", std::string(32, 'a'), 8, 512, 1000, {}};
   shape.layers.push_back({0, 2, 64, 32, 0, {Rope::Pairs::halves, {1, 0.5f, 0.25f}, 1.25f}});
   shape.layers.push_back({2, 4, 16, 16, 512, {}});
-  shape.layers.push_back({3, 1, 8, 8, 0, {Rope::Pairs::adjacent, {1, 0.1f}, 1}});
+  shape.layers.push_back({3, 1, 8, 8, 64, {Rope::Pairs::adjacent, {1, 0.1f}, 1}, true});
+  shape.empty_layers = {1, 4};
+  shape.query_heads_by_layer = {8, 4, 8};
   return shape;
 }
 
@@ -275,7 +277,7 @@ TEST_F(GgufTest, DamagedShapesAreRefused) {
   const std::vector<std::function<void(ModelShape&)>> changes = {
       [](ModelShape& s) { s.layers.clear(); },
       [](ModelShape& s) { s.query_heads = 0; },
-      [](ModelShape& s) { s.query_heads = 9; },
+      [](ModelShape& s) { s.query_heads = 9, s.query_heads_by_layer.clear(); },
       [](ModelShape& s) { s.layers[1].kv_heads = 0; },
       [](ModelShape& s) { s.layers[1].kv_heads = -1; },
       [](ModelShape& s) { s.layers[0].key_dim = 1 << 20; },
@@ -285,6 +287,21 @@ TEST_F(GgufTest, DamagedShapesAreRefused) {
       [](ModelShape& s) { s.layers[0].rope.magnitude = 0; },
       [](ModelShape& s) { s.layers[0].rope.frequency[1] = std::nanf(""); },
       [](ModelShape& s) { s.vocabulary = -1; },
+      [](ModelShape& s) { s.layers[2].window = 0; },  // chunks of no length
+      [](ModelShape& s) {
+        s.empty_layers = {4, 1};
+      },
+      [](ModelShape& s) { s.empty_layers = {2}; },  // which is there
+      [](ModelShape& s) { s.empty_layers = {-1}; },
+      [](ModelShape& s) {
+        s.query_heads_by_layer = {8, 4};
+      },
+      [](ModelShape& s) {
+        s.query_heads_by_layer = {8, 6, 8};
+      },
+      [](ModelShape& s) {
+        s.query_heads_by_layer = {8, 4, 16};
+      },
   };
   for (size_t i = 0; i < changes.size(); ++i) {
     const auto r = read_changed(changes[i]);

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "host/log.h"
 #include "host/rope_table.h"
 #include "host/tensor_values.h"
@@ -39,14 +41,23 @@ class Survey {
   void see_store(ggml_tensor* node) {
     if (const auto number = key_cache_layer(node)) {
       LayerGraph& layer = layers_[*number];
-      layer.key = root_of(node);
+      set_cache(*number, root_of(node), layer.key);
       if (Result<> traced = trace_rope(node->src[0], layer); !traced.ok() && trouble_.ok()) {
         trouble_ = Error{traced.error().kind,
                          fmt::format("layer {}: {}", *number, traced.error().message)};
       }
     } else if (const auto value_layer = value_cache_layer(node)) {
-      layers_[*value_layer].value = root_of(node);
+      set_cache(*value_layer, root_of(node), layers_[*value_layer].value);
     }
+  }
+
+  // A second cache, of an indexer, has the name of the first.
+  void set_cache(int layer, ggml_tensor* met, ggml_tensor*& cache) {
+    if (cache != nullptr && cache != met && trouble_.ok()) {
+      trouble_ = Error{ErrorKind::unsupported,
+                       fmt::format("layer {} keeps two caches, for sparse attention", layer)};
+    }
+    cache = met;
   }
 
   // Walks from the stored keys back to their rotation. Behind a norm or a scaling the keys before
@@ -96,9 +107,10 @@ class Survey {
     layer.value_dim = static_cast<int>(value->ne[0]);
     layer.scale = float_param(node, 0);
     if (const ggml_tensor* mask = node->src[3]; mask != nullptr && mask->type == GGML_TYPE_F16) {
-      ggml_fp16_t first = 0;
-      ggml_backend_tensor_get(mask, &first, 0, sizeof first);
-      layer.hides_first_cell = ggml_fp16_to_fp32(first) < 0;
+      ggml_fp16_t cells[2] = {};
+      ggml_backend_tensor_get(mask, cells, 0, sizeof cells);
+      for (const ggml_fp16_t cell : cells)
+        layer.hidden_cells += std::isinf(ggml_fp16_to_fp32(cell));
     }
   }
 

@@ -98,22 +98,31 @@ TEST_P(Family, ShapeIsThatOfTheFile) {
   EXPECT_EQ(shape.embedding_dim, o.embedding());
   EXPECT_EQ(shape.vocabulary, 286);
   EXPECT_EQ(shape.fingerprint.size(), 32u);
-  ASSERT_EQ(shape.layers.size(), size_t(o.layers));
-  for (int i = 0; i < o.layers; ++i) {
-    const LayerShape& l = shape.layers[size_t(i)];
+  std::vector<int> numbers, empty;
+  for (int i = 0; i < o.layers; ++i) (o.kv_heads_of(i) > 0 ? numbers : empty).push_back(i);
+  EXPECT_EQ(shape.empty_layers, empty);
+  ASSERT_EQ(shape.layers.size(), numbers.size());
+  for (size_t index = 0; index < numbers.size(); ++index) {
+    const LayerShape& l = shape.layers[index];
+    const int i = numbers[index];
     EXPECT_EQ(l.layer, i);
-    EXPECT_EQ(l.kv_heads, o.kv_heads);
+    EXPECT_EQ(l.kv_heads, o.kv_heads_of(i));
+    EXPECT_EQ(shape.query_heads_of(int(index)), o.heads_of(i));
     EXPECT_EQ(l.key_dim, o.head_dim);
     EXPECT_EQ(l.value_dim, o.head_dim);
     const bool slides = o.architecture == "gemma3" && i % 3 != 2;
-    EXPECT_EQ(l.window, slides ? o.window : 0);
-    const size_t pairs = o.architecture == "gpt2"      ? 0
+    const bool chunked = o.architecture == "llama4" && i != 3;
+    EXPECT_EQ(l.window, slides ? o.window : chunked ? 8192 : 0);
+    EXPECT_EQ(l.chunked, chunked);
+    const bool turns = o.architecture != "gpt2" && !(o.architecture == "llama4" && i == 3);
+    const size_t pairs = !turns                        ? 0
                          : o.architecture == "gptneox" ? size_t(o.head_dim) / 8
                                                        : size_t(o.head_dim) / 2;
     EXPECT_EQ(l.rope.frequency.size(), pairs);
     if (pairs == 0) continue;
-    EXPECT_EQ(l.rope.pairs,
-              o.architecture == "llama" ? Rope::Pairs::adjacent : Rope::Pairs::halves);
+    const bool adjacent =
+        o.architecture == "llama" || o.architecture == "llama4" || o.architecture == "deci";
+    EXPECT_EQ(l.rope.pairs, adjacent ? Rope::Pairs::adjacent : Rope::Pairs::halves);
     const double base = slides ? 100 : 10000;
     if (!o.yarn && !o.frequency_factors) {
       EXPECT_NEAR(l.rope.frequency[1], std::pow(base, -1.0 / double(pairs)), 1e-6);
@@ -142,7 +151,7 @@ TEST_P(Family, EverySignalComesOncePerLayerAndPiece) {
   must(c.decode(tokens));  // 16 + 16 + 8
   must(c.truncate(30));
   must(c.decode(std::span(tokens).subspan(30, 1)));
-  for (Signal s : all_signals) EXPECT_EQ(events[s], 4 * loaded.tiny.options.layers) << name(s);
+  for (Signal s : all_signals) EXPECT_EQ(events[s], 4 * int(shape.layers.size())) << name(s);
 }
 
 TEST_P(Family, CapturedRowsAreTheCache) {
@@ -191,7 +200,7 @@ TEST_P(Family, LaterTokensAttendToWhatIsWritten) {
   const std::vector<float> before = last_logits(c, std::span(tokens).last(1));
   for (Kind kind : {Kind::key, Kind::value}) {
     must(c.truncate(39));
-    const int layer = int(shape.layers.size()) - 1;  // in gemma3 the one that sees everything
+    const int layer = int(shape.layers.size()) - 1;  // with windows the one that sees everything
     const Matrix<float> saved = read_all(c, shape, kind, layer);
     Matrix<float> changed = copy(saved.view().row_range(3, 8));
     for (float& v : changed.flat()) v = -v + 0.5f;
@@ -229,7 +238,8 @@ std::string test_name(const ::testing::TestParamInfo<std::tuple<const char*, boo
 INSTANTIATE_TEST_SUITE_P(
     All, Family,
     ::testing::Combine(::testing::Values("llama", "llama+yarn", "llama+factors", "qwen2", "qwen3",
-                                         "gpt2", "gptneox", "gemma3", "hunyuan-dense"),
+                                         "gpt2", "gptneox", "gemma3", "hunyuan-dense", "deci+heads",
+                                         "deci+gap", "deci+queries", "llama4"),
                        ::testing::Bool()),
     test_name);
 

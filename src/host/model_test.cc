@@ -42,6 +42,8 @@ TEST_F(ModelTest, RefusesByName) {
   EXPECT_THAT(refused("mamba").message, AllOf(HasSubstr("'mamba'"), HasSubstr("is recurrent")));
   EXPECT_THAT(refused("qwen2vl").message, AllOf(HasSubstr("'qwen2vl'"), HasSubstr("M-RoPE")));
   EXPECT_EQ(refused("mamba").kind, ErrorKind::unsupported);
+  EXPECT_THAT(refused("minimax-m3").message,
+              AllOf(HasSubstr("'minimax-m3'"), HasSubstr("layer 1 keeps two caches")));
   EXPECT_THAT(refused("gnat").message, AllOf(HasSubstr("cannot load"), HasSubstr("gnat")));
 }
 

@@ -138,9 +138,11 @@ class GgufEmitter {
 
 struct TinyOptions {
   std::string architecture =
-      "llama";  // gpt2, gptneox, mpt, qwen2, qwen3, gemma3, hunyuan-dense, ...
+      "llama";  // gpt2, gptneox, mpt, qwen2, qwen3, gemma3, hunyuan-dense, deci, llama4, ...
   std::string name = "tiny";
   int layers = 3, heads = 4, kv_heads = 2, head_dim = 32;
+  std::vector<int32_t> kv_heads_by_layer;  // deci; 0: a layer without attention
+  std::vector<int32_t> heads_by_layer;     // deci
   int context = 512;
   int window = 8;  // gemma3; every third layer attends to everything
   float rope_base = 10000;
@@ -151,7 +153,12 @@ struct TinyOptions {
   uint64_t seed = 1;
 
   uint64_t embedding() const { return uint64_t(heads) * uint64_t(head_dim); }
-  uint64_t kv_width() const { return uint64_t(kv_heads) * uint64_t(head_dim); }
+  int heads_of(int layer) const {
+    return heads_by_layer.empty() ? heads : heads_by_layer[size_t(layer)];
+  }
+  int kv_heads_of(int layer) const {
+    return kv_heads_by_layer.empty() ? kv_heads : kv_heads_by_layer[size_t(layer)];
+  }
 };
 
 class TinyModel {
@@ -263,6 +270,14 @@ class TinyModel {
     vocabulary_ = tokens.size();
   }
 
+  void set_counts(const std::string& name, int all, const std::vector<int32_t>& by_layer) {
+    if (by_layer.empty()) {
+      file.set(key(name), uint32_t(all));
+    } else {
+      file.set_integers(key(name), by_layer);
+    }
+  }
+
   void set_metadata() {
     file.set_text("general.architecture", options.architecture);
     file.set_text("general.name", options.name);
@@ -270,8 +285,8 @@ class TinyModel {
     file.set(key("embedding_length"), uint32_t(options.embedding()));
     file.set(key("block_count"), uint32_t(options.layers));
     file.set(key("feed_forward_length"), uint32_t(feed_forward_));
-    file.set(key("attention.head_count"), uint32_t(options.heads));
-    file.set(key("attention.head_count_kv"), uint32_t(options.kv_heads));
+    set_counts("attention.head_count", options.heads, options.heads_by_layer);
+    set_counts("attention.head_count_kv", options.kv_heads, options.kv_heads_by_layer);
     file.set(key("attention.key_length"), uint32_t(options.head_dim));
     file.set(key("attention.value_length"), uint32_t(options.head_dim));
     file.set(key("attention.layer_norm_rms_epsilon"), 1e-5f);
@@ -285,6 +300,27 @@ class TinyModel {
       file.set(key("attention.sliding_window"), uint32_t(options.window));
       file.set(key("attention.sliding_window_pattern"), uint32_t(3));
       file.set(key("rope.freq_base_swa"), 100.0f);
+    }
+    if (is("llama4")) {  // chunks of 8,192 tokens; no layer has experts
+      file.set(key("rope.dimension_count"), uint32_t(options.head_dim));
+      file.set(key("expert_count"), uint32_t(16));
+      file.set(key("expert_used_count"), uint32_t(1));
+      file.set(key("expert_feed_forward_length"), uint32_t(feed_forward_));
+      file.set(key("interleave_moe_layer_step"), uint32_t(0));
+    }
+    if (is("minimax-m3")) {  // behind the first layer, experts and an indexer
+      file.set(key("rope.dimension_count"), uint32_t(options.head_dim));
+      file.set(key("leading_dense_block_count"), uint32_t(1));
+      file.set(key("expert_count"), uint32_t(experts_));
+      file.set(key("expert_used_count"), uint32_t(1));
+      file.set(key("expert_shared_count"), uint32_t(1));
+      file.set(key("expert_feed_forward_length"), uint32_t(feed_forward_));
+      file.set(key("expert_gating_func"), uint32_t(2));
+      file.set(key("attention.indexer.head_count"), uint32_t(options.kv_heads));
+      file.set(key("attention.indexer.key_length"), uint32_t(options.head_dim));
+      file.set(key("attention.indexer.top_k"), uint32_t(1));
+      file.set(key("attention.indexer.block_size"), uint32_t(16));
+      file.set(key("attention.indexer.local_blocks"), uint32_t(1));
     }
     if (is("mpt")) file.set(key("attention.max_alibi_bias"), 8.0f);
     if (is("deepseek2")) file.set(key("attention.kv_lora_rank"), uint32_t(16));
@@ -317,7 +353,7 @@ class TinyModel {
       add_vector("rope_factors_short.weight", uint64_t(options.head_dim / 2), 1, 0);
       add_vector("rope_factors_long.weight", uint64_t(options.head_dim / 2), 4, 0.5);
     }
-    for (int i = 0; i < options.layers; ++i) add_layer("blk." + std::to_string(i) + ".", old);
+    for (int i = 0; i < options.layers; ++i) add_layer(i, old);
     if (options.split) add_split_keys();
   }
 
@@ -330,30 +366,57 @@ class TinyModel {
     }
   }
 
-  void add_layer(const std::string& blk, bool old) {
-    const uint64_t d = options.embedding(), kv = options.kv_width();
+  void add_layer(int number, bool old) {
+    const std::string blk = "blk." + std::to_string(number) + ".";
+    const uint64_t d = options.embedding();
+    const uint64_t q = uint64_t(options.heads_of(number)) * uint64_t(options.head_dim);
+    const uint64_t kv = uint64_t(options.kv_heads_of(number)) * uint64_t(options.head_dim);
     add_norm(blk + "attn_norm", d, old);
-    if (old) {
+    if (kv == 0) {
+      // Only the output's matrix is left of attention.
+    } else if (old) {
       add_linear(blk + "attn_qkv", d, d + 2 * kv, true);
     } else {
       const bool bias = is("qwen2") || is("qwen2vl");
-      add_linear(blk + "attn_q", d, d, bias);
+      add_linear(blk + "attn_q", d, q, bias);
       add_linear(blk + "attn_k", d, kv, bias);
       add_linear(blk + "attn_v", d, kv, bias);
     }
-    if (is("qwen3") || is("gemma3") || is("hunyuan-dense")) {
+    if (is("qwen3") || is("gemma3") || is("hunyuan-dense") || is("minimax-m3")) {
       add_norm(blk + "attn_q_norm", uint64_t(options.head_dim), false);
       add_norm(blk + "attn_k_norm", uint64_t(options.head_dim), false);
     }
-    add_linear(blk + "attn_output", d, d, old);
+    add_linear(blk + "attn_output", q, d, old);
     add_norm(blk + "ffn_norm", d, old);
     if (is("gemma3")) {
       add_norm(blk + "post_attention_norm", d, false);
       add_norm(blk + "post_ffw_norm", d, false);
     }
+    if (is("minimax-m3") && number > 0) return add_sparse(blk);
     if (!old) add_linear(blk + "ffn_gate", d, feed_forward_, false);
     add_linear(blk + "ffn_up", d, feed_forward_, old);
     add_linear(blk + "ffn_down", feed_forward_, d, old);
+  }
+
+  // minimax-m3's experts, and what chooses the keys that a token attends to.
+  void add_sparse(const std::string& blk) {
+    const uint64_t d = options.embedding(), dim = uint64_t(options.head_dim);
+    add_linear(blk + "ffn_gate_inp", d, experts_, false);
+    add_vector(blk + "exp_probs_b.bias", experts_, 0);
+    add_experts(blk + "ffn_gate", d, feed_forward_);
+    add_experts(blk + "ffn_up", d, feed_forward_);
+    add_experts(blk + "ffn_down", feed_forward_, d);
+    add_linear(blk + "indexer.q_proj", d, uint64_t(options.kv_heads) * dim, false);
+    add_linear(blk + "indexer.k_proj", d, dim, false);
+    add_norm(blk + "indexer.q_norm", dim, false);
+    add_norm(blk + "indexer.k_norm", dim, false);
+  }
+  // Those that tokens choose, and one for all.
+  void add_experts(const std::string& name, uint64_t in, uint64_t out) {
+    std::vector<float> values(in * out * experts_);
+    for (float& v : values) v = float(random_.normal() / std::sqrt(double(in)));
+    file.add_tensor(name + "_exps.weight", {in, out, experts_}, values);
+    add_linear(name + "_shexp", in, out, false);
   }
 
   void add_mamba() {
@@ -380,18 +443,24 @@ class TinyModel {
     }
   }
 
-  static constexpr uint64_t feed_forward_ = 64;
+  static constexpr uint64_t feed_forward_ = 64, experts_ = 2;
   Random random_;
   uint64_t vocabulary_ = 0;
   std::map<std::string, std::vector<float>> weights_;
 };
 
-// A kind of model by its architecture, perhaps with "+yarn" or "+factors", and what tests call it.
+// A kind of model by its architecture, perhaps with "+yarn", "+factors", "+heads" (another number
+// of KV heads in one layer) or "+gap" (a layer without attention) or "+queries" (other numbers of
+// query heads), and what tests call it.
 inline TinyOptions family(const std::string& name) {
   TinyOptions o;
   o.architecture = name.substr(0, name.find('+'));
   o.yarn = name.ends_with("+yarn");
   o.frequency_factors = name.ends_with("+factors");
+  if (name.ends_with("+heads")) o.kv_heads_by_layer = {2, 1, 2};
+  if (name.ends_with("+queries")) o.heads_by_layer = {4, 2, 4};
+  if (name.ends_with("+gap")) o.kv_heads_by_layer = {2, 0, 2};
+  if (o.architecture == "llama4") o.layers = 4;  // the last one sees everything, without rotation
   return o;
 }
 inline std::string family_name(std::string name) {

@@ -22,7 +22,7 @@ struct SessionInfo {
   size_t block_tokens = 256;
   size_t sinks = 4;                // first tokens that are kept exact
   size_t window = 32;              // newest tokens that are kept exact
-  std::vector<LayerShape> layers;  // without their rotary embedding
+  std::vector<LayerShape> layers;  // what their rows look like; nothing of rotation and chunks
 
   bool lossless() const { return codec.empty(); }
   bool operator==(const SessionInfo&) const = default;

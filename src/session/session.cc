@@ -29,7 +29,10 @@ SessionInfo describe(const Coder& coder, const PackOptions& options) {
   info.window = options.window;
   if (coder.codec != nullptr && coder.codec->of_cells()) info.sinks = info.window = 0;
   info.layers = coder.shape.layers;
-  for (LayerShape& layer : info.layers) layer.rope = {};
+  for (LayerShape& layer : info.layers) {
+    layer.rope = {};
+    layer.chunked = false;
+  }
   return info;
 }
 
