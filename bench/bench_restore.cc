@@ -10,8 +10,8 @@
 #include "quality/calibrate.h"
 #include "quality/calibration_rows.h"
 #include "quality/information.h"
+#include "session/context_cells.h"
 #include "session/session.h"
-#include "session/state_rows.h"
 
 namespace kvsplice::bench {
 
@@ -38,20 +38,15 @@ Result<codec::Codec> fit_codec(const host::Model& model, const codec::Embeddings
 // From llama.cpp's cache to a file.
 Result<> save(const host::Context& context, std::span<const host::Token> tokens,
               const session::Coder& coder, const std::string& path) {
-  KVS_ASSIGN(const Bytes state, context.save_state());
-  KVS_ASSIGN(const session::StateBlob blob, session::parse_state(state));
-  KVS_ASSIGN(const session::StateCells made, session::to_cells(blob, coder.shape, tokens));
-  return session::pack(path, made.cells, {}, coder, {}, {});
+  KVS_ASSIGN(const session::Cells cells, session::cells_of(context, coder.shape, tokens));
+  return session::pack(path, cells, {}, coder, {}, {});
 }
 
 // And back.
 Result<> load(const std::string& path, const session::Coder& coder, host::Context& context) {
   KVS_ASSIGN(const session::Session session, session::Session::open(path, coder));
   KVS_ASSIGN(const session::Cells cells, session.read(0, session.size(), {}));
-  KVS_ASSIGN(const Bytes state,
-             session::to_state(cells, {}, coder.shape, session::StateForm::sequence_data,
-                               session::CellType::f16));
-  return context.load_state(state);
+  return session::restore_cells(cells, coder.shape, context);
 }
 
 // The fastest of several calls; their first error.

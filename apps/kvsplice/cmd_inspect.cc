@@ -1,12 +1,14 @@
-// kvsplice inspect: what is in a session, a llama.cpp state or one of our GGUF files.
+// kvsplice inspect: what is in a session, a llama.cpp state, one of our GGUF files or a model.
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "codec/codec.h"
 #include "command.h"
 #include "core/file.h"
 #include "extract/dump.h"
+#include "host/gguf_kind.h"
 #include "loaded_coder.h"
 #include "report/table.h"
 #include "session/state_blob.h"
@@ -61,6 +63,20 @@ Result<> inspect_session(const InspectArguments& a) {
   return {};
 }
 
+std::string describe(const session::StateBlob& blob) {
+  const bool session_file = blob.form == session::StateForm::session_file;
+  std::string text = name(blob.form);
+  if (blob.form != session::StateForm::sequence_data) {
+    text += fmt::format(", version {}, {} tokens",
+                        session_file ? blob.version.session : blob.version.sequence,
+                        blob.tokens.size());
+  }
+  if (session_file) text += ", architecture " + blob.architecture;
+  if (blob.streams > 1) text += fmt::format(", {} streams", blob.streams);
+  if (blob.bytes_behind > 0) text += fmt::format(", {} bytes behind it", blob.bytes_behind);
+  return text;
+}
+
 Result<> inspect_state(const InspectArguments& a, ByteSpan bytes) {
   KVS_ASSIGN(const session::StateBlob blob, session::parse_state(bytes));
   report::Table table("caches", "Caches",
@@ -80,9 +96,40 @@ Result<> inspect_state(const InspectArguments& a, ByteSpan bytes) {
                std::string(name(session::CellType(key.type))), int64_t(key.row_bytes),
                std::string(name(session::CellType(value.type))), int64_t(value.row_bytes)});
   }
+  if (!a.json) fmt::print("{}: llama.cpp {}\n", a.file, describe(blob));
+  show(table, a.json);
+  return {};
+}
+
+// The layers in runs of equal ones.
+void add_layers(const ModelShape& shape, report::Table& table) {
+  for (size_t l = 0, end = 0; l < shape.layers.size(); l = end) {
+    const LayerShape& first = shape.layers[l];
+    const auto like_first = [&](const LayerShape& other) {
+      return other.kv_heads == first.kv_heads && other.key_dim == first.key_dim &&
+             other.value_dim == first.value_dim && other.window == first.window;
+    };
+    for (end = l; end < shape.layers.size() && like_first(shape.layers[end]);) ++end;
+    table.add({int64_t(first.layer), int64_t(shape.layers[end - 1].layer), int64_t(first.kv_heads),
+               int64_t(first.key_dim), int64_t(first.value_dim), int64_t(first.window)});
+  }
+}
+
+Result<> inspect_model(const InspectArguments& a) {
+  const auto model = host::Model::load(a.file);
+  if (!model.ok()) return Error{model.error().kind, "a model, but: " + model.error().message};
+  const ModelShape& shape = model->shape();
+  report::Table table("layers", "Layers",
+                      {{"first"}, {"last"}, {"kv_heads"}, {"key_dim"}, {"value_dim"}, {"window"}});
+  add_layers(shape, table);
   if (!a.json) {
-    fmt::print("{}: llama.cpp {}, {} tokens{}\n", a.file, name(blob.form), blob.tokens.size(),
-               blob.architecture.empty() ? "" : ", architecture " + blob.architecture);
+    fmt::print("{}: model {} ({}, {}); KVSplice handles it\n", a.file, shape.model_name,
+               shape.architecture, shape.fingerprint);
+    fmt::print(
+        "{} layers with a cache, {} query heads; {} bytes of f16 cells a token; context {}, "
+        "vocabulary {} tokens\n",
+        shape.layers.size(), shape.query_heads, shape.f16_bytes_per_token(), model->context_limit(),
+        shape.vocabulary);
   }
   show(table, a.json);
   return {};
@@ -128,15 +175,27 @@ Result<> inspect_dump(const InspectArguments& a) {
   return {};
 }
 
+// Ours say what they are; the other GGUF files are models.
+Result<> inspect_gguf(const InspectArguments& a) {
+  KVS_ASSIGN(const std::string kind, host::kind_of_gguf(a.file));
+  if (kind.empty()) return inspect_model(a);
+  return kind == "codec" ? inspect_codec(a) : inspect_dump(a);
+}
+
 Result<> inspect(const InspectArguments& a) {
+  std::error_code unknown;
+  if (!std::filesystem::is_regular_file(a.file,
+                                        unknown)) {  // a pipe can only be read once: a state
+    KVS_ASSIGN(const Bytes bytes, read_file(a.file));
+    return inspect_state(a, bytes);
+  }
   KVS_ASSIGN(const auto file, DiskFile::open(a.file));
   KVS_ASSIGN(const Bytes start, file.read(0, std::min<uint64_t>(file.size(), 16)));
   if (session::header_length(start).ok()) return inspect_session(a);
+  if (a.check) return Error{ErrorKind::usage, "--check is for sessions; this is none"};
   const std::string_view gguf = "GGUF";
   if (start.size() >= 4 && std::equal(gguf.begin(), gguf.end(), start.begin())) {
-    KVS_ASSIGN(const auto reader, host::GgufReader::open(a.file));
-    KVS_ASSIGN(const std::string kind, reader.text("kvsplice.kind"));
-    return kind == "codec" ? inspect_codec(a) : inspect_dump(a);
+    return inspect_gguf(a);
   }
   KVS_ASSIGN(const Bytes bytes, read_file(a.file));
   return inspect_state(a, bytes);
@@ -153,7 +212,7 @@ Result<> run(const InspectArguments& a) {
 Command inspect_command();
 
 Command inspect_command() {
-  return {"inspect", "tell what is in a session, a llama.cpp state, a codec or a dump",
+  return {"inspect", "tell what is in a session, a llama.cpp state, a codec, a dump or a model",
           [](CLI::App& app) -> std::function<Result<>()> {
             auto a = std::make_shared<InspectArguments>();
             app.add_option("file", a->file, "file to look into")->required();

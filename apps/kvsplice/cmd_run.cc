@@ -11,7 +11,7 @@
 #include "host/texts.h"
 #include "loaded_coder.h"
 #include "number_option.h"
-#include "session/state_rows.h"
+#include "session/context_cells.h"
 #include "stopwatch.h"
 #include "terminal.h"
 
@@ -175,10 +175,10 @@ Result<> Generation::open_context(size_t tokens) {
 Result<> Generation::restore() {
   const Stopwatch watch;
   KVS_ASSIGN(const session::Cells cells, session_->read(0, session_->size(), terminal_progress()));
-  const auto type = a_.cache == "f16" ? session::CellType::f16 : session::CellType::q8_0;
-  KVS_ASSIGN(const Bytes state, session::to_state(cells, {}, model().shape(),
-                                                  session::StateForm::sequence_data, type));
-  KVS_TRY(context_->load_state(state));
+  if (auto finite = check_finite(cells, model().shape()); !finite.ok()) {
+    return Error{finite.error().kind, a_.load + ": " + finite.error().message};
+  }
+  KVS_TRY(restore_cells(cells, model().shape(), *context_));
   tokens_ = cells.tokens;
   loaded_tokens_ = cells.count();
   load_seconds_ = watch.seconds();
@@ -234,7 +234,7 @@ Result<> Generation::save() {
 Result<> Generation::write_session() {
   const ModelShape& shape = model().shape();
   const session::Coder coder = loaded_.coder();
-  KVS_ASSIGN(const session::Cells cells, cells_of(*context_, shape, tokens_));
+  KVS_ASSIGN(const session::Cells cells, session::cells_of(*context_, shape, tokens_));
   const size_t n = cells.count();
   if (!continued_) {
     return session::pack(std::move(*fresh_), cells, std::span(tokens_).subspan(n), coder, a_.pack,

@@ -1,12 +1,13 @@
 // kvsplice unpack: session.kvz as a state llama.cpp loads.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "command.h"
 #include "core/file.h"
 #include "core/threads.h"
 #include "loaded_coder.h"
 #include "number_option.h"
-#include "session/state_rows.h"
+#include "session/state_target.h"
 #include "stopwatch.h"
 #include "terminal.h"
 
@@ -15,36 +16,126 @@ namespace kvsplice::app {
 namespace {
 
 struct UnpackArguments {
-  std::string session, model, codec, out;
-  std::string form = "sequence", type = "f16";
+  std::string session, model, codec, out, like;
+  std::string form = "sequence", type = "f16", flash_attention = "on";
   size_t tokens = 0;
+  uint32_t streams = 1;
+  std::optional<uint32_t> version;
+  bool no_rotation = false;
   int threads = 0;
 };
 
-session::CellType type_of(const std::string& name) {
-  if (name == "f32") return session::CellType::f32;
-  return name == "q8_0" ? session::CellType::q8_0 : session::CellType::f16;
+Result<session::CellType> parse_type(const std::string& text) {
+  for (const auto type :
+       {session::CellType::f16, session::CellType::f32, session::CellType::q8_0}) {
+    if (text == name(type)) return type;
+  }
+  return Error{ErrorKind::usage,
+               fmt::format("--type '{}'; legal: f16, f32, q8_0, or two of them for keys and "
+                           "values, as in q8_0,f16",
+                           text)};
+}
+
+Result<host::StateVersion> version_of(uint32_t number, session::StateForm form) {
+  std::vector<uint32_t> legal;
+  for (const host::StateVersion& version : host::kStateVersions) {
+    legal.push_back(form == session::StateForm::session_file ? version.session : version.sequence);
+    if (legal.back() == number) return version;
+  }
+  return Error{ErrorKind::usage, fmt::format("--state-version {} of a {}; legal: {}", number,
+                                             name(form), fmt::join(legal, ", "))};
+}
+
+Result<session::StateTarget> described_target(const UnpackArguments& a, const ModelShape& shape) {
+  session::StateTarget target;
+  if (a.form == "session") target.form = session::StateForm::session_file;
+  const size_t comma = a.type.find(',');
+  KVS_ASSIGN(target.key_type, parse_type(a.type.substr(0, comma)));
+  KVS_ASSIGN(target.value_type,
+             parse_type(comma == a.type.npos ? a.type : a.type.substr(comma + 1)));
+  target.values_transposed = a.flash_attention == "off";
+  if (a.version) {
+    KVS_ASSIGN(target.version, version_of(*a.version, target.form));
+  }
+  target.streams = a.streams;
+  if (!a.no_rotation) return target;
+  if (!is_quantised(target.key_type) && !is_quantised(target.value_type)) {
+    return Error{ErrorKind::usage, "--no-rotation: only heads of q8_0 (--type) are turned"};
+  }
+  target.turns.resize(shape.layers.size());
+  return target;
+}
+
+Result<session::StateTarget> target_of(const UnpackArguments& a, const ModelShape& shape) {
+  if (a.like.empty()) return described_target(a, shape);
+  KVS_ASSIGN(const Bytes bytes, read_file(a.like));
+  auto target = [&]() -> Result<session::StateTarget> {
+    KVS_ASSIGN(const session::StateBlob blob,
+               session::parse_state(bytes, {.caches = session::caches_of(shape)}));
+    return session::target_like(blob, shape);
+  }();
+  if (!target.ok()) return Error{target.error().kind, a.like + ": " + target.error().message};
+  return target;
+}
+
+std::string describe_types(const session::StateTarget& target) {
+  std::string text = name(target.key_type);
+  if (target.value_type != target.key_type) text += fmt::format(" and {}", name(target.value_type));
+  return text + (target.values_transposed ? ", values transposed" : "");
+}
+
+// The tokens that the state lists, and their cells.
+struct Part {
+  session::Cells cells;
+  std::vector<int32_t> pending;
+  session::StateExtent extent;
+};
+
+Result<Part> read_part(const UnpackArguments& a, const session::Session& session,
+                       session::StateForm form) {
+  const std::vector<int32_t>& pending = session.file().index().pending;
+  const size_t most = session::extent_of_state(form, session.size(), pending.size()).tokens;
+  const size_t all = std::max(most, session.size());
+  const size_t wanted = a.tokens > 0 ? a.tokens : all;
+  if (wanted > all) {
+    return Error{ErrorKind::usage, fmt::format("{} of a session of {} has {} tokens, {} are wanted",
+                                               name(form), session.size(), all, wanted)};
+  }
+  Part part;
+  const size_t n = std::min(wanted, session.size());
+  KVS_ASSIGN(part.cells, session.read(0, n, terminal_progress()));
+  part.pending.assign(pending.begin(), pending.begin() + static_cast<ptrdiff_t>(wanted - n));
+  part.extent = session::extent_of_state(form, n, part.pending.size());
+  return part;
 }
 
 Result<> run(const UnpackArguments& a) {
+  KVS_ASSIGN(OutputFile out, OutputFile::reserve(a.out, Readers::owner));
   if (a.threads > 0) set_thread_count(a.threads);
   KVS_ASSIGN(const auto loaded, LoadedCoder::load(a.model, a.codec));
+  const ModelShape& shape = loaded->coder().shape;
+  KVS_ASSIGN(const session::StateTarget target, target_of(a, shape));
   const Stopwatch watch;
   KVS_ASSIGN(const auto session, session::Session::open(a.session, loaded->coder()));
-  const size_t n = a.tokens > 0 ? a.tokens : session.size();
-  KVS_ASSIGN(const session::Cells cells, session.read(0, n, terminal_progress()));
-  // Pending tokens follow the last cell only.
-  const bool whole = n == session.size();
-  const auto pending = whole ? session.file().index().pending : std::vector<int32_t>();
-  const auto form =
-      a.form == "session" ? session::StateForm::session_file : session::StateForm::sequence_file;
-  KVS_ASSIGN(const Bytes state,
-             session::to_state(cells, pending, loaded->coder().shape, form, type_of(a.type)));
+  KVS_ASSIGN(const Part part, read_part(a, session, target.form));
+  KVS_ASSIGN(const Bytes state, session::to_state(part.cells, part.pending, shape, target));
   const double seconds = watch.seconds();
-  KVS_TRY(write_file(a.out, state));
+  KVS_TRY(write_file(std::move(out), state));
   end_progress();
-  fmt::print("{}: {} of {} tokens, {} cache, {:.3f} MB\nrestored in {:.2f} s ({:.0f} tokens/s)\n",
-             a.out, name(form), n, a.type, double(state.size()) / 1e6, seconds, rate(n, seconds));
+  FILE* const says = summary_stream(a.out);
+  fmt::print(says,
+             "{}: {} of {} tokens and {} cells, {} cache, {:.3f} MB\nrestored in {:.2f} s ({:.0f} "
+             "tokens/s)\n",
+             a.out, name(target.form), part.extent.tokens, part.extent.cells,
+             describe_types(target), double(state.size()) / 1e6, seconds,
+             rate(part.extent.cells, seconds));
+  const size_t all = session.size() + session.file().index().pending.size();
+  if (a.tokens == 0 && part.extent.tokens < all) {
+    fmt::print(says, "{} pending tokens are left out: {}\n", all - part.extent.tokens,
+               target.form == session::StateForm::session_file
+                   ? "a session lists one token more than it has cells"
+                   : "a sequence lists what its cache holds");
+  }
   return {};
 }
 
@@ -61,14 +152,31 @@ Command unpack_command() {
             app.add_option("--codec", a->codec, "the codec it was packed by");
             app.add_option("-o,--out", a->out, "state to write")->required();
             add_number(app, "-n,--tokens", a->tokens, kTokens, "first tokens only; 0: all");
-            app.add_option("--form", a->form,
-                           "sequence (llama_state_seq_load_file) or session "
-                           "(llama_state_load_file)")
-                ->check(CLI::IsMember({"sequence", "session"}))
-                ->capture_default_str();
-            app.add_option("--type", a->type, "type of the cache it is for")
-                ->check(CLI::IsMember({"f16", "f32", "q8_0"}))
-                ->capture_default_str();
+            std::vector<CLI::Option*> of_target = {
+                app.add_option("--form", a->form,
+                               "sequence (llama-server, llama_state_seq_load_file) or session "
+                               "(llama-completion, llama_state_load_file)")
+                    ->check(CLI::IsMember({"sequence", "session"}))
+                    ->capture_default_str(),
+                app.add_option("--type", a->type,
+                               "type of the cache it is for: f16, f32, q8_0, or KEYS,VALUES")
+                    ->capture_default_str(),
+                app.add_option("--flash-attention", a->flash_attention,
+                               "of the program it is for; off: values are transposed")
+                    ->check(CLI::IsMember({"on", "off"}))
+                    ->capture_default_str(),
+                add_number(app, "--streams", a->streams, {1, host::kMostStreams},
+                           "N for llama-server -np N; 1 for -np 1, --kv-unified or no -np"),
+                add_number(app, "--state-version", a->version, {1, 100},
+                           "sequence 3 or 4, session 10 or 11 (default: what the llama.cpp in "
+                           "this program writes)"),
+                app.add_flag("--no-rotation", a->no_rotation,
+                             "the heads of the q8_0 cache it is for are not turned "
+                             "(LLAMA_ATTN_ROT_DISABLE)")};
+            CLI::Option* like =
+                app.add_option("--like", a->like,
+                               "a state saved by the program it is for, instead of these options");
+            for (CLI::Option* option : of_target) like->excludes(option);
             add_threads(app, a->threads);
             return [a] { return run(*a); };
           }};

@@ -5,37 +5,53 @@
 #include "codec/cache_io.h"
 #include "core/file.h"
 #include "host/texts.h"
-#include "session/state_rows.h"
+#include "session/context_cells.h"
 
 namespace kvsplice::app {
 
+namespace {
+
+Result<> check_lossless(const codec::Codec& codec, const std::string& path) {
+  if (codec.of_cells()) return {};
+  return Error{ErrorKind::usage, fmt::format("--lossless needs a codec of the stage 'exact', or "
+                                             "none; {} is {}",
+                                             path, codec::print(codec.text()))};
+}
+
+}  // namespace
+
 Result<std::unique_ptr<LoadedCoder>> LoadedCoder::load(const std::string& model_path,
-                                                       const std::string& codec_path,
-                                                       bool lossless) {
+                                                       const std::string& codec_path, bool lossless,
+                                                       const std::string& read_codec_path) {
   auto loaded = std::make_unique<LoadedCoder>();
-  if (model_path.empty() && codec_path.empty()) {
+  if (model_path.empty() && codec_path.empty() && read_codec_path.empty()) {
     return Error{ErrorKind::usage, "name the model (-m), the codec (--codec), or both"};
   }
   if (!codec_path.empty()) {
     KVS_ASSIGN(loaded->codec, codec::Codec::load(codec_path));
-    if (lossless && !loaded->codec->of_cells()) {
-      return Error{ErrorKind::usage,
-                   fmt::format("--lossless needs a codec of the stage 'exact', or "
-                               "none; {} is {}",
-                               codec_path, codec::print(loaded->codec->text()))};
-    }
+    if (lossless) KVS_TRY(check_lossless(*loaded->codec, codec_path));
+  }
+  if (!read_codec_path.empty()) {
+    KVS_ASSIGN(loaded->read_codec, codec::Codec::load(read_codec_path));
   }
   if (!model_path.empty()) {
     KVS_ASSIGN(loaded->model, host::Model::load(model_path));
     loaded->embeddings = codec::embeddings_of(*loaded->model);
   }
   KVS_TRY(loaded->coder().check());
+  KVS_TRY(loaded->read_coder().check());
   return loaded;
 }
 
 session::Coder LoadedCoder::coder() const {
-  return {model ? model->shape() : codec->shape(), codec ? &*codec : nullptr,
-          model ? &embeddings : nullptr};
+  const ModelShape& shape = model ? model->shape() : codec ? codec->shape() : read_codec->shape();
+  return {shape, codec ? &*codec : nullptr, model ? &embeddings : nullptr};
+}
+
+session::Coder LoadedCoder::read_coder() const {
+  session::Coder coder = this->coder();
+  if (read_codec) coder.codec = &*read_codec;
+  return coder;
 }
 
 Result<session::Cells> evaluate_text(const host::Model& model, const std::string& text_path,
@@ -63,15 +79,7 @@ Result<session::Cells> evaluate_text(const host::Model& model, const std::string
     KVS_TRY(progress.step("evaluate", at, tokens.size()));
     KVS_TRY(context.decode(std::span(tokens).subspan(at, std::min(chunk, tokens.size() - at))));
   }
-  return cells_of(context, model.shape(), tokens);
-}
-
-Result<session::Cells> cells_of(const host::Context& context, const ModelShape& shape,
-                                std::span<const int32_t> tokens) {
-  KVS_ASSIGN(const Bytes state, context.save_state());
-  KVS_ASSIGN(const session::StateBlob blob, session::parse_state(state));
-  KVS_ASSIGN(session::StateCells made, session::to_cells(blob, shape, tokens));
-  return std::move(made.cells);
+  return session::cells_of(context, model.shape(), tokens);
 }
 
 std::string describe_size(const session::SessionReader& reader) {

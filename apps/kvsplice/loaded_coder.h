@@ -13,23 +13,22 @@ namespace kvsplice::app {
 struct LoadedCoder {
   std::optional<host::Model> model;
   std::optional<codec::Codec> codec;
+  std::optional<codec::Codec> read_codec;  // of sessions that are read, if another
   codec::Embeddings embeddings;
 
-  // Either name may be empty, but not both: the shape of the cache comes from one of them. With
-  // `lossless` a codec must be one that keeps every bit.
+  // Model and codec may be empty, but not both: the shape of the cache comes from one of them. With
+  // `lossless` the codec must be one that keeps every bit.
   static Result<std::unique_ptr<LoadedCoder>> load(const std::string& model_path,
                                                    const std::string& codec_path,
-                                                   bool lossless = false);
-  session::Coder coder() const;
+                                                   bool lossless = false,
+                                                   const std::string& read_codec_path = {});
+  session::Coder coder() const;       // of what is written
+  session::Coder read_coder() const;  // of sessions that are read
 };
 
 // The cells of the first `n` tokens of a text (all of them if 0), evaluated by the model.
 Result<session::Cells> evaluate_text(const host::Model& model, const std::string& text_path,
                                      size_t n, int threads, const Progress& progress);
-
-// The cells of a context whose tokens these are.
-Result<session::Cells> cells_of(const host::Context& context, const ModelShape& shape,
-                                std::span<const int32_t> tokens);
 
 // "4096 tokens in 5.1 MB, 18.4 times smaller than f16".
 std::string describe_size(const session::SessionReader& reader);

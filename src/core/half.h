@@ -2,6 +2,7 @@
 #pragma once
 
 #include <bit>
+#include <cmath>
 #include <cstdint>
 
 namespace kvsplice {
@@ -21,6 +22,15 @@ inline uint16_t to_half(float value) {
   }
   const uint32_t rounded = magnitude + 0xfffu + ((magnitude >> 13) & 1u);
   return static_cast<uint16_t>(sign | ((rounded - 0x38000000u) >> 13));
+}
+
+inline bool is_finite_half(uint16_t half) { return (half & 0x7c00u) != 0x7c00u; }
+
+// Finite values stay finite: what is larger than the largest half becomes that.
+inline uint16_t to_finite_half(float value) {
+  const uint16_t half = to_half(value);
+  const bool overflows = !is_finite_half(half) && std::isfinite(value);
+  return static_cast<uint16_t>(overflows ? half - 1 : half);
 }
 
 inline float from_half(uint16_t half) {

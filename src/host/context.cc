@@ -17,6 +17,7 @@ struct Context::Impl {
   NodeHook hook;
   LlamaContext context;
   std::vector<std::array<CacheTensor, 2>> caches;  // keys, values; like shape.layers
+  std::vector<Turns> turns;                        // like shape.layers
   std::optional<Capturer> capturer;
   Batch batch;
   std::vector<float> copied;      // logits of a decode in several pieces
@@ -117,6 +118,7 @@ Result<> Context::Impl::find_caches() {
                       options.n_ctx)};
     }
     caches.push_back({CacheTensor{found.key, false}, {found.value, !options.flash_attention}});
+    turns.push_back(found.turns);
   }
   return {};
 }
@@ -269,5 +271,8 @@ size_t Context::cache_bytes() const {
   }
   return bytes;
 }
+
+CacheType Context::cache_type() const { return impl_->options.cache; }
+std::span<const Turns> Context::turns() const { return impl_->turns; }
 
 }  // namespace kvsplice::host

@@ -42,12 +42,14 @@ class Survey {
     if (const auto number = key_cache_layer(node)) {
       LayerGraph& layer = layers_[*number];
       set_cache(*number, root_of(node), layer.key);
+      layer.turns.keys = side_of_turn(node->src[0]);
       if (Result<> traced = trace_rope(node->src[0], layer); !traced.ok() && trouble_.ok()) {
         trouble_ = Error{traced.error().kind,
                          fmt::format("layer {}: {}", *number, traced.error().message)};
       }
     } else if (const auto value_layer = value_cache_layer(node)) {
       set_cache(*value_layer, root_of(node), layers_[*value_layer].value);
+      layers_[*value_layer].turns.values = side_of_turn(node->src[0]);
     }
   }
 
@@ -58,6 +60,18 @@ class Survey {
                        fmt::format("layer {} keeps two caches, for sparse attention", layer)};
     }
     cache = met;
+  }
+
+  // What is stored may have been multiplied by a Hadamard matrix. Unlike weights, it is an input.
+  static uint32_t side_of_turn(const ggml_tensor* stored) {
+    const ggml_tensor* node = stored;
+    while (node->op == GGML_OP_VIEW || node->op == GGML_OP_RESHAPE || node->op == GGML_OP_CONT ||
+           node->op == GGML_OP_PERMUTE || node->op == GGML_OP_TRANSPOSE) {
+      node = node->src[0];
+    }
+    const bool turned =
+        node->op == GGML_OP_MUL_MAT && (node->src[0]->flags & GGML_TENSOR_FLAG_INPUT) != 0;
+    return turned ? static_cast<uint32_t>(node->src[0]->ne[0]) : 0;
   }
 
   // Walks from the stored keys back to their rotation. Behind a norm or a scaling the keys before

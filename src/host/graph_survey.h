@@ -10,6 +10,7 @@
 #include "core/shape.h"
 #include "host/batch.h"
 #include "host/node_hook.h"
+#include "host/state_format.h"
 
 namespace kvsplice::host {
 
@@ -25,6 +26,7 @@ struct NodeName {
 struct LayerGraph {
   ggml_tensor* key = nullptr;  // the caches themselves
   ggml_tensor* value = nullptr;
+  Turns turns;
   Rope rope;
   NodeName before_rope;  // where keys can be had before rotation; no name: nowhere
 

@@ -12,6 +12,7 @@
 #include "core/bytes.h"
 #include "core/progress.h"
 #include "core/shape.h"
+#include "host/state_format.h"
 
 namespace kvsplice::host {
 
@@ -100,10 +101,13 @@ class Context {
   Result<> read_cache(Kind kind, int layer, size_t first, MatrixView<float> out) const;
   Result<> write_cache(Kind kind, int layer, size_t first, MatrixView<const float> rows);
   size_t cache_bytes() const;  // as allocated by llama.cpp
+  CacheType cache_type() const;
+  std::span<const Turns> turns() const;  // of this cache's heads; like ModelShape::layers
 
   // The cache as llama.cpp saves a sequence (llama_state_seq_get_data), and the reverse, which
-  // replaces whatever is in the context. session/state_blob.h reads and makes such bytes. Of layers
-  // with a window it has only the cells inside; behind load_state their rows cannot be read here.
+  // replaces whatever is in the context. session/context_cells.h reads and makes such bytes. Of
+  // layers with a window it has only the cells inside; behind load_state their rows cannot be read
+  // here.
   Result<Bytes> save_state() const;
   Result<> load_state(ByteSpan state);
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 
 #include "core/half.h"
@@ -10,7 +11,20 @@
 
 namespace kvsplice::session {
 
+Result<> check_tokens(std::span<const int32_t> tokens, const ModelShape& shape) {
+  const int32_t last =
+      shape.vocabulary > 0 ? shape.vocabulary - 1 : std::numeric_limits<int32_t>::max();
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i] >= 0 && tokens[i] <= last) continue;
+    return Error{ErrorKind::unsupported,
+                 fmt::format("token {} at place {} is none of the model's, 0 ... {}{}", tokens[i],
+                             i, last, tokens[i] < 0 ? " (does it stand for an image?)" : "")};
+  }
+  return {};
+}
+
 Result<> check_cells(const Cells& cells, const ModelShape& shape) {
+  KVS_TRY(check_tokens(cells.tokens, shape));
   for (Kind kind : {Kind::key, Kind::value}) {
     const auto& layers = cells.of(kind);
     if (layers.size() != shape.layers.size()) {
@@ -26,6 +40,46 @@ Result<> check_cells(const Cells& cells, const ModelShape& shape) {
     }
   }
   return {};
+}
+
+std::string describe(const CellPlace& place) {
+  return fmt::format("value {} of the {}s of layer {} at position {}", place.column,
+                     name(place.kind), place.layer, place.position);
+}
+
+std::optional<CellPlace> first_not_finite(const Cells& cells, const ModelShape& shape) {
+  for (Kind kind : {Kind::key, Kind::value}) {
+    for (size_t l = 0; l < shape.layers.size(); ++l) {
+      const Matrix<uint16_t>& rows = cells.of(kind)[l];
+      const size_t skip = shape.layers[l].window > 0 ? cells.absent * rows.cols() : 0;
+      const auto begin = rows.flat().begin(), end = rows.flat().end();
+      const auto odd = std::find_if_not(begin + static_cast<ptrdiff_t>(skip), end, is_finite_half);
+      if (odd == end) continue;
+      const auto at = static_cast<size_t>(odd - begin);
+      return CellPlace{kind, shape.layers[l].layer, cells.first + at / rows.cols(),
+                       at % rows.cols()};
+    }
+  }
+  return {};
+}
+
+Result<> check_finite(const Cells& cells, const ModelShape& shape) {
+  const auto place = first_not_finite(cells, shape);
+  if (!place) return {};
+  return Error{ErrorKind::numeric, describe(*place) + " is infinite or not a number"};
+}
+
+size_t first_in_sight(const ModelShape& shape, size_t position) {
+  return shape.tokens_out_of_sight(position + 1);
+}
+
+Result<> check_sight(const Cells& cells, size_t count, const ModelShape& shape) {
+  const size_t needed = std::min(first_in_sight(shape, count), count);
+  if (cells.absent <= needed) return {};
+  return Error{ErrorKind::unsupported,
+               fmt::format("layers with a sliding window have no rows of tokens {} ... {}, which "
+                           "the next tokens see; only the whole session has what they need",
+                           cells.first + needed, cells.first + cells.absent - 1)};
 }
 
 Cells make_cells(const ModelShape& shape, size_t first, size_t n) {
@@ -101,7 +155,7 @@ Cells from_cell_block(const codec::CacheBlock& block, const ModelShape& shape) {
       const Matrix<float>& rows = block.of(kind)[l];
       // Zeros where there are no rows.
       Matrix<uint16_t> to(block.count(), shape.layers[l].width(kind));
-      std::transform(rows.flat().begin(), rows.flat().end(), to.data(), to_half);
+      std::transform(rows.flat().begin(), rows.flat().end(), to.data(), to_finite_half);
       cells.of(kind)[l] = std::move(to);
     }
   });

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "codec/codec.h"
@@ -25,8 +27,30 @@ struct Cells {
   }
 };
 
-// Layers of the right number and widths; error usage otherwise.
+// Every token must be one of the model's. (A shape without a vocabulary only tells that they are
+// not negative.)
+Result<> check_tokens(std::span<const int32_t> tokens, const ModelShape& shape);
+
+// Layers of the right number and widths, tokens of the model; error usage otherwise.
 Result<> check_cells(const Cells& cells, const ModelShape& shape);
+
+// Where a value is.
+struct CellPlace {
+  Kind kind = Kind::key;
+  int layer = 0;  // of the model
+  size_t position = 0, column = 0;
+};
+std::string describe(const CellPlace& place);  // "value 3 of the keys of layer 0 at position 7"
+
+// The first value that is infinite or not a number; rows that are absent are not looked at.
+std::optional<CellPlace> first_not_finite(const Cells& cells, const ModelShape& shape);
+// Error numeric that names it.
+Result<> check_finite(const Cells& cells, const ModelShape& shape);
+
+// The first position that the token at `position` sees in layers with a window.
+size_t first_in_sight(const ModelShape& shape, size_t position);
+// Error if the first `count` cells lack what the token behind them sees.
+Result<> check_sight(const Cells& cells, size_t count, const ModelShape& shape);
 
 // Zeros.
 Cells make_cells(const ModelShape& shape, size_t first, size_t n);
@@ -35,8 +59,8 @@ Cells slice(const Cells& cells, size_t from, size_t n);
 // Copies cells [from, from + n) of `part` to place `at` of `all`.
 void put(Cells& all, size_t at, const Cells& part, size_t from, size_t n);
 
-// As codecs see them: floats, keys turned back to what they were before RoPE; and the reverse. Of
-// layers with a window either all cells are there or none.
+// As codecs see them: floats, keys turned back to what they were before RoPE; and the reverse, in
+// which finite values stay finite. Of layers with a window either all cells are there or none.
 codec::CacheBlock to_block(const Cells& cells, const ModelShape& shape);
 Cells from_block(codec::CacheBlock block, const ModelShape& shape);
 

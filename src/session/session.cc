@@ -190,6 +190,7 @@ Result<Cells> join(const Session& session, size_t first, const Cells& more, cons
 Result<> append(SessionWriter& writer, const Session& session, const Cells& more,
                 std::span<const int32_t> pending, const Coder& coder, const Progress& progress) {
   KVS_TRY(check_cells(more, coder.shape));
+  KVS_TRY(check_tokens(pending, coder.shape));
   if (more.first != session.size()) {
     return Error{ErrorKind::usage, fmt::format("cells from position {} cannot follow the {} of {}",
                                                more.first, session.size(), writer.path())};
@@ -229,6 +230,7 @@ Result<> pack(OutputFile out, const Cells& cells, std::span<const int32_t> pendi
   KVS_TRY(coder.check());
   KVS_TRY(check_options(options));
   KVS_TRY(check_cells(cells, coder.shape));
+  KVS_TRY(check_tokens(pending, coder.shape));
   if (cells.first != 0) {
     return Error{ErrorKind::usage,
                  fmt::format("a session begins at position 0, not at {}", cells.first)};

@@ -1,44 +1,51 @@
 #include "session/state_blob.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+
+#include "session/state_tokens.h"
 
 namespace kvsplice::session {
 
 namespace {
 
-constexpr uint32_t kSessionMagic = 0x6767736e, kSessionVersion = 10;   // 'ggsn'
-constexpr uint32_t kSequenceMagic = 0x67677371, kSequenceVersion = 3;  // 'ggsq'
-constexpr uint32_t kDataMagic = 0xaf143cd8;
 constexpr uint32_t kMostLayers = 4096;  // far above any model; bounds what a bad count can cost
 
 Error format_error(std::string message) { return {ErrorKind::format, std::move(message)}; }
 
-Result<> check_version(ByteReader& in, const char* what, uint32_t known) {
-  KVS_ASSIGN(const uint32_t version, in.get<uint32_t>());
-  if (version == known) return {};
-  return Error{ErrorKind::unsupported,
-               fmt::format("llama.cpp {} of version {}; version {} is read", what, version, known)};
+// The version whose number of this kind of file is there.
+Result<host::StateVersion> read_version(ByteReader& in, const char* what,
+                                        uint32_t host::StateVersion::*number) {
+  KVS_ASSIGN(const uint32_t met, in.get<uint32_t>());
+  std::vector<uint32_t> legal;
+  for (const host::StateVersion& version : host::kStateVersions) {
+    if (met == version.*number) return version;
+    legal.push_back(version.*number);
+  }
+  return Error{ErrorKind::unsupported, fmt::format("llama.cpp {} of version {}; legal: {}", what,
+                                                   met, fmt::join(legal, ", "))};
 }
 
 Result<std::vector<int32_t>> read_tokens(ByteReader& in) {
   KVS_ASSIGN(const uint32_t count, in.get<uint32_t>());
-  return in.get_array<int32_t>(count);
+  KVS_ASSIGN(std::vector<int32_t> words, in.get_array<int32_t>(count));
+  return unpack_token_field(std::move(words));
 }
 
 Result<StateBlob> read_head(ByteReader& in) {
   StateBlob blob;
   KVS_ASSIGN(const uint32_t magic, in.get<uint32_t>());
-  if (magic == kDataMagic) {
+  if (magic == host::kDataMagic) {
     blob.form = StateForm::sequence_data;
     KVS_TRY(in.get<int32_t>());  // the sequence's number where it was saved
-  } else if (magic == kSequenceMagic) {
+  } else if (magic == host::kSequenceMagic) {
     blob.form = StateForm::sequence_file;
-    KVS_TRY(check_version(in, "sequence file", kSequenceVersion));
+    KVS_ASSIGN(blob.version, read_version(in, "sequence file", &host::StateVersion::sequence));
     KVS_ASSIGN(blob.tokens, read_tokens(in));
-  } else if (magic == kSessionMagic) {
-    KVS_TRY(check_version(in, "session file", kSessionVersion));
+  } else if (magic == host::kSessionMagic) {
+    KVS_ASSIGN(blob.version, read_version(in, "session file", &host::StateVersion::session));
     KVS_ASSIGN(blob.tokens, read_tokens(in));
     KVS_ASSIGN(const uint32_t length, in.get<uint32_t>());
     KVS_ASSIGN(const ByteSpan name, in.take(length));
@@ -49,20 +56,28 @@ Result<StateBlob> read_head(ByteReader& in) {
   return blob;
 }
 
+Error several_sequences(const std::string& what) {
+  return {ErrorKind::unsupported,
+          fmt::format("{}: several sequences in one state; save each by itself", what)};
+}
+
 Result<std::vector<int32_t>> read_cells(ByteReader& in, uint32_t count) {
   if (count > in.left() / 12) {  // position, number of ids, one id
     return format_error(fmt::format("{} cells cannot be in {} bytes", count, in.left()));
   }
   std::vector<int32_t> positions(count);
-  for (int32_t& position : positions) {
-    KVS_ASSIGN(position, in.get<int32_t>());
+  std::optional<int32_t> first;
+  for (size_t i = 0; i < count; ++i) {
+    KVS_ASSIGN(positions[i], in.get<int32_t>());
     KVS_ASSIGN(const uint32_t sequences, in.get<uint32_t>());
     if (sequences != 1) {
-      return Error{
-          ErrorKind::unsupported,
-          fmt::format("a cell belongs to {} sequences; states of one are handled", sequences)};
+      return several_sequences(fmt::format("cell {} belongs to {} sequences", i, sequences));
     }
-    KVS_TRY(in.get<int32_t>());
+    KVS_ASSIGN(const int32_t sequence, in.get<int32_t>());
+    if (sequence != first.value_or(sequence)) {
+      return several_sequences(fmt::format("cells of sequences {} and {}", *first, sequence));
+    }
+    first = sequence;
   }
   return positions;
 }
@@ -86,15 +101,9 @@ Result<StateRows> read_rows(ByteReader& in, size_t cells, bool transposed) {
   return rows;
 }
 
-Result<StateCache> read_cache(ByteReader& in) {
+// What follows the number of cells of a stream that has some.
+Result<StateCache> read_stream(ByteReader& in, uint32_t cells, host::StateVersion version) {
   StateCache cache;
-  KVS_ASSIGN(const uint32_t streams, in.get<uint32_t>());
-  if (streams != 1) {
-    return Error{ErrorKind::unsupported,
-                 fmt::format("a state of {} streams; states of one are handled", streams)};
-  }
-  KVS_ASSIGN(const uint32_t cells, in.get<uint32_t>());
-  if (cells == 0) return cache;
   KVS_ASSIGN(cache.positions, read_cells(in, cells));
   KVS_ASSIGN(const uint32_t transposed, in.get<uint32_t>());
   KVS_ASSIGN(const uint32_t layers, in.get<uint32_t>());
@@ -103,6 +112,10 @@ Result<StateCache> read_cache(ByteReader& in) {
         fmt::format("{} layers, transposed = {}: not a cache (are its cells of a "
                     "multi-dimensional rotary embedding?)",
                     layers, transposed));
+  }
+  if (version.says_turns()) {
+    KVS_ASSIGN(cache.turns.keys, in.get<uint32_t>());
+    KVS_ASSIGN(cache.turns.values, in.get<uint32_t>());
   }
   cache.values_transposed = transposed == 1;
   for (uint32_t l = 0; l < layers; ++l) {
@@ -116,19 +129,52 @@ Result<StateCache> read_cache(ByteReader& in) {
   return cache;
 }
 
+// One stream, or as many as the context can hold sequences: then the others are empty.
+Result<StateCache> read_cache(ByteReader& in, StateBlob& blob) {
+  KVS_ASSIGN(blob.streams, in.get<uint32_t>());
+  if (blob.streams < 1 || blob.streams > host::kMostStreams) {
+    return format_error(
+        fmt::format("a state of {} streams; legal: 1 ... {}", blob.streams, host::kMostStreams));
+  }
+  StateCache cache;
+  uint32_t filled = 0;
+  for (uint32_t s = 0; s < blob.streams; ++s) {
+    KVS_ASSIGN(const uint32_t cells, in.get<uint32_t>());
+    if (cells == 0) continue;
+    if (cache.cells() > 0) {
+      return several_sequences(fmt::format("streams {} and {} have cells", filled, s));
+    }
+    KVS_ASSIGN(cache, read_stream(in, cells, blob.version));
+    filled = s;
+  }
+  return cache;
+}
+
+// Without a model, what follows the first cache is a second one if it can be read as one that is
+// as full.
+void read_second_cache(ByteReader& in, StateBlob& blob) {
+  ByteReader behind = in;
+  StateBlob other;
+  other.version = blob.version;
+  auto cache = read_cache(behind, other);
+  if (!cache.ok() || (cache->cells() == 0) != (blob.caches[0].cells() == 0)) return;
+  blob.caches.push_back(std::move(*cache));
+  in = behind;
+}
+
 void write_head(const StateBlob& blob, ByteWriter& out) {
   switch (blob.form) {
     case StateForm::sequence_data:
-      out.put(kDataMagic);
+      out.put(host::kDataMagic);
       out.put(int32_t{0});
       return;
     case StateForm::sequence_file:
-      out.put(kSequenceMagic);
-      out.put(kSequenceVersion);
+      out.put(host::kSequenceMagic);
+      out.put(blob.version.sequence);
       break;
     case StateForm::session_file:
-      out.put(kSessionMagic);
-      out.put(kSessionVersion);
+      out.put(host::kSessionMagic);
+      out.put(blob.version.session);
       break;
   }
   out.put(static_cast<uint32_t>(blob.tokens.size()));
@@ -141,9 +187,7 @@ void write_head(const StateBlob& blob, ByteWriter& out) {
 // Elements of a transposed row are as wide as their type: only plain types can be transposed.
 uint32_t element_bytes(int32_t type) { return type == int32_t(CellType::f32) ? 4 : 2; }
 
-void write_cache(const StateCache& cache, ByteWriter& out) {
-  out.put(uint32_t{1});
-  out.put(static_cast<uint32_t>(cache.cells()));
+void write_cells(const StateCache& cache, host::StateVersion version, ByteWriter& out) {
   if (cache.cells() == 0) return;
   for (int32_t position : cache.positions) {
     out.put(position);
@@ -152,6 +196,10 @@ void write_cache(const StateCache& cache, ByteWriter& out) {
   }
   out.put(uint32_t{cache.values_transposed});
   out.put(static_cast<uint32_t>(cache.keys.size()));
+  if (version.says_turns()) {
+    out.put(cache.turns.keys);
+    out.put(cache.turns.values);
+  }
   for (const StateRows& rows : cache.keys) {
     out.put(rows.type);
     out.put(uint64_t{rows.row_bytes});
@@ -168,6 +216,14 @@ void write_cache(const StateCache& cache, ByteWriter& out) {
     }
     out.put_bytes(rows.data);
   }
+}
+
+// The cells are in the first stream. llama.cpp puts them where the sequence belongs.
+void write_cache(const StateCache& cache, const StateBlob& blob, ByteWriter& out) {
+  out.put(blob.streams);
+  out.put(static_cast<uint32_t>(cache.cells()));
+  write_cells(cache, blob.version, out);
+  for (uint32_t s = 1; s < blob.streams; ++s) out.put(uint32_t{0});
 }
 
 Result<> check_rows(const StateRows& rows, const LayerShape& layer, Kind kind) {
@@ -194,46 +250,27 @@ const char* name(StateForm form) {
   return "";
 }
 
-const char* name(CellType type) {
-  switch (type) {
-    case CellType::f32:
-      return "f32";
-    case CellType::f16:
-      return "f16";
-    case CellType::q8_0:
-      return "q8_0";
-  }
-  return "another type";
-}
+size_t caches_of(const ModelShape& shape) { return shape.longest_window() > 0 ? 2 : 1; }
 
-Result<size_t> row_bytes(int32_t type, size_t width) {
-  if (type == int32_t(CellType::f32)) return 4 * width;
-  if (type == int32_t(CellType::f16)) return 2 * width;
-  if (type == int32_t(CellType::q8_0) && width % 32 == 0) return width / 32 * 34;
-  return Error{ErrorKind::unsupported,
-               fmt::format("rows of {} values of ggml type {}; f32 (0), f16 (1) and q8_0 (8, in "
-                           "multiples of 32) are handled",
-                           width, type)};
-}
-
-Result<StateBlob> parse_state(ByteSpan bytes) {
+Result<StateBlob> parse_state(ByteSpan bytes, const StateHints& hints) {
   ByteReader in(bytes);
   KVS_ASSIGN(StateBlob blob, read_head(in));
-  while (in.left() > 0 && blob.caches.size() < 2) {
-    KVS_ASSIGN(StateCache cache, read_cache(in));
+  if (blob.form == StateForm::sequence_data) blob.version = hints.version;
+  const size_t caches = std::max<size_t>(hints.caches, 1);
+  while (in.left() > 0 && blob.caches.size() < caches) {
+    KVS_ASSIGN(StateCache cache, read_cache(in, blob));
     blob.caches.push_back(std::move(cache));
   }
   if (blob.caches.empty()) return format_error("truncated: the state has no cache");
-  if (in.left() > 0) {
-    return format_error(fmt::format("{} bytes behind the last cache of the state", in.left()));
-  }
+  if (hints.caches == 0) read_second_cache(in, blob);
+  blob.bytes_behind = in.left();
   return blob;
 }
 
 Bytes write_state(const StateBlob& blob) {
   ByteWriter out;
   write_head(blob, out);
-  for (const StateCache& cache : blob.caches) write_cache(cache, out);
+  for (const StateCache& cache : blob.caches) write_cache(cache, blob, out);
   return out.take();
 }
 
@@ -244,17 +281,14 @@ Result<std::vector<int>> layers_of_cache(const StateBlob& blob, size_t index,
                  fmt::format("the state is of architecture '{}', the model '{}'", blob.architecture,
                              shape.architecture)};
   }
-  const bool windows = std::any_of(shape.layers.begin(), shape.layers.end(),
-                                   [](const LayerShape& l) { return l.window > 0; });
-  const size_t wanted = windows ? 2 : 1;
+  const size_t wanted = caches_of(shape);
   if (blob.caches.size() != wanted) {
     return Error{ErrorKind::mismatch,
                  fmt::format("the state has {} caches, the model {}", blob.caches.size(), wanted)};
   }
   std::vector<int> layers;
   for (size_t l = 0; l < shape.layers.size(); ++l) {
-    const bool second = windows && shape.layers[l].window > 0;
-    if (second == (index == 1)) layers.push_back(static_cast<int>(l));
+    if ((shape.layers[l].window > 0) == (index == 1)) layers.push_back(static_cast<int>(l));
   }
   const StateCache& cache = blob.caches[index];
   if (cache.cells() == 0) return layers;

@@ -2,26 +2,24 @@
 //   session file   llama_state_save_file:      'ggsn', version, tokens, architecture, caches
 //   sequence file  llama_state_seq_save_file:  'ggsq', version, tokens, caches
 //   sequence data  llama_state_seq_get_data:   magic, sequence id, caches
-// Models with sliding windows have two caches, full layers first. Input is hostile.
+// Models with sliding windows have two caches, full layers first. A cache has one stream of cells,
+// or one for each sequence its context can hold. Input is hostile.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/bytes.h"
 #include "core/shape.h"
+#include "host/state_format.h"
+#include "session/cell_rows.h"
 
 namespace kvsplice::session {
 
 enum class StateForm { session_file, sequence_file, sequence_data };
 const char* name(StateForm form);
-
-// ggml's numbers of the cell types that are handled.
-enum class CellType : int32_t { f32 = 0, f16 = 1, q8_0 = 8 };
-const char* name(CellType type);
-// Bytes of `width` values; error if the type is another, or does not divide the width.
-Result<size_t> row_bytes(int32_t type, size_t width);
 
 // Keys or values of one layer, in place. Transposed values are [width x cells] elements.
 struct StateRows {
@@ -33,6 +31,7 @@ struct StateRows {
 struct StateCache {
   std::vector<int32_t> positions;  // cell by cell, in any order
   bool values_transposed = false;
+  host::Turns turns;                    // where the version says them
   std::vector<StateRows> keys, values;  // layers that belong to this cache, in order
 
   size_t cells() const { return positions.size(); }
@@ -40,13 +39,23 @@ struct StateCache {
 
 struct StateBlob {
   StateForm form = StateForm::session_file;
+  host::StateVersion version;
   std::string architecture;     // session files only
   std::vector<int32_t> tokens;  // files only; may be longer than the cache (the last is pending)
+  uint32_t streams = 1;         // of each cache; all but one are empty
   std::vector<StateCache> caches;
+  size_t bytes_behind = 0;  // what follows the caches: others' data, which llama.cpp ignores, too
 };
 
+// What the bytes do not say.
+struct StateHints {
+  size_t caches = 0;  // of the model; 0: not known, what looks like a second one is one
+  host::StateVersion version = host::linked_state_version();  // of sequence data
+};
+size_t caches_of(const ModelShape& shape);
+
 // The spans of the result point into `bytes`.
-Result<StateBlob> parse_state(ByteSpan bytes);
+Result<StateBlob> parse_state(ByteSpan bytes, const StateHints& hints = {});
 Bytes write_state(const StateBlob& blob);
 
 // The layers of `shape` that cache `index` holds (two caches: without a window, with one), or an

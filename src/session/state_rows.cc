@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <deque>
-#include <limits>
 
 #include "core/half.h"
 
@@ -14,111 +12,57 @@ namespace kvsplice::session {
 
 namespace {
 
-constexpr size_t kQ8Values = 32;  // a q8_0 block: f16 scale, 32 signed bytes
-constexpr size_t kQ8Bytes = 34;
+// Where the rows of one layer and kind are in a state, and how they lie there.
+struct Source {
+  const StateRows& rows;
+  RowLayout layout;
+  size_t cells;
+  bool transposed;
+};
 
-// Side of the Hadamard matrix llama.cpp turns heads by when it quantises them; 0: it does not.
-size_t rotation_size(size_t head_dim, Kind kind) {
-  if (head_dim % 64 != 0) return 0;
-  size_t size = 64;
-  while (kind == Kind::key && head_dim % (2 * size) == 0) size *= 2;
-  return size;
-}
-
-// Walsh-Hadamard transform of each `size` values, orthonormal and its own inverse.
-void rotate(std::span<float> row, size_t size) {
-  if (size == 0) return;
-  const float scale = 1 / std::sqrt(static_cast<float>(size));
-  for (size_t first = 0; first < row.size(); first += size) {
-    float* x = &row[first];
-    for (size_t half = 1; half < size; half *= 2) {
-      for (size_t i = 0; i < size; i += 2 * half) {
-        for (size_t j = i; j < i + half; ++j) {
-          const float a = x[j], b = x[j + half];
-          x[j] = a + b;
-          x[j + half] = a - b;
-        }
-      }
-    }
-    for (size_t i = 0; i < size; ++i) x[i] *= scale;
+// Cell `cell` of transposed values, whose first values of all cells come first.
+void gather(const Source& from, size_t cell, Bytes& row) {
+  const size_t element = row.size() / from.layout.width;
+  for (size_t c = 0; c < from.layout.width; ++c) {
+    std::memcpy(&row[c * element], &from.rows.data[(c * from.cells + cell) * element], element);
   }
 }
 
-template <class T>
-T load(const uint8_t* p) {
-  T value;
-  std::memcpy(&value, p, sizeof value);
-  return value;
-}
+struct Halves {
+  Matrix<uint16_t> rows;
+  size_t rounded = 0, first_rounded = 0;  // how many f32 values, and the index of the first
+};
 
-void decode_q8(const uint8_t* bytes, std::span<float> row) {
-  for (size_t first = 0; first < row.size(); first += kQ8Values, bytes += kQ8Bytes) {
-    const float scale = from_half(load<uint16_t>(bytes));
-    for (size_t i = 0; i < kQ8Values; ++i) {
-      row[first + i] = scale * static_cast<int8_t>(bytes[2 + i]);
-    }
+void round_row(std::span<const float> row, size_t r, bool count, Halves& out) {
+  for (size_t c = 0; c < row.size(); ++c) {
+    const uint16_t half = to_finite_half(row[c]);
+    out.rows(r, c) = half;
+    if (!count || !std::isfinite(row[c]) || from_half(half) == row[c]) continue;
+    if (out.rounded++ == 0) out.first_rounded = r * row.size() + c;
   }
 }
 
-void encode_q8(std::span<const float> row, ByteWriter& out) {
-  for (size_t first = 0; first < row.size(); first += kQ8Values) {
-    float largest = 0;
-    for (size_t i = 0; i < kQ8Values; ++i) largest = std::max(largest, std::abs(row[first + i]));
-    const float scale = largest / 127;
-    const float inverse = scale >= std::numeric_limits<float>::min() ? 1 / scale : 0;
-    out.put(to_half(scale));
-    for (size_t i = 0; i < kQ8Values; ++i) {
-      out.put(static_cast<int8_t>(std::lround(row[first + i] * inverse)));
-    }
-  }
-}
-
-// Cells order[0], order[1], ... of one layer.
-Result<Matrix<uint16_t>> read_rows(const StateCache& cache, const StateRows& rows,
-                                   const LayerShape& layer, Kind kind,
-                                   std::span<const size_t> order) {
-  const auto type = static_cast<CellType>(rows.type);
-  const size_t width = layer.width(kind);
-  const bool transposed = cache.values_transposed && kind == Kind::value;
-  if (transposed && type == CellType::q8_0) {
+// Cells order[0], order[1], ...
+Result<Halves> read_rows(const Source& from, std::span<const size_t> order) {
+  const CellType type = from.layout.type;
+  if (from.transposed && type == CellType::q8_0) {
     return Error{ErrorKind::unsupported, "transposed values of type q8_0"};
   }
-  Matrix<uint16_t> out(order.size(), width);
-  std::vector<float> row(width);
+  Halves out{Matrix<uint16_t>(order.size(), from.layout.width)};
+  Bytes gathered(from.rows.row_bytes);
+  std::vector<float> row(from.layout.width);
   for (size_t r = 0; r < order.size(); ++r) {
-    if (type == CellType::q8_0) {
-      decode_q8(&rows.data[order[r] * rows.row_bytes], row);
-      rotate(row, rotation_size(layer.heads_dim(kind), kind));
-      std::transform(row.begin(), row.end(), out.row(r).begin(), to_half);
-      continue;
-    }
-    for (size_t c = 0; c < width; ++c) {
-      const size_t i = transposed ? c * cache.cells() + order[r] : order[r] * width + c;
-      out(r, c) = type == CellType::f16 ? load<uint16_t>(&rows.data[2 * i])
-                                        : to_half(load<float>(&rows.data[4 * i]));
+    if (from.transposed) gather(from, order[r], gathered);
+    const uint8_t* at =
+        from.transposed ? gathered.data() : &from.rows.data[order[r] * from.rows.row_bytes];
+    if (type == CellType::f16 && from.layout.turned == 0) {
+      std::memcpy(out.rows.row(r).data(), at, from.rows.row_bytes);  // to the bit
+    } else {
+      decode_row(at, from.layout, row);
+      round_row(row, r, type == CellType::f32, out);
     }
   }
   return out;
-}
-
-Bytes write_rows(MatrixView<const uint16_t> rows, const LayerShape& layer, Kind kind,
-                 CellType type) {
-  ByteWriter out;
-  std::vector<float> row(rows.cols);
-  for (size_t r = 0; r < rows.rows; ++r) {
-    if (type == CellType::f16) {
-      out.put_array(rows.row(r));
-      continue;
-    }
-    std::transform(rows.row(r).begin(), rows.row(r).end(), row.begin(), from_half);
-    if (type == CellType::f32) {
-      out.put_array(std::span<const float>(row));
-    } else {
-      rotate(row, rotation_size(layer.heads_dim(kind), kind));
-      encode_q8(row, out);
-    }
-  }
-  return out.take();
 }
 
 // The cells of positions first ... end - 1, in this order; each must be there once, and cells at
@@ -144,94 +88,72 @@ Result<std::vector<size_t>> order_of(const StateCache& cache, size_t first, size
   return order;
 }
 
+// How the heads of a layer lie turned: as the state says, or else as quantised ones are.
+uint32_t turned(const StateBlob& blob, const StateCache& cache, const StateRows& rows,
+                const host::Turns& usual, Kind kind) {
+  if (blob.version.says_turns()) return cache.turns.of(kind);
+  return rows.type == int32_t(CellType::q8_0) ? usual.of(kind) : 0;
+}
+
 // Rows of the layers of one cache of the state, into cells from `absent` on.
-Result<> read_layers(const StateBlob& blob, size_t index, const ModelShape& shape, size_t absent,
-                     Cells& cells) {
+Result<> read_layers(const StateBlob& blob, size_t index, const ModelShape& shape,
+                     std::span<const host::Turns> turns, size_t absent, StateCells& made) {
   const StateCache& cache = blob.caches[index];
   KVS_ASSIGN(const std::vector<int> layers, layers_of_cache(blob, index, shape));
-  KVS_ASSIGN(const std::vector<size_t> order, order_of(cache, absent, cells.count()));
+  KVS_ASSIGN(const std::vector<size_t> order, order_of(cache, absent, made.cells.count()));
   if (order.empty()) return {};
   for (Kind kind : {Kind::key, Kind::value}) {
     for (size_t i = 0; i < layers.size(); ++i) {
+      const LayerShape& layer = shape.layers[layers[i]];
       const StateRows& rows = (kind == Kind::key ? cache.keys : cache.values)[i];
-      KVS_ASSIGN(const Matrix<uint16_t> read,
-                 read_rows(cache, rows, shape.layers[layers[i]], kind, order));
-      Matrix<uint16_t>& to = cells.of(kind)[layers[i]];
-      std::copy_n(read.data(), read.size(), to.data() + absent * to.cols());
+      const uint32_t side = turned(blob, cache, rows, turns[layers[i]], kind);
+      KVS_ASSIGN(const RowLayout layout, row_layout(rows.type, layer, kind, side));
+      const bool transposed = cache.values_transposed && kind == Kind::value;
+      KVS_ASSIGN(const Halves read, read_rows({rows, layout, cache.cells(), transposed}, order));
+      Matrix<uint16_t>& to = made.cells.of(kind)[layers[i]];
+      std::copy_n(read.rows.data(), read.rows.size(), to.data() + absent * to.cols());
+      if (read.rounded > 0 && made.rounded == 0) {
+        made.first_rounded = CellPlace{kind, layer.layer, absent + read.first_rounded / to.cols(),
+                                       read.first_rounded % to.cols()};
+      }
+      made.rounded += read.rounded;
     }
   }
   return {};
 }
 
-// Where the bytes of written rows stay while spans point to them.
-using Kept = std::deque<Bytes>;
-
-// The cache of the layers with a window, or of those without one.
-Result<StateCache> make_cache(const Cells& cells, const ModelShape& shape, bool windows,
-                              CellType type, Kept& kept) {
-  const size_t absent = windows ? shape.tokens_out_of_sight(cells.count()) : 0;
-  StateCache cache;
-  for (size_t i = absent; i < cells.count(); ++i) {
-    cache.positions.push_back(static_cast<int32_t>(cells.first + i));
-  }
-  for (Kind kind : {Kind::key, Kind::value}) {
-    for (size_t l = 0; l < shape.layers.size(); ++l) {
-      const LayerShape& layer = shape.layers[l];
-      if ((layer.window > 0) != windows) continue;
-      const auto number = static_cast<int32_t>(type);
-      KVS_ASSIGN(const size_t bytes, row_bytes(number, layer.width(kind)));
-      const MatrixView<const uint16_t> all = cells.of(kind)[l];
-      const auto rows = all.row_range(absent, cells.count() - absent);
-      kept.push_back(write_rows(rows, layer, kind, type));
-      (kind == Kind::key ? cache.keys : cache.values).push_back({number, bytes, kept.back()});
-    }
-  }
-  return cache;
+// The first cell that layers with a window have. What llama.cpp saves begins one before what the
+// next token sees; a state whose newest cell was left out begins there.
+size_t first_held(const StateCache& cache, const ModelShape& shape, size_t n) {
+  const size_t usual = shape.tokens_out_of_sight(n);
+  const auto& held = cache.positions;
+  const bool there = std::find(held.begin(), held.end(), int32_t(usual)) != held.end();
+  return there ? usual : std::min(first_in_sight(shape, n), n);
 }
 
 }  // namespace
 
 Result<StateCells> to_cells(const StateBlob& blob, const ModelShape& shape,
-                            std::span<const int32_t> tokens) {
+                            std::span<const int32_t> tokens, std::span<const host::Turns> turns) {
   KVS_TRY(layers_of_cache(blob, 0, shape));
+  KVS_TRY(check_tokens(tokens, shape));
   const size_t n = blob.caches[0].cells();
   if (tokens.size() < n) {
     return Error{
-        ErrorKind::usage,
+        ErrorKind::format,
         fmt::format("the state has {} cells but only {} tokens are known", n, tokens.size())};
   }
+  const std::vector<host::Turns> usual = host::usual_turns(shape);
+  if (turns.empty()) turns = usual;
   StateCells made;
   made.cells = make_cells(shape, 0, n);
   std::copy_n(tokens.begin(), n, made.cells.tokens.begin());
   made.pending.assign(tokens.begin() + static_cast<ptrdiff_t>(n), tokens.end());
-  KVS_TRY(read_layers(blob, 0, shape, 0, made.cells));
+  KVS_TRY(read_layers(blob, 0, shape, turns, 0, made));
   if (blob.caches.size() == 1) return made;
-  made.cells.absent = shape.tokens_out_of_sight(n);
-  KVS_TRY(read_layers(blob, 1, shape, made.cells.absent, made.cells));
+  made.cells.absent = first_held(blob.caches[1], shape, n);
+  KVS_TRY(read_layers(blob, 1, shape, turns, made.cells.absent, made));
   return made;
-}
-
-Result<Bytes> to_state(const Cells& cells, std::span<const int32_t> pending,
-                       const ModelShape& shape, StateForm form, CellType type) {
-  KVS_TRY(check_cells(cells, shape));
-  if (const size_t needed = shape.tokens_out_of_sight(cells.count()); cells.absent > needed) {
-    return Error{ErrorKind::unsupported,
-                 fmt::format("layers with a sliding window have no rows of tokens {} ... {}, which "
-                             "the next tokens see; only the whole session has what they need",
-                             cells.first + needed, cells.first + cells.absent - 1)};
-  }
-  StateBlob blob;
-  blob.form = form;
-  blob.architecture = shape.architecture;
-  blob.tokens = cells.tokens;
-  blob.tokens.insert(blob.tokens.end(), pending.begin(), pending.end());
-  Kept kept;
-  for (const bool windows : {false, true}) {
-    if (windows && shape.longest_window() == 0) continue;
-    KVS_ASSIGN(StateCache cache, make_cache(cells, shape, windows, type, kept));
-    blob.caches.push_back(std::move(cache));
-  }
-  return write_state(blob);
 }
 
 }  // namespace kvsplice::session

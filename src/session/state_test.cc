@@ -2,8 +2,12 @@
 #include <gmock/gmock.h>
 #include <rapidcheck/gtest.h>
 
+#include <cmath>
+#include <cstring>
+
 #include "session/generated_cells.h"
 #include "session/state_rows.h"
+#include "session/state_target.h"
 
 namespace kvsplice::session {
 namespace {
@@ -22,40 +26,191 @@ ModelShape one_layer() {
   return shape;
 }
 
+const host::StateVersion kOldest = host::kStateVersions[0], kNewest = host::kStateVersions[1];
+
 // Written by hand from llama.cpp's sources: llama_context::state_seq_save_file,
-// llama_kv_cache::state_write, state_write_meta, state_write_data.
-TEST(State, SequenceFileHasLlamasLayout) {
+// llama_kv_cache::state_write, state_write_meta, state_write_data. Each stream is told by the
+// sequences of its cells.
+Bytes file_by_hand(host::StateVersion version, const std::vector<int32_t>& tokens,
+                   const std::vector<std::vector<int32_t>>& streams) {
   ByteWriter by_hand;
   by_hand.put(uint32_t{0x67677371});
-  by_hand.put(uint32_t{3});
-  by_hand.put(uint32_t{3});  // tokens, one of them pending
-  for (int32_t t : {11, 22, 33}) by_hand.put(t);
-  by_hand.put(uint32_t{1});  // streams
-  by_hand.put(uint32_t{2});  // cells
-  for (int32_t position : {0, 1}) {
-    by_hand.put(position);
-    by_hand.put(uint32_t{1});
-    by_hand.put(int32_t{0});
+  by_hand.put(version.sequence);
+  by_hand.put(static_cast<uint32_t>(tokens.size()));
+  for (int32_t t : tokens) by_hand.put(t);
+  by_hand.put(static_cast<uint32_t>(streams.size()));
+  for (const std::vector<int32_t>& sequences : streams) {
+    by_hand.put(static_cast<uint32_t>(sequences.size()));  // cells
+    if (sequences.empty()) continue;
+    for (size_t i = 0; i < sequences.size(); ++i) {
+      by_hand.put(static_cast<int32_t>(i));  // position
+      by_hand.put(uint32_t{1});
+      by_hand.put(sequences[i]);
+    }
+    by_hand.put(uint32_t{0});  // values not transposed
+    by_hand.put(uint32_t{1});  // layers
+    if (version == kNewest) {
+      by_hand.put(uint32_t{0});  // neither keys nor values are turned
+      by_hand.put(uint32_t{0});
+    }
+    by_hand.put(int32_t{1});  // f16 keys of two values
+    by_hand.put(uint64_t{4});
+    for (uint16_t k : {0x3c00, 0x4000, 0x4200, 0x4400}) by_hand.put(k);
+    by_hand.put(int32_t{1});
+    by_hand.put(uint64_t{2});
+    for (uint16_t v : {0xbc00, 0xc000}) by_hand.put(v);
   }
-  by_hand.put(uint32_t{0});  // values not transposed
-  by_hand.put(uint32_t{1});  // layers
-  by_hand.put(int32_t{1});   // f16 keys of two values
-  by_hand.put(uint64_t{4});
-  for (uint16_t k : {0x3c00, 0x4000, 0x4200, 0x4400}) by_hand.put(k);
-  by_hand.put(int32_t{1});
-  by_hand.put(uint64_t{2});
-  for (uint16_t v : {0xbc00, 0xc000}) by_hand.put(v);
+  return by_hand.take();
+}
 
+using Tokens = std::vector<int32_t>;
+
+TEST(State, SequenceFilesHaveLlamasLayout) {
   const ModelShape shape = one_layer();
-  const StateBlob blob = parse_state(by_hand.bytes()).value();
-  EXPECT_EQ(blob.form, StateForm::sequence_file);
-  const StateCells made = to_cells(blob, shape, blob.tokens).value();
-  EXPECT_EQ(made.cells.tokens, (std::vector<int32_t>{11, 22}));
-  EXPECT_EQ(made.pending, (std::vector<int32_t>{33}));
-  EXPECT_EQ(made.cells.keys[0](1, 0), 0x4200);
-  EXPECT_EQ(made.cells.values[0](1, 0), 0xc000);
-  EXPECT_EQ(to_state(made.cells, made.pending, shape, blob.form, CellType::f16).value(),
-            by_hand.bytes());
+  for (const host::StateVersion version : host::kStateVersions) {
+    const Bytes bytes = file_by_hand(version, {11, 22, 33}, {{0, 0}});
+    const StateBlob blob = parse_state(bytes).value();
+    EXPECT_EQ(blob.form, StateForm::sequence_file);
+    EXPECT_EQ(blob.version, version);
+    const StateCells made = to_cells(blob, shape, blob.tokens).value();
+    EXPECT_EQ(made.cells.tokens, (Tokens{11, 22}));
+    EXPECT_EQ(made.pending, Tokens{33});
+    EXPECT_EQ(made.cells.keys[0](1, 0), 0x4200);
+    EXPECT_EQ(made.cells.values[0](1, 0), 0xc000);
+    // A sequence lists no more tokens than it has cells.
+    EXPECT_EQ(to_state(made.cells, made.pending, shape, {.version = version}).value(),
+              file_by_hand(version, {11, 22}, {{0, 0}}));
+  }
+}
+
+TEST(State, OneStreamOfManyHoldsTheCells) {
+  const ModelShape shape = one_layer();
+  for (size_t filled = 0; filled < 4; ++filled) {
+    std::vector<Tokens> streams(4);
+    streams[filled] = {3, 3};
+    const Bytes bytes = file_by_hand(kOldest, {11, 22}, streams);
+    const StateBlob blob = parse_state(bytes).value();
+    EXPECT_EQ(blob.streams, 4u);
+    EXPECT_EQ(to_cells(blob, shape, blob.tokens)->cells.count(), 2u);
+    const Bytes back = to_state(to_cells(blob, shape, blob.tokens)->cells, {}, shape,
+                                {.version = kOldest, .streams = 4})
+                           .value();
+    EXPECT_EQ(back, file_by_hand(kOldest, {11, 22}, {{0, 0}, {}, {}, {}}));
+  }
+  const auto message = [](const std::vector<Tokens>& streams) {
+    return parse_state(file_by_hand(kOldest, {11, 22}, streams)).error().message;
+  };
+  EXPECT_THAT(message({{0, 0}, {}, {1, 1}}), HasSubstr("streams 0 and 2 have cells: several"));
+  EXPECT_THAT(message({{0, 1}}), HasSubstr("cells of sequences 0 and 1: several"));
+  EXPECT_THAT(message({}), HasSubstr("0 streams; legal: 1 ... 256"));
+  EXPECT_THAT(message(std::vector<Tokens>(257)), HasSubstr("257 streams; legal: 1 ... 256"));
+  const Cells cells = generate_cells(shape, 0, 2, 1);
+  EXPECT_THAT(to_state(cells, {}, shape, {.streams = 0}).error().message,
+              HasSubstr("0 streams; legal: 1 ... 256"));
+}
+
+TEST(State, TokensArePlainOrARecordWithoutMedia) {
+  const auto parsed = [](const Tokens& field) {
+    return parse_state(file_by_hand(kOldest, field, {{0, 0}}));
+  };
+  const auto message = [&](const Tokens& field) { return parsed(field).error().message; };
+  EXPECT_EQ(parsed({-1, 1, 2, 11, 22, 0})->tokens, (Tokens{11, 22}));
+  EXPECT_EQ(parsed({-1, 1, 0, 0})->tokens, Tokens{});
+  EXPECT_THAT(message({-1, 1, 2, 11, 22, 3, 0, 7}), HasSubstr("3 media"));
+  EXPECT_THAT(message({-1, 2, 2, 11, 22, 0}), HasSubstr("format 2; legal: a plain list, or a"));
+  EXPECT_THAT(message({-1}), HasSubstr("format none"));
+  EXPECT_THAT(message({-1, 1}), HasSubstr("truncated"));
+  EXPECT_THAT(message({-1, 1, 3, 11, 22, 0}), HasSubstr("truncated: a record of 3 tokens"));
+  EXPECT_THAT(message({-1, 1, -1, 11, 22, 0}), HasSubstr("truncated: a record of 4294967295"));
+  EXPECT_THAT(message({-1, 1, 2, 11, 22, 0, 0}), HasSubstr("1 words behind the record"));
+}
+
+TEST(State, TokensMustBeTheModels) {
+  ModelShape shape = one_layer();
+  const auto message = [&](const Tokens& tokens) {
+    const Bytes bytes = file_by_hand(kOldest, tokens, {{0, 0}});
+    const auto made = to_cells(*parse_state(bytes), shape, tokens);
+    return made.ok() ? std::string() : made.error().message;
+  };
+  EXPECT_EQ(message({0, 999}), "");
+  EXPECT_THAT(message({7, -1}), HasSubstr("token -1 at place 1 is none of the model's, 0 ... 999"));
+  EXPECT_THAT(message({7, 8, 1000}), HasSubstr("token 1000 at place 2"));
+  shape.vocabulary = 0;
+  EXPECT_EQ(message({7, 1000}), "");
+  EXPECT_THAT(message({7, -2}), HasSubstr("token -2 at place 1"));
+}
+
+TEST(State, WhatIsBehindTheCachesIsCountedAndLeft) {
+  const ModelShape shape = one_layer();
+  Bytes bytes = file_by_hand(kOldest, {11, 22}, {{0, 0}});
+  // As another cache begins, but none is there.
+  for (uint8_t byte : {1, 0, 0, 0, 0, 0, 0, 0}) bytes.push_back(byte);
+  for (const size_t caches : {0, 1}) {
+    const StateBlob blob = parse_state(bytes, {.caches = caches}).value();
+    EXPECT_EQ(blob.caches.size(), 1u);
+    EXPECT_EQ(blob.bytes_behind, 8u);
+    EXPECT_EQ(to_cells(blob, shape, blob.tokens)->cells.count(), 2u);
+  }
+}
+
+TEST(State, SequenceDataIsOfTheVersionItIsSaidToBe) {
+  const ModelShape shape = small_shape();
+  const Cells cells = generate_cells(shape, 0, 3, 5);
+  for (const host::StateVersion version : host::kStateVersions) {
+    const Bytes bytes =
+        to_state(cells, {}, shape, {.form = StateForm::sequence_data, .version = version}).value();
+    const StateBlob blob = parse_state(bytes, {.version = version}).value();
+    expect_equal(to_cells(blob, shape, cells.tokens)->cells, cells);
+  }
+}
+
+TEST(State, ASessionFileListsOneTokenMoreThanItHasCells) {
+  const ModelShape shape = small_shape();
+  const Cells cells = generate_cells(shape, 0, 3, 5);
+  const auto written = [&](StateForm form, const Tokens& pending) {
+    const Bytes bytes = to_state(cells, pending, shape, {.form = form}).value();
+    const StateBlob blob = parse_state(bytes).value();
+    return std::pair(blob.tokens.size(), blob.caches[0].cells());
+  };
+  using Sizes = std::pair<size_t, size_t>;
+  EXPECT_EQ(written(StateForm::session_file, {}), Sizes(3, 2));
+  EXPECT_EQ(written(StateForm::session_file, {7}), Sizes(4, 3));
+  EXPECT_EQ(written(StateForm::session_file, {7, 8}), Sizes(4, 3));
+  EXPECT_EQ(written(StateForm::sequence_file, {}), Sizes(3, 3));
+  EXPECT_EQ(written(StateForm::sequence_file, {7, 8}), Sizes(3, 3));
+}
+
+TEST(State, F32IsRoundedToF16AndTold) {
+  const ModelShape shape = one_layer();
+  StateBlob blob;
+  const float keys[] = {1, 70000, 0.1f, -1e30f}, values[] = {std::nanf(""), 1e-30f};
+  const auto bytes = [](const auto& a) {
+    return ByteSpan(reinterpret_cast<const uint8_t*>(a), sizeof a);
+  };
+  StateCache cache;
+  cache.positions = {0, 1};
+  cache.keys = {{0, 8, bytes(keys)}};
+  cache.values = {{0, 4, bytes(values)}};
+  blob.form = StateForm::sequence_data;
+  blob.caches = {cache};
+  const StateCells made = to_cells(blob, shape, Tokens{8, 9}).value();
+  EXPECT_THAT(made.cells.keys[0].flat(),
+              testing::ElementsAre(0x3c00, 0x7bff, to_half(0.1f), 0xfbff));
+  EXPECT_EQ(made.rounded, 4u);
+  EXPECT_EQ(describe(*made.first_rounded), "value 1 of the keys of layer 0 at position 0");
+  EXPECT_EQ(check_finite(made.cells, shape).error().message,
+            "value 0 of the values of layer 0 at position 0 is infinite or not a number");
+  EXPECT_THAT(to_state(made.cells, {}, shape, {.key_type = CellType::f16}).ok(), true);
+}
+
+TEST(State, NumbersAreNeededForQ8) {
+  const ModelShape shape = small_shape();
+  Cells cells = generate_cells(shape, 0, 3, 5);
+  cells.values[2](1, 7) = 0xfc00;
+  EXPECT_THAT(to_state(cells, {}, shape, {.key_type = CellType::q8_0, .value_type = CellType::q8_0})
+                  .error()
+                  .message,
+              HasSubstr("value 7 of the values of layer 2 at position 1 is infinite"));
 }
 
 TEST(State, CellsInAnyOrderAreSortedAndTransposedValuesTurned) {
@@ -85,11 +240,12 @@ TEST(State, EveryFormAndExactTypeComesBackToTheBit) {
   const std::vector<int32_t> pending = {5};
   for (StateForm form : kForms) {
     for (CellType type : {CellType::f32, CellType::f16}) {
-      const Bytes bytes = to_state(cells, pending, shape, form, type).value();
+      const Bytes bytes =
+          to_state(cells, pending, shape, {.form = form, .key_type = type, .value_type = type})
+              .value();
       const StateBlob blob = parse_state(bytes).value();
       EXPECT_EQ(blob.form, form);
       const bool has_tokens = form != StateForm::sequence_data;
-      EXPECT_EQ(blob.tokens.size(), has_tokens ? 10u : 0u);
       expect_equal(to_cells(blob, shape, has_tokens ? blob.tokens : cells.tokens)->cells, cells);
     }
   }
@@ -98,7 +254,9 @@ TEST(State, EveryFormAndExactTypeComesBackToTheBit) {
 TEST(State, Q8IsCloseAndRotatedAsLlamaDoes) {
   const ModelShape shape = small_shape();
   Cells cells = generate_cells(shape, 0, 5, 2);
-  const Bytes bytes = to_state(cells, {}, shape, StateForm::sequence_file, CellType::q8_0).value();
+  const Bytes bytes =
+      to_state(cells, {}, shape, {.key_type = CellType::q8_0, .value_type = CellType::q8_0})
+          .value();
   const StateBlob blob = parse_state(bytes).value();
   const Cells back = to_cells(blob, shape, blob.tokens).value().cells;
   for (Kind kind : {Kind::key, Kind::value}) {
@@ -115,36 +273,144 @@ TEST(State, Q8IsCloseAndRotatedAsLlamaDoes) {
   for (auto& rows : cells.keys) std::fill(rows.flat().begin(), rows.flat().end(), 0);
   for (auto& rows : cells.values) std::fill(rows.flat().begin(), rows.flat().end(), 0);
   cells.keys[0](0, 3) = cells.values[0](0, 3) = to_half(1);
-  const Bytes spread = to_state(cells, {}, shape, StateForm::sequence_file, CellType::q8_0).value();
-  const StateCache cache = parse_state(spread)->caches[0];
-  const auto codes_used = [](ByteSpan block) {
+  const auto codes_used = [&](const StateTarget& target, Kind kind) {
+    const Bytes written = to_state(cells, {}, shape, target).value();
+    const StateCache cache = parse_state(written)->caches[0];
+    const ByteSpan block = (kind == Kind::key ? cache.keys : cache.values)[0].data;
     return 34 - std::count(block.begin(), block.begin() + 34, 0);
   };
-  EXPECT_EQ(codes_used(cache.keys[0].data), 34);
-  EXPECT_LE(codes_used(cache.values[0].data), 3);
+  StateTarget target{.key_type = CellType::q8_0, .value_type = CellType::q8_0};
+  EXPECT_EQ(codes_used(target, Kind::key), 34);
+  EXPECT_LE(codes_used(target, Kind::value), 3);
+  target.turns.resize(shape.layers.size());  // as LLAMA_ATTN_ROT_DISABLE wants it
+  EXPECT_LE(codes_used(target, Kind::key), 3);
+}
+
+// What llama.cpp has quantised comes back to the byte, turned or not.
+TEST(State, Q8CodesAndScalesComeBackAsTheyWere) {
+  const ModelShape shape = small_shape();
+  for (const auto& turns :
+       {std::vector<host::Turns>(), std::vector<host::Turns>(shape.layers.size())}) {
+    const StateTarget target{
+        .key_type = CellType::q8_0, .value_type = CellType::q8_0, .turns = turns};
+    const Bytes made = to_state(generate_cells(shape, 0, 3, 2), {}, shape, target).value();
+    StateBlob blob = parse_state(made).value();
+    // Codes of all sizes, the largest 127, scales of all sizes.
+    Random random(5);
+    std::vector<Bytes> kept;
+    for (auto* layers : {&blob.caches[0].keys, &blob.caches[0].values}) {
+      for (StateRows& rows : *layers) {
+        Bytes bytes(rows.data.begin(), rows.data.end());
+        for (size_t at = 0; at < bytes.size(); at += 34) {
+          const double size = std::exp2(random.normal() / 2);
+          const uint16_t scale = to_half(float(size / 127));
+          std::memcpy(&bytes[at], &scale, 2);
+          for (size_t i = 2; i < 34; ++i) bytes[at + i] = uint8_t(int(random.below(255)) - 127);
+          bytes[at + 2 + random.below(32)] = 127;
+        }
+        kept.push_back(std::move(bytes));
+        rows.data = kept.back();
+      }
+    }
+    const Bytes wanted = write_state(blob);
+    const StateBlob read = parse_state(wanted).value();
+    const Cells cells = to_cells(read, shape, read.tokens, turns)->cells;
+    EXPECT_EQ(to_state(cells, {}, shape, target).value(), wanted);
+  }
+}
+
+TEST(State, IsWrittenLikeAnother) {
+  const ModelShape shape = small_shape();
+  const Cells cells = generate_cells(shape, 0, 5, 2);
+  using T = CellType;
+  for (const StateTarget& target :
+       {StateTarget{}, StateTarget{.value_type = T::f32, .values_transposed = true, .streams = 3},
+        StateTarget{.form = StateForm::session_file, .key_type = T::q8_0, .version = kOldest},
+        StateTarget{.key_type = T::q8_0, .values_transposed = true, .version = kNewest},
+        StateTarget{.key_type = T::q8_0,
+        .value_type = T::q8_0,
+        .version = kNewest,
+        .turns = std::vector<host::Turns>(shape.layers.size())}}) {
+    const Bytes bytes = to_state(cells, Tokens{4}, shape, target).value();
+    const StateBlob blob = parse_state(bytes).value();
+    const StateTarget like = target_like(blob, shape).value();
+    EXPECT_EQ(to_state(cells, Tokens{4}, shape, like).value(), bytes);
+    const Cells back = to_cells(blob, shape, blob.tokens)->cells;
+    EXPECT_EQ(back.values, target.value_type == T::q8_0 ? back.values : cells.values);
+    EXPECT_EQ(back.keys, target.key_type == T::q8_0 ? back.keys : cells.keys);
+  }
+  const Bytes empty = to_state(make_cells(shape, 0, 0), {}, shape, {}).value();
+  EXPECT_THAT(target_like(parse_state(empty).value(), shape).error().message,
+              HasSubstr("is empty"));
+  EXPECT_THAT(to_state(cells, {}, shape, {.value_type = T::q8_0, .values_transposed = true})
+                  .error()
+                  .message,
+              HasSubstr("no cache of q8_0 values without flash attention; legal: f16, f32"));
+}
+
+// Newer versions say how heads are turned; of older ones the reader must be told.
+TEST(State, TurnsAreThoseTheStateSaysOrTheCallerKnows) {
+  const ModelShape shape = small_shape();
+  const Cells cells = generate_cells(shape, 0, 5, 2);
+  const std::vector<host::Turns> none(shape.layers.size());
+  const auto error_of = [&](const StateTarget& target, std::span<const host::Turns> told) {
+    const Bytes bytes = to_state(cells, {}, shape, target).value();
+    const StateBlob blob = parse_state(bytes).value();
+    const Cells back = to_cells(blob, shape, blob.tokens, told)->cells;
+    double error = 0;
+    for (size_t i = 0; i < back.keys[0].size(); ++i) {
+      const double x = from_half(cells.keys[0].flat()[i]);
+      error = std::max(error, std::abs(from_half(back.keys[0].flat()[i]) - x));
+    }
+    return error;
+  };
+  for (const auto& written : {std::vector<host::Turns>(), none}) {
+    const bool usual = written.empty();
+    const StateTarget older{.key_type = CellType::q8_0,
+                            .value_type = CellType::q8_0,
+                            .version = kOldest,
+                            .turns = written};
+    EXPECT_LT(error_of(older, written), 0.1);
+    EXPECT_GT(error_of(older, usual ? none : host::usual_turns(shape)), 0.5);
+    const StateTarget newer{.key_type = CellType::q8_0,
+                            .value_type = CellType::q8_0,
+                            .version = kNewest,
+                            .turns = written};
+    EXPECT_LT(error_of(newer, written), 0.1);
+    EXPECT_LT(error_of(newer, usual ? none : host::usual_turns(shape)), 0.1);
+  }
+  // What a state says may be nonsense.
+  Bytes bytes = to_state(cells, {}, shape, {.version = kNewest}).value();
+  StateBlob blob = parse_state(bytes).value();
+  for (const uint32_t side : {3u, 128u, 0x80000000u}) {
+    blob.caches[0].turns.keys = side;
+    EXPECT_THAT(to_cells(blob, shape, blob.tokens).error().message,
+                HasSubstr("legal: 0, and powers of two that divide 64"));
+  }
 }
 
 TEST(State, TruncatedAnywhereIsAnError) {
   const ModelShape shape = one_layer();
   const Cells cells = generate_cells(shape, 0, 4, 3);
   for (StateForm form : kForms) {
-    const Bytes bytes = to_state(cells, {}, shape, form, CellType::f16).value();
+    const Bytes bytes = to_state(cells, {}, shape, {.form = form}).value();
     for (size_t size = 0; size < bytes.size(); ++size) {
       EXPECT_FALSE(parse_state(ByteSpan(bytes).first(size)).ok()) << size;
     }
     Bytes longer = bytes;
     longer.resize(bytes.size() + 5);
-    EXPECT_FALSE(parse_state(longer).ok());
+    EXPECT_EQ(parse_state(longer)->bytes_behind, 5u);
   }
 }
 
 RC_GTEST_PROP(State, DamageGivesAnErrorOrAStateOfTheRightShape, ()) {
   const ModelShape shape = one_layer();
   const Cells cells = generate_cells(shape, 0, 4, 3);
-  Bytes bytes = to_state(cells, {}, shape,
-                         *rc::gen::elementOf(std::vector(std::begin(kForms), std::end(kForms))),
-                         CellType::f16)
-                    .value();
+  StateTarget target;
+  target.form = *rc::gen::elementOf(std::vector(std::begin(kForms), std::end(kForms)));
+  target.version = *rc::gen::element(kOldest, kNewest);
+  target.streams = *rc::gen::element(1u, 3u);
+  Bytes bytes = to_state(cells, {}, shape, target).value();
   const auto flips = *rc::gen::container<std::vector<uint32_t>>(rc::gen::arbitrary<uint32_t>());
   for (uint32_t f : flips) bytes[f / 8 % bytes.size()] ^= 1 << (f % 8);
   const auto blob = parse_state(bytes);
@@ -156,7 +422,7 @@ RC_GTEST_PROP(State, DamageGivesAnErrorOrAStateOfTheRightShape, ()) {
 TEST(State, WhatIsNotHandledIsNamed) {
   const ModelShape shape = small_shape();
   const Cells cells = generate_cells(shape, 0, 3, 4);
-  const Bytes good = to_state(cells, {}, shape, StateForm::session_file, CellType::f16).value();
+  const Bytes good = to_state(cells, {}, shape, {.form = StateForm::session_file}).value();
   const auto message = [&](Bytes bytes, const ModelShape& model) {
     const auto blob = parse_state(bytes);
     if (!blob.ok()) return blob.error().message;
@@ -166,7 +432,7 @@ TEST(State, WhatIsNotHandledIsNamed) {
   EXPECT_EQ(message(good, shape), "");
   Bytes other = good;
   other[4] = 9;
-  EXPECT_THAT(message(other, shape), HasSubstr("version 9; version 10 is read"));
+  EXPECT_THAT(message(other, shape), HasSubstr("version 9; legal: 10, 11"));
   other = good;
   other[0] = 'x';
   EXPECT_THAT(message(other, shape), HasSubstr("not the start of a llama.cpp state"));
@@ -180,8 +446,8 @@ TEST(State, WhatIsNotHandledIsNamed) {
   model.layers[1].key_dim = 32;
   EXPECT_THAT(message(good, model), HasSubstr("256 bytes"));
   const auto blob = parse_state(good).value();
-  EXPECT_THAT(to_cells(blob, shape, std::span(blob.tokens).first(2)).error().message,
-              HasSubstr("3 cells but only 2 tokens"));
+  EXPECT_THAT(to_cells(blob, shape, std::span(blob.tokens).first(1)).error().message,
+              HasSubstr("2 cells but only 1 tokens"));
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include "session/generated_cells.h"
 #include "session/state_rows.h"
+#include "session/state_target.h"
 
 namespace kvsplice::session {
 namespace {
@@ -59,7 +60,8 @@ TEST_F(SlidingTest, StatesHaveTwoCachesAndComeBackToTheBit) {
   for (size_t n : {size_t(0), size_t(1), kWindow, kWindow + 1, size_t(200)}) {
     const Cells cells = cells_of_context(shape_, n);
     for (CellType type : {CellType::f16, CellType::f32}) {
-      const Bytes bytes = to_state(cells, {}, shape_, StateForm::session_file, type).value();
+      const Bytes bytes =
+          to_state(cells, {}, shape_, {.key_type = type, .value_type = type}).value();
       const StateBlob blob = parse_state(bytes).value();
       ASSERT_EQ(blob.caches.size(), 2u);
       EXPECT_EQ(blob.caches[0].cells(), n);
@@ -80,7 +82,7 @@ TEST_F(SlidingTest, StatesHaveTwoCachesAndComeBackToTheBit) {
 TEST_F(SlidingTest, CellsBehindTheWindowArePassedOverAndCellsInsideAreNeeded) {
   const size_t n = 200;
   const Cells all = first_cells(shape_, n), wanted = cells_of_context(shape_, n);
-  const Bytes state = to_state(wanted, {}, shape_, StateForm::sequence_file, CellType::f16).value();
+  const Bytes state = to_state(wanted, {}, shape_, {}).value();
   StateBlob blob = parse_state(state).value();
   StateCache& sliding = blob.caches[1];
   std::vector<Bytes> kept;
@@ -107,6 +109,10 @@ TEST_F(SlidingTest, CellsBehindTheWindowArePassedOverAndCellsInsideAreNeeded) {
   for (size_t p = n - kWindow; p < n - 1; ++p) positions.push_back(p);
   rebuild(positions);
   expect_equal(to_cells(blob, shape_, blob.tokens)->cells, wanted);
+  // The oldest is one the next token does not see any more.
+  positions.erase(std::find(positions.begin(), positions.end(), n - kWindow));
+  rebuild(positions);
+  EXPECT_EQ(to_cells(blob, shape_, blob.tokens)->cells.absent, n - kWindow + 1);
   positions.erase(std::find(positions.begin(), positions.end(), n - 10));
   rebuild(positions);
   EXPECT_THAT(to_cells(blob, shape_, blob.tokens).error().message,
@@ -144,18 +150,33 @@ TEST_F(SlidingTest, ExtendedSessionsHaveWhatTheNextTokenSees) {
     ASSERT_LE(met.absent, now.absent) << n;
     expect_equal(slice(met, now.absent, n - now.absent), slice(now, now.absent, n - now.absent));
     EXPECT_EQ(met.keys[1], now.keys[1]);
-    EXPECT_TRUE(to_state(met, {}, shape_, StateForm::sequence_file, CellType::f16).ok());
+    EXPECT_TRUE(to_state(met, {}, shape_, {}).ok());
   }
 }
 
 TEST_F(SlidingTest, APrefixIsRefusedUnlessItsWindowIsThere) {
   pack_and_compare(cells_of_context(shape_, 300));
-  const auto state_of = [&](size_t n) {
-    return to_state(read(0, n), {}, shape_, StateForm::sequence_file, CellType::f16);
-  };
-  EXPECT_THAT(state_of(299).error().message, HasSubstr("no rows of tokens 249 ... 249"));
+  const auto state_of = [&](size_t n) { return to_state(read(0, n), {}, shape_, {}); };
+  EXPECT_THAT(state_of(298).error().message, HasSubstr("no rows of tokens 249 ... 249"));
   EXPECT_THAT(state_of(20).error().message, HasSubstr("no rows of tokens 0 ... 19"));
+  EXPECT_TRUE(state_of(299).ok()) << "its next token sees 250 and all behind";
   EXPECT_TRUE(state_of(300).ok());
+}
+
+// A session file without a pending token leaves the newest cell out, and can be read again.
+TEST_F(SlidingTest, SessionFilesLeaveTheNewestCellOut) {
+  for (size_t n : {size_t(1), kWindow, kWindow + 1, size_t(200)}) {
+    const Cells cells = cells_of_context(shape_, n);
+    const StateTarget target{.form = StateForm::session_file};
+    const Bytes bytes = to_state(cells, {}, shape_, target).value();
+    const StateBlob blob = parse_state(bytes, {.caches = 2}).value();
+    EXPECT_EQ(blob.tokens.size(), n);
+    const StateCells made = to_cells(blob, shape_, blob.tokens).value();
+    ASSERT_EQ(made.cells.count(), n - 1);
+    EXPECT_EQ(made.pending, std::vector<int32_t>{cells.tokens.back()});
+    expect_equal(made.cells, slice(cells, 0, n - 1));
+    EXPECT_EQ(to_state(made.cells, made.pending, shape_, target).value(), bytes);
+  }
 }
 
 TEST_F(SlidingTest, ACodecSeesBlocksWithAndWithout) {

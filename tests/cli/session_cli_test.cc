@@ -65,9 +65,10 @@ TEST_F(SessionVerbs, AStateGoesInAndComesOutToTheBit) {
     must("unpack " + tmp_ / "c.kvz" + m_ + " --codec " + *made / "bits.gguf" + " --form " + form +
          " -o " + tmp_ / "c.state");
     EXPECT_EQ(slurp(tmp_ / "a.state"), slurp(tmp_ / "c.state")) << form;
-    EXPECT_THAT(must("inspect " + tmp_ / "a.state"), HasSubstr(form + " file, 60 tokens"));
+    EXPECT_THAT(must("inspect " + tmp_ / "a.state"),
+                AllOf(HasSubstr(form + " file, version"), HasSubstr(", 60 tokens")));
   }
-  EXPECT_GT(slurp(tmp_ / "a.state").size(), 60u * 30 * 2 * 384);
+  EXPECT_GT(slurp(tmp_ / "a.state").size(), 59u * 30 * 2 * 384);
 }
 
 TEST_F(SessionVerbs, Q8StatesGoInAndComeOut) {
@@ -76,11 +77,7 @@ TEST_F(SessionVerbs, Q8StatesGoInAndComeOut) {
   EXPECT_THAT(must("inspect " + state), AllOf(HasSubstr("q8_0"), HasSubstr("204")));
   must("pack " + state + m_ + " --lossless -o " + tmp_ / "q8.kvz");
   must("unpack " + tmp_ / "q8.kvz" + m_ + " --type q8_0 -o " + tmp_ / "again.state");
-  const std::string a = slurp(state), b = slurp(tmp_ / "again.state");
-  ASSERT_EQ(a.size(), b.size());
-  size_t differ = 0;
-  for (size_t i = 0; i < a.size(); ++i) differ += a[i] != b[i];
-  EXPECT_LT(differ, a.size() / 50) << "rounding twice moves a code by one now and then, not often";
+  EXPECT_TRUE(slurp(state) == slurp(tmp_ / "again.state")) << "codes and scales are found again";
 }
 
 TEST_F(SessionVerbs, ACodecNeedsNoModelUnlessItReadsEmbeddings) {
@@ -112,6 +109,10 @@ TEST_F(SessionVerbs, InspectTellsWhatAFileIs) {
   EXPECT_THAT(must("inspect " + codec_), HasSubstr("fitted on"));
   EXPECT_THAT(must("inspect " + *made / "dump.gguf"), HasSubstr("dump of 64 tokens"));
   EXPECT_THAT(must("inspect --json " + coded_), AllOf(StartsWith("["), HasSubstr("\"coded\"")));
+  EXPECT_THAT(must("inspect " + kModel),
+              AllOf(HasSubstr("model Smollm2 135M"), HasSubstr("30 layers with a cache"),
+                    HasSubstr("23040 bytes of f16 cells a token")));
+  refused("inspect --check " + codec_, 2, "--check is for sessions");
 }
 
 TEST_F(SessionVerbs, WrongFilesAreNamed) {
@@ -123,7 +124,6 @@ TEST_F(SessionVerbs, WrongFilesAreNamed) {
   refused("unpack " + exact_ + " --codec " + exact_ + out, 1, "exact.kvz");
   refused("inspect " + tmp_ / "none", 1, "none");
   refused("inspect " + sample("news"), 1, "news.txt");
-  refused("inspect " + kModel, 1, ".gguf");
   spill(tmp_ / "empty", "");
   refused("inspect " + tmp_ / "empty", 1, "empty");
   refused("unpack " + tmp_ / "empty" + m_ + out, 1, "empty");
@@ -153,8 +153,8 @@ TEST_F(SessionVerbs, OtherModelsAndCodecsAreRefused) {
 
 TEST_F(SessionVerbs, WrongUseIsCodeTwo) {
   const std::string out = " -o " + tmp_ / "x", text = " -f " + sample("news") + " -n 8";
-  refused("pack " + exact_ + m_ + text + " --lossless" + out, 2, "either a llama.cpp state or");
-  refused("pack" + m_ + " --lossless" + out, 2, "either a llama.cpp state or");
+  refused("pack " + exact_ + m_ + text + " --lossless" + out, 2, "either a llama.cpp state (or");
+  refused("pack" + m_ + " --lossless" + out, 2, "either a llama.cpp state (or");
   refused("pack" + m_ + text + out, 2, "give a codec");
   refused("pack" + m_ + text + c_ + " --lossless" + out, 2, "needs a codec of the stage 'exact'");
   refused("pack" + c_ + text + out, 2, "needs a model");
@@ -170,6 +170,21 @@ TEST_F(SessionVerbs, WrongUseIsCodeTwo) {
   refused("run" + m_ + " --ctx 20 -f " + sample("news"), 2, "the context 20");
   refused("run" + m_ + " -p a --load " + tmp_ / "none", 1, "none");
   refused("run" + m_ + " -p a --load " + coded_, 1, "none was given");
+}
+
+TEST_F(SessionVerbs, ASessionIsPackedAnewByAnotherCodec) {
+  const std::string m = m_;
+  must("pack " + coded_ + m + " --load-codec " + codec_ + " --lossless -o " + tmp_ / "x.kvz");
+  EXPECT_THAT(must("inspect " + tmp_ / "x.kvz"), HasSubstr("lossless"));
+  must("unpack " + coded_ + m + c_ + " -o " + tmp_ / "a.state");
+  must("unpack " + tmp_ / "x.kvz" + m + " -o " + tmp_ / "b.state");
+  EXPECT_EQ(slurp(tmp_ / "a.state"), slurp(tmp_ / "b.state"));
+  must("pack " + exact_ + m + c_ + " -n 50 -o " + tmp_ / "y.kvz");
+  EXPECT_THAT(must("inspect " + tmp_ / "y.kvz"), AllOf(HasSubstr("50 tokens"), HasSubstr("codec")));
+  const std::string out = " -o " + tmp_ / "z";
+  refused("pack " + coded_ + m + " --lossless" + out, 1, "none was given");
+  refused("pack " + exact_ + m + c_ + " -n 61" + out, 2, "has 60 tokens, 61 are wanted");
+  refused("pack " + exact_ + m + c_ + " --no-rotation" + out, 2, "this is a session");
 }
 
 // What was saved continues as if it had never stopped: the cells are the same to the bit.

@@ -14,6 +14,7 @@
 #include "host/model.h"
 #include "host/tiny_model_test.h"
 #include "session/state_rows.h"
+#include "session/state_target.h"
 
 namespace kvsplice::session {
 namespace {
@@ -79,9 +80,11 @@ class LlamaFiles : public ::testing::TestWithParam<Case> {
   static bool is_f16() { return GetParam().type == CellType::f16; }
 
   // `full`: the cache of layers with a window keeps what the window has passed.
-  LlamaContext make_context(bool full) const {
+  LlamaContext make_context(bool full, uint32_t streams = 1) const {
     auto params = llama_context_default_params();
-    params.n_ctx = 1024;
+    params.n_ctx = 1024 * streams;
+    params.n_seq_max = streams;
+    params.kv_unified = false;
     params.swa_full = full;
     params.n_threads = params.n_threads_batch = 2;
     params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
@@ -102,21 +105,26 @@ class LlamaFiles : public ::testing::TestWithParam<Case> {
     evaluate(halves.get(), count / 2, count - count / 2);
     return distance(evaluate(whole.get(), count, 1), evaluate(halves.get(), count, 1));
   }
+  // As llama.cpp's programs do: a sequence lists what the cache holds, a session one token more.
+  size_t listed(StateForm form) const {
+    return form == StateForm::session_file ? count + 1 : count;
+  }
   bool save(llama_context* context, StateForm form) const {
     return form == StateForm::sequence_file
                ? llama_state_seq_save_file(context, path_.c_str(), 0, tokens.data(), count) > 0
-               : llama_state_save_file(context, path_.c_str(), tokens.data(), count);
+               : llama_state_save_file(context, path_.c_str(), tokens.data(), count + 1);
   }
-  bool load(llama_context* context, StateForm form) const {
+  bool load(llama_context* context, StateForm form, llama_seq_id sequence = 0) const {
     std::vector<llama_token> found(1024);
     size_t n = 0;
     const bool ok =
         form == StateForm::sequence_file
-            ? llama_state_seq_load_file(context, path_.c_str(), 0, found.data(), found.size(), &n) >
-                  0
+            ? llama_state_seq_load_file(context, path_.c_str(), sequence, found.data(),
+                                        found.size(), &n) > 0
             : llama_state_load_file(context, path_.c_str(), found.data(), found.size(), &n);
     found.resize(n);
-    EXPECT_EQ(found, std::vector<llama_token>(tokens.begin(), tokens.begin() + ptrdiff_t(count)));
+    const auto end = tokens.begin() + static_cast<ptrdiff_t>(listed(form));
+    EXPECT_TRUE(!ok || found == std::vector<llama_token>(tokens.begin(), end));
     return ok;
   }
 
@@ -184,7 +192,10 @@ TEST_P(LlamaFiles, SavedByLlamaReadHereWrittenHereLoadedByLlama) {
     const auto made = to_cells(*blob, shape, blob->tokens);
     ASSERT_TRUE(made.ok()) << made.error().message;
     ASSERT_EQ(made->cells.count(), count);
-    const Bytes written = to_state(made->cells, {}, shape, form, GetParam().type).value();
+    const Bytes written =
+        to_state(made->cells, made->pending, shape,
+                 {.form = form, .key_type = GetParam().type, .value_type = GetParam().type})
+            .value();
     // Whole sessions also have cells the window has passed; they are not written.
     const bool same_cells = !slides() || form == StateForm::sequence_file;
     EXPECT_TRUE(same_cells ? written.size() == saved.size() : written.size() < saved.size());
@@ -205,6 +216,31 @@ TEST_P(LlamaFiles, SavedByLlamaReadHereWrittenHereLoadedByLlama) {
     // is noise too, of the order of that of evaluating in other steps.
     const double most = !is_f16() ? 0.05 : same_cells ? 0 : 4 * noise_of_steps() + 1e-6;
     EXPECT_LE(apart, most) << name(form);
+  }
+}
+
+// A server with -np 4 has a stream for each of its slots.
+TEST_P(LlamaFiles, OneOfSeveralStreamsGoesInAndComesOut) {
+  const StateForm form = StateForm::sequence_file;
+  const LlamaContext first = make_context(true, 4);
+  ASSERT_NE(first, nullptr);
+  evaluate(first.get(), 0, count);
+  ASSERT_TRUE(save(first.get(), form));
+  const Bytes saved = read_file(path_).value();
+  const StateBlob blob = parse_state(saved, {.caches = caches_of(shape)}).value();
+  EXPECT_EQ(blob.streams, 4u);
+  const StateCells made = to_cells(blob, shape, blob.tokens).value();
+  for (const uint32_t streams : {1u, 4u}) {
+    const StateTarget target{
+        .key_type = GetParam().type, .value_type = GetParam().type, .streams = streams};
+    ASSERT_TRUE(write_file(path_, to_state(made.cells, {}, shape, target).value()).ok());
+    const LlamaContext second = make_context(true, 4);
+    EXPECT_EQ(load(second.get(), form, 3), streams == 4);
+    if (streams == 1) continue;
+    ASSERT_TRUE(load(second.get(), form, 0));
+    const double apart =
+        distance(evaluate(first.get(), count, 1), evaluate(second.get(), count, 1));
+    EXPECT_LE(apart, is_f16() ? 4 * noise_of_steps() + 1e-6 : 0.05);
   }
 }
 

@@ -1,0 +1,164 @@
+#include "session/cell_rows.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "core/half.h"
+
+namespace kvsplice::session {
+
+namespace {
+
+constexpr size_t kQ8Values = 32;  // a q8_0 block: f16 scale, 32 signed bytes
+constexpr size_t kQ8Bytes = 34;
+
+// Walsh-Hadamard transform of each `size` values, orthonormal and its own inverse.
+void turn(std::span<float> row, size_t size) {
+  if (size == 0) return;
+  const float scale = 1 / std::sqrt(static_cast<float>(size));
+  for (size_t first = 0; first < row.size(); first += size) {
+    float* x = &row[first];
+    for (size_t half = 1; half < size; half *= 2) {
+      for (size_t i = 0; i < size; i += 2 * half) {
+        for (size_t j = i; j < i + half; ++j) {
+          const float a = x[j], b = x[j + half];
+          x[j] = a + b;
+          x[j + half] = a - b;
+        }
+      }
+    }
+    for (size_t i = 0; i < size; ++i) x[i] *= scale;
+  }
+}
+
+uint16_t load_half(const uint8_t* p) {
+  uint16_t value;
+  std::memcpy(&value, p, sizeof value);
+  return value;
+}
+
+void decode_q8(const uint8_t* bytes, std::span<float> row) {
+  for (size_t first = 0; first < row.size(); first += kQ8Values, bytes += kQ8Bytes) {
+    const float scale = from_half(load_half(bytes));
+    for (size_t i = 0; i < kQ8Values; ++i) {
+      row[first + i] = scale * static_cast<int8_t>(bytes[2 + i]);
+    }
+  }
+}
+
+using Codes = std::array<int8_t, kQ8Values>;
+
+Codes codes_of(std::span<const float> values, float scale) {
+  const float inverse = scale >= std::numeric_limits<float>::min() ? 1 / scale : 0;
+  Codes codes;
+  for (size_t i = 0; i < kQ8Values; ++i) {
+    codes[i] = static_cast<int8_t>(std::clamp(std::round(values[i] * inverse), -127.f, 127.f));
+  }
+  return codes;
+}
+
+// By which codes are nearest to the values. Of values that were codes before it is the very scale
+// they had: rounding them to f16 meanwhile moves it by a tenth of the step to the next.
+float best_scale(std::span<const float> values, const Codes& codes) {
+  float product = 0, power = 0;
+  for (size_t i = 0; i < kQ8Values; ++i) {
+    product += values[i] * float(codes[i]);
+    power += float(codes[i]) * float(codes[i]);
+  }
+  return power > 0 ? product / power : 0;
+}
+
+void encode_q8(std::span<const float> row, ByteWriter& out) {
+  constexpr int kMostRounds = 4;  // the second finds scale and codes that fit each other
+  for (size_t first = 0; first < row.size(); first += kQ8Values) {
+    const auto values = row.subspan(first, kQ8Values);
+    float largest = 0;
+    for (const float value : values) largest = std::max(largest, std::abs(value));
+    Codes codes = codes_of(values, largest / 127), before = {};
+    uint16_t scale = 0;
+    for (int round = 0; round < kMostRounds && (round == 0 || codes != before); ++round) {
+      before = codes;
+      scale = to_half(best_scale(values, codes));
+      codes = codes_of(values, from_half(scale));
+    }
+    out.put(scale);
+    out.put_array(std::span<const int8_t>(codes));
+  }
+}
+
+}  // namespace
+
+const char* name(CellType type) {
+  switch (type) {
+    case CellType::f32:
+      return "f32";
+    case CellType::f16:
+      return "f16";
+    case CellType::q8_0:
+      return "q8_0";
+  }
+  return "another type";
+}
+
+Result<size_t> row_bytes(int32_t type, size_t width) {
+  if (type == int32_t(CellType::f32)) return 4 * width;
+  if (type == int32_t(CellType::f16)) return 2 * width;
+  if (type == int32_t(CellType::q8_0) && width % kQ8Values == 0) {
+    return width / kQ8Values * kQ8Bytes;
+  }
+  return Error{ErrorKind::unsupported,
+               fmt::format("rows of {} values of ggml type {}; f32 (0), f16 (1) and q8_0 (8, in "
+                           "multiples of 32) are handled",
+                           width, type)};
+}
+
+Result<RowLayout> row_layout(int32_t type, const LayerShape& layer, Kind kind, uint32_t turned) {
+  const auto width = static_cast<size_t>(layer.width(kind));
+  KVS_TRY(row_bytes(type, width));
+  const auto dim = static_cast<uint32_t>(layer.heads_dim(kind));
+  if (turned != 0 && (!std::has_single_bit(turned) || dim % turned != 0)) {
+    return Error{ErrorKind::format,
+                 fmt::format("{}s of layer {} are said to be turned by {} values; legal: 0, and "
+                             "powers of two that divide {}",
+                             name(kind), layer.layer, turned, dim)};
+  }
+  return RowLayout{static_cast<CellType>(type), width, turned};
+}
+
+void decode_row(const uint8_t* from, const RowLayout& layout, std::span<float> row) {
+  switch (layout.type) {
+    case CellType::f32:
+      std::memcpy(row.data(), from, row.size_bytes());
+      break;
+    case CellType::f16:
+      for (size_t c = 0; c < row.size(); ++c) row[c] = from_half(load_half(from + 2 * c));
+      break;
+    case CellType::q8_0:
+      decode_q8(from, row);
+      break;
+  }
+  turn(row, layout.turned);
+}
+
+void encode_row(std::span<float> row, const RowLayout& layout, ByteWriter& out) {
+  turn(row, layout.turned);
+  switch (layout.type) {
+    case CellType::f32:
+      out.put_array(std::span<const float>(row));
+      break;
+    case CellType::f16:
+      for (const float value : row) out.put(to_finite_half(value));
+      break;
+    case CellType::q8_0:
+      encode_q8(row, out);
+      break;
+  }
+}
+
+}  // namespace kvsplice::session
