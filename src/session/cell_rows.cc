@@ -74,17 +74,20 @@ float best_scale(std::span<const float> values, const Codes& codes) {
   return power > 0 ? product / power : 0;
 }
 
+bool has_largest(const Codes& codes) {
+  return std::any_of(codes.begin(), codes.end(), [](int8_t c) { return std::abs(c) == 127; });
+}
+
+// As in llama.cpp's own blocks the largest value has the largest code: so they are found again.
 void encode_q8(std::span<const float> row, ByteWriter& out) {
-  constexpr int kMostRounds = 4;  // the second finds scale and codes that fit each other
   for (size_t first = 0; first < row.size(); first += kQ8Values) {
     const auto values = row.subspan(first, kQ8Values);
     float largest = 0;
     for (const float value : values) largest = std::max(largest, std::abs(value));
-    Codes codes = codes_of(values, largest / 127), before = {};
-    uint16_t scale = 0;
-    for (int round = 0; round < kMostRounds && (round == 0 || codes != before); ++round) {
-      before = codes;
-      scale = to_half(best_scale(values, codes));
+    uint16_t scale = to_half(best_scale(values, codes_of(values, largest / 127)));
+    Codes codes = codes_of(values, from_half(scale));
+    if (!has_largest(codes)) {
+      scale = to_half(largest / 127);
       codes = codes_of(values, from_half(scale));
     }
     out.put(scale);
