@@ -49,25 +49,32 @@ Result<> restore_cells(const Cells& cells, const ModelShape& shape, host::Contex
 }
 
 Result<double> distance_from_model(const Cells& cells, const host::Model& model) {
-  // The first layer's keys and values follow from token and position alone, so few tokens do.
+  // The first layer's keys and values follow from token and position alone, so few tokens do, and
+  // the evaluation ends behind that layer.
   constexpr size_t kTokens = 16;
   const size_t n = std::min(kTokens, cells.count());
-  const LayerShape& layer = model.shape().layers.front();
-  if (n == 0 || cells.first > 0 || (layer.window > 0 && cells.absent > 0)) return 0.0;
+  if (n == 0 || cells.first > 0) return 0.0;
+  if (model.shape().layers.front().window > 0 && cells.absent > 0) return 0.0;
+  double error = 0, power = 0;
   host::ContextOptions options;
   options.n_ctx = static_cast<int>(n);
-  KVS_ASSIGN(host::Context context, host::Context::create(model, options));
-  KVS_TRY(context.decode(std::span(cells.tokens).first(n)));
-  double error = 0, power = 0;
-  for (Kind kind : {Kind::key, Kind::value}) {
-    Matrix<float> rows(n, static_cast<size_t>(layer.width(kind)));
-    KVS_TRY(context.read_cache(kind, 0, 0, rows));
-    for (size_t i = 0; i < rows.size(); ++i) {
-      const double wanted = rows.flat()[i], met = from_half(cells.of(kind)[0].flat()[i]);
-      error += (met - wanted) * (met - wanted);
-      power += wanted * wanted;
+  options.threads = 1;
+  options.signals = {host::Signal::key, host::Signal::value};
+  options.capture = [&](const host::Capture& made) -> Result<> {
+    if (made.layer > 0) return Error{ErrorKind::interrupted, "enough was seen"};
+    const Kind kind = made.signal == host::Signal::key ? Kind::key : Kind::value;
+    for (size_t r = 0; r < made.rows.rows; ++r) {
+      for (size_t c = 0; c < made.rows.cols; ++c) {
+        const double wanted = made.rows(r, c);
+        error += std::pow(from_half(cells.of(kind)[0](made.first + r, c)) - wanted, 2);
+        power += wanted * wanted;
+      }
     }
-  }
+    return {};
+  };
+  KVS_ASSIGN(host::Context context, host::Context::create(model, options));
+  const auto done = context.decode(std::span(cells.tokens).first(n));
+  if (!done.ok() && done.error().kind != ErrorKind::interrupted) return done.error();
   return power > 0 ? std::sqrt(error / power) : 0.0;
 }
 
