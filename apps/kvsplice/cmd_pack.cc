@@ -93,8 +93,7 @@ Result<> note_f32(const PackArguments& a, const session::StateCells& made, Input
 }
 
 Result<Input> read_state(const PackArguments& a, const ModelShape& shape, ByteSpan bytes) {
-  KVS_ASSIGN(const session::StateBlob blob,
-             session::parse_state(bytes, {.caches = session::caches_of(shape)}));
+  KVS_ASSIGN(const session::StateBlob blob, session::parse_state(bytes, session::hints_of(shape)));
   std::vector<host::Turns> turns;
   if (a.no_rotation) {
     KVS_TRY(check_no_rotation(blob));

@@ -71,7 +71,7 @@ Result<session::StateTarget> target_of(const UnpackArguments& a, const ModelShap
   KVS_ASSIGN(const Bytes bytes, read_file(a.like));
   auto target = [&]() -> Result<session::StateTarget> {
     KVS_ASSIGN(const session::StateBlob blob,
-               session::parse_state(bytes, {.caches = session::caches_of(shape)}));
+               session::parse_state(bytes, session::hints_of(shape)));
     return session::target_like(blob, shape);
   }();
   if (!target.ok()) return Error{target.error().kind, a.like + ": " + target.error().message};

@@ -33,7 +33,7 @@ Result<CellType> type_of(host::CacheType type) {
 Result<Cells> cells_of(const host::Context& context, const ModelShape& shape,
                        std::span<const int32_t> tokens) {
   KVS_ASSIGN(const Bytes state, context.save_state());
-  KVS_ASSIGN(const StateBlob blob, parse_state(state, {.caches = caches_of(shape)}));
+  KVS_ASSIGN(const StateBlob blob, parse_state(state, hints_of(shape)));
   KVS_ASSIGN(StateCells made, to_cells(blob, shape, tokens, context.turns()));
   return std::move(made.cells);
 }

@@ -150,6 +150,21 @@ Result<StateCache> read_cache(ByteReader& in, StateBlob& blob) {
   return cache;
 }
 
+size_t caches_of(const ModelShape& shape) { return shape.longest_window() > 0 ? 2 : 1; }
+
+// Layers without attention have rows of no bytes.
+Result<> drop_empty(std::span<const size_t> places, std::vector<StateRows>& layers) {
+  for (auto place = places.rbegin(); place != places.rend(); ++place) {
+    if (*place >= layers.size() || layers[*place].row_bytes > 0) {
+      return Error{ErrorKind::mismatch,
+                   fmt::format("layer {} of {} in the state has no rows in the model", *place,
+                               layers.size())};
+    }
+    layers.erase(layers.begin() + static_cast<ptrdiff_t>(*place));
+  }
+  return {};
+}
+
 // Without a model, what follows the first cache is a second one if it can be read as one that is
 // as full.
 void read_second_cache(ByteReader& in, StateBlob& blob) {
@@ -250,7 +265,19 @@ const char* name(StateForm form) {
   return "";
 }
 
-size_t caches_of(const ModelShape& shape) { return shape.longest_window() > 0 ? 2 : 1; }
+std::vector<size_t> empty_places(const ModelShape& shape) {
+  std::vector<size_t> places;
+  for (const int empty : shape.empty_layers) {
+    const auto before = std::count_if(shape.layers.begin(), shape.layers.end(),
+                                      [&](const LayerShape& l) { return l.layer < empty; });
+    places.push_back(static_cast<size_t>(before) + places.size());
+  }
+  return places;
+}
+
+StateHints hints_of(const ModelShape& shape) {
+  return {.caches = caches_of(shape), .empty = empty_places(shape)};
+}
 
 Result<StateBlob> parse_state(ByteSpan bytes, const StateHints& hints) {
   ByteReader in(bytes);
@@ -263,6 +290,10 @@ Result<StateBlob> parse_state(ByteSpan bytes, const StateHints& hints) {
   }
   if (blob.caches.empty()) return format_error("truncated: the state has no cache");
   if (hints.caches == 0) read_second_cache(in, blob);
+  if (blob.caches[0].cells() > 0) {
+    KVS_TRY(drop_empty(hints.empty, blob.caches[0].keys));
+    KVS_TRY(drop_empty(hints.empty, blob.caches[0].values));
+  }
   blob.bytes_behind = in.left();
   return blob;
 }

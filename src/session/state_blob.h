@@ -51,8 +51,10 @@ struct StateBlob {
 struct StateHints {
   size_t caches = 0;  // of the model; 0: not known, what looks like a second one is one
   host::StateVersion version = host::linked_state_version();  // of sequence data
+  std::vector<size_t> empty = {};  // places in the first cache of layers without attention
 };
-size_t caches_of(const ModelShape& shape);
+std::vector<size_t> empty_places(const ModelShape& shape);
+StateHints hints_of(const ModelShape& shape);
 
 // The spans of the result point into `bytes`.
 Result<StateBlob> parse_state(ByteSpan bytes, const StateHints& hints = {});

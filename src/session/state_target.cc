@@ -77,6 +77,10 @@ Result<StateCache> make_cache(const Cells& cells, size_t first, size_t end, cons
       kept.push_back(turn_over ? transpose(rows, end - first, layout.width) : std::move(rows));
       layers.push_back({type, bytes, kept.back()});
     }
+    if (windows) continue;
+    for (const size_t place : empty_places(shape)) {
+      layers.insert(layers.begin() + static_cast<ptrdiff_t>(place), StateRows{type, 0, {}});
+    }
   }
   return cache;
 }

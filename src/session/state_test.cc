@@ -203,6 +203,24 @@ TEST(State, F32IsRoundedToF16AndTold) {
   EXPECT_THAT(to_state(made.cells, {}, shape, {.key_type = CellType::f16}).ok(), true);
 }
 
+TEST(State, LayersWithoutAttentionHaveRowsOfNoBytes) {
+  ModelShape gaps = small_shape();
+  gaps.layers[1].layer = 2;
+  gaps.layers[2].layer = 3;
+  gaps.empty_layers = {1, 4};
+  EXPECT_EQ(empty_places(gaps), (std::vector<size_t>{1, 4}));
+  const Cells cells = generate_cells(gaps, 0, 3, 5);
+  for (const bool transposed : {false, true}) {
+    const Bytes bytes = to_state(cells, {}, gaps, {.values_transposed = transposed}).value();
+    EXPECT_EQ(parse_state(bytes)->caches[0].keys.size(), 5u);
+    const StateBlob blob = parse_state(bytes, hints_of(gaps)).value();
+    expect_equal(to_cells(blob, gaps, blob.tokens)->cells, cells);
+  }
+  const Bytes other = to_state(cells, {}, small_shape(), {}).value();
+  EXPECT_THAT(parse_state(other, hints_of(gaps)).error().message,
+              HasSubstr("layer 4 of 3 in the state has no rows in the model"));
+}
+
 TEST(State, NumbersAreNeededForQ8) {
   const ModelShape shape = small_shape();
   Cells cells = generate_cells(shape, 0, 3, 5);

@@ -227,7 +227,7 @@ TEST_P(LlamaFiles, OneOfSeveralStreamsGoesInAndComesOut) {
   evaluate(first.get(), 0, count);
   ASSERT_TRUE(save(first.get(), form));
   const Bytes saved = read_file(path_).value();
-  const StateBlob blob = parse_state(saved, {.caches = caches_of(shape)}).value();
+  const StateBlob blob = parse_state(saved, hints_of(shape)).value();
   EXPECT_EQ(blob.streams, 4u);
   const StateCells made = to_cells(blob, shape, blob.tokens).value();
   for (const uint32_t streams : {1u, 4u}) {
