@@ -69,6 +69,7 @@ class Generation {
   void report() const;
 
  private:
+  Result<> add_tokens();
   Result<> write_session();
   const host::Model& model() const { return *loaded_.model; }
   size_t most_new() const {  // tokens to generate
@@ -202,6 +203,13 @@ Result<> Generation::evaluate_waiting() {
 
 Result<> Generation::generate() {
   const Stopwatch watch;
+  const auto done = add_tokens();
+  put_out("\n");
+  generate_seconds_ = watch.seconds();
+  return done;
+}
+
+Result<> Generation::add_tokens() {
   host::Sampler sampler(a_.sampler);
   while (generated_ < most_new() && tokens_.size() < limit_ && !interrupted()) {
     KVS_ASSIGN(const host::Token token, sampler.sample(context_->logits(0), tokens_));
@@ -212,8 +220,6 @@ Result<> Generation::generate() {
     if (generated_ == most_new()) break;  // the last token waits for the next run
     KVS_TRY(context_->decode(std::span(tokens_).last(1), 1));
   }
-  put_out("\n");
-  generate_seconds_ = watch.seconds();
   return {};
 }
 
