@@ -37,7 +37,8 @@ std::vector<std::string> other_cores(const BlasCore& here) {
 // OpenBLAS chooses once per process, so another one runs this same case.
 Result<report::StoredResults> run_with(const std::string& core) {
   KVS_ASSIGN(const TemporaryFolder folder, TemporaryFolder::create("bench"));
-  const std::string self = std::filesystem::read_symlink("/proc/self/exe").string();
+  std::error_code unknown;
+  const std::string self = std::filesystem::read_symlink("/proc/self/exe", unknown).string();
   KVS_ASSIGN(const report::Finished run,
              report::run_program({"env", "OPENBLAS_CORETYPE=" + core, self, "bench", "--only",
                                   "product", "-o", folder.path()},

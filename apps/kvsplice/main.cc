@@ -4,6 +4,7 @@
 #include <malloc.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <map>
 
@@ -74,6 +75,7 @@ int run_safely(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   app::keep_standard_streams();
+  std::signal(SIGXFSZ, SIG_IGN);  // a limit on the size of files is an error of the write
   if (const auto corrected = correct_blas_core(argv); !corrected.ok()) {
     fail(corrected.error().message, 1);
   }
