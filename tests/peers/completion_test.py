@@ -13,7 +13,7 @@ class PromptCaches(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
-        self.session = os.path.join(folder.name, "session")
+        self.folder = folder.name
         self.text = peer.start_of("news.txt", 1000)
 
     def next_texts(self, cache, session):
@@ -24,10 +24,11 @@ class PromptCaches(unittest.TestCase):
         return peer.go_on(cache, session, 32), printed
 
     def goes_on_as_before(self, cache, *options):
-        peer.complete(cache, self.session, self.text, 16, *options)
-        wanted = self.next_texts(cache, self.session)
+        session = os.path.join(self.folder, "-".join(cache))  # a file that is there would be loaded
+        peer.complete(cache, session, self.text, 16, *options)
+        wanted = self.next_texts(cache, session)
         self.assertGreater(len(wanted[0]), len(self.text))
-        back = peer.detour(self.session, "--like", self.session)
+        back = peer.detour(session, "--like", session)
         self.assertEqual(self.next_texts(cache, back), wanted)
 
     def test_of_every_kind_go_on_as_before(self):
