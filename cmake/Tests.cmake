@@ -18,8 +18,13 @@ if(KVSPLICE_SANITIZE)
   set(KVSPLICE_UNIT_TIMEOUT 300)
 endif()
 
-# What `.ci/run` builds for the sanitizers: tests that need neither a model nor the program.
+# What `.ci/run` builds for the sanitizers: tests that need neither a model nor the program, and
+# those of folders whose code is used by many threads.
 add_custom_target(unit_tests)
+add_custom_target(thread_tests)
+set(KVSPLICE_THREADED_LAYERS core linalg range codec session)
+# Folders of tests/ that need neither, too.
+set(KVSPLICE_UNIT_FOLDERS conformance)
 
 function(kvsplice_add_all_tests)
   add_library(kvsplice_test_main STATIC tests/test_main.cc)
@@ -43,6 +48,9 @@ function(kvsplice_add_layer_tests layer)
   if(sources)
     kvsplice_add_test_program(test_${layer} unit ${KVSPLICE_UNIT_TIMEOUT} ${sources})
     add_dependencies(unit_tests test_${layer})
+    if(layer IN_LIST KVSPLICE_THREADED_LAYERS)
+      add_dependencies(thread_tests test_${layer})
+    endif()
     # With what the layer alone sees: tests look at its inside.
     target_link_libraries(test_${layer} PRIVATE kvsplice_${layer} ${KVSPLICE_${layer}_LIBRARIES})
     if(layer STREQUAL "codec")
@@ -58,7 +66,9 @@ function(kvsplice_add_test_folder folder)
     kvsplice_add_test_program(test_${name} ${name} 300 ${sources})
     target_link_libraries(test_${name} PRIVATE
       kvsplice llama $<TARGET_NAME_IF_EXISTS:kvsplice_stage_cases>)
-    if(TARGET kvsplice_program)
+    if(name IN_LIST KVSPLICE_UNIT_FOLDERS)
+      add_dependencies(unit_tests test_${name})
+    elseif(TARGET kvsplice_program)
       add_dependencies(test_${name} kvsplice_program)
     endif()
   endif()

@@ -1,16 +1,62 @@
-// A file that claims to be a codec; if it loads, it decodes the bytes behind the file, too.
+// A file that claims to be a codec; what loads has to code rows, and to print its text.
 #include "codec/codec.h"
-#include "memory_file.h"
+#include "core/threads.h"
+#include "support/driver.h"
+#include "support/gguf_mutator.h"
+#include "support/memory_file.h"
+#include "support/small_codecs.h"
 
 using namespace kvsplice;
 
+const double fuzz::least_accepted = 0.2;
+
+namespace {
+
+constexpr size_t kTokens = 5, kMostValues = 1 << 14;  // per token, of all layers
+
+size_t values_of(const ModelShape& shape) {
+  size_t values = 0;
+  for (const LayerShape& l : shape.layers) {
+    values += static_cast<size_t>(l.width(Kind::key)) + static_cast<size_t>(l.width(Kind::value));
+  }
+  return values;
+}
+
+codec::CacheBlock some_block(const ModelShape& shape) {
+  codec::CacheBlock block;
+  for (size_t t = 0; t < kTokens; ++t) {
+    block.tokens.push_back(static_cast<int32_t>(t % 3));
+    block.positions.push_back(static_cast<int32_t>(t + 4));
+  }
+  Random random(1);
+  for (const LayerShape& l : shape.layers) {
+    for (Kind kind : {Kind::key, Kind::value}) {
+      Matrix<float>& rows = block.of(kind).emplace_back(kTokens, l.width(kind));
+      for (float& x : rows.flat()) x = static_cast<float>(random.normal());
+    }
+  }
+  return block;
+}
+
+}  // namespace
+
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  const MemoryFile file(data, size);
-  if (!file.whole()) return 0;
+  static const bool alone = (set_thread_count(1), true);
+  static fuzz::MemoryFile file;
+  if (!alone || !file.fill({data, size})) return 0;
   const auto codec = codec::Codec::load(file.path());
-  if (!codec.ok() || codec->needs_embeddings()) return 0;
-  const std::vector<int32_t> tokens = {1, 2, 3}, positions = {4, 5, 6};
-  const ByteSpan tail = ByteSpan(data, size).last(size < 200 ? size : 200);
-  (void)codec->decode(tail, tokens, positions, nullptr).ok();
+  if (!codec.ok()) return 0;
+  fuzz::accept();
+  if (values_of(codec->shape()) > kMostValues) return 0;
+  const codec::CacheBlock block = some_block(codec->shape());
+  const codec::Embeddings& embeddings = fuzz::small_embeddings();
+  const auto bytes = codec->encode(block, &embeddings);
+  if (!bytes.ok()) return 0;
+  (void)codec->decode(*bytes, block.tokens, block.positions, &embeddings).ok();
   return 0;
+}
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t most, unsigned seed) {
+  Random random(seed);
+  return fuzz::hand_over(fuzz::mutate_gguf({data, size}, random), data, most);
 }

@@ -1,28 +1,50 @@
 // A file that claims to be a session: its records and the cells in them.
-#include "memory_file.h"
+#include "core/threads.h"
 #include "session/session.h"
+#include "support/driver.h"
+#include "support/memory_file.h"
+#include "support/session_mutator.h"
+#include "support/small_codecs.h"
 
 using namespace kvsplice;
 using namespace kvsplice::session;
 
+const double fuzz::least_accepted = 0.2;
+
+namespace {
+
+// Without a codec the file is the model.
+Coder coder_for(const SessionInfo& info) {
+  Coder coder;
+  if (info.lossless()) {
+    coder.shape.fingerprint = info.model;
+    coder.shape.layers = info.layers;
+    return coder;
+  }
+  coder.shape = fuzz::small_shape();
+  coder.codec = fuzz::small_codec(fuzz::kDefaultPipeline);
+  coder.embeddings = &fuzz::small_embeddings();
+  return coder;
+}
+
+}  // namespace
+
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  const MemoryFile file(data, size);
-  if (!file.whole()) return 0;
+  static const bool alone = (set_thread_count(1), true);
+  static fuzz::MemoryFile file;
+  if (!alone || !file.fill({data, size})) return 0;
   const auto reader = SessionReader::open(file.path());
   if (!reader.ok()) return 0;
   (void)read_tokens(*reader).ok();
-  Coder lossless;
-  lossless.shape.fingerprint = reader->info().model;
-  lossless.shape.layers = reader->info().layers;
-  // A caller's model bounds what is allocated; here the file is the model.
-  size_t values = 0;
-  for (const LayerShape& l : lossless.shape.layers) {
-    values += static_cast<size_t>(l.width(Kind::key) + l.width(Kind::value));
-  }
-  const auto session = Session::open(file.path(), lossless);
-  constexpr size_t kMostValues = 1 << 20;
-  if (session.ok() && session->size() * values <= kMostValues) {
-    (void)session->read(0, session->size(), {}).ok();
-  }
+  const auto session = Session::open(file.path(), coder_for(reader->info()));
+  if (!session.ok()) return 0;
+  fuzz::accept();
+  const auto cells = session->read(0, session->size(), {});
+  fuzz::demand(!cells.ok() || cells->count() == session->size());
   return 0;
+}
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t most, unsigned seed) {
+  Random random(seed);
+  return fuzz::hand_over(fuzz::mutate_session({data, size}, random), data, most);
 }

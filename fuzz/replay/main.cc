@@ -1,35 +1,40 @@
 // Stands in for libFuzzer: main for a fuzz driver where the compiler has no fuzzing engine.
-// usage: fuzz_<name> [--runs=N] [--seed=S] [file or directory]...
-// Every file is run as it is, then N mutations of the files (of nothing, if there are none). The
-// same seed gives the same inputs, so a failure in CI is a failure here. An input that crashes the
-// driver is left in <driver>.last-input for the debugger.
-#include <algorithm>
+// usage: fuzz_<name> [--runs=N] [--seed=S] file or directory...
+// Every file is run as it is, then N mutations of the files. The same seed gives the same inputs,
+// so a failure in CI is a failure here. Fails if too few mutations were accepted: then the driver
+// tests little. An input that crashes the driver is left in <driver>.last-input for the debugger.
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <charconv>
-#include <cstddef>
-#include <cstdint>
+#include <csignal>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
-#include <random>
+#include <string>
 #include <string_view>
 #include <vector>
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
+#include "core/file.h"
+#include "support/driver.h"
 
+extern "C" {
+__attribute__((weak)) size_t LLVMFuzzerCustomMutator(uint8_t*, size_t, size_t, unsigned);
+__attribute__((weak)) void __sanitizer_set_death_callback(void (*)());
+}
+
+namespace kvsplice::fuzz {
 namespace {
 
 namespace fs = std::filesystem;
-using Bytes = std::vector<std::uint8_t>;
 
 struct Options {
-  std::uint64_t runs = 1000;
-  std::uint64_t seed = 1;
+  uint64_t runs = 1000;
+  uint64_t seed = 1;
   std::vector<fs::path> paths;
 };
 
-std::uint64_t number(std::string_view text) {
-  std::uint64_t value = 0;
+uint64_t number(std::string_view text) {
+  uint64_t value = 0;
   std::from_chars(text.data(), text.data() + text.size(), value);
   return value;
 }
@@ -49,11 +54,6 @@ Options parse(int argc, char** argv) {
   return options;
 }
 
-Bytes read_file(const fs::path& path) {
-  std::ifstream stream(path, std::ios::binary);
-  return Bytes(std::istreambuf_iterator<char>(stream), {});
-}
-
 std::vector<Bytes> read_corpus(const std::vector<fs::path>& paths) {
   std::vector<fs::path> files;
   for (const fs::path& path : paths) {
@@ -67,85 +67,120 @@ std::vector<Bytes> read_corpus(const std::vector<fs::path>& paths) {
   }
   std::sort(files.begin(), files.end());
   std::vector<Bytes> corpus;
-  for (const fs::path& file : files) corpus.push_back(read_file(file));
+  for (const fs::path& file : files) corpus.push_back(read_file(file).value());
   return corpus;
 }
 
-class Mutator {
- public:
-  Mutator(const std::vector<Bytes>& corpus, std::uint64_t seed) : corpus_(corpus), random_(seed) {}
+// The input at work, written out only when the driver dies of it.
+struct LastInput {
+  static inline std::string path;
+  static inline ByteSpan bytes;
 
-  Bytes next() {
-    Bytes bytes = corpus_.empty() ? Bytes{} : corpus_[below(corpus_.size())];
-    for (std::size_t changes = 1 + below(8); changes > 0; --changes) change(bytes);
-    return bytes;
+  static void save() {
+    const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (fd >= 0) (void)!::write(fd, bytes.data(), bytes.size());
   }
+  static void save_and_die(int signal) {
+    save();
+    std::signal(signal, SIG_DFL);
+    std::raise(signal);
+  }
+  static void watch(const char* driver) {
+    path = fs::path(driver).filename().string() + ".last-input";
+    if (__sanitizer_set_death_callback != nullptr) return __sanitizer_set_death_callback(save);
+    for (int s : {SIGSEGV, SIGBUS, SIGILL, SIGTRAP, SIGFPE, SIGABRT}) std::signal(s, save_and_die);
+  }
+};
 
- private:
-  static constexpr std::size_t kGrowth = 64;
+void run(ByteSpan bytes) {
+  LastInput::bytes = bytes;
+  LLVMFuzzerTestOneInput(bytes.data(), bytes.size());
+}
 
-  std::size_t below(std::size_t n) { return static_cast<std::size_t>(random_() % n); }
-  std::uint8_t byte() { return static_cast<std::uint8_t>(random_()); }
+Bytes mutate(ByteSpan from, Random& random) {
+  constexpr size_t kGrowth = 1 << 12;
+  Bytes bytes(from.begin(), from.end());
+  for (uint64_t changes = 1 + random.below(3); changes > 0; --changes) {
+    const size_t size = bytes.size();
+    bytes.resize(size + kGrowth);
+    const auto seed = random.next32();
+    bytes.resize(LLVMFuzzerCustomMutator != nullptr
+                     ? LLVMFuzzerCustomMutator(bytes.data(), size, bytes.size(), seed)
+                     : LLVMFuzzerMutate(bytes.data(), size, bytes.size()));
+  }
+  return bytes;
+}
 
-  void change(Bytes& bytes) {
-    if (bytes.empty()) return grow(bytes);
-    const std::size_t at = below(bytes.size());
+int replay(const Options& options) {
+  const std::vector<Bytes> corpus = read_corpus(options.paths);
+  if (corpus.empty()) {
+    std::fprintf(stderr, "no files to begin with\n");
+    return 2;
+  }
+  for (const Bytes& bytes : corpus) run(bytes);
+  accepted = 0;
+  Random random(options.seed);
+  for (uint64_t i = 0; i < options.runs; ++i) {
+    run(mutate(corpus[random.below(corpus.size())], random));
+  }
+  std::printf("%zu files and %llu mutations, of which %llu were accepted\n", corpus.size(),
+              static_cast<unsigned long long>(options.runs),
+              static_cast<unsigned long long>(accepted));
+  const double wanted = least_accepted * static_cast<double>(options.runs);
+  if (static_cast<double>(accepted) >= wanted) return 0;
+  std::fprintf(stderr, "at least %.0f should have been\n", wanted);
+  return 1;
+}
+
+// What libFuzzer's mutations come to, in few lines.
+class ByteMutator {
+ public:
+  size_t change(uint8_t* data, size_t size, size_t most) {
+    if (size == 0) return grow(data, size, most);
+    const size_t at = below(size);
     switch (below(6)) {
       case 0:
-        bytes[at] ^= static_cast<std::uint8_t>(1u << below(8));
-        break;
+        data[at] ^= static_cast<uint8_t>(1u << below(8));
+        return size;
       case 1:
-        bytes[at] = byte();
-        break;
+        data[at] = byte();
+        return size;
       case 2:  // the values length fields break on
-        bytes[at] = below(2) == 0 ? 0x00 : 0xff;
-        break;
+        data[at] = below(2) == 0 ? 0x00 : 0xff;
+        return size;
       case 3:
-        bytes.resize(at);
-        break;
+        return below(8) == 0 ? at : size - below(std::min<size_t>(size, 4));
       case 4:
-        bytes.erase(bytes.begin() + static_cast<std::ptrdiff_t>(at));
-        break;
+        std::copy(data + at + 1, data + size, data + at);
+        return size - 1;
       default:
-        grow(bytes);
+        return grow(data, size, most);
     }
   }
 
-  void grow(Bytes& bytes) {
-    for (std::size_t n = 1 + below(kGrowth); n > 0; --n) bytes.push_back(byte());
-  }
-
-  const std::vector<Bytes>& corpus_;
-  std::mt19937_64 random_;
-};
-
-// Written before the run and removed at the end, so what remains is the input that crashed.
-class LastInput {
- public:
-  explicit LastInput(const char* driver) : path_(fs::path(driver).filename() += ".last-input") {}
-  ~LastInput() {
-    std::error_code ignored;
-    fs::remove(path_, ignored);
-  }
-  void run(const Bytes& bytes) {
-    std::ofstream(path_, std::ios::binary)
-        .write(reinterpret_cast<const char*>(bytes.data()), std::ssize(bytes));
-    LLVMFuzzerTestOneInput(bytes.data(), bytes.size());
-  }
-
  private:
-  fs::path path_;
+  size_t below(size_t n) { return static_cast<size_t>(random_.below(n)); }
+  uint8_t byte() { return static_cast<uint8_t>(random_.next32()); }
+
+  size_t grow(uint8_t* data, size_t size, size_t most) {
+    const size_t grown = std::min(most, size + 1 + below(8));
+    for (size_t i = size; i < grown; ++i) data[i] = byte();
+    return grown;
+  }
+
+  Random random_{1};
 };
 
 }  // namespace
+}  // namespace kvsplice::fuzz
+
+extern "C" size_t LLVMFuzzerMutate(uint8_t* data, size_t size, size_t most) {
+  static kvsplice::fuzz::ByteMutator mutator;
+  return mutator.change(data, size, most);
+}
 
 int main(int argc, char** argv) {
-  const Options options = parse(argc, argv);
-  const std::vector<Bytes> corpus = read_corpus(options.paths);
-  LastInput last(argv[0]);
-  for (const Bytes& bytes : corpus) last.run(bytes);
-  Mutator mutator(corpus, options.seed);
-  for (std::uint64_t i = 0; i < options.runs; ++i) last.run(mutator.next());
-  std::printf("%zu files and %llu mutations\n", corpus.size(),
-              static_cast<unsigned long long>(options.runs));
+  using namespace kvsplice::fuzz;
+  LastInput::watch(argv[0]);
+  return replay(parse(argc, argv));
 }

@@ -10,8 +10,9 @@
 namespace kvsplice::codec {
 
 // Error of decode(encode(x)) allowed on well-behaved input (heads of correlated, near-Gaussian
-// values with unequal variances), as rms error / rms of x. Both ends count: a stage that does
-// better than `least` has been skipped.
+// values with unequal variances, in part explained by tokens and by layers below), as rms error /
+// rms of x. Both ends count, here and of bits, and narrow bounds are wanted: without the stage some
+// variant must miss them, or nothing would tell that it does its work.
 struct ErrorBounds {
   double least = 0;
   double most = 0;
@@ -30,6 +31,9 @@ struct StageCase {
   // encode(decode(encode(x))) == encode(x) to the byte; false only for stages whose arithmetic
   // rounds (say why in the case file): then the second decode must equal the first to 1e-4.
   bool idempotent = true;
+  // It has a state, of every variant; false for stages that learn nothing from calibration rows.
+  bool learns = true;
+  std::vector<std::string> optional_arrays;  // without which a state is sound, too
 };
 
 const std::vector<StageCase>& stage_cases();  // generated

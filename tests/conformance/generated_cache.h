@@ -1,15 +1,11 @@
 // Generated caches and codecs fitted on them, for tests that walk all stages.
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <cmath>
-#include <map>
 #include <memory>
 
 #include "codec/codec.h"
-#include "codec/stage_case.h"
 #include "core/random.h"
 
 namespace kvsplice::codec {
@@ -25,7 +21,7 @@ inline ModelShape make_shape(const std::vector<HeadShape>& layers) {
   shape.fingerprint = std::string(32, '0');
   shape.query_heads = 4;
   shape.embedding_dim = 16;
-  shape.vocabulary = 100;
+  shape.vocabulary = 1000;
   for (const HeadShape& h : layers) {
     LayerShape layer;
     layer.layer = static_cast<int>(shape.layers.size());
@@ -44,27 +40,80 @@ inline ModelShape make_shape(const std::vector<HeadShape>& layers) {
 inline ModelShape usual_shape() { return make_shape({{2, 32, 32}, {2, 32, 32}, {2, 32, 32}}); }
 inline ModelShape odd_shape() { return make_shape({{3, 20, 20}, {1, 5, 5}, {3, 20, 12}}); }
 
+constexpr size_t kEmbeddingDim = 16;
+
+inline std::vector<float> embedding_of(int32_t token) {
+  Random random(static_cast<uint64_t>(token));
+  std::vector<float> row(kEmbeddingDim);
+  for (float& x : row) x = static_cast<float>(random.normal());
+  return row;
+}
+
+// Causes: independent normal numbers, one for each value of a row.
+using Causes = Matrix<double>;
+
+inline Causes fresh_causes(size_t rows, size_t columns, Random& random) {
+  Causes made(rows, columns);
+  for (double& v : made.flat()) v = random.normal();
+  return made;
+}
+
+// The same for all tokens of a kind. What their embeddings say ...
+inline Causes embedding_causes(std::span<const int32_t> tokens, size_t columns,
+                               uint64_t model_seed) {
+  Random model(model_seed + 1000);
+  Matrix<double> weights(columns, kEmbeddingDim);
+  for (double& w : weights.flat()) w = model.normal() / std::sqrt(double(kEmbeddingDim));
+  Causes made(tokens.size(), columns);
+  for (size_t t = 0; t < tokens.size(); ++t) {
+    const std::vector<float> row = embedding_of(tokens[t]);
+    for (size_t c = 0; c < columns; ++c) {
+      for (size_t e = 0; e < row.size(); ++e) made(t, c) += weights(c, e) * row[e];
+    }
+  }
+  return made;
+}
+
+// ... and what only an earlier row of the token tells.
+inline Causes token_causes(std::span<const int32_t> tokens, size_t columns, uint64_t model_seed) {
+  Causes made(tokens.size(), columns);
+  for (size_t t = 0; t < tokens.size(); ++t) {
+    Random random(1000 * (model_seed + 1) + static_cast<uint64_t>(tokens[t]));
+    for (size_t c = 0; c < columns; ++c) made(t, c) = random.normal();
+  }
+  return made;
+}
+
+// Adds causes that explain a part of the variance to those that explain the rest.
+inline void explain(Causes& causes, const Causes& by, double part) {
+  for (size_t r = 0; r < causes.rows(); ++r) {
+    for (size_t c = 0; c < causes.cols(); ++c) {
+      causes(r, c) = std::sqrt(1 - part) * causes(r, c) + std::sqrt(part) * by(r, c % by.cols());
+    }
+  }
+}
+
+constexpr double kOutlier = 6;  // where one column of each head lies
+
 // Rows of heads of correlated, near-Gaussian values with unequal variances and a mean, as caches
-// have them: a random mixture, the same for a seed, of independent values whose scale falls off.
-inline Matrix<float> generate_rows(size_t rows, size_t heads, size_t dim, uint64_t model_seed,
-                                   uint64_t row_seed) {
-  Random model(model_seed), random(row_seed);
-  Matrix<float> out(rows, heads * dim);
+// have them: a random mixture of causes whose scale falls off, the same for a seed.
+inline Matrix<float> rows_of_causes(const Causes& causes, size_t heads, uint64_t model_seed) {
+  Random model(model_seed);
+  const size_t dim = causes.cols() / heads;
+  Matrix<float> out(causes.rows(), causes.cols());
   for (size_t h = 0; h < heads; ++h) {
     Matrix<double> mixture(dim, dim);
     std::vector<double> mean(dim);
     for (size_t i = 0; i < dim; ++i) {
-      mean[i] = 1.5 * model.normal();
+      mean[i] = 1.5 * model.normal() + (i == dim / 3 ? kOutlier : 0);
       for (size_t j = 0; j < dim; ++j) {
         mixture(i, j) = model.normal() * std::pow(0.02, double(j) / double(dim)) / std::sqrt(dim);
       }
     }
-    std::vector<double> z(dim);
-    for (size_t r = 0; r < rows; ++r) {
-      for (double& v : z) v = random.normal();
+    for (size_t r = 0; r < causes.rows(); ++r) {
       for (size_t i = 0; i < dim; ++i) {
         double x = mean[i];
-        for (size_t j = 0; j < dim; ++j) x += 2 * mixture(i, j) * z[j];
+        for (size_t j = 0; j < dim; ++j) x += 2 * mixture(i, j) * causes(r, h * dim + j);
         out(r, h * dim + i) = static_cast<float>(x);
       }
     }
@@ -72,19 +121,39 @@ inline Matrix<float> generate_rows(size_t rows, size_t heads, size_t dim, uint64
   return out;
 }
 
+inline Matrix<float> generate_rows(size_t rows, size_t heads, size_t dim, uint64_t model_seed,
+                                   uint64_t row_seed) {
+  Random random(row_seed);
+  return rows_of_causes(fresh_causes(rows, heads * dim, random), heads, model_seed);
+}
+
+// Tokens repeat, as those of a text do, and rows of the same token are alike; keys and values
+// follow those of the layer below, and values the keys of their layer, so that there is something
+// to predict and to recall.
 inline CacheBlock generate_block(const ModelShape& shape, size_t tokens, uint64_t seed) {
   CacheBlock block;
   Random random(seed);
   for (size_t t = 0; t < tokens; ++t) {
-    block.tokens.push_back(static_cast<int32_t>(random.below(shape.vocabulary)));
+    const bool again = t > 0 && random.below(3) > 0;
+    block.tokens.push_back(again ? block.tokens[random.below(t)]
+                                 : static_cast<int32_t>(random.below(shape.vocabulary)));
     block.positions.push_back(static_cast<int32_t>(t + 7));
   }
+  Causes below;
   for (size_t l = 0; l < shape.layers.size(); ++l) {
     const LayerShape& layer = shape.layers[l];
-    block.keys.push_back(
-        generate_rows(tokens, layer.kv_heads, layer.key_dim, 2 * l, seed * 1000 + 2 * l));
-    block.values.push_back(
-        generate_rows(tokens, layer.kv_heads, layer.value_dim, 2 * l + 1, seed * 1000 + 2 * l + 1));
+    for (Kind kind : {Kind::key, Kind::value}) {
+      const size_t unit = 2 * l + (kind == Kind::key ? 0 : 1);
+      const auto width = static_cast<size_t>(layer.width(kind));
+      Random rows(seed * 1000 + unit);
+      Causes causes = fresh_causes(tokens, width, rows);
+      // The lowest layer sees little but the token.
+      explain(causes, token_causes(block.tokens, width, unit), l == 0 ? 0.9 : 0.6);
+      explain(causes, embedding_causes(block.tokens, width, unit), 0.3);
+      if (!below.empty()) explain(causes, below, 0.3);
+      block.of(kind).push_back(rows_of_causes(causes, layer.kv_heads, unit));
+      below = std::move(causes);
+    }
   }
   return block;
 }
@@ -129,10 +198,11 @@ class BlockSource : public RowSource {
 };
 
 inline Embeddings generate_embeddings() {
-  return {16, [](std::span<const int32_t> tokens, MatrixView<float> out) -> Result<> {
+  return {int{kEmbeddingDim},
+          [](std::span<const int32_t> tokens, MatrixView<float> out) -> Result<> {
             for (size_t t = 0; t < tokens.size(); ++t) {
-              Random random(static_cast<uint64_t>(tokens[t]));
-              for (float& x : out.row(t)) x = static_cast<float>(random.normal());
+              const std::vector<float> row = embedding_of(tokens[t]);
+              std::copy(row.begin(), row.end(), out.row(t).begin());
             }
             return {};
           }};
@@ -150,8 +220,7 @@ inline const CacheBlock& calibration_block(const ModelShape& shape) {
   return *made.back().second;
 }
 
-inline Result<Codec> fit_codec(const std::string& pipeline, const ModelShape& shape) {
-  KVS_ASSIGN(const CodecText text, parse_codec(pipeline));
+inline Result<Codec> fit_codec(const CodecText& text, const ModelShape& shape) {
   KVS_ASSIGN(Codec codec, Codec::create(text, shape));
   const BlockSource source(calibration_block(shape), shape);
   const Embeddings embeddings = generate_embeddings();
@@ -159,35 +228,9 @@ inline Result<Codec> fit_codec(const std::string& pipeline, const ModelShape& sh
   return codec;
 }
 
-// Fitted once per pipeline and test program.
-inline const Codec& usual_codec(const std::string& pipeline) {
-  static std::map<std::string, std::unique_ptr<Codec>> made;
-  std::unique_ptr<Codec>& codec = made[pipeline];
-  if (!codec) {
-    auto fitted = fit_codec(pipeline, usual_shape());
-    if (!fitted.ok()) {
-      ADD_FAILURE() << pipeline << ": " << fitted.error().message;
-      std::abort();
-    }
-    codec = std::make_unique<Codec>(std::move(*fitted));
-  }
-  return *codec;
-}
-
-// Relative rms difference over all keys and values.
-inline double relative_error(const CacheBlock& a, const CacheBlock& b) {
-  double error = 0, energy = 0;
-  for (Kind kind : {Kind::key, Kind::value}) {
-    for (size_t l = 0; l < a.of(kind).size(); ++l) {
-      EXPECT_EQ(a.of(kind)[l].size(), b.of(kind)[l].size());
-      for (size_t i = 0; i < a.of(kind)[l].size(); ++i) {
-        const double x = a.of(kind)[l].flat()[i], y = b.of(kind)[l].flat()[i];
-        error += (x - y) * (x - y);
-        energy += x * x;
-      }
-    }
-  }
-  return energy == 0 ? std::sqrt(error) : std::sqrt(error / energy);
+inline Result<Codec> fit_codec(const std::string& pipeline, const ModelShape& shape) {
+  KVS_ASSIGN(const CodecText text, parse_codec(pipeline));
+  return fit_codec(text, shape);
 }
 
 inline size_t value_count(const CacheBlock& block) {
@@ -197,47 +240,5 @@ inline size_t value_count(const CacheBlock& block) {
   }
   return n;
 }
-
-// One variant of one stage's case, for parameterised tests.
-struct Subject {
-  const StageCase* stage_case;
-  const StageVariant* variant;
-};
-
-inline std::vector<Subject> all_subjects() {
-  std::vector<Subject> list;
-  for (const StageCase& c : stage_cases()) {
-    for (const StageVariant& v : c.variants) list.push_back({&c, &v});
-  }
-  return list;
-}
-
-// For gtest: the stage and the pipeline text, with runs of other characters as one underscore.
-inline std::string subject_name(const testing::TestParamInfo<Subject>& info) {
-  std::string name = info.param.stage_case->stage + "_";
-  for (char c : info.param.variant->pipeline) {
-    const bool plain = std::isalnum(static_cast<unsigned char>(c));
-    if (plain || name.back() != '_') name += plain ? c : '_';
-  }
-  return name;
-}
-
-inline void PrintTo(const Subject& subject, std::ostream* out) {
-  *out << subject.variant->pipeline;
-}
-
-class EveryVariant : public testing::TestWithParam<Subject> {
- protected:
-  const std::string& pipeline() const { return GetParam().variant->pipeline; }
-  const Codec& codec() const { return usual_codec(pipeline()); }
-  const Embeddings embeddings_ = generate_embeddings();
-
-  Bytes encode(const CacheBlock& block) const {
-    return codec().encode(block, &embeddings_).value();
-  }
-  Result<CacheBlock> decode(ByteSpan bytes, const CacheBlock& like) const {
-    return codec().decode(bytes, like.tokens, like.positions, &embeddings_);
-  }
-};
 
 }  // namespace kvsplice::codec

@@ -4,7 +4,7 @@
 
 #include <set>
 
-#include "generated_cache.h"
+#include "every_variant.h"
 
 namespace kvsplice::codec {
 namespace {

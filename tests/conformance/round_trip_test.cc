@@ -3,28 +3,23 @@
 #include <gtest/gtest.h>
 
 #include "core/temporary_folder.h"
-#include "generated_cache.h"
+#include "every_variant.h"
 
 namespace kvsplice::codec {
 namespace {
 
-constexpr size_t kRows = 256;
-
 class RoundTrip : public EveryVariant {};
 
 TEST_P(RoundTrip, ErrorAndBitsAreWithinBothBounds) {
-  const CacheBlock block = generate_block(usual_shape(), kRows, 2);
-  const Bytes bytes = encode(block);
-  const CacheBlock back = decode(bytes, block).value();
+  const CacheBlock block = generate_block(usual_shape(), kMeasuredTokens, 2);
+  const Measure m = measure(codec(), block).value();
   const StageVariant& v = *GetParam().variant;
-  const double error = relative_error(block, back);
-  const double bits = 8.0 * double(bytes.size()) / double(value_count(block));
-  RecordProperty("error", std::to_string(error));
-  RecordProperty("bits", std::to_string(bits));
-  EXPECT_GE(error, v.error.least);
-  EXPECT_LE(error, v.error.most);
-  EXPECT_GE(bits, v.least_bits);
-  EXPECT_LE(bits, v.most_bits);
+  RecordProperty("error", std::to_string(m.error));
+  RecordProperty("bits", std::to_string(m.bits));
+  EXPECT_GE(m.error, v.error.least);
+  EXPECT_LE(m.error, v.error.most);
+  EXPECT_GE(m.bits, v.least_bits);
+  EXPECT_LE(m.bits, v.most_bits);
   EXPECT_GT(v.error.most, 0) << "the case states no bound";
   EXPECT_LT(v.most_bits, 1e9) << "the case states no bound";
 }
@@ -33,8 +28,12 @@ TEST_P(RoundTrip, DecodeOfEncodeEqualsRoundtrip) {
   const CacheBlock block = generate_block(usual_shape(), 40, 3);
   const CacheBlock decoded = decode(encode(block), block).value();
   const CacheBlock direct = codec().roundtrip(block, &embeddings_, nullptr).value();
-  EXPECT_EQ(decoded.keys, direct.keys);
-  EXPECT_EQ(decoded.values, direct.values);
+  if (codec().reach() > 1) {  // the encoder adds rows up in another order
+    EXPECT_LT(relative_error(decoded, direct), 1e-5);
+  } else {
+    EXPECT_EQ(decoded.keys, direct.keys);
+    EXPECT_EQ(decoded.values, direct.values);
+  }
   EXPECT_EQ(decoded.tokens, block.tokens);
   EXPECT_EQ(decoded.positions, block.positions);
 }

@@ -3,12 +3,36 @@
 
 #include "core/temporary_folder.h"
 #include "core/threads.h"
-#include "generated_cache.h"
+#include "every_variant.h"
 
 namespace kvsplice::codec {
 namespace {
 
 class Shapes : public EveryVariant {};
+
+CacheBlock first_rows(const CacheBlock& block, size_t n) {
+  CacheBlock part;
+  part.tokens.assign(block.tokens.begin(), block.tokens.begin() + ptrdiff_t(n));
+  part.positions.assign(block.positions.begin(), block.positions.begin() + ptrdiff_t(n));
+  for (Kind kind : {Kind::key, Kind::value}) {
+    for (const auto& rows : block.of(kind)) {
+      part.of(kind).push_back(copy(rows.view().row_range(0, n)));
+    }
+  }
+  return part;
+}
+
+// `other` with the rows of `block` for its first ones.
+CacheBlock lengthened(const CacheBlock& block, CacheBlock other) {
+  std::copy(block.tokens.begin(), block.tokens.end(), other.tokens.begin());
+  for (Kind kind : {Kind::key, Kind::value}) {
+    for (size_t l = 0; l < block.of(kind).size(); ++l) {
+      const auto from = block.of(kind)[l].flat();
+      std::copy(from.begin(), from.end(), other.of(kind)[l].data());
+    }
+  }
+  return other;
+}
 
 TEST_P(Shapes, EmptyBlock) {
   const CacheBlock block = generate_block(usual_shape(), 0, 2);
@@ -19,14 +43,20 @@ TEST_P(Shapes, EmptyBlock) {
   EXPECT_EQ(back->count(), 0u);
 }
 
+// The first row as it is decoded with others behind it: nothing but whole blocks looks at those.
 TEST_P(Shapes, OneRow) {
-  const CacheBlock block = generate_block(usual_shape(), 1, 2);
+  const CacheBlock block = generate_block(usual_shape(), 1, 2),
+                   longer = lengthened(block, generate_block(usual_shape(), 9, 3));
   const auto bytes = codec().encode(block, &embeddings_);
   ASSERT_TRUE(bytes.ok()) << bytes.error().message;
   const auto back = decode(*bytes, block);
   ASSERT_TRUE(back.ok()) << back.error().message;
-  // One row is a small sample of the error; only nonsense is refused here.
-  EXPECT_LT(relative_error(block, *back), 3 * GetParam().variant->error.most + 1e-6);
+  if (codec().whole_block()) {
+    EXPECT_LT(relative_error(block, *back), 1.5 * GetParam().variant->error.most + 1e-6);
+    return;
+  }
+  const CacheBlock first = first_rows(decode(encode(longer), longer).value(), 1);
+  EXPECT_LT(relative_error(first, *back), 1e-4);
 }
 
 // A parameter may be too large for a head of five values; then, and only then, fit says so.
@@ -42,7 +72,12 @@ TEST_P(Shapes, OddHeads) {
   ASSERT_TRUE(bytes.ok()) << bytes.error().message;
   const auto back = codec->decode(*bytes, block.tokens, block.positions, &embeddings_);
   ASSERT_TRUE(back.ok()) << back.error().message;
-  EXPECT_LT(relative_error(block, *back), 3 * GetParam().variant->error.most + 1e-6);
+  // Other widths, other errors.
+  const double error = relative_error(block, *back);
+  EXPECT_LT(error, 2 * GetParam().variant->error.most + 1e-6);
+  // Short blocks may hold few enough rows to be met exactly.
+  if (codec->whole_block()) return;
+  EXPECT_GT(error, GetParam().variant->error.least / 3 - 1e-6);
 }
 
 // GGUF files drop dimensions of 1, as arrays of a layer with one head may have.

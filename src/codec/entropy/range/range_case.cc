@@ -6,11 +6,11 @@ StageCase range_case() {
   StageCase c;
   c.stage = "range";
   c.variants = {
-      {"step(delta=0.6) | range", {0.05, 0.4}, 1, 3.2},
-      {"step(delta=0.01) | range", {1e-4, 0.01}, 5, 9},
-      {"klt | step(delta=0.3) | range", {0.02, 0.2}, 0.5, 3},
-      {"klt | step(delta=4) | range", {0.3, 1.1}, 0, 0.4},
-      {"uniform(bits=4) | range", {0.01, 0.5}, 2, 4.6},
+      {"step(delta=0.6) | range", {0.0662, 0.0733}, 2.746, 2.859},
+      {"step(delta=0.01) | range", {0.0011, 0.00122}, 8.547, 8.897},
+      {"klt | step(delta=0.3) | range", {0.0299, 0.0331}, 2.094, 2.18},
+      {"klt | step(delta=4) | range", {0.246, 0.273}, 0.1815, 0.189},
+      {"uniform(bits=4) | range", {0.122, 0.136}, 2.48, 2.582},
   };
   // The quantiser's own rounding of halves; see its case.
   c.idempotent = false;

@@ -6,8 +6,8 @@ StageCase rotmean_case() {
   StageCase c;
   c.stage = "rotmean";
   c.variants = {
-      {"rotmean", {0.05, 0.95}, 0, 0.1},
-      {"k: rotate | rotmean ; v: rotmean", {0.05, 1.2}, 0, 0.1},
+      {"rotmean", {0.363, 0.402}, 0, 0.02},
+      {"k: rotate | rotmean ; v: rotmean", {0.604, 0.669}, 0, 0.02},
   };
   return c;
 }

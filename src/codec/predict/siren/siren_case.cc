@@ -9,11 +9,14 @@ StageCase siren_case() {
   StageCase c;
   c.stage = "siren";
   c.variants = {
-      {"siren(trainer=varpro,epochs=2,hidden=120,layers=0,omega=300)", {0.05, 0.9}, 14, 17},
+      {"siren(trainer=varpro,epochs=2,hidden=120,layers=0,omega=300)",
+       {0.243, 0.311},
+       15.663,
+       16.97},
       {"siren(config=tiny,trainer=varpro,epochs=1,hidden=100,layers=0,omega=300,share=layer)",
-       {0.05, 0.9},
-       10,
-       15},
+       {0.251, 0.321},
+       12.738,
+       13.801},
   };
   c.idempotent = false;  // each block is fitted anew, to float precision
   return c;

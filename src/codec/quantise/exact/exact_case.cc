@@ -7,9 +7,9 @@ StageCase exact_case() {
   c.stage = "exact";
   // Values that are no f16 are rounded to it.
   c.variants = {
-      {"exact", {1.5e-4, 2.6e-4}, 11, 12.4},
-      {"exact(history=0) | range", {1.5e-4, 2.6e-4}, 10, 11},
-      {"exact(history=2,ridge=0.01) | range", {1.5e-4, 2.6e-4}, 10.3, 11.4},
+      {"exact", {0.000176, 0.00024}, 11.056, 11.508},
+      {"exact(history=0) | range", {0.000176, 0.00024}, 10.25, 10.67},
+      {"exact(history=2,ridge=0.01) | range", {0.000176, 0.00024}, 10.489, 10.918},
   };
   // Keys are turned to cells and back in float.
   c.idempotent = false;

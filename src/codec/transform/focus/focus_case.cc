@@ -6,9 +6,9 @@ StageCase focus_case() {
   StageCase c;
   c.stage = "focus";
   c.variants = {
-      {"focus", {1e-5, 1e-3}, 16, 16.3},
-      {"focus(keys=1,values=1,limit=2) | klt | step(delta=0.3)", {0.02, 0.3}, 1, 8},
-      {"layers(history=1) | focus | klt | step | range", {0.05, 0.4}, 0.5, 4},
+      {"focus", {0.000175, 0.000239}, 16, 16.022},
+      {"focus(keys=1,values=1,limit=2) | klt | step(delta=0.3)", {0.0307, 0.034}, 3.284, 3.419},
+      {"layers(history=1) | focus | klt | step | range", {0.058, 0.0642}, 1.301, 1.355},
   };
   // Factors move with the reconstructions they are made from.
   c.idempotent = false;

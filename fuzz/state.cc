@@ -1,0 +1,37 @@
+// Bytes that claim to be a state of llama.cpp; cells that were read are written and read again.
+#include "session/state_rows.h"
+#include "support/driver.h"
+#include "support/state_shape.h"
+
+using namespace kvsplice;
+using namespace kvsplice::session;
+
+const double fuzz::least_accepted = 0.2;
+
+namespace {
+
+void read_and_write(const StateBlob& blob, const ModelShape& shape) {
+  // Data of sequences come without tokens: the caller names them.
+  const std::vector<int32_t> some(blob.caches.empty() ? 0 : blob.caches[0].cells(), 7);
+  const auto read = to_cells(blob, shape, blob.tokens.empty() ? some : blob.tokens);
+  if (!read.ok()) return;
+  fuzz::accept();
+  const auto written = to_state(read->cells, {}, shape, StateForm::sequence_data, CellType::f16);
+  if (!written.ok()) return;
+  const auto again = parse_state(*written);
+  fuzz::demand(again.ok());
+  const auto back = to_cells(*again, shape, read->cells.tokens);
+  fuzz::demand(back.ok() && back->cells.keys == read->cells.keys &&
+               back->cells.values == read->cells.values);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  static const ModelShape full = fuzz::state_shape(false), windows = fuzz::state_shape(true);
+  const auto blob = parse_state({data, size});
+  if (!blob.ok()) return 0;
+  read_and_write(*blob, full);
+  read_and_write(*blob, windows);
+  return 0;
+}
