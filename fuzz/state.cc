@@ -1,5 +1,6 @@
 // Bytes that claim to be a state of llama.cpp; cells that were read are written and read again.
 #include "session/state_rows.h"
+#include "session/state_target.h"
 #include "support/driver.h"
 #include "support/state_shape.h"
 
@@ -10,15 +11,19 @@ const double fuzz::least_accepted = 0.2;
 
 namespace {
 
-void read_and_write(const StateBlob& blob, const ModelShape& shape) {
+void read_and_write(ByteSpan bytes, const ModelShape& shape) {
+  const auto blob = parse_state(bytes, hints_of(shape));
+  if (!blob.ok()) return;
   // Data of sequences come without tokens: the caller names them.
-  const std::vector<int32_t> some(blob.caches.empty() ? 0 : blob.caches[0].cells(), 7);
-  const auto read = to_cells(blob, shape, blob.tokens.empty() ? some : blob.tokens);
+  const std::vector<int32_t> some(blob->caches.empty() ? 0 : blob->caches[0].cells(), 7);
+  const auto read = to_cells(*blob, shape, blob->tokens.empty() ? some : blob->tokens);
   if (!read.ok()) return;
   fuzz::accept();
-  const auto written = to_state(read->cells, {}, shape, StateForm::sequence_data, CellType::f16);
+  StateTarget target;
+  target.form = StateForm::sequence_data;
+  const auto written = to_state(read->cells, {}, shape, target);
   if (!written.ok()) return;
-  const auto again = parse_state(*written);
+  const auto again = parse_state(*written, hints_of(shape));
   fuzz::demand(again.ok());
   const auto back = to_cells(*again, shape, read->cells.tokens);
   fuzz::demand(back.ok() && back->cells.keys == read->cells.keys &&
@@ -29,9 +34,7 @@ void read_and_write(const StateBlob& blob, const ModelShape& shape) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const ModelShape full = fuzz::state_shape(false), windows = fuzz::state_shape(true);
-  const auto blob = parse_state({data, size});
-  if (!blob.ok()) return 0;
-  read_and_write(*blob, full);
-  read_and_write(*blob, windows);
+  read_and_write({data, size}, full);
+  read_and_write({data, size}, windows);
   return 0;
 }

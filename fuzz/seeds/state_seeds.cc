@@ -1,5 +1,5 @@
 #include "seeds.h"
-#include "session/state_rows.h"
+#include "session/state_target.h"
 #include "small_cells.h"
 #include "support/state_shape.h"
 
@@ -9,17 +9,35 @@ namespace {
 
 using namespace session;
 
+// Of both versions, of caches of each type, and of a context that parts its sequences.
+std::vector<StateTarget> targets() {
+  std::vector<StateTarget> all;
+  for (StateForm form :
+       {StateForm::session_file, StateForm::sequence_file, StateForm::sequence_data}) {
+    for (CellType type : {CellType::f32, CellType::f16, CellType::q8_0}) {
+      for (const host::StateVersion& version : host::kStateVersions) {
+        StateTarget target;
+        target.form = form;
+        target.key_type = target.value_type = type;
+        target.version = version;
+        all.push_back(target);
+      }
+    }
+  }
+  StateTarget parted;
+  parted.streams = 2;
+  all.push_back(parted);
+  return all;
+}
+
 Result<std::vector<Bytes>> make(const std::string&) {
   std::vector<Bytes> seeds;
   for (bool window : {false, true}) {
     const ModelShape shape = state_shape(window);
     const Cells cells = some_cells(shape, 5);
-    for (StateForm form :
-         {StateForm::session_file, StateForm::sequence_file, StateForm::sequence_data}) {
-      for (CellType type : {CellType::f32, CellType::f16, CellType::q8_0}) {
-        KVS_ASSIGN(Bytes seed, to_state(cells, {}, shape, form, type));
-        seeds.push_back(std::move(seed));
-      }
+    for (const StateTarget& target : targets()) {
+      KVS_ASSIGN(Bytes seed, to_state(cells, {}, shape, target));
+      seeds.push_back(std::move(seed));
     }
   }
   return seeds;
