@@ -42,7 +42,8 @@ template <class T>
 class Matrix {
  public:
   Matrix() = default;
-  Matrix(size_t rows, size_t cols) : rows_(rows), cols_(cols), values_(rows * cols) {}
+  // Throws as vectors do if there is no memory for it.
+  Matrix(size_t rows, size_t cols) : rows_(rows), cols_(cols), values_(product(rows, cols)) {}
 
   size_t rows() const { return rows_; }
   size_t cols() const { return cols_; }
@@ -64,6 +65,10 @@ class Matrix {
   bool operator==(const Matrix&) const = default;
 
  private:
+  static size_t product(size_t a, size_t b) {
+    return b != 0 && a > ~size_t{0} / b ? ~size_t{0} : a * b;  // more than any vector holds
+  }
+
   size_t rows_ = 0;
   size_t cols_ = 0;
   AlignedVector<T> values_;

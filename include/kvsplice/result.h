@@ -16,6 +16,7 @@ enum class ErrorKind {
   mismatch,     // sound data that belongs to something else (another model, another codec)
   unsupported,  // sound, but outside what KVSplice handles
   numeric,      // not a number, no convergence, not enough data
+  memory,       // there is not enough, or a caller's limit says so
   interrupted,  // stopped on request; what was finished is kept
 };
 

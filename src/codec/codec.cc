@@ -6,6 +6,7 @@
 
 #include "codec/block_rows.h"
 #include "codec/pack.h"
+#include "core/memory.h"
 #include "core/threads.h"
 #include "linalg/linalg.h"
 
@@ -136,6 +137,10 @@ Result<> run_decode(const Codec::UnitPipeline& unit, const PipelineText& text,
     if (auto done = unit.stages[s]->decode(rows, count, context, side); !done.ok()) {
       return within(fmt::format("{}, {}", context.where, text[s].name), done.error());
     }
+    if (side.left() > 0) {
+      return Error{ErrorKind::format, fmt::format("{}, {}: {} bytes of side data too many",
+                                                  context.where, text[s].name, side.left())};
+    }
   }
   if (rows.quantised || rows.values.rows() != count || rows.values.cols() != unit.unit.width()) {
     return Error{ErrorKind::format, context.where + ": decoded to another shape"};
@@ -189,6 +194,12 @@ Result<Information> RowSource::read_information(Kind, int) const {
 }
 
 Result<Codec> Codec::create(const CodecText& text, const ModelShape& shape) {
+  const size_t stages = shape.layers.size() * (text.key.size() + text.value.size());
+  if (stages > limits::kStagesOfUnits) {
+    return Error{ErrorKind::usage,
+                 fmt::format("{} stages for the keys and values of {} layers; at most {}", stages,
+                             shape.layers.size(), limits::kStagesOfUnits)};
+  }
   Codec codec;
   codec.text_ = text;
   codec.shape_ = shape;
@@ -219,6 +230,16 @@ Result<Codec> Codec::create(const CodecText& text, const ModelShape& shape) {
 
 Result<> Codec::fit(const RowSource& source, const Embeddings* embeddings, const Progress& progress,
                     std::span<const double> step_scales) {
+  return within_memory([&]() -> Result<> {
+    KVS_ASSIGN(Codec fresh, create(text_, shape_));
+    KVS_TRY(fresh.fit_units(source, embeddings, progress, step_scales));
+    *this = std::move(fresh);
+    return {};
+  });
+}
+
+Result<> Codec::fit_units(const RowSource& source, const Embeddings* embeddings,
+                          const Progress& progress, std::span<const double> step_scales) {
   calibration_tokens_ = source.tokens().size();
   if (calibration_tokens_ == 0) {
     return Error{ErrorKind::numeric, "no calibration tokens: texts must be longer than the sinks"};
@@ -303,11 +324,17 @@ Result<std::vector<bool>> Codec::units_left_out(bool lacking) const {
 
 Result<Bytes> Codec::encode(const CacheBlock& block, const Embeddings* embeddings) const {
   if (!of_cells()) return encode_cells(block, embeddings);
-  KVS_ASSIGN(const CacheBlock cells, to_cells(block));
-  return encode_cells(cells, embeddings);
+  return within_memory([&]() -> Result<Bytes> {
+    KVS_ASSIGN(const CacheBlock cells, to_cells(block));
+    return encode_block(cells, embeddings);
+  });
 }
 
 Result<Bytes> Codec::encode_cells(const CacheBlock& block, const Embeddings* embeddings) const {
+  return within_memory([&] { return encode_block(block, embeddings); });
+}
+
+Result<Bytes> Codec::encode_block(const CacheBlock& block, const Embeddings* embeddings) const {
   KVS_TRY(check_block(block, shape_));
   KVS_ASSIGN(const Matrix<float> embedded, embed(*this, embeddings, block.tokens));
   KVS_ASSIGN(const std::vector<bool> left_out, units_left_out(lacks_windows(block, shape_)));
@@ -379,6 +406,12 @@ Result<CacheBlock> Codec::decode(ByteSpan bytes, std::span<const int32_t> tokens
 Result<CacheBlock> Codec::decode_cells(ByteSpan bytes, std::span<const int32_t> tokens,
                                        std::span<const int32_t> positions,
                                        const Embeddings* embeddings) const {
+  return within_memory([&] { return decode_block(bytes, tokens, positions, embeddings); });
+}
+
+Result<CacheBlock> Codec::decode_block(ByteSpan bytes, std::span<const int32_t> tokens,
+                                       std::span<const int32_t> positions,
+                                       const Embeddings* embeddings) const {
   if (tokens.size() != positions.size()) {
     return Error{ErrorKind::usage,
                  fmt::format("{} tokens but {} positions", tokens.size(), positions.size())};
@@ -445,6 +478,11 @@ void Codec::from_cells(CacheBlock& block) const {
 
 Result<CacheBlock> Codec::roundtrip(const CacheBlock& given, const Embeddings* embeddings,
                                     EntropyMeter* meter) const {
+  return within_memory([&] { return code_and_decode(given, embeddings, meter); });
+}
+
+Result<CacheBlock> Codec::code_and_decode(const CacheBlock& given, const Embeddings* embeddings,
+                                          EntropyMeter* meter) const {
   KVS_TRY(check_block(given, shape_));
   CacheBlock cells;
   if (of_cells()) {

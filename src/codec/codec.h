@@ -8,6 +8,7 @@
 #include "codec/entropy_meter.h"
 #include "codec/pipeline.h"
 #include "codec/stage.h"
+#include "core/limits.h"
 #include "core/output_file.h"
 
 namespace kvsplice::codec {
@@ -44,11 +45,12 @@ class Codec {
  public:
   // An unfitted codec; every stage exists for every unit.
   static Result<Codec> create(const CodecText& text, const ModelShape& shape);
-  static Result<Codec> load(const std::string& path);
+  static Result<Codec> load(const std::string& path, const ReadLimits& limits = {});
   Result<> save(OutputFile out) const;
   Result<> save(const std::string& path) const;
 
-  // step_scales: of the steps of each of units(), beside what the pipeline says; empty: 1.
+  // step_scales: of the steps of each of units(), beside what the pipeline says; empty: 1. A codec
+  // that could not be fitted is what it was before.
   Result<> fit(const RowSource& source, const Embeddings* embeddings, const Progress& progress,
                std::span<const double> step_scales = {});
 
@@ -90,6 +92,16 @@ class Codec {
   std::vector<UnitPipeline>& units() { return units_; }
 
  private:
+  static Result<Codec> read(const std::string& path, const ReadLimits& limits);
+  Result<> write(OutputFile out) const;
+  Result<> fit_units(const RowSource& source, const Embeddings* embeddings,
+                     const Progress& progress, std::span<const double> step_scales);
+  Result<Bytes> encode_block(const CacheBlock& block, const Embeddings* embeddings) const;
+  Result<CacheBlock> decode_block(ByteSpan bytes, std::span<const int32_t> tokens,
+                                  std::span<const int32_t> positions,
+                                  const Embeddings* embeddings) const;
+  Result<CacheBlock> code_and_decode(const CacheBlock& block, const Embeddings* embeddings,
+                                     EntropyMeter* meter) const;
   // What stages of cells are given of a block, and back.
   Result<CacheBlock> to_cells(const CacheBlock& block) const;
   void from_cells(CacheBlock& block) const;

@@ -2,9 +2,13 @@
 // named <k|v>.<layer|all>.<stage index>.<array>. docs/codecs.md lists the metadata.
 #include <fmt/format.h>
 
+#include <atomic>
 #include <cmath>
+#include <map>
 
 #include "codec/codec.h"
+#include "core/limits.h"
+#include "core/memory.h"
 #include "core/threads.h"
 #include "host/gguf_file.h"
 
@@ -28,16 +32,22 @@ std::vector<int32_t> versions(const CodecText& text) {
   return list;
 }
 
-Result<> check_versions(const CodecText& text, const std::vector<int32_t>& stored) {
-  const std::vector<int32_t> known = versions(text);
-  if (stored.size() != known.size()) {
-    return Error{ErrorKind::format, "the list of stage versions does not fit the pipeline"};
+// Error unless this program reads the versions of all stages, keys' before values'.
+Result<> check_versions(const CodecText& text, std::span<const int32_t> stored) {
+  if (stored.size() != text.key.size() + text.value.size()) {
+    return Error{ErrorKind::format, fmt::format("{} versions of stages for {}", stored.size(),
+                                                text.key.size() + text.value.size())};
   }
-  for (size_t i = 0; i < known.size(); ++i) {
-    if (stored[i] < 1 || stored[i] > known[i]) {
+  for (Kind kind : {Kind::key, Kind::value}) {
+    for (const StageText& stage : text.of(kind)) {
+      const StageInfo& info = *find_stage(stage.name);
+      const int32_t version = stored.front();
+      stored = stored.subspan(1);
+      if (version >= info.oldest && version <= info.version) continue;
       return Error{ErrorKind::unsupported,
-                   fmt::format("stage {} of the codec has version {}; this program reads 1 ... {}",
-                               i, stored[i], known[i])};
+                   fmt::format("the stage '{}' of the codec has version {}; this program reads "
+                               "{} ... {}",
+                               info.name, version, info.oldest, info.version)};
     }
   }
   return {};
@@ -60,11 +70,15 @@ Storage storage_of(host::TensorType type) {
   return type == host::TensorType::i8 ? Storage::i8 : Storage::f32;
 }
 
+using Tensors = std::map<std::string, host::TensorInfo>;
+
 // The arrays whose names start with `start`.
-Result<State> read_state(const host::GgufReader& file, const std::string& start) {
+Result<State> read_state(const host::GgufReader& file, const Tensors& tensors,
+                         const std::string& start) {
   State state;
-  for (const auto& tensor : file.tensors()) {
-    if (tensor.name.rfind(start, 0) != 0) continue;
+  for (auto at = tensors.lower_bound(start); at != tensors.end(); ++at) {
+    const host::TensorInfo& tensor = at->second;
+    if (tensor.name.rfind(start, 0) != 0) break;
     StateArray array{tensor.dims, std::vector<float>(tensor.count()), storage_of(tensor.type)};
     KVS_TRY(file.read(tensor.name, 0, std::span<float>(array.values)));
     for (float v : array.values) {
@@ -77,24 +91,50 @@ Result<State> read_state(const host::GgufReader& file, const std::string& start)
   return state;
 }
 
-Result<> load_unit(const host::GgufReader& file, Codec::UnitPipeline& unit) {
+Result<> load_unit(const host::GgufReader& file, const Tensors& tensors, Codec::UnitPipeline& unit,
+                   std::atomic<size_t>& arrays) {
   size_t width = unit.unit.width();
   for (size_t s = 0; s < unit.stages.size(); ++s) {
-    KVS_ASSIGN(const State state, read_state(file, prefix(unit.unit, s)));
+    KVS_ASSIGN(const State state, read_state(file, tensors, prefix(unit.unit, s)));
     KVS_TRY(unit.stages[s]->load(state, width));
     width = unit.stages[s]->output_width(width);
+    arrays += state.size();
   }
   return {};
+}
+
+Result<> load_units(const host::GgufReader& file, std::vector<Codec::UnitPipeline>& units) {
+  Tensors tensors;
+  for (const auto& tensor : file.tensors()) tensors.emplace(tensor.name, tensor);
+  std::atomic<size_t> arrays{0};
+  KVS_TRY(parallel_try(units.size(),
+                       [&](size_t i) { return load_unit(file, tensors, units[i], arrays); }));
+  if (arrays == tensors.size()) return {};
+  return Error{ErrorKind::format, fmt::format("{} of {} arrays belong to no stage",
+                                              tensors.size() - arrays, tensors.size())};
+}
+
+// Arrays are floats in memory, whatever they are in the file.
+Result<> check_size(const host::GgufReader& file, const ReadLimits& limits) {
+  uint64_t bytes = 0;
+  for (const auto& tensor : file.tensors()) bytes += uint64_t{tensor.count()} * sizeof(float);
+  return limits.check("a codec", 0, bytes);
 }
 
 }  // namespace
 
 Result<> Codec::save(const std::string& path) const {
-  KVS_ASSIGN(OutputFile out, OutputFile::reserve(path));
-  return save(std::move(out));
+  return within_memory([&]() -> Result<> {
+    KVS_ASSIGN(OutputFile out, OutputFile::reserve(path));
+    return save(std::move(out));
+  });
 }
 
 Result<> Codec::save(OutputFile out) const {
+  return within_memory([&] { return write(std::move(out)); });
+}
+
+Result<> Codec::write(OutputFile out) const {
   auto file = host::GgufWriter::begin(std::move(out));
   file.set("kvsplice.kind", std::string("codec"));
   file.set("kvsplice.codec.format", kFormat);
@@ -119,32 +159,39 @@ Result<> Codec::save(OutputFile out) const {
   return file.finish();
 }
 
-Result<Codec> Codec::load(const std::string& path) {
-  auto loaded = [&]() -> Result<Codec> {
-    KVS_ASSIGN(const auto file, host::GgufReader::open(path));
-    KVS_ASSIGN(const std::string kind, file.text("kvsplice.kind"));
-    if (kind != "codec") {
-      return Error{ErrorKind::format, fmt::format("this is a {}, not a codec", kind)};
-    }
-    KVS_ASSIGN(const int64_t format, file.integer("kvsplice.codec.format"));
-    if (format < 1 || format > kFormat) {
-      return Error{ErrorKind::unsupported,
-                   fmt::format("codec format {}; this program reads 1 ... {}", format, kFormat)};
-    }
-    KVS_ASSIGN(const std::string pipeline, file.text("kvsplice.codec.pipeline"));
-    KVS_ASSIGN(const CodecText text, parse_codec(pipeline));
-    KVS_ASSIGN(const auto stored, file.integers("kvsplice.codec.stage_versions"));
-    KVS_TRY(check_versions(text, stored));
-    KVS_ASSIGN(const ModelShape shape, host::read_shape(file));
-    KVS_ASSIGN(Codec codec, create(text, shape));
-    KVS_ASSIGN(const int64_t tokens, file.integer("kvsplice.codec.calibration_tokens"));
-    codec.calibration_tokens_ = static_cast<size_t>(std::max<int64_t>(0, tokens));
-    KVS_TRY(parallel_try(codec.units_.size(),
-                         [&](size_t i) { return load_unit(file, codec.units_[i]); }));
-    return codec;
-  }();
-  if (!loaded.ok()) return Error{loaded.error().kind, path + ": " + loaded.error().message};
-  return loaded;
+Result<Codec> Codec::load(const std::string& path, const ReadLimits& limits) {
+  return within_memory([&]() -> Result<Codec> {
+    auto loaded = read(path, limits);
+    if (loaded.ok()) return loaded;
+    const Error& error = loaded.error();
+    // What would be a caller's wrong word is damage in a file.
+    const bool damaged = error.kind == ErrorKind::usage;
+    return Error{damaged ? ErrorKind::format : error.kind, path + ": " + error.message};
+  });
+}
+
+Result<Codec> Codec::read(const std::string& path, const ReadLimits& limits) {
+  KVS_ASSIGN(const auto file, host::GgufReader::open(path));
+  KVS_ASSIGN(const std::string kind, file.text("kvsplice.kind"));
+  if (kind != "codec") {
+    return Error{ErrorKind::format, fmt::format("this is a {}, not a codec", kind)};
+  }
+  KVS_ASSIGN(const int64_t format, file.integer("kvsplice.codec.format"));
+  if (format < 1 || format > kFormat) {
+    return Error{ErrorKind::unsupported,
+                 fmt::format("codec format {}; this program reads 1 ... {}", format, kFormat)};
+  }
+  KVS_ASSIGN(const std::string pipeline, file.text("kvsplice.codec.pipeline"));
+  KVS_ASSIGN(const CodecText text, parse_codec(pipeline));
+  KVS_ASSIGN(const auto stored, file.integers("kvsplice.codec.stage_versions"));
+  KVS_TRY(check_versions(text, stored));
+  KVS_ASSIGN(const ModelShape shape, host::read_shape(file));
+  KVS_TRY(check_size(file, limits));
+  KVS_ASSIGN(Codec codec, create(text, shape));
+  KVS_ASSIGN(const int64_t tokens, file.integer("kvsplice.codec.calibration_tokens"));
+  codec.calibration_tokens_ = static_cast<size_t>(std::max<int64_t>(0, tokens));
+  KVS_TRY(load_units(file, codec.units_));
+  return codec;
 }
 
 std::string Codec::fingerprint() const {

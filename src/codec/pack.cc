@@ -52,6 +52,8 @@ class BitReader {
     const uint64_t sign = uint64_t(1) << (bits - 1);
     return static_cast<int32_t>(static_cast<int64_t>(field ^ sign) - static_cast<int64_t>(sign));
   }
+  // What is left of the last byte is zeros.
+  bool ends_in_zeros() const { return buffer_ == 0; }
 
  private:
   ByteSpan bytes_;
@@ -85,11 +87,13 @@ void pack_codes(const Rows& rows, ByteWriter& out) {
   }
 }
 
+bool is_finite(uint16_t half) { return (half & 0x7c00) != 0x7c00; }
+
 Result<> pack_floats(const Matrix<float>& values, ByteWriter& out) {
   std::vector<uint16_t> halves(values.size());
   for (size_t i = 0; i < halves.size(); ++i) {
     halves[i] = to_half(values.flat()[i]);
-    if ((halves[i] & 0x7c00) == 0x7c00) {
+    if (!is_finite(halves[i])) {
       return Error{ErrorKind::numeric,
                    fmt::format("value {} does not fit f16 (at most 65504)", values.flat()[i])};
     }
@@ -126,6 +130,9 @@ Result<Rows> unpack_codes(ByteReader& in, size_t count, size_t width) {
   for (size_t r = 0; r < count; ++r) {
     for (size_t c = 0; c < width; ++c) rows.codes(r, c) = stream.get(bits[c]);
   }
+  if (!stream.ends_in_zeros() || column_bits(rows) != bits) {
+    return Error{ErrorKind::format, "codes in more bits than they need"};
+  }
   return rows;
 }
 
@@ -148,7 +155,13 @@ Result<Rows> unpack(ByteReader& in, size_t count, size_t width, bool quantised) 
   }
   KVS_ASSIGN(const auto halves, in.get_array<uint16_t>(count * width));
   rows.values = Matrix<float>(count, width);
-  for (size_t i = 0; i < halves.size(); ++i) rows.values.flat()[i] = from_half(halves[i]);
+  for (size_t i = 0; i < halves.size(); ++i) {
+    if (!is_finite(halves[i])) {
+      return Error{ErrorKind::format,
+                   fmt::format("a value at row {}, column {} is not finite", i / width, i % width)};
+    }
+    rows.values.flat()[i] = from_half(halves[i]);
+  }
   return rows;
 }
 

@@ -44,6 +44,33 @@ TEST(Pack, UnboundedCodesTakeTheWidthOfTheirColumn) {
   EXPECT_EQ(size, 1u + 4u + (3 * (0 + 2 + 8 + 32) + 7) / 8);
 }
 
+// A block has one form: no wider columns, nothing in the bits behind the last code.
+TEST(Pack, CodesInMoreBitsThanTheyNeedAreRefused) {
+  Matrix<int32_t> codes(3, 1);
+  codes(1, 0) = -2;
+  ByteWriter out;
+  ASSERT_TRUE(pack(codes_of(codes, 0), out).ok());
+  const auto read = [](const Bytes& bytes) {
+    ByteReader in(bytes);
+    return unpack(in, 3, 1, true);
+  };
+  const Bytes good = out.bytes();  // not fixed, 2 bits a code, six bits of codes
+  ASSERT_EQ(good, (Bytes{0, 2, 0b001000}));
+  EXPECT_TRUE(read(good).ok());
+  EXPECT_FALSE(read({0, 2, 0b1001000}).ok());
+  EXPECT_FALSE(read({0, 3, 0b110000, 0}).ok());
+}
+
+TEST(Pack, HalvesThatAreNotFiniteAreRefused) {
+  for (uint16_t half : {0x7c00, 0xfc00, 0x7e00}) {
+    ByteWriter out;
+    out.put(uint16_t{0});
+    out.put(half);
+    ByteReader in(out.bytes());
+    EXPECT_EQ(unpack(in, 1, 2, false).error().kind, ErrorKind::format);
+  }
+}
+
 TEST(Pack, FloatsBecomeHalves) {
   Rows rows;
   rows.values = Matrix<float>(2, 3);

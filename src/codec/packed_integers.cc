@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "codec/checks.h"
+#include "core/limits.h"
 #include "range/block.h"
 #include "range/coder_kernel.h"
 #include "range/fit.h"
@@ -13,8 +14,6 @@
 namespace kvsplice::codec {
 
 namespace {
-
-constexpr size_t kMost = size_t{1} << 27;  // integers of one array: far more than a model needs
 
 Error damaged(const std::string& name, std::string_view why) {
   return {ErrorKind::format, fmt::format("array '{}' of packed integers: {}", name, why)};
@@ -70,9 +69,15 @@ Result<Matrix<int32_t>> decode(ByteSpan bytes, size_t count, size_t columns) {
   ByteReader in(bytes);
   KVS_ASSIGN(const uint64_t there, in.get_varint());
   if (there != count) return Error{ErrorKind::format, fmt::format("{} are not there", count)};
-  Matrix<int32_t> codes(rows_of(count, columns), columns);
-  if (count == 0) return codes;
+  if (count == 0) {
+    if (in.left() > 0) return Error{ErrorKind::format, "bytes behind none"};
+    return Matrix<int32_t>(0, columns);
+  }
   KVS_ASSIGN(const range::Model model, get_model(columns, in));
+  if (count > range::most_codes(in.left())) {
+    return Error{ErrorKind::format, fmt::format("{} bytes cannot hold {}", in.left(), count)};
+  }
+  Matrix<int32_t> codes(rows_of(count, columns), columns);
   KVS_TRY(range::decode_block(model, in, codes));
   const bool small = std::all_of(codes.flat().begin(), codes.flat().end(),
                                  [](int32_t code) { return code >= -128 && code <= 127; });
@@ -100,19 +105,21 @@ StateArray pack_integers(std::span<const float> values, size_t columns) {
   return array;
 }
 
-Result<std::vector<float>> unpack_integers(const State& state, const std::string& name,
-                                           size_t count, size_t columns) {
+Result<Matrix<int32_t>> unpack_integers(const State& state, const std::string& name, size_t count,
+                                        size_t columns) {
   KVS_ASSIGN(const StateArray* array, find_array(state, name, {kAny}));
   for (float v : array->values) {
     if (v != std::round(v) || v < -128 || v > 127) return damaged(name, "it holds no bytes");
   }
-  if (count > kMost) return damaged(name, fmt::format("{} of them", count));
+  if (count > limits::kPackedIntegers) {
+    return damaged(name, fmt::format("{} of them; at most {}", count, limits::kPackedIntegers));
+  }
   Bytes bytes(array->values.size());
   std::transform(array->values.begin(), array->values.end(), bytes.begin(),
                  [](float v) { return static_cast<uint8_t>(static_cast<int8_t>(v)); });
-  const auto codes = decode(bytes, count, columns);
+  auto codes = decode(bytes, count, columns);
   if (!codes.ok()) return damaged(name, codes.error().message);
-  return std::vector<float>(codes->data(), codes->data() + count);
+  return codes;
 }
 
 }  // namespace kvsplice::codec

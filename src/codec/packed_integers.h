@@ -12,8 +12,9 @@ namespace kvsplice::codec {
 // coded with (docs/codecs.md, "Packed integers").
 StateArray pack_integers(std::span<const float> values, size_t columns);
 
-// `count` of them. Errors: another count, damage; says so for `name`.
-Result<std::vector<float>> unpack_integers(const State& state, const std::string& name,
-                                           size_t count, size_t columns);
+// `count` of them, in the same rows; zeros fill the last. Errors: another count, more than the
+// bytes can hold, damage; says so for `name`.
+Result<Matrix<int32_t>> unpack_integers(const State& state, const std::string& name, size_t count,
+                                        size_t columns);
 
 }  // namespace kvsplice::codec

@@ -23,7 +23,7 @@ TEST(PackedIntegers, ComeBackAndTakeAboutTheirEntropy) {
   EXPECT_LT(bits, 3.2);
   const auto back = unpack_integers(state, "codes", values.size(), 100);
   ASSERT_TRUE(back.ok());
-  EXPECT_EQ(*back, values);
+  EXPECT_TRUE(std::equal(values.begin(), values.end(), back->flat().begin()));
 }
 
 TEST(PackedIntegers, GainFromRowsOfUnequalLoudness) {
@@ -64,7 +64,8 @@ TEST(PackedIntegers, DamageIsRefusedOrGivesIntegers) {
   const auto read = [](const StateArray& array) {
     return unpack_integers({{"codes", array}}, "codes", 12, 4);
   };
-  ASSERT_EQ(read(good).value(), values);
+  const auto same = read(good).value();
+  ASSERT_TRUE(std::equal(values.begin(), values.end(), same.flat().begin(), same.flat().end()));
   for (size_t i = 0; i < good.values.size(); ++i) {
     StateArray cut = good;
     cut.values.resize(i);
@@ -74,7 +75,8 @@ TEST(PackedIntegers, DamageIsRefusedOrGivesIntegers) {
       StateArray damaged = good;
       damaged.values[i] = wrong;
       const auto got = read(damaged);
-      for (float v : got.ok() ? *got : std::vector<float>{}) EXPECT_LE(std::abs(v), 128);
+      if (!got.ok()) continue;
+      for (int32_t v : got->flat()) EXPECT_LE(std::abs(v), 128);
     }
   }
 }

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "core/limits.h"
+
 namespace kvsplice::codec {
 
 namespace {
@@ -87,6 +89,10 @@ Result<> check_order(const PipelineText& pipeline) {
 
 Result<PipelineText> parse_pipeline(std::string_view text) {
   PipelineText pipeline;
+  const auto stages = size_t(std::count(text.begin(), text.end(), '|')) + 1;
+  if (stages > limits::kStages) {
+    return usage(fmt::format("a pipeline of {} stages; at most {}", stages, limits::kStages));
+  }
   for (std::string_view part : split(text, '|')) {
     if (part.empty()) return usage(fmt::format("an empty stage in '{}'", trim(text)));
     KVS_ASSIGN(StageText stage, parse_stage(part));
@@ -121,6 +127,10 @@ const StageInfo* find_stage(std::string_view name) {
 
 Result<CodecText> parse_codec(std::string_view text) {
   CodecText codec;
+  if (text.size() > limits::kPipelineText) {
+    return usage(
+        fmt::format("a pipeline of {} characters; at most {}", text.size(), limits::kPipelineText));
+  }
   if (kind_letter(text) == 0) {
     KVS_ASSIGN(codec.key, parse_pipeline(text));
     codec.value = codec.key;

@@ -137,7 +137,8 @@ struct StageInfo {
   std::string name;  // as in pipeline text
   std::vector<std::string> aliases;
   std::string group;    // predict, warp, transform, quantise, entropy
-  int version = 1;      // of its wire format and state
+  int version = 1;      // of its wire format and state, as it is written
+  int oldest = 1;       // that it still reads
   std::string summary;  // one sentence for help and manual
   std::vector<ParamInfo> params;
   std::function<Result<std::unique_ptr<Stage>>(const KeyValues&)> make;

@@ -22,6 +22,10 @@ Result<uint64_t> ByteReader::get_varint() {
     KVS_ASSIGN(uint8_t byte, get<uint8_t>());
     if (shift == 63 && byte > 1) break;
     value |= uint64_t(byte & 0x7f) << shift;
+    if (byte == 0 && shift > 0) {
+      return Error{ErrorKind::format,
+                   fmt::format("number before byte {} is in more bytes than it needs", at_)};
+    }
     if (byte < 0x80) return value;
   }
   return Error{ErrorKind::format, fmt::format("number at byte {} is longer than 64 bits", at_)};

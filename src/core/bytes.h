@@ -54,7 +54,7 @@ class ByteReader {
     std::memcpy(&value, from.data(), sizeof value);
     return value;
   }
-  Result<uint64_t> get_varint();
+  Result<uint64_t> get_varint();  // in as few bytes as it takes
   Result<std::string> get_string(size_t limit = 1 << 16);
   Result<ByteSpan> take(size_t n);  // the next n bytes, in place
   template <class T>

@@ -50,6 +50,15 @@ TEST(Bytes, VarintIsLittleEndianBase128) {
   EXPECT_EQ(out.size(), 2u + 10u);
 }
 
+TEST(Bytes, EveryNumberHasOneVarint) {
+  const Bytes zero = {0}, padded_zero = {0x80, 0}, seven = {7}, padded_seven = {0x87, 0x80, 0};
+  EXPECT_TRUE(ByteReader(zero).get_varint().ok());
+  EXPECT_TRUE(ByteReader(seven).get_varint().ok());
+  for (const Bytes& padded : {padded_zero, padded_seven}) {
+    EXPECT_THAT(ByteReader(padded).get_varint().error().message, HasSubstr("more bytes than"));
+  }
+}
+
 TEST(Bytes, VarintBeyond64BitsIsRefused) {
   const Bytes too_large(9, 0xff), endless(20, 0x80);
   Bytes bytes = too_large;

@@ -1,7 +1,11 @@
 #include "core/shape.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
+
+#include "core/limits.h"
 
 namespace kvsplice {
 
@@ -48,6 +52,19 @@ size_t first_seen(size_t position, size_t window, bool chunked) {
   if (window == 0) return 0;
   if (chunked) return position / window * window;
   return position + 1 > window ? position + 1 - window : 0;
+}
+
+Result<> check_widths(const std::vector<LayerShape>& layers) {
+  size_t sum = 0;
+  for (const LayerShape& l : layers) {
+    const int width = std::max(l.width(Kind::key), l.width(Kind::value));
+    sum += static_cast<size_t>(l.width(Kind::key) + l.width(Kind::value));
+    if (width <= limits::kLayerWidth && sum <= limits::kTokenValues) continue;
+    return Error{ErrorKind::format,
+                 fmt::format("layer {} has {} values per token, all up to it {}; at most {} and {}",
+                             l.layer, width, sum, limits::kLayerWidth, limits::kTokenValues)};
+  }
+  return {};
 }
 
 size_t ModelShape::f16_bytes_per_token() const {

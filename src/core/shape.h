@@ -56,6 +56,9 @@ struct LayerShape {
   bool operator==(const LayerShape&) const = default;
 };
 
+// Error format if a layer, or all of them together, hold more of a token than is legal (limits.h).
+Result<> check_widths(const std::vector<LayerShape>& layers);
+
 struct ModelShape {
   std::string architecture;  // "llama", "qwen2", ...
   std::string model_name;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "core/memory.h"
 #include "extract/dump_file.h"
 
 namespace kvsplice::extract {
@@ -20,17 +21,25 @@ std::span<const int> DumpInfo::heads_of(int layer) const {
   return {heads.begin(), end};
 }
 
-Result<Dump> Dump::open(const std::string& path) {
-  KVS_ASSIGN(host::GgufReader file, host::GgufReader::open(path));
-  Dump dump(std::move(file));
+Result<Dump> Dump::open(const std::string& path, const ReadLimits& limits) {
+  return within_memory([&]() -> Result<Dump> {
+    KVS_ASSIGN(host::GgufReader file, host::GgufReader::open(path));
+    return read_from(std::move(file), limits);
+  });
+}
+
+Result<Dump> Dump::read_from(host::GgufReader file, const ReadLimits& limits) {
+  Dump dump(std::move(file), limits);
   KVS_ASSIGN(dump.info_, read_info(dump.file_));
+  KVS_TRY(
+      limits.check(dump.path(), dump.info_.tokens(), 2 * sizeof(int32_t) * dump.info_.tokens()));
   dump.tokens_.resize(dump.info_.tokens());
   dump.positions_.resize(dump.info_.tokens());
   KVS_TRY(dump.file_.read("tokens", 0, std::span<int32_t>(dump.tokens_)));
   KVS_TRY(dump.file_.read("positions", 0, std::span<int32_t>(dump.positions_)));
   if (dump.positions_ != positions_of(dump.info_)) {
     return Error{ErrorKind::format,
-                 fmt::format("{}: positions do not count from the start of every text", path)};
+                 dump.path() + ": positions do not count from the start of every text"};
   }
   return dump;
 }
@@ -50,10 +59,14 @@ Result<Matrix<float>> Dump::read(host::Signal signal, int layer, size_t first, s
     return Error{ErrorKind::usage,
                  fmt::format("{}: rows {} ... {} of {}", path(), first, first + n, info_.tokens())};
   }
-  Matrix<float> rows(n,
-                     dumped_heads(info_, signal, layer) * size_t(dumped_dim(info_, signal, layer)));
-  KVS_TRY(file_.read(tensor_name(signal, layer), first * rows.cols(), rows.flat()));
-  return rows;
+  const size_t width =
+      dumped_heads(info_, signal, layer) * size_t(dumped_dim(info_, signal, layer));
+  KVS_TRY(limits_.check(path(), n, n * width * sizeof(float)));
+  return within_memory([&]() -> Result<Matrix<float>> {
+    Matrix<float> rows(n, width);
+    KVS_TRY(file_.read(tensor_name(signal, layer), first * rows.cols(), rows.flat()));
+    return rows;
+  });
 }
 
 Result<Matrix<float>> Dump::read(host::Signal signal, int layer) const {

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/limits.h"
 #include "core/progress.h"
 #include "core/shape.h"
 #include "host/gguf_file.h"
@@ -69,7 +70,8 @@ Result<DumpInfo> extract_synthetic(const SyntheticOptions& options, const std::s
 
 class Dump {
  public:
-  static Result<Dump> open(const std::string& path);
+  // The limits are kept by what is read later, too.
+  static Result<Dump> open(const std::string& path, const ReadLimits& limits = {});
 
   const DumpInfo& info() const { return info_; }
   const std::string& path() const { return file_.path(); }
@@ -85,8 +87,11 @@ class Dump {
   Result<Matrix<float>> read_queries(int layer, size_t first, size_t n) const;
 
  private:
-  Dump(host::GgufReader file) : file_(std::move(file)) {}
+  Dump(host::GgufReader file, const ReadLimits& limits) : file_(std::move(file)), limits_(limits) {}
+  static Result<Dump> read_from(host::GgufReader file, const ReadLimits& limits);
+
   host::GgufReader file_;
+  ReadLimits limits_;
   DumpInfo info_;
   std::vector<int32_t> tokens_, positions_;
 };

@@ -56,6 +56,9 @@ Result<std::vector<Signal>> read_signals(const host::GgufReader& file) {
     if (found == std::end(all_signals)) {
       return damaged(file, fmt::format("signal '{}' is unknown", name));
     }
+    if (std::find(signals.begin(), signals.end(), *found) != signals.end()) {
+      return damaged(file, fmt::format("signal '{}' is there twice", name));
+    }
     signals.push_back(*found);
   }
   return signals;

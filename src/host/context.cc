@@ -84,7 +84,7 @@ Result<Context> Context::create(const Model& model, const ContextOptions& option
   listen_to_log();
   impl->context.reset(llama_init_from_model(model.impl().model.get(), params));
   if (!impl->context) {
-    return Error{ErrorKind::unsupported,
+    return Error{kind_of_log_error(ErrorKind::unsupported),
                  fmt::format("no context of {} tokens with a {} cache: {}", o.n_ctx,
                              cache_type_names()[static_cast<size_t>(o.cache)],
                              first_log_error("no reason given"))};

@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "core/memory.h"
 #include "host/gguf_file.h"
 #include "host/gguf_source.h"
 
@@ -107,13 +108,15 @@ GgufReader& GgufReader::operator=(GgufReader&&) noexcept = default;
 GgufReader::~GgufReader() = default;
 
 Result<GgufReader> GgufReader::open(const std::string& path) {
-  KVS_ASSIGN(GgufSource file, GgufSource::open(path));
-  std::vector<TensorInfo> infos;
-  for (const SourceTensor& tensor : file.tensors()) {
-    KVS_ASSIGN(TensorInfo info, describe(file, tensor));
-    infos.push_back(std::move(info));
-  }
-  return GgufReader(std::make_unique<Impl>(Impl{std::move(file), std::move(infos)}));
+  return within_memory([&]() -> Result<GgufReader> {
+    KVS_ASSIGN(GgufSource file, GgufSource::open(path));
+    std::vector<TensorInfo> infos;
+    for (const SourceTensor& tensor : file.tensors()) {
+      KVS_ASSIGN(TensorInfo info, describe(file, tensor));
+      infos.push_back(std::move(info));
+    }
+    return GgufReader(std::make_unique<Impl>(Impl{std::move(file), std::move(infos)}));
+  });
 }
 
 Result<std::string> GgufReader::text(const std::string& key) const {

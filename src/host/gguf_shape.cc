@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/limits.h"
 #include "host/gguf_file.h"
 
 namespace kvsplice::host {
@@ -42,7 +43,7 @@ Result<int> bounded(const GgufReader& file, const std::string& key, int low, int
 }
 
 Result<> read_ropes(const GgufReader& file, std::vector<LayerShape>& layers) {
-  constexpr int most = 1 << 15;
+  constexpr int most = limits::kHeadDim / 2;
   const size_t n = layers.size();
   KVS_ASSIGN(std::vector<int32_t> halves, per_layer(file, "rope.halves", n, 0, 1));
   KVS_ASSIGN(std::vector<int32_t> pairs, per_layer(file, "rope.pairs", n, 0, most));
@@ -89,6 +90,10 @@ Result<std::vector<int>> read_empty_layers(const GgufReader& file,
                                            const std::vector<LayerShape>& layers) {
   if (!file.has(prefix + "empty_layers")) return std::vector<int>();
   KVS_ASSIGN(std::vector<int32_t> numbers, file.integers(prefix + "empty_layers"));
+  if (numbers.size() > size_t{limits::kLayers}) {
+    return damaged(file,
+                   fmt::format("{} empty_layers; at most {}", numbers.size(), limits::kLayers));
+  }
   for (size_t i = 0; i < numbers.size(); ++i) {
     const bool taken = std::any_of(layers.begin(), layers.end(),
                                    [&](const LayerShape& l) { return l.layer == numbers[i]; });
@@ -115,25 +120,25 @@ Result<std::vector<int>> read_query_heads(const GgufReader& file, const ModelSha
 }
 
 Result<std::vector<LayerShape>> read_layers(const GgufReader& file) {
-  constexpr int most = 1 << 16;
+  using namespace limits;
   KVS_ASSIGN(std::vector<int32_t> numbers, file.integers(prefix + "layers"));
   const size_t n = numbers.size();
-  if (n == 0 || n > size_t{most}) return damaged(file, fmt::format("{} layers", n));
-  KVS_ASSIGN(std::vector<int32_t> kv_heads, per_layer(file, "kv_heads", n, 1, most));
-  KVS_ASSIGN(std::vector<int32_t> key_dim, per_layer(file, "key_dim", n, 1, most));
-  KVS_ASSIGN(std::vector<int32_t> value_dim, per_layer(file, "value_dim", n, 1, most));
-  KVS_ASSIGN(std::vector<int32_t> window, per_layer(file, "window", n, 0, 1 << 30));
+  if (n == 0 || n > size_t{kLayers}) {
+    return damaged(file, fmt::format("{} layers are not in 1 ... {}", n, kLayers));
+  }
+  KVS_ASSIGN(std::vector<int32_t> kv_heads, per_layer(file, "kv_heads", n, 1, kHeads));
+  KVS_ASSIGN(std::vector<int32_t> key_dim, per_layer(file, "key_dim", n, 1, kHeadDim));
+  KVS_ASSIGN(std::vector<int32_t> value_dim, per_layer(file, "value_dim", n, 1, kHeadDim));
+  KVS_ASSIGN(std::vector<int32_t> window, per_layer(file, "window", n, 0, kWindow));
   std::vector<LayerShape> layers(n);
   for (size_t i = 0; i < n; ++i) {
     if (numbers[i] < 0 || (i > 0 && numbers[i] <= numbers[i - 1])) {
       return damaged(file, "layers must ascend");
     }
-    const int64_t widest = int64_t{kv_heads[i]} * std::max(key_dim[i], value_dim[i]);
-    if (widest > (1 << 24)) {
-      return damaged(file, fmt::format("layer {} has {} KV heads of {} and {} dimensions", i,
-                                       kv_heads[i], key_dim[i], value_dim[i]));
-    }
     layers[i] = {numbers[i], kv_heads[i], key_dim[i], value_dim[i], window[i], {}};
+  }
+  if (const auto sound = check_widths(layers); !sound.ok()) {
+    return damaged(file, sound.error().message);
   }
   return layers;
 }
@@ -179,14 +184,13 @@ void write_shape(GgufWriter& file, const ModelShape& shape) {
 }
 
 Result<ModelShape> read_shape(const GgufReader& file) {
-  constexpr int most = 1 << 30;
   ModelShape shape;
   KVS_ASSIGN(shape.architecture, file.text(prefix + "architecture"));
   KVS_ASSIGN(shape.model_name, file.text(prefix + "name"));
   KVS_ASSIGN(shape.fingerprint, file.text(prefix + "fingerprint"));
-  KVS_ASSIGN(shape.query_heads, bounded(file, "query_heads", 1, 1 << 16));
-  KVS_ASSIGN(shape.embedding_dim, bounded(file, "embedding_dim", 0, most));
-  KVS_ASSIGN(shape.vocabulary, bounded(file, "vocabulary", 0, most));
+  KVS_ASSIGN(shape.query_heads, bounded(file, "query_heads", 1, limits::kQueryHeads));
+  KVS_ASSIGN(shape.embedding_dim, bounded(file, "embedding_dim", 0, limits::kEmbedding));
+  KVS_ASSIGN(shape.vocabulary, bounded(file, "vocabulary", 0, limits::kVocabulary));
   KVS_ASSIGN(shape.layers, read_layers(file));
   KVS_ASSIGN(shape.query_heads_by_layer, read_query_heads(file, shape));
   KVS_TRY(read_chunked(file, shape.layers));

@@ -11,6 +11,7 @@
 #include <limits>
 #include <utility>
 
+#include "core/memory.h"
 #include "host/log.h"
 
 namespace kvsplice::host {
@@ -23,6 +24,7 @@ GgufSource& GgufSource::operator=(GgufSource&& other) noexcept {
   std::swap(file_bytes_, other.file_bytes_);
   std::swap(header_, other.header_);
   std::swap(tensors_, other.tensors_);
+  std::swap(by_name_, other.by_name_);
   return *this;
 }
 
@@ -64,8 +66,10 @@ Result<> GgufSource::parse() {
   listen_to_log();
   header_.reset(gguf_init_from_file_ptr(file.get(), {.no_alloc = true, .ctx = nullptr}));
   if (!header_) {
-    return Error{ErrorKind::format, fmt::format("{} is truncated or damaged: {}", path_,
-                                                first_log_error("no header"))};
+    const ErrorKind kind = kind_of_log_error(ErrorKind::format);
+    if (kind == ErrorKind::memory) return out_of_memory();
+    return Error{
+        kind, fmt::format("{} is truncated or damaged: {}", path_, first_log_error("no header"))};
   }
   return {};
 }
@@ -86,14 +90,15 @@ Result<> GgufSource::list_tensors() {
                    fmt::format("{} is truncated: tensor '{}' needs {} bytes at {}, the file has {}",
                                path_, t.name, t.bytes, t.offset, file_bytes_)};
     }
+    by_name_.emplace(t.name, tensors_.size());
     tensors_.push_back(std::move(t));
   }
   return {};
 }
 
 const SourceTensor* GgufSource::find(const std::string& name) const {
-  const int64_t i = gguf_find_tensor(header_.get(), name.c_str());
-  return i < 0 ? nullptr : &tensors_[static_cast<size_t>(i)];
+  const auto found = by_name_.find(name);
+  return found == by_name_.end() ? nullptr : &tensors_[found->second];
 }
 
 Result<> GgufSource::read_bytes(uint64_t offset, void* out, size_t size) const {

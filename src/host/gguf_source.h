@@ -11,6 +11,7 @@
 #include <array>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "kvsplice/result.h"
@@ -59,6 +60,7 @@ class GgufSource {
   uint64_t file_bytes_ = 0;
   std::unique_ptr<gguf_context, Free> header_;
   std::vector<SourceTensor> tensors_;
+  std::unordered_map<std::string, size_t> by_name_;  // into tensors_
 };
 
 // Any of the integer types, if it fits.

@@ -3,6 +3,7 @@
 #include <llama.h>
 
 #include <mutex>
+#include <new>
 #include <string_view>
 
 namespace kvsplice::host {
@@ -17,7 +18,11 @@ void keep_error(ggml_log_level level, const char* text, void*) {
   while (!line.empty() && line.back() == '\n') line.remove_suffix(1);
   const size_t colon = line.find(": ");
   const bool names_function = colon != line.npos && line.find(' ') > colon;
-  first_error = names_function ? line.substr(colon + 2) : line;
+  try {
+    first_error = names_function ? line.substr(colon + 2) : line;
+  } catch (const std::bad_alloc&) {
+    first_error = "bad_alloc";  // as ggml calls it, and short enough to need no memory
+  }
 }
 
 }  // namespace
@@ -28,8 +33,15 @@ void listen_to_log() {
   first_error.clear();
 }
 
+ErrorKind kind_of_log_error(ErrorKind otherwise) {
+  // "bad_alloc", "failed to allocate ...", "Cannot allocate memory"
+  return first_error.find("alloc") != std::string::npos ? ErrorKind::memory : otherwise;
+}
+
 std::string first_log_error(const std::string& otherwise) {
-  return first_error.empty() ? otherwise : first_error;
+  if (first_error.empty()) return otherwise;
+  const bool memory = kind_of_log_error(ErrorKind::format) == ErrorKind::memory;
+  return memory ? "out of memory: " + first_error : first_error;
 }
 
 }  // namespace kvsplice::host

@@ -4,12 +4,17 @@
 
 #include <string>
 
+#include "kvsplice/result.h"
+
 namespace kvsplice::host {
 
 // Installs the callback (once) and forgets what this thread has heard.
 void listen_to_log();
 
-// The first error since listen_to_log(), without the name of the C function; or `otherwise`.
+// The first error since listen_to_log(), without the name of the C function; or `otherwise`. Where
+// it tells of an allocation that failed, "out of memory" stands in front.
 std::string first_log_error(const std::string& otherwise);
+// Memory if it tells of one.
+ErrorKind kind_of_log_error(ErrorKind otherwise);
 
 }  // namespace kvsplice::host

@@ -83,8 +83,9 @@ Result<> load_llama(Model::Impl& model) {
   params.n_gpu_layers = 0;
   model.model.reset(llama_model_load_from_file(model.path.c_str(), params));
   if (!model.model) {
-    return Error{ErrorKind::format, fmt::format("llama.cpp cannot load {}: {}", model.path,
-                                                first_log_error("no reason given"))};
+    return Error{kind_of_log_error(ErrorKind::format),
+                 fmt::format("llama.cpp cannot load {}: {}", model.path,
+                             first_log_error("no reason given"))};
   }
   model.vocabulary = llama_model_get_vocab(model.model.get());
   model.shape.embedding_dim = llama_model_n_embd(model.model.get());

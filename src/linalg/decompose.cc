@@ -61,8 +61,8 @@ struct Tridiagonal {
         factors(reflectors.rows()) {
     OneBlasThread one;
     // The upper triangle of rows is the lower one of columns.
-    LAPACKE_dsytrd(LAPACK_COL_MAJOR, 'L', size(), reflectors.data(), size(), diagonal.data(),
-                   off.data(), factors.data());
+    lapack_done(LAPACKE_dsytrd(LAPACK_COL_MAJOR, 'L', size(), reflectors.data(), size(),
+                               diagonal.data(), off.data(), factors.data()));
   }
 
   lapack_int size() const { return lapack_int(diagonal.size()); }
@@ -74,8 +74,8 @@ struct Tridiagonal {
     parallel_chunks(vectors.rows(), std::max<size_t>(64, n / 8), [&](size_t first, size_t count) {
       OneBlasThread one;
       Matrix<double> own = reflectors;  // dormtr overwrites entries of it for a while
-      LAPACKE_dormtr(LAPACK_COL_MAJOR, 'L', 'L', 'N', n, count, own.data(), n, factors.data(),
-                     vectors.row(first).data(), n);
+      lapack_done(LAPACKE_dormtr(LAPACK_COL_MAJOR, 'L', 'L', 'N', n, count, own.data(), n,
+                                 factors.data(), vectors.row(first).data(), n));
     });
   }
 };
@@ -101,9 +101,10 @@ bool vectors_of(const Tridiagonal& t, std::span<const double> values, Matrix<dou
   std::copy(values.begin(), values.end(), padded.begin());
   std::vector<lapack_int> block(count, 1), block_end(t.size(), t.size()), failed(count);
   OneBlasThread one;
-  const bool converged = LAPACKE_dstein(LAPACK_COL_MAJOR, t.size(), t.diagonal.data(), t.off.data(),
-                                        count, padded.data(), block.data(), block_end.data(),
-                                        vectors.data(), t.size(), failed.data()) == 0;
+  const bool converged =
+      lapack_done(LAPACKE_dstein(LAPACK_COL_MAJOR, t.size(), t.diagonal.data(), t.off.data(), count,
+                                 padded.data(), block.data(), block_end.data(), vectors.data(),
+                                 t.size(), failed.data())) == 0;
   return converged && all_finite(vectors.view());
 }
 
@@ -113,8 +114,8 @@ Result<Eigen> all_eigen(const Tridiagonal& t) {
   Matrix<double> vectors(n, n);  // by rows: LAPACK sees columns
   {
     OneBlasThread one;
-    if (LAPACKE_dstedc(LAPACK_COL_MAJOR, 'I', n, values.data(), off.data(), vectors.data(), n) !=
-        0) {
+    if (lapack_done(LAPACKE_dstedc(LAPACK_COL_MAJOR, 'I', n, values.data(), off.data(),
+                                   vectors.data(), n)) != 0) {
       return Error{ErrorKind::numeric, "eigenvectors: no convergence"};
     }
   }
@@ -133,7 +134,7 @@ Result<Eigen> first_of(Result<Eigen> all, size_t count) {
 // Values first, then their vectors one by one.
 Result<Eigen> first_eigen(const Tridiagonal& t, size_t count) {
   std::vector<double> values = t.diagonal, off = t.off;
-  if (LAPACKE_dsterf(t.size(), values.data(), off.data()) != 0) {
+  if (lapack_done(LAPACKE_dsterf(t.size(), values.data(), off.data())) != 0) {
     return Error{ErrorKind::numeric, "eigenvalues: no convergence"};
   }
   const auto wanted = std::span<const double>(values).last(count);
@@ -170,8 +171,8 @@ Result<Svd> thin_svd(MatrixView<const float> a) {
   OneBlasThread one;
   Matrix<float> work = copy(a);
   // Read by columns, `work` is the transpose, so U and V^T change places and need no transposing.
-  if (LAPACKE_sgesdd(LAPACK_COL_MAJOR, 'S', d, n, work.data(), d, svd.values.data(), svd.vt.data(),
-                     d, svd.u.data(), r) != 0) {
+  if (lapack_done(LAPACKE_sgesdd(LAPACK_COL_MAJOR, 'S', d, n, work.data(), d, svd.values.data(),
+                                 svd.vt.data(), d, svd.u.data(), r)) != 0) {
     return Error{ErrorKind::numeric, "singular value decomposition: no convergence"};
   }
   fix_signs(svd);
@@ -224,8 +225,8 @@ Result<std::vector<double>> singular_values(MatrixView<const float> a) {
   Matrix<double> work(a.rows, a.cols);
   for (size_t r = 0; r < a.rows; ++r) std::copy_n(&a(r, 0), a.cols, &work(r, 0));
   double unused;
-  if (LAPACKE_dgesdd(LAPACK_COL_MAJOR, 'N', a.cols, a.rows, work.data(), a.cols, values.data(),
-                     &unused, 1, &unused, 1) != 0) {
+  if (lapack_done(LAPACKE_dgesdd(LAPACK_COL_MAJOR, 'N', a.cols, a.rows, work.data(), a.cols,
+                                 values.data(), &unused, 1, &unused, 1)) != 0) {
     return Error{ErrorKind::numeric, "singular values: no convergence"};
   }
   return values;
@@ -233,8 +234,12 @@ Result<std::vector<double>> singular_values(MatrixView<const float> a) {
 
 namespace {
 
-lapack_int potrf(size_t n, double* a) { return LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'U', n, a, n); }
-lapack_int potrf(size_t n, float* a) { return LAPACKE_spotrf(LAPACK_COL_MAJOR, 'U', n, a, n); }
+lapack_int potrf(size_t n, double* a) {
+  return lapack_done(LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'U', n, a, n));
+}
+lapack_int potrf(size_t n, float* a) {
+  return lapack_done(LAPACKE_spotrf(LAPACK_COL_MAJOR, 'U', n, a, n));
+}
 
 template <class T>
 Result<Matrix<T>> factor(Matrix<T> a) {

@@ -4,11 +4,13 @@
 #include <cblas.h>
 
 #include "core/threads.h"
+#include "linalg/blas_memory.h"
 
 namespace kvsplice {
 
 // OpenBLAS adds in another order when it has another number of threads, and its threads spin while
-// they wait. So every call runs on one thread; parallel work is cut into fixed pieces here.
+// they wait. So every call runs on one thread; parallel work is cut into fixed pieces here. Throws
+// std::bad_alloc if there is no memory for a call.
 class OneBlasThread {
  public:
   OneBlasThread() : before_(thread_count()) {
@@ -20,6 +22,7 @@ class OneBlasThread {
   OneBlasThread& operator=(const OneBlasThread&) = delete;
 
  private:
+  BlasBuffer buffer_;
   int before_;
 };
 

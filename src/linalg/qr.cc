@@ -17,8 +17,8 @@ Result<Matrix<double>> orthonormal_columns(Matrix<double> a) {
   if (d == 0) return a;
   OneBlasThread one;
   std::vector<double> reflectors(a.cols());
-  if (LAPACKE_dgeqrf(LAPACK_ROW_MAJOR, n, d, a.data(), d, reflectors.data()) != 0 ||
-      LAPACKE_dorgqr(LAPACK_ROW_MAJOR, n, d, d, a.data(), d, reflectors.data()) != 0) {
+  if (lapack_done(LAPACKE_dgeqrf(LAPACK_ROW_MAJOR, n, d, a.data(), d, reflectors.data())) != 0 ||
+      lapack_done(LAPACKE_dorgqr(LAPACK_ROW_MAJOR, n, d, d, a.data(), d, reflectors.data())) != 0) {
     return Error{ErrorKind::numeric, "QR: the matrix holds a value that is not a number"};
   }
   return a;

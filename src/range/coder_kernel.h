@@ -6,8 +6,13 @@
 
 namespace kvsplice::range {
 
-constexpr int32_t kLargestCode = 1 << 30;
-constexpr uint32_t kStateLow = 1u << 16;  // states are in [2^16, 2^32); encoding starts from 2^16
+constexpr int32_t kLargestCode = 1 << 30;  // less its column's centre
+constexpr uint32_t kStateLow = 1u << 16;   // states are in [2^16, 2^32); encoding starts from 2^16
+
+// Whether a code can be written, and read again.
+inline bool within_reach(int64_t code, int64_t centre) {
+  return code - centre <= kLargestCode && centre - code <= kLargestCode;
+}
 
 struct Encoded {
   std::array<uint32_t, kLanes> states;
@@ -18,7 +23,7 @@ struct Encoded {
 // Classes of all groups, row by row, as the decoder will find them.
 std::vector<uint8_t> classes_of(const Model& model, const int32_t* codes, size_t rows);
 
-// rows * model.columns codes, row-major, within +-kLargestCode.
+// rows * model.columns codes, row-major, within_reach() of their column's centre.
 Encoded encode(const Model& model, const int32_t* codes, size_t rows);
 
 // Zeros that must be readable behind the words.
@@ -50,7 +55,7 @@ class EscapeReader {
       folded |= uint64_t{byte & 0x7fu} << shift;
       if (byte >= 0x80) continue;
       const int64_t code = static_cast<int64_t>(folded >> 1) ^ -static_cast<int64_t>(folded & 1);
-      if (code > kLargestCode || code < -kLargestCode) break;
+      if (!within_reach(code, 0)) break;
       return static_cast<int32_t>(code);
     }
     ok_ = false;

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/random.h"
+#include "range/block.h"
 #include "range/coder_kernel.h"
 #include "range/fit.h"
 #include "simd/target.h"
@@ -78,7 +79,10 @@ RC_GTEST_PROP(RangeCoder, EveryTargetDecodesWhatWasEncoded, ()) {
   Matrix<int32_t> codes = generate(rows, cols, 3 * scale, seed + 1);
   const auto wild = *rc::gen::container<std::vector<int32_t>>(
       rc::gen::inRange<int32_t>(-kLargestCode, kLargestCode));
-  for (size_t i = 0; i < wild.size(); ++i) codes.flat()[i * 7 % codes.size()] = wild[i];
+  for (size_t i = 0; i < wild.size(); ++i) {
+    const size_t at = i * 7 % codes.size();
+    codes.flat()[at] = model.centre[at % cols] + wild[i];
+  }
   const Encoded encoded = padded(encode(model, codes.data(), rows), model);
   Matrix<int32_t> back(rows, cols);
   RC_ASSERT(decode_reference(model, encoded, rows, back.data()) == DecodeError::none);
@@ -88,6 +92,43 @@ RC_GTEST_PROP(RangeCoder, EveryTargetDecodesWhatWasEncoded, ()) {
     RC_ASSERT(decode(model, encoded, rows, back.data()) == DecodeError::none);
     RC_ASSERT(back == codes);
   });
+}
+
+// As far from their centres as codes may be, and nearly so.
+RC_GTEST_PROP(RangeCoder, CodesAtTheEdgeOfReachComeBack, ()) {
+  const auto rows = *rc::gen::inRange<size_t>(1, 20), cols = *rc::gen::inRange<size_t>(1, 20);
+  const auto centre = *rc::gen::container<std::vector<int32_t>>(
+      cols, rc::gen::inRange<int32_t>(-(1 << 23), (1 << 23) + 1));
+  const auto side = rc::gen::element(-1, 1);
+  const auto below = rc::gen::oneOf(rc::gen::element<int32_t>(0, 1, 2, 3),
+                                    rc::gen::inRange<int32_t>(0, kLargestCode + 1));
+  Matrix<int32_t> codes(rows, cols);
+  for (size_t i = 0; i < codes.size(); ++i) {
+    codes.flat()[i] = centre[i % cols] + *side * (kLargestCode - *below);
+    RC_ASSERT(within_reach(codes.flat()[i], centre[i % cols]));
+  }
+  const Model model = make_model(calibrate(codes, centre)).value();
+  const Encoded encoded = padded(encode(model, codes.data(), rows), model);
+  for_each_simd_target([&](const std::string&) {
+    Matrix<int32_t> back(rows, cols);
+    RC_ASSERT(decode(model, encoded, rows, back.data()) == DecodeError::none);
+    RC_ASSERT(back == codes);
+  });
+}
+
+TEST(RangeCoder, BytesHoldNoMoreCodesThanTheirBoundSays) {
+  Calibration sure;
+  sure.centre.resize(64);
+  sure.mean.assign(8, 1);
+  for (Costs& costs : sure.costs) {
+    costs.fill(kLargestCost);
+    costs[0] = 0;
+  }
+  const Matrix<int32_t> zeros(20000, 64);
+  ByteWriter out;
+  encode_block(make_model(sure).value(), zeros, out);
+  EXPECT_LE(zeros.size(), most_codes(out.size()));
+  EXPECT_GE(2 * zeros.size(), most_codes(out.size())) << "the bound is far too wide";
 }
 
 RC_GTEST_PROP(RangeCoder, EveryTargetSaysTheSameOfDamage, ()) {

@@ -8,6 +8,8 @@
 #include <array>
 #include <limits>
 
+#include "core/limits.h"
+
 namespace kvsplice::session {
 
 namespace {
@@ -15,9 +17,6 @@ namespace {
 // A byte beyond ASCII and both line ends, so that damage by text transfer is seen at once.
 constexpr std::array<uint8_t, 8> kMagic = {0x89, 'K', 'V', 'Z', '\r', '\n', 0x1a, '\n'};
 constexpr std::array<uint8_t, 8> kEndMagic = {'K', 'V', 'Z', 'e', 'n', 'd', '\r', '\n'};
-constexpr size_t kMostHeader = 1 << 20;
-constexpr size_t kMostLayers = 4096;
-constexpr int kMostWidth = 1 << 20;
 constexpr size_t kChecksum = 8;
 
 Error format_error(std::string message) { return {ErrorKind::format, std::move(message)}; }
@@ -43,16 +42,11 @@ Result<LayerShape> get_layer(ByteReader& in) {
     to = static_cast<int>(value);
     return {};
   };
-  KVS_TRY(get("layer", 0, kMostLayers, layer.layer));
-  KVS_TRY(get("heads of a layer", 1, 1 << 12, layer.kv_heads));
-  KVS_TRY(get("key dimension", 1, 1 << 12, layer.key_dim));
-  KVS_TRY(get("value dimension", 1, 1 << 12, layer.value_dim));
-  KVS_TRY(get("window", 0, std::numeric_limits<int32_t>::max(), layer.window));
-  const int width = layer.kv_heads * std::max(layer.key_dim, layer.value_dim);
-  if (width > kMostWidth) {
-    return format_error(
-        fmt::format("a layer of {} values per token; at most {}", width, kMostWidth));
-  }
+  KVS_TRY(get("layer", 0, limits::kLayers, layer.layer));
+  KVS_TRY(get("heads of a layer", 1, limits::kHeads, layer.kv_heads));
+  KVS_TRY(get("key dimension", 1, limits::kHeadDim, layer.key_dim));
+  KVS_TRY(get("value dimension", 1, limits::kHeadDim, layer.value_dim));
+  KVS_TRY(get("window", 0, limits::kWindow, layer.window));
   return layer;
 }
 
@@ -75,13 +69,14 @@ Bytes record_head(const Record& record) {
   return out.take();
 }
 
+// The next record of an index, which begins at `begin` or behind it.
 Result<Record> get_record(ByteReader& in, const SessionInfo& info, uint64_t begin, uint64_t end) {
   Record record;
   KVS_ASSIGN(const size_t kind, get_number(in, "record kind", 1, 2));
   record.kind = static_cast<RecordKind>(kind);
   KVS_ASSIGN(record.count, get_number(in, "tokens of a record", 1, info.block_tokens));
   KVS_ASSIGN(record.offset, get_number(in, "record offset", begin, end));
-  KVS_ASSIGN(record.length, get_number(in, "record length", 1, end));
+  KVS_ASSIGN(record.length, get_number(in, "record length", record.count, end));
   if (record.end() > end) {
     return format_error(
         fmt::format("a record of {} bytes at {} ends behind {}, where the index "
@@ -147,8 +142,9 @@ Result<size_t> header_length(ByteSpan start) {
                              version, oldest, kFormatVersion)};
   }
   KVS_ASSIGN(const uint32_t length, in.get<uint32_t>());
-  if (length < kHeaderStart + kChecksum || length > kMostHeader) {
-    return format_error(fmt::format("header of {} bytes; at most {}", length, kMostHeader));
+  if (length < kHeaderStart + kChecksum || length > limits::kSessionHeader) {
+    return format_error(
+        fmt::format("header of {} bytes; at most {}", length, limits::kSessionHeader));
   }
   return size_t{length};
 }
@@ -167,16 +163,17 @@ Result<SessionInfo> parse_header(ByteSpan header) {
   SessionInfo info;
   for (std::string* text :
        {&info.codec, &info.pipeline, &info.model, &info.model_name, &info.architecture}) {
-    KVS_ASSIGN(*text, in.get_string());
+    KVS_ASSIGN(*text, in.get_string(limits::kString));
   }
-  KVS_ASSIGN(info.block_tokens, get_number(in, "tokens of a block", 1, kMostBlockTokens));
-  KVS_ASSIGN(info.sinks, get_number(in, "sinks", 0, kMostTokens));
-  KVS_ASSIGN(info.window, get_number(in, "window", 0, kMostTokens));
-  KVS_ASSIGN(const size_t layers, get_number(in, "layers", 1, kMostLayers));
+  KVS_ASSIGN(info.block_tokens, get_number(in, "tokens of a block", 1, limits::kBlockTokens));
+  KVS_ASSIGN(info.sinks, get_number(in, "sinks", 0, limits::kTokens));
+  KVS_ASSIGN(info.window, get_number(in, "window", 0, limits::kTokens));
+  KVS_ASSIGN(const size_t layers, get_number(in, "layers", 1, limits::kLayers));
   for (size_t l = 0; l < layers; ++l) {
     KVS_ASSIGN(LayerShape layer, get_layer(in));
     info.layers.push_back(layer);
   }
+  KVS_TRY(check_widths(info.layers));
   return info;  // newer writers may add fields here
 }
 
@@ -227,9 +224,12 @@ Result<Index> parse_index(ByteSpan payload, const SessionInfo& info, uint64_t be
   size_t tokens = 0;
   for (size_t i = 0; i < records; ++i) {
     KVS_ASSIGN(Record record, get_record(in, info, begin, end));
+    begin = record.end();
     record.first = tokens;
     tokens += record.count;
-    if (tokens > kMostTokens) return format_error(fmt::format("more than {} tokens", kMostTokens));
+    if (tokens > limits::kTokens) {
+      return format_error(fmt::format("more than {} tokens", limits::kTokens));
+    }
     index.records.push_back(record);
   }
   KVS_ASSIGN(const size_t pending, get_number(in, "pending tokens", 0, payload.size()));

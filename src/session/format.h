@@ -11,8 +11,6 @@
 namespace kvsplice::session {
 
 constexpr uint16_t kFormatVersion = 1;
-constexpr size_t kMostBlockTokens = 4096;
-constexpr uint64_t kMostTokens = uint64_t{1} << 28;
 
 struct SessionInfo {
   std::string codec;     // fingerprint; empty: lossless
@@ -65,7 +63,8 @@ Bytes write_record(const Record& record, ByteSpan payload);
 Result<ByteSpan> parse_record(ByteSpan bytes, const Record& expected);
 
 Bytes write_index(const Index& index);
-// Records must lie in [begin, end) of the file.
+// Records must lie in [begin, end) of the file, one behind the other, each of at least a byte a
+// token: so an index cannot claim more tokens than the file has bytes.
 Result<Index> parse_index(ByteSpan payload, const SessionInfo& info, uint64_t begin, uint64_t end);
 
 Bytes write_trailer(uint64_t index_offset, uint64_t end);

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "core/limits.h"
+#include "core/memory.h"
 #include "core/same_cache.h"
 #include "core/threads.h"
 #include "session/exact.h"
@@ -136,14 +138,14 @@ Result<> write_pieces(const Cells& cells, const std::vector<Piece>& pieces, cons
   for (size_t first = 0; first < pieces.size(); first += batch) {
     KVS_TRY(progress.step("pack", first, pieces.size()));
     const size_t n = std::min(batch, pieces.size() - first);
-    std::vector<Result<Bytes>> payloads(n);
-    parallel_for(n, [&](size_t i) {
+    std::vector<Bytes> payloads(n);
+    KVS_TRY(parallel_try(n, [&](size_t i) -> Result<> {
       const Piece& piece = pieces[first + i];
-      payloads[i] = encode(slice(cells, piece.from, piece.count), piece.kind, coder);
-    });
+      KVS_ASSIGN(payloads[i], encode(slice(cells, piece.from, piece.count), piece.kind, coder));
+      return {};
+    }));
     for (size_t i = 0; i < n; ++i) {
-      if (!payloads[i].ok()) return payloads[i].error();
-      KVS_TRY(writer.add(pieces[first + i].kind, pieces[first + i].count, *payloads[i]));
+      KVS_TRY(writer.add(pieces[first + i].kind, pieces[first + i].count, payloads[i]));
     }
   }
   return {};
@@ -151,15 +153,15 @@ Result<> write_pieces(const Cells& cells, const std::vector<Piece>& pieces, cons
 
 Result<> check_options(const PackOptions& options) {
   const size_t tokens = options.block_tokens.value_or(kBlockTokens);
-  if (tokens < 1 || tokens > kMostBlockTokens) {
+  if (tokens < 1 || tokens > limits::kBlockTokens) {
     return Error{ErrorKind::usage,
-                 fmt::format("blocks of {} tokens; legal: 1 ... {}", tokens, kMostBlockTokens)};
+                 fmt::format("blocks of {} tokens; legal: 1 ... {}", tokens, limits::kBlockTokens)};
   }
   for (const auto& [name, number] :
        {std::pair("sinks", options.sinks), std::pair("window", options.window)}) {
-    if (number <= kMostTokens) continue;
+    if (number <= limits::kTokens) continue;
     return Error{ErrorKind::usage,
-                 fmt::format("{} = {}; legal: 0 ... {}", name, number, kMostTokens)};
+                 fmt::format("{} = {}; legal: 0 ... {}", name, number, limits::kTokens)};
   }
   return {};
 }
@@ -202,6 +204,26 @@ Result<> append(SessionWriter& writer, const Session& session, const Cells& more
   return writer.commit(pending);
 }
 
+// How many of n cells to make room for before any is read: as many as the bytes of their records
+// make likely.
+size_t likely_cells(const ModelShape& shape, const std::vector<Record>& records, size_t n) {
+  constexpr uint64_t kLikely = 64;  // times that a record grows: codecs that people use stay below
+  constexpr uint64_t kHarmless = uint64_t{64} << 20;  // bytes
+  uint64_t bytes = 0;
+  for (const Record& r : records) bytes += r.length;
+  const uint64_t room = std::max(kHarmless, kLikely * bytes);
+  return std::min<uint64_t>(n, room / std::max<size_t>(shape.f16_bytes_per_token(), 1));
+}
+
+// Makes room for `needed` cells and some more, for `most` at most.
+void grow(Cells& all, const ModelShape& shape, size_t needed, size_t most) {
+  const size_t there = all.count();
+  if (needed <= there) return;
+  Cells more = make_cells(shape, all.first, std::min(most, std::max(needed, 4 * there)));
+  put(more, 0, all, 0, there);
+  all = std::move(more);
+}
+
 // A session that cannot be compacted now, for lack of room or because it grows again, is as good.
 void compact_if_worthwhile(const std::string& path) {
   const auto now = SessionReader::open(path);
@@ -221,88 +243,110 @@ Result<> Coder::check() const {
 
 Result<> pack(const std::string& path, const Cells& cells, std::span<const int32_t> pending,
               const Coder& coder, const PackOptions& options, const Progress& progress) {
-  KVS_ASSIGN(OutputFile out, OutputFile::reserve(path, Readers::owner));
-  return pack(std::move(out), cells, pending, coder, options, progress);
+  return within_memory([&]() -> Result<> {
+    KVS_ASSIGN(OutputFile out, OutputFile::reserve(path, Readers::owner));
+    return pack(std::move(out), cells, pending, coder, options, progress);
+  });
 }
 
 Result<> pack(OutputFile out, const Cells& cells, std::span<const int32_t> pending,
               const Coder& coder, const PackOptions& options, const Progress& progress) {
-  KVS_TRY(coder.check());
-  KVS_TRY(check_options(options));
-  KVS_TRY(check_cells(cells, coder.shape));
-  KVS_TRY(check_tokens(pending, coder.shape));
-  if (cells.first != 0) {
-    return Error{ErrorKind::usage,
-                 fmt::format("a session begins at position 0, not at {}", cells.first)};
-  }
-  KVS_ASSIGN(SessionWriter writer, SessionWriter::create(std::move(out), describe(coder, options)));
-  KVS_TRY(write_pieces(cells, plan(cells, writer.info()), coder, writer, progress));
-  return writer.commit(pending);
+  return within_memory([&]() -> Result<> {
+    KVS_TRY(coder.check());
+    KVS_TRY(check_options(options));
+    KVS_TRY(check_cells(cells, coder.shape));
+    KVS_TRY(check_tokens(pending, coder.shape));
+    if (cells.first != 0) {
+      return Error{ErrorKind::usage,
+                   fmt::format("a session begins at position 0, not at {}", cells.first)};
+    }
+    KVS_ASSIGN(SessionWriter writer,
+               SessionWriter::create(std::move(out), describe(coder, options)));
+    KVS_TRY(write_pieces(cells, plan(cells, writer.info()), coder, writer, progress));
+    return writer.commit(pending);
+  });
 }
 
 Result<> extend(const std::string& path, const Cells& more, std::span<const int32_t> pending,
                 const Coder& coder, const Progress& progress) {
-  KVS_ASSIGN(const Session session, Session::open(path, coder));
-  KVS_ASSIGN(SessionWriter writer, SessionWriter::continue_at(path, session.file()));
-  return extend(std::move(writer), session, more, pending, coder, progress);
+  return within_memory([&]() -> Result<> {
+    KVS_ASSIGN(const Session session, Session::open(path, coder));
+    KVS_ASSIGN(SessionWriter writer, SessionWriter::continue_at(path, session.file()));
+    return extend(std::move(writer), session, more, pending, coder, progress);
+  });
 }
 
 Result<> extend(SessionWriter writer, const Session& session, const Cells& more,
                 std::span<const int32_t> pending, const Coder& coder, const Progress& progress) {
-  const std::string path = writer.path();
-  {
-    SessionWriter held = std::move(writer);  // its lock ends here
-    KVS_TRY(append(held, session, more, pending, coder, progress));
-  }
-  compact_if_worthwhile(path);
-  return {};
+  return within_memory([&]() -> Result<> {
+    const std::string path = writer.path();
+    {
+      SessionWriter held = std::move(writer);  // its lock ends here
+      KVS_TRY(append(held, session, more, pending, coder, progress));
+    }
+    compact_if_worthwhile(path);
+    return {};
+  });
 }
 
 Result<Session> Session::open(const std::string& path, const Coder& coder) {
-  KVS_ASSIGN(SessionReader reader, SessionReader::open(path));
-  KVS_TRY(check_session(reader, coder, path));
-  return Session(std::move(reader), coder);
+  return within_memory([&]() -> Result<Session> {
+    KVS_ASSIGN(SessionReader reader, SessionReader::open(path));
+    KVS_TRY(check_session(reader, coder, path));
+    return Session(std::move(reader), coder);
+  });
 }
 
-Result<Cells> Session::read(size_t first, size_t n, const Progress& progress) const {
-  if (first > size() || n > size() - first) {
-    return Error{ErrorKind::usage,
-                 fmt::format("tokens {} ... {} of a session of {}", first, first + n, size())};
-  }
-  std::vector<Record> wanted;
-  for (const Record& r : reader_.index().records) {
-    if (r.first < first + n && first < r.first + r.count) wanted.push_back(r);
-  }
-  Cells all = make_cells(coder_.shape, first, n);
+Result<Cells> Session::read(size_t first, size_t n, const Progress& progress,
+                            const ReadLimits& limits) const {
+  return within_memory([&]() -> Result<Cells> {
+    if (first > size() || n > size() - first) {
+      return Error{ErrorKind::usage,
+                   fmt::format("tokens {} ... {} of a session of {}", first, first + n, size())};
+    }
+    KVS_TRY(limits.check("a session", n, n * coder_.shape.f16_bytes_per_token()));
+    std::vector<Record> wanted;
+    for (const Record& r : reader_.index().records) {
+      if (r.first < first + n && first < r.first + r.count) wanted.push_back(r);
+    }
+    return read_records(wanted, first, n, progress);
+  });
+}
+
+Result<Cells> Session::read_records(const std::vector<Record>& records, size_t first, size_t n,
+                                    const Progress& progress) const {
+  Cells all = make_cells(coder_.shape, first, likely_cells(coder_.shape, records, n));
   const size_t batch = static_cast<size_t>(thread_count());
-  for (size_t at = 0; at < wanted.size(); at += batch) {
-    KVS_TRY(progress.step("restore", at, wanted.size()));
-    const size_t some = std::min(batch, wanted.size() - at);
-    std::vector<Result<Cells>> parts(some);
-    parallel_for(some, [&](size_t i) {
-      const auto payload = reader_.read(wanted[at + i]);
-      parts[i] =
-          payload.ok() ? decode(*payload, wanted[at + i], coder_) : Result<Cells>(payload.error());
-    });
+  for (size_t at = 0; at < records.size(); at += batch) {
+    KVS_TRY(progress.step("restore", at, records.size()));
+    const size_t some = std::min(batch, records.size() - at);
+    std::vector<Cells> parts(some);
+    KVS_TRY(parallel_try(some, [&](size_t i) -> Result<> {
+      KVS_ASSIGN(const Bytes payload, reader_.read(records[at + i]));
+      KVS_ASSIGN(parts[i], decode(payload, records[at + i], coder_));
+      return {};
+    }));
     for (size_t i = 0; i < some; ++i) {
-      if (!parts[i].ok()) return parts[i].error();
-      const Record& r = wanted[at + i];
+      const Record& r = records[at + i];
       const size_t from = std::max(first, r.first), end = std::min(first + n, r.first + r.count);
-      put(all, from - first, *parts[i], from - r.first, end - from);
+      grow(all, coder_.shape, end - first, n);
+      put(all, from - first, parts[i], from - r.first, end - from);
     }
   }
   return all;
 }
 
 Result<std::vector<int32_t>> read_tokens(const SessionReader& reader) {
-  std::vector<int32_t> all;
-  for (const Record& record : reader.index().records) {
-    KVS_ASSIGN(const Bytes payload, reader.read(record));
-    ByteReader in(payload);
-    KVS_ASSIGN(const std::vector<int32_t> tokens, get_tokens(in, record.count));
-    all.insert(all.end(), tokens.begin(), tokens.end());
-  }
-  return all;
+  return within_memory([&]() -> Result<std::vector<int32_t>> {
+    std::vector<int32_t> all;
+    for (const Record& record : reader.index().records) {
+      KVS_ASSIGN(const Bytes payload, reader.read(record));
+      ByteReader in(payload);
+      KVS_ASSIGN(const std::vector<int32_t> tokens, get_tokens(in, record.count));
+      all.insert(all.end(), tokens.begin(), tokens.end());
+    }
+    return all;
+  });
 }
 
 }  // namespace kvsplice::session

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "core/limits.h"
 #include "session/cells.h"
 #include "session/session_file.h"
 
@@ -42,10 +43,14 @@ class Session {
   const SessionReader& file() const { return reader_; }
   size_t size() const { return reader_.index().tokens(); }
   // Cells [first, first + n); only the blocks they lie in are read. Layers with a window count as
-  // absent up to the last block that was packed without them.
-  Result<Cells> read(size_t first, size_t n, const Progress& progress) const;
+  // absent up to the last block that was packed without them. Memory follows what has been read:
+  // a small file that claims much takes little before the claim is found out.
+  Result<Cells> read(size_t first, size_t n, const Progress& progress,
+                     const ReadLimits& limits = {}) const;
 
  private:
+  Result<Cells> read_records(const std::vector<Record>& records, size_t first, size_t n,
+                             const Progress& progress) const;
   Session(SessionReader reader, const Coder& coder) : reader_(std::move(reader)), coder_(coder) {}
 
   SessionReader reader_;

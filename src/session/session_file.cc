@@ -4,6 +4,9 @@
 
 #include <algorithm>
 
+#include "core/limits.h"
+#include "core/memory.h"
+
 namespace kvsplice::session {
 
 namespace {
@@ -16,8 +19,10 @@ Error named(const std::string& path, const Error& error) {
 }  // namespace
 
 Result<SessionReader> SessionReader::open(const std::string& path) {
-  KVS_ASSIGN(DiskFile file, DiskFile::open(path));
-  return read_from(std::move(file));
+  return within_memory([&]() -> Result<SessionReader> {
+    KVS_ASSIGN(DiskFile file, DiskFile::open(path));
+    return read_from(std::move(file));
+  });
 }
 
 Result<SessionReader> SessionReader::read_from(DiskFile file) {
@@ -62,7 +67,7 @@ Result<> SessionReader::find_end() {
   constexpr int kMostTries = 64;  // bounds the work that planted trailers can cause
   const ByteSpan magic = trailer_magic();
   int tries = 0;
-  for (uint64_t high = file_.size(); high > header_bytes_;) {
+  for (uint64_t high = file_.size(); high > header_bytes_ && tries < kMostTries;) {
     const uint64_t low = std::max<uint64_t>(header_bytes_, high > kChunk ? high - kChunk : 0);
     // Overlaps the chunk above, so that no trailer's end is cut in two.
     const uint64_t top = std::min<uint64_t>(file_.size(), high + magic.size() - 1);
@@ -87,16 +92,22 @@ uint64_t SessionReader::live_bytes() const {
 }
 
 Result<Bytes> SessionReader::read(const Record& record) const {
-  KVS_ASSIGN(Bytes bytes, file_.read(record.offset, kRecordHead + record.length));
-  const auto payload = parse_record(bytes, record);
-  if (!payload.ok()) return named(file_.path(), payload.error());
-  bytes.erase(bytes.begin(), bytes.begin() + kRecordHead);
-  return bytes;
+  return within_memory([&]() -> Result<Bytes> {
+    KVS_ASSIGN(Bytes bytes, file_.read(record.offset, kRecordHead + record.length));
+    const auto payload = parse_record(bytes, record);
+    if (!payload.ok()) return named(file_.path(), payload.error());
+    bytes.erase(bytes.begin(), bytes.begin() + kRecordHead);
+    return bytes;
+  });
 }
 
 Result<SessionWriter> SessionWriter::create(OutputFile output, const SessionInfo& info) {
+  const Bytes header = write_header(info);
+  if (const auto readable = parse_header(header); !readable.ok()) {
+    return Error{ErrorKind::usage, readable.error().message};
+  }
   SessionWriter writer(DiskFile::replace(std::move(output)), info);
-  KVS_TRY(writer.write_behind(write_header(info)));
+  KVS_TRY(writer.write_behind(header));
   return writer;
 }
 
@@ -162,10 +173,14 @@ Result<> SessionWriter::write_behind(ByteSpan bytes) {
 Result<> SessionWriter::add(RecordKind kind, size_t count, ByteSpan payload) {
   KVS_TRY(check_usable());
   const size_t first = index_.tokens();
-  if (count == 0 || count > info_.block_tokens || first + count > kMostTokens) {
+  if (payload.size() < count) {
+    return Error{ErrorKind::usage, fmt::format("{} bytes for {} tokens; legal: at least one each",
+                                               payload.size(), count)};
+  }
+  if (count == 0 || count > info_.block_tokens || first + count > limits::kTokens) {
     return Error{ErrorKind::usage,
                  fmt::format("a record of {} tokens behind {}; legal: 1 ... {}, {} in all", count,
-                             first, info_.block_tokens, kMostTokens)};
+                             first, info_.block_tokens, limits::kTokens)};
   }
   const Record record{kind, end_, payload.size(), first, count};
   KVS_TRY(write_behind(write_record(record, payload)));

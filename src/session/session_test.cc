@@ -215,12 +215,12 @@ TEST_F(SessionTest, WrongUseIsRefused) {
 TEST_F(SessionTest, NumbersThatNoReaderTakesAreRefused) {
   PackOptions options;
   for (size_t* number : {&options.sinks, &options.window}) {
-    *number = kMostTokens + 1;
+    *number = limits::kTokens + 1;
     const auto packed = pack(file_.path(), cells(0, 20), {}, coder_, options, {});
     ASSERT_FALSE(packed.ok());
     EXPECT_EQ(packed.error().kind, ErrorKind::usage);
     EXPECT_THAT(packed.error().message, HasSubstr("legal: 0 ... 268435456"));
-    *number = kMostTokens;
+    *number = limits::kTokens;
     EXPECT_TRUE(pack(file_.path(), cells(0, 20), {}, coder_, options, {}).ok());
     EXPECT_TRUE(Session::open(file_.path(), coder_).ok());
   }

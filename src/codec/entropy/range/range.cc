@@ -124,10 +124,10 @@ class RangeCoder : public Stage {
  private:
   Result<> check_rows(const Rows& rows) const {
     KVS_TRY(check_codes(rows, rows.codes.rows(), model_.columns));
-    for (int32_t code : rows.codes.flat()) {
-      if (code > range::kLargestCode || code < -range::kLargestCode) {
-        return Error{ErrorKind::numeric, fmt::format("code {} is beyond +-2^30", code)};
-      }
+    for (size_t i = 0; i < rows.codes.size(); ++i) {
+      const int32_t code = rows.codes.flat()[i], centre = model_.centre[i % model_.columns];
+      if (range::within_reach(code, centre)) continue;
+      return Error{ErrorKind::numeric, fmt::format("code {} is beyond {} +- 2^30", code, centre)};
     }
     return {};
   }

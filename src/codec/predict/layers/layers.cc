@@ -140,7 +140,7 @@ StageInfo layers_stage() {
   info.name = "layers";
   info.group = "predict";
   info.summary = "Predicts rows from the layers below and the token's embedding, as decoded.";
-  info.version = 3;
+  info.version = info.oldest = 3;
   info.params = describe<Params>();
   info.make = stage_maker<Layers, Params>("layers");
   info.traits = traits;

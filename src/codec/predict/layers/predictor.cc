@@ -44,11 +44,11 @@ double noise_of(const Matrix<double>& variance) {
   return noise > 0 ? noise : 1;
 }
 
-template <class T>
-Matrix<T> transposed(const Matrix<T>& a) {
-  Matrix<T> t(a.cols(), a.rows());
+template <class From, class To = From>
+Matrix<To> transposed(const Matrix<From>& a) {
+  Matrix<To> t(a.cols(), a.rows());
   for (size_t i = 0; i < a.rows(); ++i) {
-    for (size_t j = 0; j < a.cols(); ++j) t(j, i) = a(i, j);
+    for (size_t j = 0; j < a.cols(); ++j) t(j, i) = static_cast<To>(a(i, j));
   }
   return t;
 }
@@ -139,8 +139,8 @@ StateArray packed(const Matrix<float>& codes) {
 
 }  // namespace
 
-void Predictor::set_codes(const Matrix<float>& codes) {
-  weights_ = codes;
+void Predictor::set_codes(Matrix<float> codes) {
+  weights_ = std::move(codes);
   for (size_t r = 0; r < weights_.rows(); ++r) {
     for (size_t j = 0; j < inputs(); ++j) weights_(r, j) *= scale_[r] * input_scale_[j];
   }
@@ -259,11 +259,9 @@ Result<Predictor> Predictor::load(const State& state, size_t targets) {
     return Error{ErrorKind::format,
                  fmt::format("a prediction of rank {} for {} columns", rows, targets)};
   }
-  KVS_ASSIGN(const std::vector<float> unpacked, unpack_integers(state, "codes", rows * cols, rows));
-  Matrix<float> codes(cols, rows);
-  std::copy(unpacked.begin(), unpacked.end(), codes.data());
+  KVS_ASSIGN(const Matrix<int32_t> codes, unpack_integers(state, "codes", rows * cols, rows));
   made.packed_ = state.at("codes");
-  made.set_codes(transposed(codes));
+  made.set_codes(transposed<int32_t, float>(codes));
   if (rows != targets || state.count("up") > 0) {
     KVS_ASSIGN(const StateArray* up, find_array(state, "up", {targets, rows}));
     made.up_ = Matrix<float>(targets, rows);

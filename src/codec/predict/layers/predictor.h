@@ -33,7 +33,7 @@ class Predictor {
  private:
   friend Result<Predictor> solve(const Moments&, bool, const SolveOptions&);
   friend double held_out_bits(const Moments&, const Predictor*);
-  void set_codes(const Matrix<float>& codes);  // [rank or targets x inputs], integers
+  void set_codes(Matrix<float> codes);  // [rank or targets x inputs], integers
 
   std::vector<float> bias_, input_scale_, scale_;
   StateArray packed_;  // the codes as they are saved: kept, as another machine may pack otherwise

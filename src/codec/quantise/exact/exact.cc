@@ -90,6 +90,7 @@ class Exact : public Stage {
     if (context.predictions != nullptr) {
       if (const auto known = context.predictions->find(this); known != context.predictions->end()) {
         rows = {std::move(known->second), {}, false, 0};
+        KVS_TRY(side.take(side.left()));
         return {};
       }
     }
@@ -129,6 +130,7 @@ class Exact : public Stage {
   }
 
   State save() const override {
+    if (!predictor_) return {};
     State state = predictor_->save();
     state["grid"] = {{grid_.size()}, {grid_.begin(), grid_.end()}, Storage::i8};
     return state;

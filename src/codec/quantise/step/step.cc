@@ -253,7 +253,7 @@ StageInfo step_stage() {
   StageInfo info;
   info.name = "step";
   info.group = "quantise";
-  info.version = 2;
+  info.version = info.oldest = 2;
   info.summary = "Uniform quantiser with a dead zone; one step, relative to the rms of the unit.";
   info.params = describe<Params>();
   info.make = stage_maker<Step, Params>("step");

@@ -40,7 +40,8 @@ Result<Matrix<float>> basis_of_codes(const Matrix<float>& codes) {
       }
       squares += double(v) * v;
     }
-    for (float& v : basis.row(r)) v = static_cast<float>(v / std::sqrt(std::max(squares, 1e-9)));
+    if (squares == 0) return Error{ErrorKind::format, fmt::format("row {} of a basis is zero", r)};
+    for (float& v : basis.row(r)) v = static_cast<float>(v / std::sqrt(squares));
   }
   Matrix<float> gram(basis.rows(), basis.rows());
   for (int step = 0; step < kSteps; ++step) {  // Newton-Schulz towards the polar factor

@@ -156,26 +156,28 @@ class Klt : public Stage {
   static Result<std::vector<Matrix<float>>> load_codes(const State& state, size_t width) {
     KVS_ASSIGN(const StateArray* sizes, find_array(state, "sizes", {kAny}));
     if (sizes->values.size() % 2 != 0) return Error{ErrorKind::format, "a basis without columns"};
-    std::vector<Matrix<float>> bases;
+    const auto size = [&](size_t i) {
+      const float v = sizes->values[i];
+      return v >= 1 && v <= float(width) ? size_t(v) : 0;
+    };
     size_t covered = 0, count = 0;
     for (size_t i = 0; i < sizes->values.size(); i += 2) {
-      const auto size = [&](float v) { return v >= 1 && v <= float(width) ? size_t(v) : 0; };
-      const size_t kept = size(sizes->values[i]), columns = size(sizes->values[i + 1]);
-      KVS_TRY(check_basis(kept, columns, width - covered));
-      bases.emplace_back(kept, columns);
-      covered += columns;
-      count += kept * columns;
+      KVS_TRY(check_basis(size(i), size(i + 1), width - covered));
+      covered += size(i + 1);
+      count += size(i) * size(i + 1);
     }
-    if (covered != width || bases.empty()) {
+    if (covered != width || width == 0) {
       return Error{ErrorKind::format, fmt::format("bases of {} of {} columns", covered, width)};
     }
-    KVS_ASSIGN(const std::vector<float> codes,
-               unpack_integers(state, "codes", count, bases[0].cols()));
-    const float* at = codes.data();
-    for (Matrix<float>& basis : bases) {
+    KVS_ASSIGN(const Matrix<int32_t> codes, unpack_integers(state, "codes", count, size(1)));
+    const int32_t* at = codes.data();
+    std::vector<Matrix<float>> bases;
+    for (size_t i = 0; i < sizes->values.size(); i += 2) {
+      Matrix<float> basis(size(i), size(i + 1));
       std::copy_n(at, basis.size(), basis.data());
       at += basis.size();
       KVS_ASSIGN(basis, basis_of_codes(basis));
+      bases.push_back(std::move(basis));
     }
     return bases;
   }
@@ -225,7 +227,7 @@ StageInfo klt_stage() {
   info.group = "transform";
   info.summary = "Removes the mean and turns rows into the eigenbasis of their covariance (PCA).";
   info.params = describe<Params>();
-  info.version = 2;
+  info.version = info.oldest = 2;
   info.make = stage_maker<Klt, Params>("klt");
   info.traits = [](const KeyValues& pairs) {
     const auto params = parse_params<Params>("klt", pairs);

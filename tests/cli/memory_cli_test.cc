@@ -1,0 +1,52 @@
+// Too little memory: the program says so and ends, whatever it was about to do.
+#include <gmock/gmock.h>
+
+#include "program.h"
+
+namespace kvsplice::cli {
+namespace {
+
+using ::testing::HasSubstr;
+
+const std::string kModel = KVSPLICE_TEST_MODEL;
+
+// Addresses are limited, in megabytes, because OpenBLAS and threads take many of them.
+Outcome run_within(int megabytes, const std::string& arguments) {
+  return shell("ulimit -v " + std::to_string(megabytes * 1000) + "; timeout -k 5 100 " +
+               KVSPLICE_BINARY + " " + arguments);
+}
+
+TEST(Memory, TooLittleIsAnErrorAtEveryLimit) {
+  const Folder folder;
+  const auto must = [](const std::string& arguments) {
+    const Outcome outcome = run(arguments);
+    ASSERT_EQ(outcome.code, 0) << arguments << "\n" << outcome.text;
+  };
+  must("extract -m " + kModel + " -f " + sample("fiction") + " -n 64 --no-queries -o " +
+       folder / "dump.gguf");
+  must("fit " + folder / "dump.gguf" + " -m " + kModel + " --codec " +
+       "'layers(history=1) | klt(stored=packed) | step(recall=64) | range' -o " +
+       folder / "codec.gguf");
+  must("pack -m " + kModel + " -f " + sample("news") + " -n 200 --codec " + folder / "codec.gguf" +
+       " -o " + folder / "s.kvz");
+  const std::string unpack = "unpack " + folder / "s.kvz" + " -m " + kModel + " --codec " +
+                             folder / "codec.gguf" + " --threads 2 -o " + folder / "s.state";
+  int refused = 0;
+  for (int megabytes = 300; megabytes < 20000; megabytes += megabytes / 12) {
+    // With less, libraries cannot even be loaded.
+    if (run_within(megabytes, "--version").code != 0) continue;
+    const Outcome outcome = run_within(megabytes, unpack);
+    if (outcome.code == 0) {
+      EXPECT_GT(refused, 0);
+      return;
+    }
+    ++refused;
+    EXPECT_EQ(outcome.code, 1) << megabytes << " MB: " << outcome.text;
+    EXPECT_THAT(outcome.text, HasSubstr("out of memory")) << megabytes << " MB";
+    EXPECT_EQ(std::count(outcome.text.begin(), outcome.text.end(), '\n'), 1) << outcome.text;
+  }
+  ADD_FAILURE() << "no limit was enough";
+}
+
+}  // namespace
+}  // namespace kvsplice::cli
