@@ -3,6 +3,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "core/limits.h"
 #include "support/driver.h"
 
 namespace kvsplice::fuzz {
@@ -93,7 +94,7 @@ Result<SessionParts> parse_session(ByteSpan bytes) {
   auto info = parse_header(parts.header);
   if (!info.ok()) {
     info = SessionInfo();
-    info->block_tokens = kMostBlockTokens;
+    info->block_tokens = limits::kBlockTokens;
   }
   KVS_ASSIGN(const Index index, read_index(bytes, length, *info));
   parts.records = index.records;

@@ -8,6 +8,9 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <tuple>
+#include <utility>
+#include <vector>
 
 #include "core/half.h"
 
@@ -78,20 +81,84 @@ bool has_largest(const Codes& codes) {
   return std::any_of(codes.begin(), codes.end(), [](int8_t c) { return std::abs(c) == 127; });
 }
 
+struct Block {
+  uint16_t scale = 0;  // f16
+  Codes codes;
+};
+
 // As in llama.cpp's own blocks the largest value has the largest code: so they are found again.
-void encode_q8(std::span<const float> row, ByteWriter& out) {
-  for (size_t first = 0; first < row.size(); first += kQ8Values) {
-    const auto values = row.subspan(first, kQ8Values);
-    float largest = 0;
-    for (const float value : values) largest = std::max(largest, std::abs(value));
-    uint16_t scale = to_half(best_scale(values, codes_of(values, largest / 127)));
-    Codes codes = codes_of(values, from_half(scale));
-    if (!has_largest(codes)) {
-      scale = to_half(largest / 127);
-      codes = codes_of(values, from_half(scale));
+Block block_of(std::span<const float> values, float tilt) {
+  float largest = 0;
+  for (const float value : values) largest = std::max(largest, std::abs(value));
+  const uint16_t scale = to_half(tilt * best_scale(values, codes_of(values, largest / 127)));
+  const Codes codes = codes_of(values, from_half(scale));
+  if (has_largest(codes)) return {scale, codes};
+  return {to_half(largest / 127), codes_of(values, from_half(to_half(largest / 127)))};
+}
+
+std::vector<Block> blocks_of(std::span<const float> values, float tilt) {
+  std::vector<Block> blocks;
+  for (size_t first = 0; first < values.size(); first += kQ8Values) {
+    blocks.push_back(block_of(values.subspan(first, kQ8Values), tilt));
+  }
+  return blocks;
+}
+
+// Whether the values are those of codes, but for the rounding of cells to f16.
+bool were_codes(std::span<const float> values, const std::vector<Block>& blocks) {
+  for (size_t i = 0; i < values.size(); ++i) {
+    const Block& block = blocks[i / kQ8Values];
+    const float scale = from_half(block.scale);
+    if (std::abs(values[i] - scale * float(block.codes[i % kQ8Values])) > scale / 8) return false;
+  }
+  return true;
+}
+
+// How far cells decoded from the blocks are from these.
+double distance(const std::vector<Block>& blocks, std::span<const float> cells) {
+  std::vector<float> decoded(cells.size());
+  for (size_t i = 0; i < cells.size(); ++i) {
+    const Block& block = blocks[i / kQ8Values];
+    decoded[i] = from_half(block.scale) * float(block.codes[i % kQ8Values]);
+  }
+  turn(decoded, decoded.size());
+  double sum = 0;
+  for (size_t i = 0; i < cells.size(); ++i) {
+    const double apart = double(from_half(to_finite_half(decoded[i]))) - cells[i];
+    sum += apart * apart;
+  }
+  return sum;
+}
+
+// Where one cell outweighs the others, its rounding to f16 has scaled all that the head was turned
+// into. The scales before are those whose cells are the ones at hand.
+std::vector<Block> turned_blocks(std::span<const float> values, std::span<const float> cells) {
+  constexpr int kSteps = 12;
+  constexpr float kStep = 1.f / (1 << 14);  // an eighth of that between two scales; f16 rounds by 8
+  std::vector<Block> best = blocks_of(values, 1);
+  if (!were_codes(values, best)) return best;
+  double least = distance(best, cells);
+  for (int step = 1; step <= kSteps && least > 0; ++step) {
+    for (const float tilt : {1 + float(step) * kStep, 1 - float(step) * kStep}) {
+      std::vector<Block> blocks = blocks_of(values, tilt);
+      const double far = distance(blocks, cells);
+      if (far < least) std::tie(least, best) = std::pair(far, std::move(blocks));
     }
-    out.put(scale);
-    out.put_array(std::span<const int8_t>(codes));
+  }
+  return best;
+}
+
+// row: as turned; cells: before.
+void encode_q8(std::span<const float> row, std::span<const float> cells, size_t turned,
+               ByteWriter& out) {
+  const size_t side = turned > 0 ? turned : row.size();
+  for (size_t first = 0; first < row.size(); first += side) {
+    const auto values = row.subspan(first, side);
+    for (const Block& block :
+         turned > 0 ? turned_blocks(values, cells.subspan(first, side)) : blocks_of(values, 1)) {
+      out.put(block.scale);
+      out.put_array(std::span<const int8_t>(block.codes));
+    }
   }
 }
 
@@ -150,6 +217,7 @@ void decode_row(const uint8_t* from, const RowLayout& layout, std::span<float> r
 }
 
 void encode_row(std::span<float> row, const RowLayout& layout, ByteWriter& out) {
+  const std::vector<float> cells(row.begin(), row.end());
   turn(row, layout.turned);
   switch (layout.type) {
     case CellType::f32:
@@ -159,7 +227,7 @@ void encode_row(std::span<float> row, const RowLayout& layout, ByteWriter& out) 
       for (const float value : row) out.put(to_finite_half(value));
       break;
     case CellType::q8_0:
-      encode_q8(row, out);
+      encode_q8(row, cells, layout.turned, out);
       break;
   }
 }

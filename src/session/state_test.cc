@@ -337,6 +337,38 @@ TEST(State, Q8CodesAndScalesComeBackAsTheyWere) {
   }
 }
 
+// Heads in which one value outweighs the others, quantised as llama.cpp does: rounding that value
+// to f16 moves all of the turned head.
+TEST(State, Q8OfUnevenHeadsComesBackAsItWas) {
+  Random random(7);
+  for (const int dim : {64, 128, 256}) {
+    ModelShape shape = small_shape();
+    shape.layers.resize(1);
+    shape.layers[0] = {0, 1, dim, dim, 0, {}};
+    const StateTarget target{.key_type = CellType::q8_0, .value_type = CellType::q8_0};
+    constexpr size_t kRows = 200;
+    const auto cells = [&] {
+      Cells made = make_cells(shape, 0, kRows);
+      for (uint16_t& x : made.keys[0].flat()) x = to_half(float(random.normal() / 8));
+      for (size_t r = 0; r < kRows; ++r) {
+        made.keys[0](r, random.below(size_t(dim))) = to_half(float(20 + 3 * random.normal()));
+      }
+      return made;
+    }();
+    // What comes out of the first pass is a state of llama.cpp's kind of blocks.
+    const auto again = [&](const Bytes& state) {
+      const StateBlob blob = parse_state(state).value();
+      return to_state(to_cells(blob, shape, blob.tokens)->cells, {}, shape, target).value();
+    };
+    const Bytes once = to_state(cells, {}, shape, target).value();
+    const Bytes twice = again(once);
+    ASSERT_EQ(once.size(), twice.size());
+    size_t moved = 0;
+    for (size_t i = 0; i < once.size(); ++i) moved += once[i] != twice[i];
+    EXPECT_EQ(moved, 0u) << dim;
+  }
+}
+
 TEST(State, IsWrittenLikeAnother) {
   const ModelShape shape = small_shape();
   const Cells cells = generate_cells(shape, 0, 5, 2);

@@ -86,7 +86,7 @@ TEST_P(UnlikeLayers, HaveCodecs) {
 
 INSTANTIATE_TEST_SUITE_P(All, UnlikeLayers,
                          ::testing::Values("deci+heads", "deci+gap", "deci+queries", "llama4"),
-                         [](const auto& info) { return testing::family_name(info.param); });
+                         [](const auto& family) { return testing::family_name(family.param); });
 
 // A window would have slid on by one; the chunk begins anew.
 class Chunks : public UnlikeLayers {};
