@@ -6,7 +6,7 @@
 #include <filesystem>
 
 #include "core/file.h"
-#include "generated_cache.h"
+#include "every_variant.h"
 
 namespace kvsplice::codec {
 namespace {

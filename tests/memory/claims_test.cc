@@ -5,7 +5,7 @@
 
 #include <filesystem>
 
-#include "../conformance/generated_cache.h"
+#include "../conformance/every_variant.h"
 #include "allocations.h"
 #include "codec/packed_integers.h"
 #include "core/file.h"
@@ -123,13 +123,13 @@ TEST_F(Claims, RecordsOfTokensAlone) {
 }
 
 TEST_F(Claims, ACallersLimitIsKept) {
-  const ModelShape shape = codec::usual_shape();
+  const ModelShape shape = session::small_shape();
   const session::Coder coder{shape, nullptr, nullptr};
   const session::Cells cells = session::generate_cells(shape, 0, 100, 1);
   ASSERT_TRUE(session::pack(file_.path(), cells, {}, coder, {}, {}).ok());
   const auto session = session::Session::open(file_.path(), coder).value();
-  EXPECT_TRUE(session.read(0, 100, {}, {.tokens = 100, .bytes = 76800}).ok());
-  for (const ReadLimits& limits : {ReadLimits{.tokens = 99}, ReadLimits{.bytes = 76799}}) {
+  EXPECT_TRUE(session.read(0, 100, {}, {.tokens = 100, .bytes = 115200}).ok());
+  for (const ReadLimits& limits : {ReadLimits{.tokens = 99}, ReadLimits{.bytes = 115199}}) {
     const auto read = session.read(0, 100, {}, limits);
     ASSERT_FALSE(read.ok());
     EXPECT_EQ(read.error().kind, ErrorKind::memory);
