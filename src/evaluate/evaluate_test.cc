@@ -47,7 +47,7 @@ extract::Dump make_dump(const Made& made) {
   }
   info.heads = {0, 1};
   static const auto folder = TemporaryFolder::create("test").value();
-  const std::string path = folder.file(made.fingerprint + ".gguf");
+  const std::string path = folder.file(std::string(1, made.fingerprint) + ".gguf");
   auto file = extract::begin_dump(path, info, std::vector<int32_t>(tokens, 1));
   EXPECT_TRUE(file.ok());
   uint64_t seed = 0;
