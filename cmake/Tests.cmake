@@ -97,7 +97,7 @@ function(kvsplice_add_python_tests)
     cmake_path(GET source PARENT_PATH folder)
     cmake_path(GET folder FILENAME label)
     add_test(NAME ${label}.${name} COMMAND ${KVSPLICE_SETUP_PYTHON} ${source})
-    set_tests_properties(${label}.${name} PROPERTIES LABELS ${label} TIMEOUT 600
+    set_tests_properties(${label}.${name} PROPERTIES LABELS ${label} TIMEOUT 1200
       SKIP_RETURN_CODE 77 ENVIRONMENT "${KVSPLICE_SCRIPT_SETTINGS}")
   endforeach()
 endfunction()

@@ -181,6 +181,7 @@ extern "C" size_t LLVMFuzzerMutate(uint8_t* data, size_t size, size_t most) {
 
 int main(int argc, char** argv) {
   using namespace kvsplice::fuzz;
+  LLVMFuzzerInitialize(&argc, &argv);
   LastInput::watch(argv[0]);
   return replay(parse(argc, argv));
 }
