@@ -6,7 +6,7 @@
 
 using namespace kvsplice;
 
-const double fuzz::least_accepted = 0.2;
+const double fuzz::least_accepted = 0.1;
 
 namespace {
 
