@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <malloc.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
@@ -10,6 +11,7 @@
 
 #include "command.h"
 #include "core/version.h"
+#include "host/log.h"
 #include "linalg/blas_core.h"
 #include "terminal.h"
 
@@ -83,6 +85,7 @@ int main(int argc, char** argv) {
   mallopt(M_MMAP_THRESHOLD, 1 << 30);
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
   app::remember_command_line(argc, argv);
+  host::when_llama_gives_up([](const char* reason) { ::_exit(fail(reason, 1)); });
   const int code = run_safely(argc, argv);
   const auto arrived = app::check_output();
   if (app::stop_signal() != 0) return 128 + app::stop_signal();  // as the shell says it

@@ -1,5 +1,6 @@
 #include "host/log.h"
 
+#include <ggml.h>
 #include <llama.h>
 
 #include <mutex>
@@ -31,6 +32,23 @@ void listen_to_log() {
   static std::once_flag installed;
   std::call_once(installed, [] { llama_log_set(keep_error, nullptr); });
   first_error.clear();
+}
+
+namespace {
+
+void (*end_of_process)(const char* reason) = nullptr;
+
+void give_up(const char* reason) {
+  const std::string_view text = reason;
+  const bool memory = text.find("alloc") != text.npos || text.find("buffer") != text.npos;
+  end_of_process(memory ? "out of memory" : reason);
+}
+
+}  // namespace
+
+void when_llama_gives_up(void (*end)(const char* reason)) {
+  end_of_process = end;
+  ggml_set_abort_callback(give_up);
 }
 
 ErrorKind kind_of_log_error(ErrorKind otherwise) {

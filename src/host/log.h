@@ -17,4 +17,9 @@ std::string first_log_error(const std::string& otherwise);
 // Memory if it tells of one.
 ErrorKind kind_of_log_error(ErrorKind otherwise);
 
+// For programs. Where llama.cpp has no way to return an error, as when some of its allocations
+// fail, it ends the process with a page of addresses. It then calls `end` first, which need not
+// return; errors of memory are said as such.
+void when_llama_gives_up(void (*end)(const char* reason));
+
 }  // namespace kvsplice::host
