@@ -1,21 +1,23 @@
 // A codec is a pipeline of stages: predict -> warp -> transform -> quantise -> entropy. A stage is
-// one folder; this header is everything it has to know.
+// one folder; this header is everything it has to know to code rows. What it learns before is in
+// fit/stage_fit.h.
 //
 // The unit of work is the keys or the values of one layer (or of all layers, for stages that join
 // them). Rows are tokens. Keys arrive *before* rotary embedding; `rotate` in front of a pipeline
 // makes it work on keys as the cache stores them, and stages of cells get no others.
 #pragma once
 
+#include <any>
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <typeindex>
 #include <vector>
 
 #include "core/bytes.h"
 #include "core/params.h"
-#include "core/progress.h"
 #include "core/shape.h"
 
 namespace kvsplice::codec {
@@ -36,21 +38,6 @@ struct Embeddings {
   std::function<Result<>(std::span<const int32_t> tokens, MatrixView<float> out)> lookup;
 };
 
-class Stage;
-
-// How much attention some tokens got from later ones, for stages that learn what to keep.
-struct Attention {
-  std::vector<size_t> rows;  // of the calibration rows, ascending
-  Matrix<float> received;    // [rows x KV heads]; see analyse/attention.h
-};
-
-// What errors in the rows of a unit do to the model: for each head the Fisher information of what
-// the model predicts, [dim x dim], symmetric. Errors of covariance C in all tokens, small and
-// independent, cost a divergence of trace(heads[h] C) / 2 per predicted token, in nats.
-struct Information {
-  std::vector<Matrix<double>> heads;
-};
-
 // What the decoder has already made of another unit, for the same tokens.
 struct Reconstruction {
   Kind kind = Kind::key;
@@ -58,30 +45,37 @@ struct Reconstruction {
   MatrixView<const float> rows;
 };
 
-// What surrounds the rows of a unit while they pass through a pipeline.
-struct Context {
+// What stages leave for their like in later units of the same rows: an object of each type that a
+// stage asks for. The type is the stage's own.
+class Shared {
+ public:
+  template <class T>
+  T& of() {
+    std::any& slot = objects_[std::type_index(typeid(T))];
+    if (!slot.has_value()) slot.emplace<T>();
+    return *std::any_cast<T>(&slot);
+  }
+
+ private:
+  std::map<std::type_index, std::any> objects_;
+};
+
+// What a stage may look at while it codes the rows of a unit.
+struct CodeContext {
   const Unit& unit;
   std::span<const int32_t> tokens;     // size n
   std::span<const int32_t> positions;  // size n
   // Earlier units, nearest first: for values the keys of the same layer, then keys and values of
-  // the layers below. Empty unless the stage asked for history.
+  // the layers below. Empty unless a stage of the pipeline asks for history.
   std::vector<Reconstruction> history = {};
-  const Embeddings* embeddings = nullptr;
-  Progress progress = {};
-  const std::string where = {};  // "layer 3 keys", for messages
-  double rms = 0;                // while fitting: of the unit's rows about their mean, as they came
-  double step_scale = 1;  // while fitting: of quantisers' steps, by an allocation among units
-  // The tokens' embedding rows, [n x dim]; empty unless some stage of the codec reads embeddings.
+  // The tokens' embedding rows, [n x dim]; empty unless a stage of the codec reads embeddings.
   MatrixView<const float> embedded = {};
-  // What stages leave for their like in later units of the same rows, by a name of their own. Null
-  // where units are coded side by side.
-  std::map<std::string, std::shared_ptr<void>>* memory = nullptr;
-  // In a closed loop, where the same rows are decoded right after they were encoded: what
-  // predictors subtracted, kept so that it need not be computed again. Null elsewhere.
-  std::map<const Stage*, Matrix<float>>* predictions = nullptr;
-  const ModelShape* shape = nullptr;     // of the model
-  const Attention* attention = nullptr;  // while fitting: of the layer, for stages that ask for it
-  const Information* information = nullptr;  // while fitting: of the unit, for stages that ask
+  const ModelShape* shape = nullptr;  // of the model
+  Shared* shared = nullptr;           // null where units are coded side by side
+  // In a closed loop, where rows are decoded right after they were encoded: encode leaves here what
+  // decode would have to compute again, and decode takes it. Null elsewhere. Every stage has its
+  // own.
+  Matrix<float>* kept = nullptr;
 };
 
 // Rows on their way through a pipeline. `values` is what the next stage works on until a quantiser
@@ -108,22 +102,20 @@ struct StateArray {
 };
 using State = std::map<std::string, StateArray>;
 
-// One stage of one unit's pipeline: immutable parameters, plus what fit() or load() gave it.
-// encode and decode are const and may be called from several threads at once.
+// One stage of one unit's pipeline: immutable parameters, plus what load() gave it. What a stage
+// learns is made by its fit (fit/stage_fit.h). encode and decode may be called from several threads
+// at once.
 class Stage {
  public:
   virtual ~Stage() = default;
 
-  // Learns from calibration rows (as the stages before have left them).
-  virtual Result<> fit(const Rows& rows, const Context& context) = 0;
-
   // Replaces `rows` by what the next stage sees. What the decoder needs besides goes to `side`,
   // which is part of the encoded block and of its size.
-  virtual Result<> encode(Rows& rows, const Context& context, ByteWriter& side) const = 0;
+  virtual Result<> encode(Rows& rows, const CodeContext& context, ByteWriter& side) const = 0;
 
   // The reverse. `side` is exactly what encode wrote, or hostile: check before use.
   // `count` rows are to be made; rows arrive empty if the stage left none for its successor.
-  virtual Result<> decode(Rows& rows, size_t count, const Context& context,
+  virtual Result<> decode(Rows& rows, size_t count, const CodeContext& context,
                           ByteReader& side) const = 0;
 
   virtual State save() const { return {}; }
@@ -141,15 +133,16 @@ struct StageInfo {
   int oldest = 1;       // that it still reads
   std::string summary;  // one sentence for help and manual
   std::vector<ParamInfo> params;
-  std::function<Result<std::unique_ptr<Stage>>(const KeyValues&)> make;
+  // A stage of these parameters, which reads and writes what that version did.
+  std::function<Result<std::unique_ptr<Stage>>(const KeyValues&, int version)> make;
 
   // Traits, from the parameters.
   struct Traits {
     bool joins_layers = false;  // wants all layers of a kind as one unit
-    int history = 0;            // layers of reconstructions wanted in Context::history
-    bool embeddings = false;    // wants Context::embeddings
-    bool attention = false;     // wants Context::attention
-    bool information = false;   // wants Context::information
+    int history = 0;            // layers of reconstructions wanted in CodeContext::history
+    bool embeddings = false;    // wants CodeContext::embedded
+    bool attention = false;     // wants FitContext::attention
+    bool information = false;   // wants FitContext::information
     bool whole_block = false;   // rows depend on each other: encodes blocks, not single rows
     size_t reach = 0;           // rows depend on rows before them: on so many, with their own
     bool cells = false;         // wants keys as the cache holds them, and all rows in f16
