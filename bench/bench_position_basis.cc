@@ -5,8 +5,8 @@
 
 #include "bench/bench.h"
 #include "bench/waves.h"
-#include "train/dct.h"
-#include "train/siren.h"
+#include "functions/dct.h"
+#include "functions/siren.h"
 
 namespace kvsplice::bench {
 
@@ -26,12 +26,12 @@ double left_over(const Matrix<float>& all, const Matrix<float>& kept) {
 
 Result<std::vector<Measurement>> run(Surroundings& here) {
   const Matrix<float> targets = waves(kRows, kColumns);
-  const train::Dct dct(kRows);
+  const functions::Dct dct(kRows);
   double loss = 0;
   const double ms = best_ms([&] {
-    const auto standard = train::standardise(targets, train::column_scale(targets));
+    const auto standard = functions::standardise(targets, functions::column_scale(targets));
     const auto all = dct.forward(standard);
-    const auto rows = train::strongest_rows(all, kCount);
+    const auto rows = functions::strongest_rows(all, kCount);
     Matrix<float> coefficients(rows.size(), kColumns);
     for (size_t i = 0; i < rows.size(); ++i) {
       std::copy_n(all.row(rows[i]).begin(), kColumns, coefficients.row(i).begin());

@@ -5,7 +5,7 @@
 
 #include "bench/bench.h"
 #include "bench/waves.h"
-#include "train/siren.h"
+#include "functions/siren.h"
 
 namespace kvsplice::bench {
 
@@ -16,7 +16,7 @@ constexpr size_t kRows = 2048, kColumns = 128, kEpochs = 100, kSeeds = 5;
 // Products forward, and twice as many back.
 double flops() {
   double products = 0;
-  for (const auto& [in, out] : train::layer_sizes({256, 2, kColumns, 30})) {
+  for (const auto& [in, out] : functions::layer_sizes({256, 2, kColumns, 30})) {
     products += double(in) * double(out);
   }
   return 6 * kRows * products;
@@ -26,11 +26,11 @@ Result<std::vector<Measurement>> run(Surroundings& here) {
   const Matrix<float> targets = waves(kRows, kColumns);
   double best = 1e300, least = 1e300, most = 0;
   for (size_t seed = 0; seed < kSeeds; ++seed) {
-    train::SirenOptions options;
+    functions::SirenOptions options;
     options.epochs = kEpochs;
     options.seed = seed;
     const auto begun = std::chrono::steady_clock::now();
-    KVS_ASSIGN(const auto fit, train::fit_siren(targets, {}, options, {}));
+    KVS_ASSIGN(const auto fit, functions::fit_siren(targets, {}, options, {}));
     const std::chrono::duration<double, std::milli> spent =
         std::chrono::steady_clock::now() - begun;
     best = std::min(best, spent.count() / double(kEpochs));

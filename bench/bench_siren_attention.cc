@@ -10,9 +10,9 @@ namespace {
 
 constexpr size_t kHeads = 8, kQueries = 32, kDim = 128;
 
-train::SirenModel network(size_t hidden, size_t layers) {
-  train::SirenModel model{{hidden, layers, 1, 30}, {}, {{0}, {1}}};
-  const auto start = train::initial_parameters(model.shape, 0);
+functions::SirenModel network(size_t hidden, size_t layers) {
+  functions::SirenModel model{{hidden, layers, 1, 30}, {}, {{0}, {1}}};
+  const auto start = functions::initial_parameters(model.shape, 0);
   model.parameters.assign(start.begin(), start.end());
   return model;
 }

@@ -5,7 +5,7 @@
 
 #include "bench/bench.h"
 #include "bench/waves.h"
-#include "train/siren.h"
+#include "functions/siren.h"
 
 namespace kvsplice::bench {
 
@@ -17,17 +17,17 @@ struct Timed {
   double ms = 0, loss = 0;
 };
 
-Result<Timed> fit(const Matrix<float>& targets, const train::SirenOptions& options) {
+Result<Timed> fit(const Matrix<float>& targets, const functions::SirenOptions& options) {
   const auto begun = std::chrono::steady_clock::now();
-  KVS_ASSIGN(const auto fit, train::fit_siren(targets, {}, options, {}));
+  KVS_ASSIGN(const auto fit, functions::fit_siren(targets, {}, options, {}));
   const std::chrono::duration<double, std::milli> spent = std::chrono::steady_clock::now() - begun;
   return Timed{spent.count(), fit.losses.back()};
 }
 
 // The fewest epochs whose loss is no more than `loss`.
 Result<std::pair<size_t, Timed>> project(const Matrix<float>& targets, double loss) {
-  train::SirenOptions options;
-  options.trainer = train::SirenOptions::Trainer::varpro;
+  functions::SirenOptions options;
+  options.trainer = functions::SirenOptions::Trainer::varpro;
   for (size_t epochs = 0; epochs <= kMostEpochs; ++epochs) {
     options.epochs = epochs;
     KVS_ASSIGN(Timed first, fit(targets, options));
@@ -42,7 +42,7 @@ Result<std::pair<size_t, Timed>> project(const Matrix<float>& targets, double lo
 
 Result<std::vector<Measurement>> run(Surroundings& here) {
   const Matrix<float> targets = waves(kRows, kColumns);
-  train::SirenOptions recipe;
+  functions::SirenOptions recipe;
   recipe.epochs = kRecipeEpochs;
   KVS_ASSIGN(const Timed adam, fit(targets, recipe));
   KVS_ASSIGN(const auto found, project(targets, adam.loss));

@@ -1,8 +1,9 @@
 // Training of the spline warp by the seed's recipe: GeometricMix, 20 epochs.
 #include "bench/bench.h"
+#include "functions/spline.h"
 #include "train/bottleneck.h"
 #include "train/geometric_mix.h"
-#include "train/spline.h"
+#include "train/quantile_knots.h"
 
 namespace kvsplice::bench {
 
@@ -22,7 +23,7 @@ Result<std::vector<Measurement>> run(Surroundings& here) {
   options.optimiser.rate = 2e-3;
   bool fitted = true;
   const double ms = best_ms([&] {
-    train::Spline<float> spline(train::quantile_knots(mix.train, 7));
+    functions::Spline<float> spline(train::quantile_knots(mix.train, 7));
     fitted = fitted && train::fit_through_pca(spline, mix.train, 16, options).ok();
   });
   if (!fitted) return Error{ErrorKind::numeric, "spline-fit: no convergence of a PCA"};

@@ -1,7 +1,8 @@
 // The spline's way back, 4500 x 128 values.
 #include "bench/bench.h"
+#include "functions/spline.h"
 #include "train/geometric_mix.h"
-#include "train/spline.h"
+#include "train/quantile_knots.h"
 
 namespace kvsplice::bench {
 
@@ -9,7 +10,7 @@ namespace {
 
 Result<std::vector<Measurement>> run(Surroundings& here) {
   KVS_ASSIGN(const auto mix, train::geometric_mix());
-  const train::Spline<float> spline(train::quantile_knots(mix.train, 7));
+  const functions::Spline<float> spline(train::quantile_knots(mix.train, 7));
   Matrix<float> z(mix.train.rows(), mix.train.cols()), x(z.rows(), z.cols());
   spline.forward(mix.train, z);
   const double ms = best_ms([&] { spline.inverse(z, x); });

@@ -3,8 +3,9 @@
 #include <algorithm>
 
 #include "codec/warp/unit_scale.h"
+#include "functions/spline.h"
 #include "train/bottleneck.h"
-#include "train/spline.h"
+#include "train/quantile_knots.h"
 
 namespace kvsplice::experiment {
 
@@ -44,7 +45,7 @@ class Coder {
 
  private:
   AdaptiveOptions options_;
-  train::Spline<float> spline_;
+  functions::Spline<float> spline_;
   train::Pca pca_;
 };
 

@@ -8,7 +8,7 @@
 #include "codec/entropy_meter.h"
 #include "experiments/kvsplice/rows.h"
 #include "linalg/linalg.h"
-#include "train/principal_curve.h"
+#include "train/fit_principal_curve.h"
 
 namespace kvsplice::experiment {
 

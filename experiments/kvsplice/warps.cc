@@ -4,17 +4,18 @@
 #include <memory>
 
 #include "codec/warp/unit_scale.h"
+#include "functions/flow.h"
+#include "functions/spline.h"
 #include "train/bottleneck.h"
-#include "train/flow.h"
+#include "train/quantile_knots.h"
 #include "train/rate_loss.h"
-#include "train/spline.h"
 
 namespace kvsplice::experiment {
 
 namespace {
 
-using train::Flow;
-using train::Spline;
+using functions::Flow;
+using functions::Spline;
 
 train::WarpFitOptions spline_fit(const StudyOptions& options, uint64_t seed) {
   train::WarpFitOptions fit;

@@ -4,10 +4,10 @@
 #include <chrono>
 #include <numeric>
 
+#include "functions/dct.h"
+#include "functions/fourier.h"
+#include "functions/least_squares.h"
 #include "linalg/linalg.h"
-#include "train/dct.h"
-#include "train/fourier.h"
-#include "train/least_squares.h"
 
 namespace kvsplice::experiment::nerf {
 
@@ -32,7 +32,7 @@ Rebuilt by_svd(const Svd& svd, size_t rank) {
 
 // Bases work on standardised columns, whose means and deviations are stored too, as a network's
 // are.
-Matrix<float> restore(Matrix<float> standard, const train::ColumnScale& scale) {
+Matrix<float> restore(Matrix<float> standard, const functions::ColumnScale& scale) {
   for (size_t r = 0; r < standard.rows(); ++r) {
     for (size_t c = 0; c < standard.cols(); ++c) {
       standard(r, c) = standard(r, c) * scale.deviation[c] + scale.mean[c];
@@ -42,10 +42,10 @@ Matrix<float> restore(Matrix<float> standard, const train::ColumnScale& scale) {
 }
 
 Result<Rebuilt> by_dct(Rows rows, size_t count) {
-  const auto scale = train::column_scale(rows);
-  const train::Dct dct(rows.rows);
-  const auto all = dct.forward(train::standardise(rows, scale));
-  const auto kept = train::strongest_rows(all, count);
+  const auto scale = functions::column_scale(rows);
+  const functions::Dct dct(rows.rows);
+  const auto all = dct.forward(functions::standardise(rows, scale));
+  const auto kept = functions::strongest_rows(all, count);
   Matrix<float> some(kept.size(), rows.cols);
   for (size_t i = 0; i < kept.size(); ++i) {
     std::copy_n(all.row(kept[i]).begin(), rows.cols, some.row(i).begin());
@@ -56,13 +56,13 @@ Result<Rebuilt> by_dct(Rows rows, size_t count) {
 }
 
 Result<Rebuilt> by_fourier(Rows rows, size_t count) {
-  const auto scale = train::column_scale(rows);
-  const auto standard = train::standardise(rows, scale);
-  const size_t band = train::bandwidth(train::Dct(rows.rows).forward(standard), 0.8);
+  const auto scale = functions::column_scale(rows);
+  const auto standard = functions::standardise(rows, scale);
+  const size_t band = functions::bandwidth(functions::Dct(rows.rows).forward(standard), 0.8);
   const auto frequencies =
-      train::fourier_frequencies(count / 2, std::max(double(band) / 2, double(count / 2)), 0);
-  const auto features = train::fourier_features(frequencies, rows.rows);
-  KVS_ASSIGN(const auto exact, train::least_squares(features, standard));
+      functions::fourier_frequencies(count / 2, std::max(double(band) / 2, double(count / 2)), 0);
+  const auto features = functions::fourier_features(frequencies, rows.rows);
+  KVS_ASSIGN(const auto exact, functions::least_squares(features, standard));
   Matrix<float> weights(exact.rows(), exact.cols()), out(rows.rows, rows.cols);
   std::copy(exact.flat().begin(), exact.flat().end(), weights.data());
   gemm(Trans::no, Trans::no, 1.f, features, weights, 0.f, out);
@@ -86,7 +86,7 @@ Rebuilt by_rotated_mean(Rows before_rope, const Rope& rope) {
 }
 
 double standard_loss(Rows rows, Rows rebuilt) {
-  const auto scale = train::column_scale(rows);
+  const auto scale = functions::column_scale(rows);
   double sum = 0;
   for (size_t r = 0; r < rows.rows; ++r) {
     for (size_t c = 0; c < rows.cols; ++c) {

@@ -22,8 +22,8 @@ Result<FitRecord> fit(const FitJob& job, const Options& options, const Progress&
   KVS_ASSIGN(const Matrix<float> rows,
              job.data->head(job.signal, job.layer, job.head, job.tokens, job.text));
   const auto begun = std::chrono::steady_clock::now();
-  KVS_ASSIGN(const train::SirenFit fitted,
-             train::fit_siren(rows, job.shape(), job.recipe(options), progress));
+  KVS_ASSIGN(const functions::SirenFit fitted,
+             functions::fit_siren(rows, job.shape(), job.recipe(options), progress));
   const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - begun;
   FitRecord record;
   record.seconds = spent.count();
@@ -35,7 +35,7 @@ Result<FitRecord> fit(const FitJob& job, const Options& options, const Progress&
   record.parameters = fitted.model.shape.parameters();
   record.dim = rows.cols();
   record.tokens = rows.rows();
-  const auto rebuilt = fitted.model.evaluate(train::unit_positions(rows.rows()));
+  const auto rebuilt = fitted.model.evaluate(functions::unit_positions(rows.rows()));
   KVS_TRY(compare(rows, rebuilt, record));
   return record;
 }
@@ -125,15 +125,16 @@ const char* kind_name(Signal signal) {
   return signal == Signal::key ? "key" : signal == Signal::value ? "value" : "key_before_rope";
 }
 
-train::SirenShape FitJob::shape() const {
-  const auto preset = std::find_if(std::begin(train::kSirenPresets), std::end(train::kSirenPresets),
-                                   [&](const train::SirenPreset& p) { return p.name == config; });
-  train::SirenShape shape = preset->shape;
+functions::SirenShape FitJob::shape() const {
+  const auto preset =
+      std::find_if(std::begin(functions::kSirenPresets), std::end(functions::kSirenPresets),
+                   [&](const functions::SirenPreset& p) { return p.name == config; });
+  functions::SirenShape shape = preset->shape;
   shape.outputs = data->dim(signal, layer);
   return shape;
 }
 
-train::SirenOptions FitJob::recipe(const Options& options) const {
+functions::SirenOptions FitJob::recipe(const Options& options) const {
   auto recipe = options.siren(seed);
   recipe.epochs = size_t(std::llround(longer * double(recipe.epoch_count())));
   return recipe;
@@ -156,7 +157,8 @@ std::string FitJob::key(const Options& options) const {
 // Products forward, and twice as many back.
 double FitJob::flops_per_epoch() const {
   double products = 0;
-  for (const auto& [in, out] : train::layer_sizes(shape())) products += double(in) * double(out);
+  for (const auto& [in, out] : functions::layer_sizes(shape()))
+    products += double(in) * double(out);
   return 6 * double(tokens) * products;
 }
 

@@ -21,8 +21,8 @@ struct FitJob {
   uint64_t seed = 0;
   double longer = 1;  // times the epochs of the options
 
-  train::SirenShape shape() const;
-  train::SirenOptions recipe(const Options& options) const;
+  functions::SirenShape shape() const;
+  functions::SirenOptions recipe(const Options& options) const;
   std::string name() const;                       // as the seed names it: L0_H1_key_medium
   std::string key(const Options& options) const;  // everything that its result depends on
   double flops_per_epoch() const;

@@ -11,8 +11,8 @@ namespace kvsplice::experiment::nerf {
 
 namespace {
 
-using train::SirenModel;
-using train::SirenShape;
+using functions::SirenModel;
+using functions::SirenShape;
 using train::SirenTrunk;
 
 // H100 SXM5 by its data sheet: dense bf16 products, fp32 arithmetic, special functions (16 per
@@ -37,14 +37,14 @@ double median_us(int warm_ups, int runs, const std::function<void()>& body) {
 SirenModel untrained(SirenShape shape, size_t outputs) {
   shape.outputs = outputs;
   SirenModel model{shape, {}, {std::vector<float>(outputs), std::vector<float>(outputs, 1)}};
-  const auto start = train::initial_parameters(shape, 0);
+  const auto start = functions::initial_parameters(shape, 0);
   model.parameters.assign(start.begin(), start.end());
   return model;
 }
 
 SirenShape shape_of(const std::string& config) {
   if (config == "depth 0") return {256, 0, 0, 30};
-  return std::find_if(std::begin(train::kSirenPresets), std::end(train::kSirenPresets),
+  return std::find_if(std::begin(functions::kSirenPresets), std::end(functions::kSirenPresets),
                       [&](const auto& preset) { return preset.name == config; })
       ->shape;
 }
@@ -85,7 +85,7 @@ class LayerTimer {
   Attention evaluated(const std::string& config, size_t n) const {
     const auto keys = untrained(shape_of(config), size_t(layer_.key_dim));
     const auto values = untrained(shape_of(config), size_t(layer_.value_dim));
-    const auto x = train::unit_positions(n);
+    const auto x = functions::unit_positions(n);
     const double us = median_us(warm_ups_, runs_, [&] {
       for (int h = 0; h < layer_.kv_heads; ++h) keys.evaluate(x), values.evaluate(x);
     });
@@ -152,7 +152,7 @@ class LayerTimer {
 Forward time_forward(const std::string& config, const LayerShape& layer, size_t tokens,
                      double gb_per_s, bool quick) {
   const auto model = untrained(shape_of(config), size_t(layer.key_dim));
-  const auto x = train::unit_positions(tokens);
+  const auto x = functions::unit_positions(tokens);
   const double us = median_us(quick ? 2 : 10, quick ? 10 : 100, [&] { model.evaluate(x); });
   const double kilobytes = 2 * double(tokens) * layer.key_dim / 1e3;
   return {config, tokens, us, kilobytes / gb_per_s, kilobytes / kRtx4060, kilobytes / kH100};

@@ -13,7 +13,7 @@ const std::vector<std::string> kParts = {"sweep", "profile", "scaling", "longer"
 
 std::vector<std::string> all_configs() {
   std::vector<std::string> names;
-  for (const auto& preset : train::kSirenPresets) names.emplace_back(preset.name);
+  for (const auto& preset : functions::kSirenPresets) names.emplace_back(preset.name);
   return names;
 }
 
@@ -40,9 +40,9 @@ bool Options::wants(const std::string& part) const {
   return parts == "all" || contains(split(parts), part);
 }
 
-train::SirenOptions Options::siren(uint64_t seed) const {
-  using Trainer = train::SirenOptions::Trainer;
-  train::SirenOptions options;
+functions::SirenOptions Options::siren(uint64_t seed) const {
+  using Trainer = functions::SirenOptions::Trainer;
+  functions::SirenOptions options;
   options.trainer = trainer == "adam" ? Trainer::adam : Trainer::varpro;
   if (epochs) options.epochs = size_t(*epochs);
   options.stop_below = stop;

@@ -6,7 +6,7 @@
 
 #include "core/params.h"
 #include "experiments/lists.h"
-#include "train/siren.h"
+#include "functions/siren.h"
 
 namespace kvsplice::experiment::nerf {
 
@@ -51,7 +51,7 @@ struct Options {
 
   std::vector<std::string> networks() const;
   bool wants(const std::string& part) const;
-  train::SirenOptions siren(uint64_t seed) const;
+  functions::SirenOptions siren(uint64_t seed) const;
 };
 
 Options quick(Options options);          // the same with less to do

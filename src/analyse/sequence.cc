@@ -55,7 +55,7 @@ std::vector<double> autocorrelation(MatrixView<const float> x, size_t lags) {
   return result;
 }
 
-std::array<double, 4> low_frequency_energy(MatrixView<const float> x, const Dft& dft) {
+std::array<double, 4> low_frequency_energy(MatrixView<const float> x, const functions::Dft& dft) {
   assert(dft.size() == x.rows);
   std::array<double, 4> shares{};
   const auto window = hann(x.rows);

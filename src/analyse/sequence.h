@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <vector>
 
-#include "analyse/dft.h"
+#include "functions/dft.h"
 #include "kvsplice/matrix.h"
 
 namespace kvsplice::analyse {
@@ -22,7 +22,7 @@ inline constexpr std::array<double, 4> kLowBands = {0.05, 0.10, 0.25, 0.50};
 
 // Share of the energy in the lowest bins of the spectrum, mean removed, symmetric Hann window,
 // averaged over the sampled dimensions; a constant dimension counts as 1. dft.size() == x.rows.
-std::array<double, 4> low_frequency_energy(MatrixView<const float> x, const Dft& dft);
+std::array<double, 4> low_frequency_energy(MatrixView<const float> x, const functions::Dft& dft);
 
 // Bits per value that predicting a first-order autoregressive process from its last value saves.
 double ar1_gain(double lag1);

@@ -60,12 +60,12 @@ TEST(Autocorrelation, LagsBeyondTheRowsAreZero) {
 
 TEST(LowFrequencyEnergy, OfWhiteNoiseIsTheShareOfBins) {
   // Removing the mean costs part of the lowest bins, hence slightly less than the share.
-  const auto share = low_frequency_energy(white(2048, 16, 4), Dft(2048));
+  const auto share = low_frequency_energy(white(2048, 16, 4), functions::Dft(2048));
   for (size_t b = 0; b < share.size(); ++b) EXPECT_NEAR(share[b], kLowBands[b], 0.012) << b;
 }
 
 TEST(LowFrequencyEnergy, SeparatesTones) {
-  const Dft dft(1000);
+  const functions::Dft dft(1000);
   for (double low : low_frequency_energy(tone(1000, 2, 10), dft)) EXPECT_GT(low, 0.999999);
   const auto middle = low_frequency_energy(tone(1000, 2, 200), dft);  // bin 200 of 501
   EXPECT_LT(middle[2], 1e-6);
@@ -81,12 +81,12 @@ TEST(LowFrequencyEnergy, OfAr1MatchesItsSpectralDensity) {
     all += density;
     if (k < 1000) low += density;
   }
-  const auto share = low_frequency_energy(ar1(8191, 16, rho, 5), Dft(8191));
+  const auto share = low_frequency_energy(ar1(8191, 16, rho, 5), functions::Dft(8191));
   EXPECT_NEAR(share[1], low / all, 0.01);
 }
 
 TEST(LowFrequencyEnergy, OfAConstantIsOne) {
-  for (double s : low_frequency_energy(tone(64, 2, 0), Dft(64))) EXPECT_EQ(s, 1);
+  for (double s : low_frequency_energy(tone(64, 2, 0), functions::Dft(64))) EXPECT_EQ(s, 1);
 }
 
 TEST(Ar1Gain, FiguresOfTheStudy) {

@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "analyse/dft.h"
 #include "analyse/scope.h"
 #include "analyse/spectrum.h"
+#include "functions/dft.h"
 #include "host/model.h"
 
 namespace kvsplice::analyse {
@@ -55,7 +55,7 @@ class Texts {
 
   std::span<const size_t> lengths() const { return lengths_; }
   size_t rows() const { return roles_.size(); }
-  const Dft& dft(size_t length) const { return dfts_.at(length); }
+  const functions::Dft& dft(size_t length) const { return dfts_.at(length); }
   // Which rows learn a basis and which judge it: alternate runs of 32 within each text, so that
   // neighbours, which resemble each other, are mostly on the same side.
   enum class Role : uint8_t { sink, fit, test };
@@ -63,7 +63,7 @@ class Texts {
 
  private:
   std::vector<size_t> lengths_;
-  std::map<size_t, Dft> dfts_;
+  std::map<size_t, functions::Dft> dfts_;
   std::vector<Role> roles_;
 };
 

@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "train/elementwise_kernel.h"
+#include "functions/elementwise_kernel.h"
 
 namespace kvsplice::train {
 

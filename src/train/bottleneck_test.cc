@@ -4,12 +4,16 @@
 
 #include <numeric>
 
-#include "train/flow.h"
+#include "functions/flow.h"
+#include "functions/spline.h"
 #include "train/geometric_mix.h"
-#include "train/spline.h"
+#include "train/quantile_knots.h"
 
 namespace kvsplice::train {
 namespace {
+
+using functions::Flow;
+using functions::Spline;
 
 constexpr size_t kRows = 70, kDim = 6, kRank = 2;  // more rows than a chunk has
 

@@ -7,8 +7,8 @@
 // over columns, so that a warp that only stretches gains nothing.
 #pragma once
 
+#include "functions/spline.h"
 #include "linalg/linalg.h"
-#include "train/spline.h"
 #include "train/warp_fit.h"
 
 namespace kvsplice::train {
@@ -16,7 +16,7 @@ namespace kvsplice::train {
 template <class T>
 class RateLoss {
  public:
-  RateLoss(const Spline<T>& spline, double allowed_error, size_t batch)
+  RateLoss(const functions::Spline<T>& spline, double allowed_error, size_t batch)
       : spline_(spline),
         allowed_(allowed_error * allowed_error),
         basis_(spline.dim(), spline.dim()),
@@ -41,9 +41,9 @@ class RateLoss {
   }
 
  private:
-  struct Chunk : WarpChunk<Spline<T>> {
-    Chunk(size_t n, const Spline<T>& spline)
-        : WarpChunk<Spline<T>>(spline, n), along(n, spline.dim()), dz(n, spline.dim()) {}
+  struct Chunk : WarpChunk<functions::Spline<T>> {
+    Chunk(size_t n, const functions::Spline<T>& spline)
+        : WarpChunk<functions::Spline<T>>(spline, n), along(n, spline.dim()), dz(n, spline.dim()) {}
 
     Matrix<T> along, dz;                // coordinates and the gradient of z
     std::vector<double> total, square;  // of every coordinate
@@ -99,7 +99,7 @@ class RateLoss {
     spline_.back_slope_squares_backward(c.counts, T(by_steepness_), c.sums);
   }
 
-  const Spline<T>& spline_;
+  const functions::Spline<T>& spline_;
   double allowed_;
   Matrix<T> basis_;  // [dim x dim]
   std::vector<Chunk> chunks_;
@@ -108,7 +108,7 @@ class RateLoss {
 };
 
 // allowed_error: rms error of a value that the code may make, in the units of rows.
-inline Result<double> fit_for_rate(Spline<float>& spline, MatrixView<const float> rows,
+inline Result<double> fit_for_rate(functions::Spline<float>& spline, MatrixView<const float> rows,
                                    double allowed_error, const WarpFitOptions& options,
                                    const Progress& progress = {}) {
   RateLoss<float> loss(spline, allowed_error, batch_of(options, rows.rows));

@@ -7,6 +7,8 @@
 namespace kvsplice::train {
 namespace {
 
+using functions::Spline;
+
 constexpr size_t kRows = 90, kDim = 4;
 
 struct Problem {

@@ -7,8 +7,8 @@
 #include <numbers>
 
 #include "core/threads.h"
+#include "functions/siren_kernel.h"
 #include "train/siren_attention_kernel.h"
-#include "train/siren_kernel.h"
 
 namespace kvsplice::train {
 
@@ -65,7 +65,7 @@ void merge(const Mixture& other, Mixture& into) {
 
 }  // namespace
 
-SirenTrunk::SirenTrunk(const SirenModel& model, size_t n) : rows_(n), net_(model.shape) {
+SirenTrunk::SirenTrunk(const functions::SirenModel& model, size_t n) : rows_(n), net_(model.shape) {
   net_.set(std::vector<double>(model.parameters.begin(), model.parameters.end()));
   const size_t units = panels() * panel_width();
   start_.resize(units), step_.resize(units), half_.resize(units), bend_.resize(units);
@@ -131,7 +131,7 @@ void SirenTrunk::features(size_t first, size_t count, Workspace& work) const {
   }
 }
 
-Matrix<float> folded_read_out(const SirenModel& model) {
+Matrix<float> folded_read_out(const functions::SirenModel& model) {
   const size_t hidden = model.shape.hidden, outputs = model.shape.outputs;
   const float* weights = model.parameters.data() + model.parameters.size() - outputs * (hidden + 1);
   const float* biases = weights + outputs * hidden;

@@ -8,15 +8,15 @@
 // share a network share its features.
 #pragma once
 
+#include "functions/siren.h"
 #include "kvsplice/matrix.h"
-#include "train/siren.h"
 
 namespace kvsplice::train {
 
 // The sine layers of a network, for n evenly spaced positions.
 class SirenTrunk {
  public:
-  SirenTrunk(const SirenModel& model, size_t n);
+  SirenTrunk(const functions::SirenModel& model, size_t n);
 
   size_t rows() const { return rows_; }
   size_t hidden() const { return net_.shape.hidden; }
@@ -39,14 +39,14 @@ class SirenTrunk {
   static constexpr size_t kReseed = 32;  // rows after which the recurrence starts afresh
 
   size_t rows_;
-  PanelNet<float> net_;
+  functions::PanelNet<float> net_;
   std::vector<double> start_, step_;  // of the first layer's angles, in turns, by unit
   AlignedVector<float> half_, bend_;  // 2 sin(delta / 2), 4 sin^2(delta / 2)
 };
 
 // The read-out with the scale of the targets folded in: [hidden + 1 x outputs], the last row for
 // the constant feature.
-Matrix<float> folded_read_out(const SirenModel& model);
+Matrix<float> folded_read_out(const functions::SirenModel& model);
 
 // Absorbed queries [queries x hidden + 1] (times the scale of attention) against features of
 // `keys`; the result are features of `values` mixed by softmax over all positions [queries x hidden

@@ -12,6 +12,11 @@
 namespace kvsplice::train {
 namespace {
 
+using functions::initial_parameters;
+using functions::SirenModel;
+using functions::SirenShape;
+using functions::unit_positions;
+
 SirenModel random_model(SirenShape shape, size_t outputs, uint64_t seed) {
   shape.outputs = outputs;
   SirenModel model;

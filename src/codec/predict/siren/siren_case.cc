@@ -4,7 +4,7 @@ namespace kvsplice::codec {
 
 // Variable projection with more waves than the shorter blocks have rows, up to more cycles than
 // rows can tell apart: these are then met exactly, and only then does training on decoded rows lead
-// back to them. The recipe's Adam is tested in train/siren_test.cc.
+// back to them. The recipe's Adam is tested in functions/siren_test.cc.
 StageCase siren_case() {
   StageCase c;
   c.stage = "siren";
