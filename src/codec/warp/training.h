@@ -1,8 +1,7 @@
 // What every trained warp is told about its training.
 #pragma once
 
-#include "codec/make_stage.h"
-#include "train/warp_fit.h"
+#include "core/params.h"
 
 namespace kvsplice::codec {
 
@@ -22,16 +21,6 @@ struct WarpTraining {
     v("decay", decay, "weight decay of AdamW", Range{0, 1});
     v("batch", batch, "rows of a step", Range{1, 1 << 20});
     v("seed", seed, "of the order of rows and all else that is random", Range{0, 1e9});
-  }
-
-  train::WarpFitOptions options() const {
-    train::WarpFitOptions options;
-    options.epochs = size_t(epochs);
-    options.batch = size_t(batch);
-    options.optimiser.rate = lr;
-    options.optimiser.decay = decay;
-    options.seed = uint64_t(seed);
-    return options;
   }
 };
 

@@ -1,5 +1,5 @@
 // Cosine transform along the tokens of a block: a position basis in closed form, no training.
-#include "train/dct.h"
+#include "functions/dct.h"
 
 #include <fmt/format.h>
 
@@ -31,25 +31,22 @@ class DctStage : public Stage {
  public:
   explicit DctStage(const Params& params) : params_(params) {}
 
-  Result<> fit(const Rows& rows, const Context& context) override {
-    return check_heads(context.unit, rows.values.cols());
-  }
-
-  Result<> encode(Rows& rows, const Context& context, ByteWriter& side) const override {
+  Result<> encode(Rows& rows, const CodeContext& context, ByteWriter& side) const override {
     KVS_TRY(check_heads(context.unit, rows.values.cols()));
     KVS_TRY(check_finite(rows.values));
     const Matrix<float> values = std::exchange(rows.values, Matrix<float>(rows.count(), 0));
     if (values.rows() == 0) return {};
-    const Matrix<float> all = train::Dct(values.rows()).forward(values);
-    const auto kept = params_.order == "energy" ? train::strongest_rows(all, size_t(params_.count))
-                                                : lowest_rows(values.rows());
+    const Matrix<float> all = functions::Dct(values.rows()).forward(values);
+    const auto kept = params_.order == "energy"
+                          ? functions::strongest_rows(all, size_t(params_.count))
+                          : lowest_rows(values.rows());
     side.put_varint(values.rows());
     if (params_.order == "energy") put_rows(kept, side);
     for (uint32_t k : kept) KVS_TRY(put_floats(all.row(k), params_.type, side));
     return {};
   }
 
-  Result<> decode(Rows& rows, size_t count, const Context& context,
+  Result<> decode(Rows& rows, size_t count, const CodeContext& context,
                   ByteReader& side) const override {
     rows.values = Matrix<float>(count, context.unit.width());
     if (count == 0) return {};
@@ -58,7 +55,7 @@ class DctStage : public Stage {
     if (params_.order == "energy") KVS_TRY(get_rows(count, kept, side));
     KVS_ASSIGN(const auto coefficients,
                get_floats(kept.size(), context.unit.width(), params_.type, side));
-    rows.values = train::Dct(count).inverse(kept, coefficients);
+    rows.values = functions::Dct(count).inverse(kept, coefficients);
     return {};
   }
 

@@ -1,65 +1,37 @@
 // Random Fourier features of the position with a linear read-out solved in closed form: a sine
 // network of depth zero, no training.
-#include "train/fourier.h"
+#include "codec/predict/fourier/fourier.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <utility>
 
-#include "codec/float_array.h"
 #include "codec/make_stage.h"
+#include "functions/fourier.h"
+#include "functions/least_squares.h"
 #include "linalg/linalg.h"
-#include "train/dct.h"
-#include "train/least_squares.h"
 
 namespace kvsplice::codec {
 
 namespace {
 
-struct Params {
-  int count = 64;
-  std::optional<double> band;
-  int seed = 0;
-  std::string type = "f16";
-
-  template <class V>
-  void visit(V&& v) {
-    v("count", count, "frequencies; each gives a sine and a cosine", Range{1, 1 << 14});
-    v("band", band, "highest frequency, cycles per block (default: what calibration rows ask for)",
-      Range{1e-3, 1e6});
-    v("seed", seed, "of the frequencies", Range{0, 2147483647});
-    v("type", type, "of the read-out's weights", kFloatTypes);
-  }
-};
-
 class Fourier : public Stage {
  public:
-  explicit Fourier(const Params& params) : params_(params) {}
+  explicit Fourier(const FourierParams& params) : params_(params) {}
 
-  Result<> fit(const Rows& rows, const Context& context) override {
-    KVS_TRY(check_heads(context.unit, rows.values.cols()));
-    KVS_TRY(check_finite(rows.values));
-    const size_t n = std::max<size_t>(rows.count(), 2);
-    const size_t wide =
-        rows.count() < 2 ? n : train::bandwidth(train::Dct(rows.count()).forward(rows.values), 0.8);
-    // Row k of the cosine transform has k / 2 cycles.
-    band_ = std::clamp(float(wide) / float(2 * (n - 1)), kLeastBand, kNyquist);
-    return {};
-  }
-
-  Result<> encode(Rows& rows, const Context& context, ByteWriter& side) const override {
+  Result<> encode(Rows& rows, const CodeContext& context, ByteWriter& side) const override {
     KVS_TRY(check_heads(context.unit, rows.values.cols()));
     KVS_TRY(check_finite(rows.values));
     const Matrix<float> values = std::exchange(rows.values, Matrix<float>(rows.count(), 0));
     if (values.rows() == 0) return {};
-    KVS_ASSIGN(const auto weights, train::least_squares(features(values.rows()), values));
+    KVS_ASSIGN(const auto weights, functions::least_squares(features(values.rows()), values));
     side.put_varint(values.rows());
     const std::vector<float> rounded(weights.flat().begin(), weights.flat().end());
     return put_floats(rounded, params_.type, side);
   }
 
-  Result<> decode(Rows& rows, size_t count, const Context& context,
+  Result<> decode(Rows& rows, size_t count, const CodeContext& context,
                   ByteReader& side) const override {
     rows.values = Matrix<float>(count, context.unit.width());
     if (count == 0) return {};
@@ -91,11 +63,10 @@ class Fourier : public Stage {
   size_t output_width(size_t) const override { return 0; }
 
  private:
-  static constexpr float kLeastBand = 1e-6f, kNyquist = 0.5f;  // cycles per row
-
   Matrix<float> features(size_t rows) const {
-    return train::fourier_features(
-        train::fourier_frequencies(size_t(params_.count), band_of(rows), uint64_t(params_.seed)),
+    return functions::fourier_features(
+        functions::fourier_frequencies(size_t(params_.count), band_of(rows),
+                                       uint64_t(params_.seed)),
         rows);
   }
 
@@ -108,7 +79,7 @@ class Fourier : public Stage {
     return std::min(wanted, kNyquist * steps);
   }
 
-  Params params_;
+  FourierParams params_;
   float band_ = kNyquist;  // of the calibration rows
 };
 
@@ -119,8 +90,8 @@ StageInfo fourier_stage() {
   info.name = "fourier";
   info.group = "predict";
   info.summary = "Random sines and cosines of the position, read out by least squares per block.";
-  info.params = describe<Params>();
-  info.make = stage_maker<Fourier, Params>("fourier");
+  info.params = describe<FourierParams>();
+  info.make = stage_maker<Fourier, FourierParams>("fourier");
   info.traits = [](const KeyValues&) {
     StageInfo::Traits traits;
     traits.whole_block = true;

@@ -4,15 +4,13 @@
 #include <cmath>
 #include <functional>
 
-#include "codec/predict/layers/predictor.h"
-#include "codec/predict/layers/rounding.h"
-#include "codec/stage.h"
+#include "codec/predict/layers/predictor_fit.h"
+#include "codec/predict/layers/rounding_fit.h"
 #include "core/random.h"
-#include "linalg/linalg.h"
+#include "fit/stage_fit.h"
+#include "solve/solve.h"
 
 namespace kvsplice::codec {
-
-StageInfo layers_stage();
 
 namespace {
 
@@ -125,11 +123,12 @@ TEST(Layers, HeldOutRowsTellWhatPredictionIsWorth) {
 TEST(Layers, PredictsNothingWhereNothingIsToBeHad) {
   const Matrix<float> keys = noise(1000, 8, 7), values = noise(1000, 8, 8);
   const Unit unit{Kind::value, 0, {8}, {}};
-  std::map<std::string, std::shared_ptr<void>> memory;
-  Context context{unit, {}, {}, {{Kind::key, 0, keys}}};
-  context.memory = &memory;
-  auto stage = layers_stage().make({{"history", "1"}, {"embedding", "off"}}).value();
-  ASSERT_TRUE(stage->fit({values, {}, false, 0}, context).ok());
+  Shared shared;
+  FitContext context{{unit, {}, {}, {{Kind::key, 0, keys}}}};
+  context.shared = &shared;
+  const auto stage =
+      fit_stage("layers", {{"history", "1"}, {"embedding", "off"}}, {values, {}, false, 0}, context)
+          .value();
   EXPECT_TRUE(stage->save().empty());
   Rows rows{values, {}, false, 0};
   ByteWriter side;

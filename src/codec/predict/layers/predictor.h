@@ -7,16 +7,13 @@
 // the codes is as coarse as `noise` allows, so that they take few bits in the codec file.
 #pragma once
 
-#include "codec/predict/layers/moments.h"
 #include "codec/side_by_side.h"
+#include "codec/stage.h"
 
 namespace kvsplice::codec::layers {
 
-struct SolveOptions {
-  std::optional<int> rank;
-  double noise = 1e-3;  // mean square that rounding adds to predictions, over the targets' variance
-  double ridge = 1e-2;  // added to the inputs' correlation matrix
-};
+struct Moments;
+struct SolveOptions;
 
 class Predictor {
  public:
@@ -31,6 +28,7 @@ class Predictor {
   static Result<Predictor> load(const State& state, size_t targets);
 
  private:
+  // See predictor_fit.h.
   friend Result<Predictor> solve(const Moments&, bool, const SolveOptions&);
   friend double held_out_bits(const Moments&, const Predictor*);
   void set_codes(Matrix<float> codes);  // [rank or targets x inputs], integers
@@ -40,12 +38,5 @@ class Predictor {
   Matrix<float> up_;   // [targets x rank], exact in f16; empty without a rank limit
   Matrix<float> weights_;  // the codes with both scales
 };
-
-// Least squares over the rows that are not held out, or over all.
-Result<Predictor> solve(const Moments& moments, bool all_rows, const SolveOptions& options);
-
-// Bits per token, up to a constant, that the unit costs on the rows held out when it is predicted
-// (null: when it is not) and its residual coded at moderate precision.
-double held_out_bits(const Moments& moments, const Predictor* predictor);
 
 }  // namespace kvsplice::codec::layers

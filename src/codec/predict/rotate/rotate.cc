@@ -30,17 +30,14 @@ class Rotate : public Stage {
  public:
   explicit Rotate(const Params&) {}
 
-  Result<> fit(const Rows& rows, const Context& context) override {
-    return check_unit(context.unit, rows.values.cols());
-  }
-
-  Result<> encode(Rows& rows, const Context& context, ByteWriter&) const override {
+  Result<> encode(Rows& rows, const CodeContext& context, ByteWriter&) const override {
     KVS_TRY(check_unit(context.unit, rows.values.cols()));
     context.unit.rope.apply(rows.values, context.unit.head_dims[0], context.positions);
     return {};
   }
 
-  Result<> decode(Rows& rows, size_t count, const Context& context, ByteReader&) const override {
+  Result<> decode(Rows& rows, size_t count, const CodeContext& context,
+                  ByteReader&) const override {
     KVS_TRY(check_unit(context.unit, rows.values.cols()));
     KVS_TRY(check_values(rows, count, context.unit.width()));
     context.unit.rope.undo(rows.values, context.unit.head_dims[0], context.positions);

@@ -14,12 +14,11 @@ TEST(Rotate, TurnsPairsByPositionTimesFrequency) {
   Unit unit{Kind::key, 0, {4, 4}, {}};
   unit.rope = {Rope::Pairs::halves, {1.f, 0.25f}, 1};
   const std::vector<int32_t> positions = {0, 3};
-  const Context context{unit, {}, positions};
+  const CodeContext context{unit, {}, positions};
   Matrix<float> x(2, 8);
   for (size_t r = 0; r < 2; ++r) x(r, 0) = x(r, 1) = x(r, 4) = 1;
   Rows rows{x, {}, false, 0};
-  const auto stage = rotate_stage().make({}).value();
-  ASSERT_TRUE(stage->fit(rows, context).ok());
+  const auto stage = rotate_stage().make({}, 1).value();
   ByteWriter side;
   ASSERT_TRUE(stage->encode(rows, context, side).ok());
   EXPECT_EQ(rows.values.row(0)[0], 1.f);
@@ -34,10 +33,12 @@ TEST(Rotate, TurnsPairsByPositionTimesFrequency) {
 }
 
 TEST(Rotate, RefusesValuesJoinedLayersAndLostColumns) {
-  const auto stage = rotate_stage().make({}).value();
+  const auto stage = rotate_stage().make({}, 1).value();
   const auto message = [&](Unit unit, size_t columns) {
-    const Context context{unit, {}, {}};
-    const auto result = stage->fit({Matrix<float>(0, columns), {}, false, 0}, context);
+    const CodeContext context{unit, {}, {}};
+    Rows rows{Matrix<float>(0, columns), {}, false, 0};
+    ByteWriter side;
+    const auto result = stage->encode(rows, context, side);
     return result.ok() ? "" : result.error().message;
   };
   EXPECT_EQ(message({Kind::key, 0, {4, 4}, {}}, 8), "");

@@ -1,39 +1,28 @@
 // The mean of the calibration rows in place of every row. Keys arrive before rotary embedding, so
 // what the cache then holds is the rotating mean R(position) * mean: one vector for all positions.
+#include "codec/predict/rotmean/rotmean.h"
+
 #include <algorithm>
 
 #include "codec/checks.h"
 #include "codec/make_stage.h"
-#include "linalg/linalg.h"
 
 namespace kvsplice::codec {
 
 namespace {
 
-struct Params {
-  template <class V>
-  void visit(V&&) {}
-};
-
 class RotatingMean : public Stage {
  public:
-  explicit RotatingMean(const Params&) {}
+  explicit RotatingMean(const RotmeanParams&) {}
 
-  Result<> fit(const Rows& rows, const Context&) override {
-    KVS_TRY(check_finite(rows.values));
-    const auto means = column_means(rows.values);
-    mean_.assign(means.begin(), means.end());
-    return {};
-  }
-
-  Result<> encode(Rows& rows, const Context&, ByteWriter& side) const override {
+  Result<> encode(Rows& rows, const CodeContext&, ByteWriter& side) const override {
     KVS_TRY(check_fitted(rows, mean_.size()));
     side.put_varint(rows.count());
     rows.values = Matrix<float>(rows.count(), 0);
     return {};
   }
 
-  Result<> decode(Rows& rows, size_t count, const Context&, ByteReader& side) const override {
+  Result<> decode(Rows& rows, size_t count, const CodeContext&, ByteReader& side) const override {
     KVS_TRY(check_count(count, side));
     rows.values = Matrix<float>(count, mean_.size());
     for (size_t r = 0; r < count; ++r) {
@@ -67,8 +56,8 @@ StageInfo rotmean_stage() {
   info.name = "rotmean";
   info.group = "predict";
   info.summary = "One mean vector for all rows; keys in the cache become that mean, rotated.";
-  info.params = describe<Params>();
-  info.make = stage_maker<RotatingMean, Params>("rotmean");
+  info.params = describe<RotmeanParams>();
+  info.make = stage_maker<RotatingMean, RotmeanParams>("rotmean");
   return info;
 }
 

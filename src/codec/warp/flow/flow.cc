@@ -1,5 +1,5 @@
 // The KVSplice seed's second warp: a RealNVP flow, trained so that a PCA behind it loses less.
-#include "train/flow.h"
+#include "codec/warp/flow/flow.h"
 
 #include <fmt/format.h>
 
@@ -9,83 +9,33 @@
 
 #include "codec/checks.h"
 #include "codec/make_stage.h"
-#include "codec/warp/training.h"
-#include "codec/warp/unit_scale.h"
-#include "train/bottleneck.h"
 
 namespace kvsplice::codec {
 
+using functions::Flow;
+
 namespace {
-
-using train::Flow;
-
-struct Params {
-  int blocks = 3;
-  int hidden = 128;
-  WarpTraining training{.epochs = 12, .lr = 1e-3};
-  double clip = 1;
-  std::string regulariser = "reference";
-  double weight = 1e-4;
-
-  template <class V>
-  void visit(V&& v) {
-    v("blocks", blocks, "couplings, each with a permutation behind it", Range{1, 64});
-    v("hidden", hidden, "width of the networks' two hidden layers", Range{1, 4096});
-    training.visit(v);
-    v("clip", clip, "largest norm of a gradient; 0: any", Range{0, 1e9});
-    v("regulariser", regulariser,
-      "pull towards mean 0 and variance 1: as the seed has it, without gradient, or working",
-      Choice{"reference", "working"});
-    v("weight", weight, "of the regulariser in the loss", Range{0, 1e6});
-  }
-};
 
 class FlowStage : public Stage {
  public:
-  explicit FlowStage(const Params& params) : params_(params) {}
+  explicit FlowStage(const FlowParams& params) : params_(params) {}
 
-  Result<> fit(const Rows& rows, const Context& context) override {
-    if (rows.values.rows() == 0) return Error{ErrorKind::numeric, "no rows to learn a warp from"};
-    const float scale = unit_scale(rows.values);
-    KVS_ASSIGN(auto flow,
-               Flow<float>::create(shape(rows.values.cols()), uint64_t(params_.training.seed)));
-    train::WarpFitOptions options = params_.training.options();
-    options.clip = params_.clip;
-    using Gradient = train::Whitening::Gradient;
-    const train::Whitening whitening{
-        params_.weight, params_.regulariser == "working" ? Gradient::working : Gradient::none};
-    KVS_TRY(train::fit_through_pca(flow, divided(rows.values, scale), size_t(params_.training.rank),
-                                   options, whitening, context.progress));
-    scale_ = scale;
-    flow_ = std::move(flow);
-    return {};
-  }
-
-  Result<> encode(Rows& rows, const Context&, ByteWriter&) const override {
+  Result<> encode(Rows& rows, const CodeContext&, ByteWriter&) const override {
     KVS_TRY(check_fitted(rows, width()));
     pass(rows.values, &Flow<float>::forward);
     return {};
   }
 
-  Result<> decode(Rows& rows, size_t count, const Context&, ByteReader&) const override {
+  Result<> decode(Rows& rows, size_t count, const CodeContext&, ByteReader&) const override {
     KVS_TRY(check_values(rows, count, width()));
     pass(rows.values, &Flow<float>::inverse);
     return {};
   }
 
-  State save() const override {
-    if (!flow_) return {};
-    const auto& order = flow_->permutations();
-    const auto parameters = flow_->parameters();
-    State state;
-    state["scale"] = {{1}, {scale_}};
-    state["permutations"] = {{flow_->shape().blocks, width()}, {order.begin(), order.end()}};
-    state["parameters"] = {{parameters.size()}, {parameters.begin(), parameters.end()}};
-    return state;
-  }
+  State save() const override { return flow_ ? save_flow(*flow_, scale_) : State{}; }
 
   Result<> load(const State& state, size_t width) override {
-    const train::FlowShape s = shape(width);
+    const functions::FlowShape s = params_.shape(width);
     KVS_TRY(Flow<float>::check(s));
     KVS_ASSIGN(const StateArray* scale, find_array(state, "scale", {1}));
     KVS_ASSIGN(const StateArray* order, find_array(state, "permutations", {s.blocks, width}));
@@ -106,9 +56,6 @@ class FlowStage : public Stage {
 
  private:
   size_t width() const { return flow_ ? flow_->dim() : 0; }
-  train::FlowShape shape(size_t width) const {
-    return {width, size_t(params_.blocks), size_t(params_.hidden)};
-  }
 
   static Result<> check_permutation(std::span<const float> order, size_t block) {
     std::vector<bool> seen(order.size());
@@ -130,20 +77,30 @@ class FlowStage : public Stage {
     for (float& v : x.flat()) v *= scale_;
   }
 
-  Params params_;
+  FlowParams params_;
   float scale_ = 1;
   std::optional<Flow<float>> flow_;
 };
 
 }  // namespace
 
+State save_flow(const Flow<float>& flow, float scale) {
+  const auto& order = flow.permutations();
+  const auto parameters = flow.parameters();
+  State state;
+  state["scale"] = {{1}, {scale}};
+  state["permutations"] = {{flow.shape().blocks, flow.dim()}, {order.begin(), order.end()}};
+  state["parameters"] = {{parameters.size()}, {parameters.begin(), parameters.end()}};
+  return state;
+}
+
 StageInfo flow_stage() {
   StageInfo info;
   info.name = "flow";
   info.group = "warp";
   info.summary = "Warps rows by affine couplings (RealNVP), learnt for the PCA behind it.";
-  info.params = describe<Params>();
-  info.make = stage_maker<FlowStage, Params>("flow");
+  info.params = describe<FlowParams>();
+  info.make = stage_maker<FlowStage, FlowParams>("flow");
   return info;
 }
 

@@ -1,6 +1,6 @@
 // The KVSplice seed's warp: a monotone piecewise-linear function per column, trained so that linear
 // stages behind it lose less.
-#include "train/spline.h"
+#include "codec/warp/spline/spline.h"
 
 #include <fmt/format.h>
 
@@ -10,76 +10,30 @@
 
 #include "codec/checks.h"
 #include "codec/make_stage.h"
-#include "codec/warp/training.h"
-#include "codec/warp/unit_scale.h"
-#include "train/bottleneck.h"
-#include "train/rate_loss.h"
 
 namespace kvsplice::codec {
 
+using functions::Spline;
+
 namespace {
-
-using train::Spline;
-
-struct Params {
-  int knots = 7;
-  WarpTraining training{.epochs = 20, .lr = 2e-3};
-  std::string loss = "rank";
-  double error = 0.03;
-
-  template <class V>
-  void visit(V&& v) {
-    v("knots", knots, "knots per column, at quantiles of the rows", Range{2, 64});
-    training.visit(v);
-    v("loss", loss,
-      "what is trained for: error behind a PCA of that rank, or bits at a given error",
-      Choice{"rank", "rate"});
-    v("error", error,
-      "rms error, relative to the rows' deviation, at which bits count (loss = rate)",
-      Range{1e-4, 10});
-  }
-};
 
 class SplineStage : public Stage {
  public:
-  explicit SplineStage(const Params& params) : params_(params) {}
+  explicit SplineStage(const SplineParams& params) : params_(params) {}
 
-  Result<> fit(const Rows& rows, const Context& context) override {
-    if (rows.values.rows() == 0) return Error{ErrorKind::numeric, "no rows to learn a warp from"};
-    // Trained on rows of about unit deviation; a power of two leaves the digits as they are.
-    const float scale = unit_scale(rows.values);
-    const Matrix<float> x = divided(rows.values, scale);
-    Spline<float> spline(train::quantile_knots(x, size_t(params_.knots)));
-    KVS_TRY(fit_spline(spline, x, context.progress));
-    Matrix<float> knots = spline.knots();
-    for (float& k : knots.flat()) k *= scale;
-    const auto parameters = spline.parameters();
-    for (float& shift : parameters.last(x.cols())) shift *= scale;
-    return set(std::move(knots), parameters);
-  }
-
-  Result<> encode(Rows& rows, const Context&, ByteWriter&) const override {
+  Result<> encode(Rows& rows, const CodeContext&, ByteWriter&) const override {
     KVS_TRY(check_fitted(rows, width()));
     if (spline_) spline_->forward(rows.values, rows.values);
     return {};
   }
 
-  Result<> decode(Rows& rows, size_t count, const Context&, ByteReader&) const override {
+  Result<> decode(Rows& rows, size_t count, const CodeContext&, ByteReader&) const override {
     KVS_TRY(check_values(rows, count, width()));
     if (spline_) spline_->inverse(rows.values, rows.values);
     return {};
   }
 
-  State save() const override {
-    if (!spline_) return {};
-    const auto knots = spline_->knots().flat();
-    const auto parameters = spline_->parameters();
-    State state;
-    state["knots"] = {{spline_->segments() + 1, width()}, {knots.begin(), knots.end()}};
-    state["parameters"] = {{spline_->segments() + 2, width()},
-                           {parameters.begin(), parameters.end()}};
-    return state;
-  }
+  State save() const override { return spline_ ? save_spline(*spline_) : State{}; }
 
   Result<> load(const State& state, size_t width) override {
     KVS_ASSIGN(const StateArray* knots, find_array(state, "knots", {kAny, width}));
@@ -99,18 +53,6 @@ class SplineStage : public Stage {
  private:
   size_t width() const { return spline_ ? spline_->dim() : 0; }
 
-  Result<> fit_spline(Spline<float>& spline, const Matrix<float>& x,
-                      const Progress& progress) const {
-    const train::WarpFitOptions options = params_.training.options();
-    if (params_.loss == "rate") {
-      KVS_TRY(train::fit_for_rate(spline, x, params_.error, options, progress));
-    } else {
-      KVS_TRY(
-          train::fit_through_pca(spline, x, size_t(params_.training.rank), options, {}, progress));
-    }
-    return {};
-  }
-
   Result<> set(Matrix<float> knots, std::span<const float> parameters) {
     Spline<float> spline(std::move(knots));
     std::copy(parameters.begin(), parameters.end(), spline.parameters().begin());
@@ -122,11 +64,21 @@ class SplineStage : public Stage {
     return {};
   }
 
-  Params params_;
+  SplineParams params_;
   std::optional<Spline<float>> spline_;
 };
 
 }  // namespace
+
+State save_spline(const Spline<float>& spline) {
+  const auto knots = spline.knots().flat();
+  const auto parameters = spline.parameters();
+  State state;
+  state["knots"] = {{spline.segments() + 1, spline.dim()}, {knots.begin(), knots.end()}};
+  state["parameters"] = {{spline.segments() + 2, spline.dim()},
+                         {parameters.begin(), parameters.end()}};
+  return state;
+}
 
 StageInfo spline_stage() {
   StageInfo info;
@@ -134,8 +86,8 @@ StageInfo spline_stage() {
   info.group = "warp";
   info.summary =
       "Bends every column by a monotone piecewise-linear function, learnt for the PCA behind it.";
-  info.params = describe<Params>();
-  info.make = stage_maker<SplineStage, Params>("spline");
+  info.params = describe<SplineParams>();
+  info.make = stage_maker<SplineStage, SplineParams>("spline");
   return info;
 }
 

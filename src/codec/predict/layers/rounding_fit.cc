@@ -1,4 +1,4 @@
-#include "codec/predict/layers/rounding.h"
+#include "codec/predict/layers/rounding_fit.h"
 
 #include <algorithm>
 #include <cmath>

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "codec/stage.h"
+#include "codec/predict/layers/layers.h"
 
 namespace kvsplice::codec::layers {
 
@@ -18,12 +18,6 @@ enum Part { kLearn = 0, kHeld = 1 };
 // Sums over the rows of a part, about the means of all rows.
 struct Products {
   Matrix<double> of[2];  // by part
-};
-
-// Rows that take part in a regression, under a name that is theirs alone in the codec.
-struct Source {
-  std::string name;
-  MatrixView<const float> rows;
 };
 
 struct Centred {

@@ -1,4 +1,4 @@
-#include "codec/predict/layers/moments.h"
+#include "codec/predict/layers/moments_fit.h"
 
 #include <algorithm>
 
