@@ -11,7 +11,7 @@ function(kvsplice_add_fuzz_drivers)
   add_library(kvsplice_fuzz STATIC ${support})
   target_include_directories(kvsplice_fuzz PUBLIC ${PROJECT_SOURCE_DIR} ${PROJECT_SOURCE_DIR}/fuzz)
   target_link_libraries(kvsplice_fuzz
-    PUBLIC kvsplice kvsplice_stage_cases PRIVATE kvsplice_warnings PkgConfig::XXHASH)
+    PUBLIC kvsplice_all kvsplice_stage_cases PRIVATE kvsplice_warnings PkgConfig::XXHASH)
   kvsplice_add_fuzz_seeds(seeded)
   add_custom_target(fuzz_drivers)
   file(GLOB sources CONFIGURE_DEPENDS fuzz/*.cc)

@@ -1,22 +1,21 @@
 # The folders of src/, in order: a folder may include only itself and those before it
-# (tools/check_layers reads this list and checks). Folders that do not exist yet are passed over.
-set(KVSPLICE_LAYERS
-  core simd linalg range host extract analyse train codec evaluate quality session live report)
+# (tools/check_layers reads these lists and checks). Folders that do not exist yet are passed over.
+#
+# Those of the library that others call, libkvsplice. It needs no llama.cpp, BLAS, LAPACK or OpenMP.
+set(KVSPLICE_LIBRARY_LAYERS core simd linalg gguf range functions codec session)
+# ------------------------------------------------------------------------------ Behind it, the rest.
+set(KVSPLICE_PROGRAM_LAYERS
+  solve host extract analyse train fit evaluate quality report)
 
-# What a folder needs beyond the earlier folders. PUBLIC where our headers show the library.
-set(KVSPLICE_core_LIBRARIES
-  PUBLIC fmt::fmt OpenMP::OpenMP_CXX Threads::Threads PRIVATE PkgConfig::XXHASH nlohmann_json::nlohmann_json)
-set(KVSPLICE_simd_LIBRARIES PUBLIC hwy::hwy)
-set(KVSPLICE_linalg_LIBRARIES PRIVATE PkgConfig::OPENBLAS PkgConfig::LAPACKE)
+# What a folder of the program needs beyond the earlier folders. PUBLIC where our headers show the
+# library.
+set(KVSPLICE_solve_LIBRARIES PRIVATE PkgConfig::OPENBLAS PkgConfig::LAPACKE)
 set(KVSPLICE_analyse_LIBRARIES PRIVATE hwy::hwy_contrib)
 set(KVSPLICE_train_LIBRARIES PRIVATE hwy::hwy_contrib)
-set(KVSPLICE_host_LIBRARIES PRIVATE llama)
-set(KVSPLICE_codec_LIBRARIES PRIVATE PkgConfig::XXHASH)
-set(KVSPLICE_session_LIBRARIES PRIVATE PkgConfig::XXHASH)
+set(KVSPLICE_host_LIBRARIES PRIVATE llama PkgConfig::XXHASH)
 set(KVSPLICE_report_LIBRARIES PRIVATE nlohmann_json::nlohmann_json PkgConfig::XXHASH)
 
-# The library's own sources below a folder: all .cc files but tests, stage cases, fuzz drivers,
-# benchmarks.
+# The sources below a folder: all .cc files but tests, stage cases, fuzz drivers, benchmarks.
 function(kvsplice_glob_library result folder)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${folder}/*.cc)
   list(FILTER sources EXCLUDE REGEX "_(test|case|fuzz|bench)\\.cc$")
@@ -30,13 +29,25 @@ function(kvsplice_add_library target)
   target_link_libraries(${target} PUBLIC kvsplice_flags PRIVATE kvsplice_warnings)
 endfunction()
 
+# libkvsplice. fmt is compiled in, so that callers need not have it.
+function(kvsplice_add_the_library)
+  foreach(layer ${KVSPLICE_LIBRARY_LAYERS})
+    kvsplice_glob_library(own ${CMAKE_CURRENT_SOURCE_DIR}/${layer})
+    list(APPEND sources ${own})
+  endforeach()
+  kvsplice_drop_stage_sources(sources)
+  kvsplice_add_library(kvsplice ${sources})
+  add_library(kvsplice::kvsplice ALIAS kvsplice)
+  set_target_properties(kvsplice PROPERTIES POSITION_INDEPENDENT_CODE ON)
+  target_link_libraries(kvsplice
+    PUBLIC hwy::hwy Threads::Threads PRIVATE fmt::fmt-header-only PkgConfig::XXHASH OpenMP::OpenMP_CXX PkgConfig::OPENBLAS PkgConfig::LAPACKE) # TEMPORARY
+endfunction()
+
+# The rest, a library for each folder, and kvsplice_all for all of it.
 function(kvsplice_add_layers)
-  set(earlier)
-  foreach(layer ${KVSPLICE_LAYERS})
+  set(earlier kvsplice)
+  foreach(layer ${KVSPLICE_PROGRAM_LAYERS})
     kvsplice_glob_library(sources ${CMAKE_CURRENT_SOURCE_DIR}/${layer})
-    if(layer STREQUAL "codec")
-      kvsplice_drop_stage_sources(sources)
-    endif()
     # A folder of headers only still hands its libraries on; the headers keep the archive non-empty.
     file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${layer}/*.h)
     list(APPEND sources ${headers})
@@ -44,12 +55,12 @@ function(kvsplice_add_layers)
       continue()
     endif()
     kvsplice_add_library(kvsplice_${layer} ${sources})
-    target_link_libraries(kvsplice_${layer} PUBLIC ${earlier} ${KVSPLICE_${layer}_LIBRARIES})
+    target_link_libraries(kvsplice_${layer}
+      PUBLIC ${earlier} fmt::fmt ${KVSPLICE_${layer}_LIBRARIES})
     list(APPEND earlier kvsplice_${layer})
   endforeach()
-  add_library(kvsplice INTERFACE)
-  add_library(kvsplice::kvsplice ALIAS kvsplice)
-  target_link_libraries(kvsplice INTERFACE ${earlier})
+  add_library(kvsplice_all INTERFACE)
+  target_link_libraries(kvsplice_all INTERFACE ${earlier})
 endfunction()
 
 # bench/ and experiments/ may include any layer and are linked into the program.
@@ -80,7 +91,7 @@ function(kvsplice_add_extra target)
   if(sources)
     kvsplice_add_library(${target} ${sources})
     target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR})
-    target_link_libraries(${target} PUBLIC kvsplice)
+    target_link_libraries(${target} PUBLIC kvsplice_all)
   endif()
 endfunction()
 
@@ -98,7 +109,7 @@ function(kvsplice_add_program)
   target_precompile_headers(kvsplice_program PRIVATE <CLI/CLI.hpp> <fmt/format.h>)
   set_target_properties(kvsplice_program PROPERTIES
     OUTPUT_NAME kvsplice RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
-  target_link_libraries(kvsplice_program PRIVATE kvsplice kvsplice_warnings CLI11::CLI11)
+  target_link_libraries(kvsplice_program PRIVATE kvsplice_all kvsplice_warnings CLI11::CLI11)
   foreach(extra kvsplice_bench kvsplice_experiments)
     if(TARGET ${extra})
       target_link_libraries(kvsplice_program PRIVATE ${extra})

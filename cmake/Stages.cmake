@@ -1,7 +1,9 @@
 # Stages. A stage is one folder src/codec/<group>/<name>/ whose CMakeLists.txt is one line,
 #     kvsplice_add_stage(<group> <name>)
-# From the folders come the library's stage_table.cc and the tests' stage_cases.cc: explicit calls,
-# no list kept by hand, no registrar objects for the linker to drop.
+# Its files *_fit.cc are what it learns by, and belong to kvsplice_fit; the others code, and belong to
+# the library. From the folders come the library's stage_table.cc, fitting's stage_fit_table.cc and
+# the tests' stage_cases.cc: explicit calls, no list kept by hand, no registrar objects for the linker
+# to drop.
 
 set(KVSPLICE_STAGE_GROUPS predict warp transform quantise entropy)
 
@@ -13,12 +15,10 @@ endmacro()
 
 # Called by src/codec/CMakeLists.txt. The globs are sorted, so the tables are in group, name order.
 function(kvsplice_add_stages)
-  if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/stage.h)
-    return()
-  endif()
   set_property(GLOBAL PROPERTY KVSPLICE_STAGES "")
+  set_property(GLOBAL PROPERTY KVSPLICE_STAGE_FITS "")
   add_library(kvsplice_stage_cases STATIC)
-  target_link_libraries(kvsplice_stage_cases PUBLIC kvsplice_codec PRIVATE kvsplice_warnings)
+  target_link_libraries(kvsplice_stage_cases PUBLIC kvsplice PRIVATE kvsplice_warnings)
   foreach(group ${KVSPLICE_STAGE_GROUPS})
     file(GLOB folders CONFIGURE_DEPENDS LIST_DIRECTORIES true ${group}/*)
     # A second glob makes an added CMakeLists.txt alone start a new configure.
@@ -31,7 +31,10 @@ function(kvsplice_add_stages)
     endforeach()
   endforeach()
   get_property(stages GLOBAL PROPERTY KVSPLICE_STAGES)
-  kvsplice_write_table(kvsplice_codec codec stage_table StageInfo stage "codec/stage.h" "${stages}")
+  get_property(fits GLOBAL PROPERTY KVSPLICE_STAGE_FITS)
+  kvsplice_write_table(kvsplice codec stage_table StageInfo stage "codec/stage.h" "${stages}")
+  kvsplice_write_table(
+    kvsplice_fit codec stage_fit_table StageFit fit "fit/stage_fit.h" "${fits}")
   kvsplice_write_table(
     kvsplice_stage_cases codec stage_cases StageCase case "codec/stage_case.h" "${stages}")
 endfunction()
@@ -49,7 +52,14 @@ function(kvsplice_add_stage group name)
   endif()
   set_property(GLOBAL APPEND PROPERTY KVSPLICE_STAGES ${name})
   kvsplice_glob_library(sources ${folder})
-  target_sources(kvsplice_codec PRIVATE ${sources})
+  set(fits ${sources})
+  list(FILTER fits INCLUDE REGEX "_fit\\.cc$")
+  list(FILTER sources EXCLUDE REGEX "_fit\\.cc$")
+  target_sources(kvsplice PRIVATE ${sources})
+  target_sources(kvsplice_fit PRIVATE ${fits})
+  if(EXISTS ${folder}/${name}_fit.cc)
+    set_property(GLOBAL APPEND PROPERTY KVSPLICE_STAGE_FITS ${name})
+  endif()
   target_sources(kvsplice_stage_cases PRIVATE ${folder}/${name}_case.cc)
 endfunction()
 

@@ -20,7 +20,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const bool alone = (set_thread_count(1), true);
   const codec::Codec* codec = alone && size > 0 ? codec_of(data[0]) : nullptr;
   if (codec == nullptr) return 0;
-  const codec::CacheBlock& like = fuzz::small_block();
+  const KvBlock<float>& like = fuzz::small_block();
   const auto block =
       codec->decode({data + 1, size - 1}, like.tokens, like.positions, &fuzz::small_embeddings());
   if (!block.ok()) return 0;
@@ -39,6 +39,6 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t mos
   const codec::Codec* codec = size > 0 ? codec_of(data[0]) : nullptr;
   if (codec == nullptr) return LLVMFuzzerMutate(data, size, most);
   const Bytes block = fuzz::mutate_block({data + 1, size - 1}, codec->units().size(),
-                                         codec->units()[0].stages.size(), random);
+                                         codec->units()[0].stages().size(), random);
   return 1 + fuzz::hand_over(block, data + 1, most - 1);
 }

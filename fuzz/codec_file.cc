@@ -22,8 +22,8 @@ size_t values_of(const ModelShape& shape) {
   return values;
 }
 
-codec::CacheBlock some_block(const ModelShape& shape) {
-  codec::CacheBlock block;
+KvBlock<float> some_block(const ModelShape& shape) {
+  KvBlock<float> block;
   for (size_t t = 0; t < kTokens; ++t) {
     block.tokens.push_back(static_cast<int32_t>(t % 3));
     block.positions.push_back(static_cast<int32_t>(t + 4));
@@ -48,7 +48,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!codec.ok()) return 0;
   fuzz::accept();
   if (values_of(codec->shape()) > kMostValues) return 0;
-  const codec::CacheBlock block = some_block(codec->shape());
+  const KvBlock<float> block = some_block(codec->shape());
   const codec::Embeddings& embeddings = fuzz::small_embeddings();
   const auto bytes = codec->encode(block, &embeddings);
   if (!bytes.ok()) return 0;

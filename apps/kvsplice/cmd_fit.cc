@@ -1,8 +1,9 @@
 // kvsplice fit: fits a codec to dumps.
 #include <fmt/format.h>
 
-#include "codec/cache_io.h"
-#include "codec/dump_source.h"
+#include "fit/dump_source.h"
+#include "fit/fit_codec.h"
+#include "host/cache_block.h"
 #include "command.h"
 #include "core/same_cache.h"
 #include "core/threads.h"
@@ -44,15 +45,17 @@ Result<> run(const FitArguments& a) {
   KVS_ASSIGN(const codec::CodecText text, codec::parse_codec(a.codec));
   KVS_ASSIGN(OutputFile out, OutputFile::reserve(a.out));
   KVS_ASSIGN(const auto source, codec::DumpSource::open(a.dumps, a.sinks));
-  KVS_ASSIGN(codec::Codec codec, codec::Codec::create(text, source.shape()));
+  KVS_TRY(codec::Codec::make_units(text, source.shape()));
   std::optional<host::Model> model;
   codec::Embeddings embeddings;
   if (!a.model.empty()) {
     KVS_ASSIGN(model, host::Model::load(a.model));
     KVS_TRY(same_model(a.dumps.front() + " is of", source.shape(), a.model, model->shape()));
-    embeddings = codec::embeddings_of(*model);
+    embeddings = host::embeddings_of(*model);
   }
-  KVS_TRY(codec.fit(source, model ? &embeddings : nullptr, terminal_progress()));
+  KVS_ASSIGN(const codec::Codec codec,
+             codec::fit_codec(text, source.shape(), source, model ? &embeddings : nullptr,
+                              terminal_progress()));
   KVS_TRY(codec.save(std::move(out)));
   end_progress();
   fmt::print(summary_stream(a.out),

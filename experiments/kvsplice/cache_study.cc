@@ -5,8 +5,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "codec/dump_source.h"
 #include "core/file.h"
+#include "fit/dump_source.h"
+#include "fit/fit_codec.h"
 #include "linalg/linalg.h"
 
 namespace kvsplice::experiment {
@@ -124,8 +125,7 @@ Result<std::vector<quality::Outcome>> compare_in_loop(const host::Model& model,
   for (const std::string& pipeline : pipelines) {
     KVS_TRY(progress.step("fitting codecs for the loop", codecs.size(), pipelines.size()));
     KVS_ASSIGN(const auto text, codec::parse_codec(pipeline));
-    KVS_ASSIGN(auto fitted, codec::Codec::create(text, source.shape()));
-    KVS_TRY(fitted.fit(source, nullptr, {}));
+    KVS_ASSIGN(auto fitted, codec::fit_codec(text, source.shape(), source, nullptr, {}));
     codecs.push_back(std::move(fitted));
     subjects.push_back({pipeline, std::nullopt, &codecs.back()});
   }

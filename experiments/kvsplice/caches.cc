@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "codec/dump_source.h"
+#include "fit/dump_source.h"
 #include "evaluate/dump_attention.h"
 #include "evaluate/metrics.h"
 #include "experiments/lists.h"

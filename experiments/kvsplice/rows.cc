@@ -1,5 +1,7 @@
 #include "experiments/kvsplice/rows.h"
 
+#include "fit/fit_codec.h"
+
 #include <numeric>
 
 namespace kvsplice::experiment {
@@ -19,19 +21,19 @@ ModelShape shape_of(size_t heads, size_t head_dim) {
 
 class BlockSource : public codec::RowSource {
  public:
-  explicit BlockSource(codec::CacheBlock block) : block_(std::move(block)) {}
+  explicit BlockSource(KvBlock<float> block) : block_(std::move(block)) {}
   std::span<const int32_t> tokens() const override { return block_.tokens; }
   std::span<const int32_t> positions() const override { return block_.positions; }
   Result<Matrix<float>> read(Kind kind, int) const override { return block_.of(kind)[0]; }
 
  private:
-  codec::CacheBlock block_;
+  KvBlock<float> block_;
 };
 
 }  // namespace
 
-codec::CacheBlock block_of(MatrixView<const float> rows) {
-  codec::CacheBlock block;
+KvBlock<float> block_of(MatrixView<const float> rows) {
+  KvBlock<float> block;
   block.tokens.resize(rows.rows);
   block.positions.resize(rows.rows);
   std::iota(block.positions.begin(), block.positions.end(), 0);
@@ -43,18 +45,17 @@ codec::CacheBlock block_of(MatrixView<const float> rows) {
 Result<codec::Codec> fit_rows(const std::string& pipeline, MatrixView<const float> rows,
                               size_t heads) {
   KVS_ASSIGN(const auto text, codec::parse_codec("k: f16; v: " + pipeline));
-  KVS_ASSIGN(codec::Codec fitted, codec::Codec::create(text, shape_of(heads, rows.cols / heads)));
-  KVS_TRY(fitted.fit(BlockSource(block_of(rows)), nullptr, {}));
-  return fitted;
+  return codec::fit_codec(text, shape_of(heads, rows.cols / heads), BlockSource(block_of(rows)),
+                          nullptr, {});
 }
 
 Result<CodedRows> code_rows(const std::string& pipeline, MatrixView<const float> train,
                             MatrixView<const float> test, size_t heads) {
   KVS_ASSIGN(const auto fitted, fit_rows(pipeline, train, heads));
-  const codec::CacheBlock block = block_of(test);
+  const KvBlock<float> block = block_of(test);
   KVS_ASSIGN(const Bytes bytes, fitted.encode(block, nullptr));
   KVS_ASSIGN(const auto payloads, fitted.payloads(bytes));
-  KVS_ASSIGN(codec::CacheBlock back, fitted.decode(bytes, block.tokens, block.positions, nullptr));
+  KVS_ASSIGN(KvBlock<float> back, fitted.decode(bytes, block.tokens, block.positions, nullptr));
   return CodedRows{std::move(back.values[0]), double(payloads.back().size()) / double(test.rows)};
 }
 

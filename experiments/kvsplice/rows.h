@@ -10,7 +10,7 @@ Result<codec::Codec> fit_rows(const std::string& pipeline, MatrixView<const floa
                               size_t heads = 1);
 
 // The rows as values of consecutive tokens; keys are zero.
-codec::CacheBlock block_of(MatrixView<const float> rows);
+KvBlock<float> block_of(MatrixView<const float> rows);
 
 // Rows as they come back, and the bytes each takes in the encoded block.
 struct CodedRows {

@@ -144,7 +144,7 @@ Result<std::vector<MemoryRow>> count_bytes() {
       {"seed: pruned, k = 32", 12512, 0}, {"seed: pruned, k = 16", 6256, 0},
       {"seed: pruned, k = 8", 3128, 0},   {"f16", 2.0 * kTokens * kDim, 0}};
   KVS_ASSIGN(const GeometricMix mix, train::geometric_mix({2048, kDim, 0.03, 13}));
-  const codec::CacheBlock block = block_of(mix.test.view().row_range(0, kTokens));
+  const KvBlock<float> block = block_of(mix.test.view().row_range(0, kTokens));
   for (int k : {32, 16, 8}) {
     // Bytes do not depend on the training.
     KVS_ASSIGN(const auto fitted,

@@ -2,9 +2,10 @@
 
 #include <fmt/format.h>
 
-#include "codec/dump_source.h"
 #include "core/file.h"
 #include "experiments/nerf_attention/jobs.h"
+#include "fit/dump_source.h"
+#include "fit/fit_codec.h"
 #include "quality/quality.h"
 
 namespace kvsplice::experiment::nerf {
@@ -96,9 +97,11 @@ class Judge {
     std::vector<codec::Codec> codecs;
     for (Kind kind : missing) {
       KVS_ASSIGN(const auto parsed, codec::parse_codec(pipeline(method, kind)));
-      KVS_ASSIGN(codec::Codec codec, codec::Codec::create(parsed, model_->shape()));
-      if (method.learns) KVS_TRY(codec.fit(*calibration_, nullptr, progress));
-      codecs.push_back(std::move(codec));
+      auto codec = method.learns ? codec::fit_codec(parsed, model_->shape(), *calibration_, nullptr,
+                                                    progress)
+                                 : codec::Codec::create(parsed, model_->shape());
+      if (!codec.ok()) return codec.error();
+      codecs.push_back(std::move(*codec));
     }
     std::vector<quality::Subject> subjects;
     for (const auto& codec : codecs) subjects.push_back({method.name, std::nullopt, &codec});

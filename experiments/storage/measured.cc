@@ -5,8 +5,9 @@
 #include <algorithm>
 #include <map>
 
-#include "codec/cache_io.h"
-#include "codec/dump_source.h"
+#include "fit/dump_source.h"
+#include "fit/fit_codec.h"
+#include "host/cache_block.h"
 #include "quality/calibration_rows.h"
 #include "quality/information.h"
 
@@ -147,21 +148,22 @@ Result<std::unique_ptr<codec::Codec>> fit_part(const Ground& ground, const Part&
     used.push_back(part.use(text, turn++));
   }
   KVS_ASSIGN(const auto text, codec_text(o));
-  KVS_ASSIGN(codec::Codec codec, codec::Codec::create(text, ground.model.shape()));
+  const codec::StageInfo::Traits needs = codec::traits_of(text);
   KVS_ASSIGN(const auto dumps,
-             quality::dump_sequences(ground.model, sequences, codec.needs_attention(),
+             quality::dump_sequences(ground.model, sequences, needs.attention,
                                      ground.work(), o.threads, ground.progress));
   const auto is_used = [&](size_t i) { return used[i]; };
   KVS_ASSIGN(const auto rows, codec::DumpSource::open(dumps, size_t(o.sinks), is_used));
   quality::ModelInformation information;
-  if (codec.needs_information()) {
+  if (needs.information) {
     KVS_ASSIGN(information,
                quality::measure_information(ground.model, sequences, size_t(o.sinks), ground.work(),
                                             o.threads, ground.progress, is_used));
   }
   const quality::InformedRows source(rows, information);
-  const codec::Embeddings embeddings = codec::embeddings_of(ground.model);
-  KVS_TRY(codec.fit(source, &embeddings, ground.progress));
+  const codec::Embeddings embeddings = host::embeddings_of(ground.model);
+  KVS_ASSIGN(codec::Codec codec, codec::fit_codec(text, ground.model.shape(), source, &embeddings,
+                                                  ground.progress));
   return std::make_unique<codec::Codec>(std::move(codec));
 }
 

@@ -17,11 +17,10 @@ constexpr size_t kFitTokens = 96, kBlockTokens = 6;
 std::unique_ptr<Codec> fit(const std::string& pipeline) {
   const auto text = codec::parse_codec(pipeline);
   if (!text.ok()) return nullptr;
-  auto made = Codec::create(*text, small_shape());
-  if (!made.ok()) return nullptr;
-  static const codec::CacheBlock rows = codec::generate_block(small_shape(), kFitTokens, 1);
+  static const KvBlock<float> rows = codec::generate_block(small_shape(), kFitTokens, 1);
   const codec::BlockSource source(rows, small_shape());
-  if (!made->fit(source, &small_embeddings(), {}).ok()) return nullptr;
+  auto made = codec::fit_codec(*text, small_shape(), source, &small_embeddings(), {});
+  if (!made.ok()) return nullptr;
   if (!made->encode(small_block(), &small_embeddings()).ok()) return nullptr;
   return std::make_unique<Codec>(std::move(*made));
 }
@@ -33,8 +32,8 @@ const ModelShape& small_shape() {
   return shape;
 }
 
-const codec::CacheBlock& small_block() {
-  static const codec::CacheBlock block = codec::generate_block(small_shape(), kBlockTokens, 2);
+const KvBlock<float>& small_block() {
+  static const KvBlock<float> block = codec::generate_block(small_shape(), kBlockTokens, 2);
   return block;
 }
 

@@ -6,7 +6,7 @@
 namespace kvsplice::fuzz {
 
 const ModelShape& small_shape();  // two layers of 28 and 24 values per token
-const codec::CacheBlock& small_block();
+const KvBlock<float>& small_block();
 const codec::Embeddings& small_embeddings();
 
 // Every stage's cases and the default pipeline, if they can be fitted to so small a model.

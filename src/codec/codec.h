@@ -1,4 +1,5 @@
-// A fitted codec: pipelines for the keys and values of every layer of one model.
+// A fitted codec: pipelines for the keys and values of every layer of one model. Codecs are made by
+// fit_codec (fit/fit_codec.h), or loaded.
 #pragma once
 
 #include <memory>
@@ -7,110 +8,78 @@
 
 #include "codec/entropy_meter.h"
 #include "codec/pipeline.h"
-#include "codec/stage.h"
+#include "codec/block_coding.h"
+#include "core/byte_source.h"
+#include "core/kv_block.h"
 #include "core/limits.h"
 #include "core/output_file.h"
 
 namespace kvsplice::codec {
 
-// The cache of n consecutive tokens.
-struct CacheBlock {
-  std::vector<int32_t> tokens, positions;  // size n
-  std::vector<Matrix<float>> keys;         // per layer [n x width], before rotary embedding
-  std::vector<Matrix<float>> values;       // per layer [n x width]
-  // Layers with a sliding window may be left out, all of them together: they have no rows then.
-
-  size_t count() const { return tokens.size(); }
-  std::vector<Matrix<float>>& of(Kind kind) { return kind == Kind::key ? keys : values; }
-  const std::vector<Matrix<float>>& of(Kind kind) const {
-    return kind == Kind::key ? keys : values;
-  }
-};
-
-// Gives calibration rows one unit at a time, so that only a few units are in memory at once.
-class RowSource {
- public:
-  virtual ~RowSource() = default;
-  virtual std::span<const int32_t> tokens() const = 0;
-  virtual std::span<const int32_t> positions() const = 0;
-  // [tokens x width] of one layer; keys before rotary embedding.
-  virtual Result<Matrix<float>> read(Kind kind, int layer) const = 0;
-  // Of the rows whose queries are known; error usage if there are none.
-  virtual Result<Attention> read_attention(int layer) const;
-  // Error usage if it is not known.
-  virtual Result<Information> read_information(Kind kind, int layer) const;
-};
-
 class Codec {
  public:
-  // An unfitted codec; every stage exists for every unit.
-  static Result<Codec> create(const CodecText& text, const ModelShape& shape);
   static Result<Codec> load(const std::string& path, const ReadLimits& limits = {});
+  // name: of the source, for messages.
+  static Result<Codec> load(std::shared_ptr<const ByteSource> source, const std::string& name,
+                            const ReadLimits& limits = {});
   Result<> save(OutputFile out) const;
   Result<> save(const std::string& path) const;
 
-  // step_scales: of the steps of each of units(), beside what the pipeline says; empty: 1. A codec
-  // that could not be fitted is what it was before.
-  Result<> fit(const RowSource& source, const Embeddings* embeddings, const Progress& progress,
-               std::span<const double> step_scales = {});
-
-  Result<Bytes> encode(const CacheBlock& block, const Embeddings* embeddings) const;
-  // tokens and positions are stored beside the encoded block, not in it.
-  Result<CacheBlock> decode(ByteSpan bytes, std::span<const int32_t> tokens,
-                            std::span<const int32_t> positions, const Embeddings* embeddings) const;
+  // The rows of a block of tokens, of any element type and in either space.
+  Result<Bytes> encode(const KvView& block, const Embeddings* embeddings) const;
+  // tokens and positions are stored beside the encoded block, not in it. `sink` is given the rows
+  // of every layer the block has, keys in `space`; when it fails, decoding ends with its error.
+  Result<> decode(ByteSpan bytes, std::span<const int32_t> tokens,
+                  std::span<const int32_t> positions, const Embeddings* embeddings, Space space,
+                  const KvSink& sink) const;
+  Result<KvBlock<float>> decode(ByteSpan bytes, std::span<const int32_t> tokens,
+                                std::span<const int32_t> positions, const Embeddings* embeddings,
+                                Space space = Space::raw) const;
+  // decode(encode(block)) without the bytes; counts codes if a meter is given.
+  Result<KvBlock<float>> roundtrip(const KvView& block, const Embeddings* embeddings,
+                                   EntropyMeter* meter) const;
   // The bytes of each unit within an encoded block, in the order of units().
   Result<std::vector<ByteSpan>> payloads(ByteSpan bytes) const;
-  // The same for codecs of cells, which keep them to the bit: rows are f16 values, keys are as the
-  // cache holds them. encode() and decode() turn keys there and back, in float.
-  Result<Bytes> encode_cells(const CacheBlock& block, const Embeddings* embeddings) const;
-  Result<CacheBlock> decode_cells(ByteSpan bytes, std::span<const int32_t> tokens,
-                                  std::span<const int32_t> positions,
-                                  const Embeddings* embeddings) const;
-  // decode(encode(block)) without the bytes; counts codes if a meter is given.
-  Result<CacheBlock> roundtrip(const CacheBlock& block, const Embeddings* embeddings,
-                               EntropyMeter* meter) const;
+  // Whether an encoded block has no rows of layers with a window.
+  Result<bool> lacks_windows(ByteSpan bytes) const;
 
   const CodecText& text() const { return text_; }
   const ModelShape& shape() const { return shape_; }
   std::string fingerprint() const;  // of text, shape and every fitted value
   size_t state_bytes() const;       // side data of the codec file: what the state takes on disk
-  bool whole_block() const;         // some stage encodes blocks, not rows
-  size_t reach() const;             // rows depend on rows before them in their block, in runs of so
-                                    // many; 0 or 1: on none
-  bool needs_embeddings() const;
-  bool needs_attention() const;    // while fitting
-  bool needs_information() const;  // while fitting
-  bool of_cells() const;           // some stage works on cells
+  bool whole_block() const { return traits_.whole_block; }  // some stage encodes blocks, not rows
+  // Rows depend on rows before them in their block, in runs of so many; 0 or 1: on none.
+  size_t reach() const { return traits_.reach; }
+  bool needs_embeddings() const { return traits_.embeddings; }
+  bool of_cells() const { return traits_.cells; }  // works on cells, and keeps them to the bit
   size_t calibration_tokens() const { return calibration_tokens_; }
+  const std::vector<UnitCoder>& units() const { return units_; }
 
-  struct UnitPipeline {
-    Unit unit;
-    std::vector<std::unique_ptr<Stage>> stages;
-    int history = 0;
-  };
-  const std::vector<UnitPipeline>& units() const { return units_; }
-  std::vector<UnitPipeline>& units() { return units_; }
+  // A codec whose stages need not learn; error usage, naming the stage, if one has to.
+  static Result<Codec> create(const CodecText& text, const ModelShape& shape);
+
+  // Units that still have to learn, in coding order, and the codec they make when they have.
+  // versions: of the keys' stages, then of the values'; empty: those this program writes.
+  static Result<std::vector<UnitCoder>> make_units(const CodecText& text, const ModelShape& shape,
+                                                   std::span<const int32_t> versions = {});
+  Codec(CodecText text, ModelShape shape, std::vector<UnitCoder> fitted, size_t calibration_tokens);
 
  private:
-  static Result<Codec> read(const std::string& path, const ReadLimits& limits);
-  Result<> write(OutputFile out) const;
-  Result<> fit_units(const RowSource& source, const Embeddings* embeddings,
-                     const Progress& progress, std::span<const double> step_scales);
-  Result<Bytes> encode_block(const CacheBlock& block, const Embeddings* embeddings) const;
-  Result<CacheBlock> decode_block(ByteSpan bytes, std::span<const int32_t> tokens,
-                                  std::span<const int32_t> positions,
-                                  const Embeddings* embeddings) const;
-  Result<CacheBlock> code_and_decode(const CacheBlock& block, const Embeddings* embeddings,
-                                     EntropyMeter* meter) const;
-  // What stages of cells are given of a block, and back.
-  Result<CacheBlock> to_cells(const CacheBlock& block) const;
-  void from_cells(CacheBlock& block) const;
+  Result<> for_units(BlockCoding& coding, const std::vector<bool>& left_out,
+                     const std::function<Result<>(size_t unit)>& body) const;
+  Result<BlockCoding> begin(std::span<const int32_t> tokens, std::span<const int32_t> positions,
+                            const Embeddings* embeddings) const;
+  Result<> hand_on(const Unit& unit, Matrix<float>& rows, std::span<const int32_t> positions,
+                   Space space, const KvSink& sink) const;
   // Whether each unit is of a layer that a block which lacks layers with a window lacks.
   Result<std::vector<bool>> units_left_out(bool lacking) const;
+  KvBlock<float> empty_block(std::span<const int32_t> tokens, std::span<const int32_t> positions,
+                             Space space) const;
 
   CodecText text_;
   ModelShape shape_;
-  std::vector<UnitPipeline> units_;  // in coding order: keys then values, layer by layer
+  StageInfo::Traits traits_;  // of all stages
+  std::vector<UnitCoder> units_;  // in coding order: keys then values, layer by layer
   size_t calibration_tokens_ = 0;
 };
 

@@ -2,6 +2,7 @@
 // named <k|v>.<layer|all>.<stage index>.<array>. docs/codecs.md lists the metadata.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <map>
@@ -10,7 +11,7 @@
 #include "core/limits.h"
 #include "core/memory.h"
 #include "core/threads.h"
-#include "host/gguf_file.h"
+#include "gguf/gguf_file.h"
 
 namespace kvsplice::codec {
 
@@ -24,10 +25,15 @@ std::string prefix(const Unit& unit, size_t stage) {
                         : fmt::format("{}.{}.{}.", kind, unit.layer, stage);
 }
 
-std::vector<int32_t> versions(const CodecText& text) {
+// Of the keys' stages, then of the values'.
+std::vector<int32_t> versions(const std::vector<UnitCoder>& units) {
   std::vector<int32_t> list;
   for (Kind kind : {Kind::key, Kind::value}) {
-    for (const auto& stage : text.of(kind)) list.push_back(find_stage(stage.name)->version);
+    const auto unit = std::find_if(units.begin(), units.end(),
+                                   [&](const UnitCoder& u) { return u.unit().kind == kind; });
+    if (unit == units.end()) continue;
+    const std::vector<int>& own = unit->pipeline().versions;
+    list.insert(list.end(), own.begin(), own.end());
   }
   return list;
 }
@@ -53,31 +59,31 @@ Result<> check_versions(const CodecText& text, std::span<const int32_t> stored) 
   return {};
 }
 
-host::TensorType type_of(Storage storage) {
+gguf::TensorType type_of(Storage storage) {
   switch (storage) {
     case Storage::f32:
-      return host::TensorType::f32;
+      return gguf::TensorType::f32;
     case Storage::f16:
-      return host::TensorType::f16;
+      return gguf::TensorType::f16;
     case Storage::i8:
-      return host::TensorType::i8;
+      return gguf::TensorType::i8;
   }
-  return host::TensorType::f32;
+  return gguf::TensorType::f32;
 }
 
-Storage storage_of(host::TensorType type) {
-  if (type == host::TensorType::f16) return Storage::f16;
-  return type == host::TensorType::i8 ? Storage::i8 : Storage::f32;
+Storage storage_of(gguf::TensorType type) {
+  if (type == gguf::TensorType::f16) return Storage::f16;
+  return type == gguf::TensorType::i8 ? Storage::i8 : Storage::f32;
 }
 
-using Tensors = std::map<std::string, host::TensorInfo>;
+using Tensors = std::map<std::string, gguf::TensorInfo>;
 
 // The arrays whose names start with `start`.
-Result<State> read_state(const host::GgufReader& file, const Tensors& tensors,
+Result<State> read_state(const gguf::GgufReader& file, const Tensors& tensors,
                          const std::string& start) {
   State state;
   for (auto at = tensors.lower_bound(start); at != tensors.end(); ++at) {
-    const host::TensorInfo& tensor = at->second;
+    const gguf::TensorInfo& tensor = at->second;
     if (tensor.name.rfind(start, 0) != 0) break;
     StateArray array{tensor.dims, std::vector<float>(tensor.count()), storage_of(tensor.type)};
     KVS_TRY(file.read(tensor.name, 0, std::span<float>(array.values)));
@@ -91,19 +97,17 @@ Result<State> read_state(const host::GgufReader& file, const Tensors& tensors,
   return state;
 }
 
-Result<> load_unit(const host::GgufReader& file, const Tensors& tensors, Codec::UnitPipeline& unit,
+Result<> load_unit(const gguf::GgufReader& file, const Tensors& tensors, UnitCoder& unit,
                    std::atomic<size_t>& arrays) {
-  size_t width = unit.unit.width();
-  for (size_t s = 0; s < unit.stages.size(); ++s) {
-    KVS_ASSIGN(const State state, read_state(file, tensors, prefix(unit.unit, s)));
-    KVS_TRY(unit.stages[s]->load(state, width));
-    width = unit.stages[s]->output_width(width);
+  for (size_t s = 0; s < unit.pipeline().size(); ++s) {
+    KVS_ASSIGN(const State state, read_state(file, tensors, prefix(unit.unit(), s)));
+    KVS_TRY(unit.load(s, state));
     arrays += state.size();
   }
   return {};
 }
 
-Result<> load_units(const host::GgufReader& file, std::vector<Codec::UnitPipeline>& units) {
+Result<> load_units(const gguf::GgufReader& file, std::vector<UnitCoder>& units) {
   Tensors tensors;
   for (const auto& tensor : file.tensors()) tensors.emplace(tensor.name, tensor);
   std::atomic<size_t> arrays{0};
@@ -115,63 +119,26 @@ Result<> load_units(const host::GgufReader& file, std::vector<Codec::UnitPipelin
 }
 
 // Arrays are floats in memory, whatever they are in the file.
-Result<> check_size(const host::GgufReader& file, const ReadLimits& limits) {
+Result<> check_size(const gguf::GgufReader& file, const ReadLimits& limits) {
   uint64_t bytes = 0;
   for (const auto& tensor : file.tensors()) bytes += uint64_t{tensor.count()} * sizeof(float);
   return limits.check("a codec", 0, bytes);
 }
 
-}  // namespace
+// What a unit's stages have learnt, by the names of its tensors.
+using Arrays = std::vector<std::pair<std::string, StateArray>>;
 
-Result<> Codec::save(const std::string& path) const {
-  return within_memory([&]() -> Result<> {
-    KVS_ASSIGN(OutputFile out, OutputFile::reserve(path));
-    return save(std::move(out));
-  });
-}
-
-Result<> Codec::save(OutputFile out) const {
-  return within_memory([&] { return write(std::move(out)); });
-}
-
-Result<> Codec::write(OutputFile out) const {
-  auto file = host::GgufWriter::begin(std::move(out));
-  file.set("kvsplice.kind", std::string("codec"));
-  file.set("kvsplice.codec.format", kFormat);
-  file.set("kvsplice.codec.pipeline", print(text_));
-  file.set("kvsplice.codec.stage_versions", versions(text_));
-  file.set("kvsplice.codec.calibration_tokens", int64_t(calibration_tokens_));
-  host::write_shape(file, shape_);
-  std::vector<std::pair<std::string, StateArray>> arrays;
-  for (const auto& unit : units_) {
-    for (size_t s = 0; s < unit.stages.size(); ++s) {
-      for (auto& [name, array] : unit.stages[s]->save()) {
-        const auto type = type_of(array.storage);
-        arrays.emplace_back(prefix(unit.unit, s) + name, std::move(array));
-        file.declare({arrays.back().first, type, arrays.back().second.dims});
-      }
+Arrays arrays_of(const UnitCoder& unit) {
+  Arrays arrays;
+  for (size_t s = 0; s < unit.stages().size(); ++s) {
+    for (auto& [name, array] : unit.stages()[s]->save()) {
+      arrays.emplace_back(prefix(unit.unit(), s) + name, std::move(array));
     }
   }
-  KVS_TRY(file.begin_data());
-  for (const auto& [name, array] : arrays) {
-    KVS_TRY(file.write(name, 0, std::span<const float>(array.values)));
-  }
-  return file.finish();
+  return arrays;
 }
 
-Result<Codec> Codec::load(const std::string& path, const ReadLimits& limits) {
-  return within_memory([&]() -> Result<Codec> {
-    auto loaded = read(path, limits);
-    if (loaded.ok()) return loaded;
-    const Error& error = loaded.error();
-    // What would be a caller's wrong word is damage in a file.
-    const bool damaged = error.kind == ErrorKind::usage;
-    return Error{damaged ? ErrorKind::format : error.kind, path + ": " + error.message};
-  });
-}
-
-Result<Codec> Codec::read(const std::string& path, const ReadLimits& limits) {
-  KVS_ASSIGN(const auto file, host::GgufReader::open(path));
+Result<Codec> read(const gguf::GgufReader& file, const ReadLimits& limits) {
   KVS_ASSIGN(const std::string kind, file.text("kvsplice.kind"));
   if (kind != "codec") {
     return Error{ErrorKind::format, fmt::format("this is a {}, not a codec", kind)};
@@ -185,25 +152,83 @@ Result<Codec> Codec::read(const std::string& path, const ReadLimits& limits) {
   KVS_ASSIGN(const CodecText text, parse_codec(pipeline));
   KVS_ASSIGN(const auto stored, file.integers("kvsplice.codec.stage_versions"));
   KVS_TRY(check_versions(text, stored));
-  KVS_ASSIGN(const ModelShape shape, host::read_shape(file));
+  KVS_ASSIGN(const ModelShape shape, gguf::read_shape(file));
   KVS_TRY(check_size(file, limits));
-  KVS_ASSIGN(Codec codec, create(text, shape));
+  KVS_ASSIGN(std::vector<UnitCoder> units, Codec::make_units(text, shape, stored));
   KVS_ASSIGN(const int64_t tokens, file.integer("kvsplice.codec.calibration_tokens"));
-  codec.calibration_tokens_ = static_cast<size_t>(std::max<int64_t>(0, tokens));
-  KVS_TRY(load_units(file, codec.units_));
-  return codec;
+  KVS_TRY(load_units(file, units));
+  return Codec(text, shape, std::move(units), static_cast<size_t>(std::max<int64_t>(0, tokens)));
+}
+
+// What would be a caller's wrong word is damage in a file.
+Result<Codec> named(const std::string& name, Result<Codec> loaded) {
+  if (loaded.ok()) return loaded;
+  const Error& error = loaded.error();
+  const bool damaged = error.kind == ErrorKind::usage;
+  return Error{damaged ? ErrorKind::format : error.kind, name + ": " + error.message};
+}
+
+Result<Codec> open_and_read(Result<gguf::GgufReader> file, const ReadLimits& limits) {
+  if (!file.ok()) return file.error();
+  return read(*file, limits);
+}
+
+Result<> write(const Codec& codec, OutputFile out) {
+  auto file = gguf::GgufWriter::begin(std::move(out));
+  file.set("kvsplice.kind", std::string("codec"));
+  file.set("kvsplice.codec.format", kFormat);
+  file.set("kvsplice.codec.pipeline", print(codec.text()));
+  file.set("kvsplice.codec.stage_versions", versions(codec.units()));
+  file.set("kvsplice.codec.calibration_tokens", int64_t(codec.calibration_tokens()));
+  gguf::write_shape(file, codec.shape());
+  Arrays arrays;
+  for (const UnitCoder& unit : codec.units()) {
+    for (auto& [name, array] : arrays_of(unit)) {
+      file.declare({name, type_of(array.storage), array.dims});
+      arrays.emplace_back(name, std::move(array));
+    }
+  }
+  KVS_TRY(file.begin_data());
+  for (const auto& [name, array] : arrays) {
+    KVS_TRY(file.write(name, 0, std::span<const float>(array.values)));
+  }
+  return file.finish();
+}
+
+}  // namespace
+
+Result<> Codec::save(const std::string& path) const {
+  return within_memory([&]() -> Result<> {
+    KVS_ASSIGN(OutputFile out, OutputFile::reserve(path));
+    return save(std::move(out));
+  });
+}
+
+Result<> Codec::save(OutputFile out) const {
+  return within_memory([&] { return write(*this, std::move(out)); });
+}
+
+Result<Codec> Codec::load(const std::string& path, const ReadLimits& limits) {
+  return within_memory([&]() -> Result<Codec> {
+    return named(path, open_and_read(gguf::GgufReader::open(path), limits));
+  });
+}
+
+Result<Codec> Codec::load(std::shared_ptr<const ByteSource> source, const std::string& name,
+                          const ReadLimits& limits) {
+  return within_memory([&]() -> Result<Codec> {
+    return named(name, open_and_read(gguf::GgufReader::open(std::move(source), name), limits));
+  });
 }
 
 std::string Codec::fingerprint() const {
   ByteWriter all;
   all.put_string(print(text_));
   all.put_string(shape_.fingerprint);
-  for (const auto& unit : units_) {
-    for (size_t s = 0; s < unit.stages.size(); ++s) {
-      for (const auto& [name, array] : unit.stages[s]->save()) {
-        all.put_string(prefix(unit.unit, s) + name);
-        all.put_array(std::span<const float>(array.values));
-      }
+  for (const UnitCoder& unit : units_) {
+    for (const auto& [name, array] : arrays_of(unit)) {
+      all.put_string(name);
+      all.put_array(std::span<const float>(array.values));
     }
   }
   return hash128_hex(all.bytes());

@@ -19,7 +19,7 @@ Error damaged(const std::string& name, std::string_view why) {
   return {ErrorKind::format, fmt::format("array '{}' of packed integers: {}", name, why)};
 }
 
-size_t rows_of(size_t count, size_t columns) { return (count + columns - 1) / columns; }
+size_t rows_of(size_t count, size_t columns) { return count == 0 ? 0 : (count - 1) / columns + 1; }
 
 // A table no class that is used has, where the bytes leave one out.
 range::Costs unused_costs() {

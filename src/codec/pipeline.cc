@@ -98,7 +98,7 @@ Result<PipelineText> parse_pipeline(std::string_view text) {
     KVS_ASSIGN(StageText stage, parse_stage(part));
     const StageInfo* info = find_stage(stage.name);
     if (info == nullptr) return unknown_stage(stage.name);
-    auto made = info->make(stage.params);
+    auto made = info->make(stage.params, info->version);
     if (!made.ok()) return made.error();
     pipeline.push_back(std::move(stage));
   }
@@ -172,6 +172,41 @@ CodecText without(const std::string& stage, CodecText text) {
     std::erase_if(*pipeline, [&](const StageText& s) { return s.name == stage; });
   }
   return text;
+}
+
+namespace {
+
+StageInfo::Traits merged(const StageInfo::Traits& a, const StageInfo::Traits& b) {
+  StageInfo::Traits both;
+  both.joins_layers = a.joins_layers || b.joins_layers;
+  both.history = std::max(a.history, b.history);
+  both.embeddings = a.embeddings || b.embeddings;
+  both.attention = a.attention || b.attention;
+  both.information = a.information || b.information;
+  both.whole_block = a.whole_block || b.whole_block;
+  both.reach = std::max(a.reach, b.reach);
+  both.cells = a.cells || b.cells;
+  return both;
+}
+
+}  // namespace
+
+Pipeline pipeline_of(PipelineText text, std::span<const int32_t> versions) {
+  Pipeline made;
+  for (size_t s = 0; s < text.size(); ++s) {
+    const StageInfo* info = find_stage(text[s].name);
+    made.stages.push_back(info);
+    made.versions.push_back(versions.empty() ? info->version : versions[s]);
+    made.traits = merged(made.traits, info->traits(text[s].params));
+    made.quantises |= info->group == "quantise";
+    made.entropy_coded |= info->group == "entropy";
+  }
+  made.text = std::move(text);
+  return made;
+}
+
+StageInfo::Traits traits_of(const CodecText& text) {
+  return merged(pipeline_of(text.key).traits, pipeline_of(text.value).traits);
 }
 
 }  // namespace kvsplice::codec

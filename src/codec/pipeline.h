@@ -38,4 +38,22 @@ std::string print(const CodecText& text);
 // The pipelines with all stages of that name left out.
 CodecText without(const std::string& stage, CodecText text);
 
+// A pipeline and what is known of its stages, looked up once.
+struct Pipeline {
+  PipelineText text;
+  std::vector<const StageInfo*> stages;  // like `text`
+  std::vector<int> versions;             // of the stages' bytes
+  StageInfo::Traits traits;              // of all stages together
+  bool quantises = false;                // some stage turns values into integers
+  bool entropy_coded = false;            // the last stage is an entropy coder
+
+  size_t size() const { return stages.size(); }
+  // The stages in front of the entropy coder.
+  size_t before_entropy() const { return size() - (entropy_coded ? 1 : 0); }
+};
+// versions: like the stages; empty: those that this program writes.
+Pipeline pipeline_of(PipelineText text, std::span<const int32_t> versions = {});
+// Of the keys' and the values' stages together.
+StageInfo::Traits traits_of(const CodecText& text);
+
 }  // namespace kvsplice::codec

@@ -3,8 +3,8 @@
 
 #include <cmath>
 
-#include "codec/codec.h"
 #include "core/random.h"
+#include "fit/fit_codec.h"
 
 namespace kvsplice::codec {
 namespace {
@@ -31,9 +31,9 @@ ModelShape sliding_shape() {
 }
 
 // Every layer tells something of the next.
-CacheBlock generate(const ModelShape& shape, size_t n, uint64_t seed) {
+KvBlock<float> generate(const ModelShape& shape, size_t n, uint64_t seed) {
   Random random(seed);
-  CacheBlock block;
+  KvBlock<float> block;
   for (size_t i = 0; i < n; ++i) {
     block.tokens.push_back(static_cast<int32_t>(i));
     block.positions.push_back(static_cast<int32_t>(i));
@@ -48,48 +48,48 @@ CacheBlock generate(const ModelShape& shape, size_t n, uint64_t seed) {
   return block;
 }
 
-CacheBlock without_windows(CacheBlock block, const ModelShape& shape) {
+KvBlock<float> without_windows(KvBlock<float> block, const ModelShape& shape) {
   for (Kind kind : {Kind::key, Kind::value}) {
     for (size_t l = 0; l < shape.layers.size(); ++l) {
       if (shape.layers[l].window > 0) block.of(kind)[l] = Matrix<float>(0, kWidth);
     }
   }
+  block.absent = block.count();
   return block;
 }
 
 class Rows : public RowSource {
  public:
-  explicit Rows(CacheBlock block) : block_(std::move(block)) {}
+  explicit Rows(KvBlock<float> block) : block_(std::move(block)) {}
   std::span<const int32_t> tokens() const override { return block_.tokens; }
   std::span<const int32_t> positions() const override { return block_.positions; }
   Result<Matrix<float>> read(Kind kind, int layer) const override { return block_.of(kind)[layer]; }
 
  private:
-  CacheBlock block_;
+  KvBlock<float> block_;
 };
 
 Codec fitted(const std::string& text) {
-  auto codec = Codec::create(parse_codec(text).value(), sliding_shape()).value();
-  const auto done = codec.fit(Rows(generate(sliding_shape(), 600, 1)), nullptr, {});
-  EXPECT_TRUE(done.ok()) << done.error().message;
-  return codec;
+  return fit_codec(parse_codec(text).value(), sliding_shape(),
+                   Rows(generate(sliding_shape(), 600, 1)), nullptr, {})
+      .value();
 }
 
 const char kPredicting[] = "layers(history=2,embedding=off) | klt | step(delta=0.2) | range";
 
 TEST(Windows, WhatIsLeftIsCodedAsWithTheOthersBesideIt) {
   const Codec codec = fitted(kPredicting);
-  const CacheBlock whole = generate(codec.shape(), 40, 2);
-  const CacheBlock part = without_windows(whole, codec.shape());
+  const KvBlock<float> whole = generate(codec.shape(), 40, 2);
+  const KvBlock<float> part = without_windows(whole, codec.shape());
   const Bytes of_whole = codec.encode(whole, nullptr).value();
   const Bytes of_part = codec.encode(part, nullptr).value();
   EXPECT_LT(of_part.size(), of_whole.size() * 6 / 10);
   const auto a = codec.payloads(of_whole).value(), b = codec.payloads(of_part).value();
-  const CacheBlock made = codec.decode(of_part, part.tokens, part.positions, nullptr).value();
-  const CacheBlock wanted = codec.decode(of_whole, part.tokens, part.positions, nullptr).value();
-  const CacheBlock direct = codec.roundtrip(part, nullptr, nullptr).value();
+  const KvBlock<float> made = codec.decode(of_part, part.tokens, part.positions, nullptr).value();
+  const KvBlock<float> wanted = codec.decode(of_whole, part.tokens, part.positions, nullptr).value();
+  const KvBlock<float> direct = codec.roundtrip(part, nullptr, nullptr).value();
   for (size_t i = 0; i < codec.units().size(); ++i) {
-    const Unit& unit = codec.units()[i].unit;
+    const Unit& unit = codec.units()[i].unit();
     const Matrix<float>& rows = made.of(unit.kind)[unit.layer];
     EXPECT_EQ(rows, direct.of(unit.kind)[unit.layer]);
     if (codec.shape().layers[unit.layer].window > 0) {
@@ -105,7 +105,7 @@ TEST(Windows, WhatIsLeftIsCodedAsWithTheOthersBesideIt) {
 // Layer 4 has layer 2 to go by, so a prediction pays there; without history it costs more.
 TEST(Windows, LayersWithoutAWindowPredictFromEachOther) {
   const Codec codec = fitted(kPredicting), alone = fitted("klt | step(delta=0.2) | range");
-  const CacheBlock part = without_windows(generate(codec.shape(), 256, 2), codec.shape());
+  const KvBlock<float> part = without_windows(generate(codec.shape(), 256, 2), codec.shape());
   const auto bytes_of_last_keys = [&](const Codec& c) {
     return c.payloads(c.encode(part, nullptr).value()).value()[8].size();
   };
@@ -114,7 +114,7 @@ TEST(Windows, LayersWithoutAWindowPredictFromEachOther) {
 
 TEST(Windows, OnlySomeOfThemIsRefusedBothWays) {
   const Codec codec = fitted(kPredicting);
-  CacheBlock block = generate(codec.shape(), 40, 2);
+  KvBlock<float> block = generate(codec.shape(), 40, 2);
   const Bytes whole = codec.encode(block, nullptr).value();
   const auto payloads = codec.payloads(whole).value();
   for (size_t left_out : {0, 3, 4}) {  // a layer with a window, its values, one without
@@ -138,7 +138,7 @@ TEST(Windows, OnlySomeOfThemIsRefusedBothWays) {
 
 TEST(Windows, StagesThatJoinLayersNeedAll) {
   const Codec codec = fitted("klt(scope=model) | step(delta=0.2)");
-  const CacheBlock part = without_windows(generate(codec.shape(), 40, 2), codec.shape());
+  const KvBlock<float> part = without_windows(generate(codec.shape(), 40, 2), codec.shape());
   EXPECT_THAT(codec.encode(part, nullptr).error().message, HasSubstr("joins layers"));
 }
 

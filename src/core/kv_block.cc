@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <numeric>
+#include <type_traits>
 
 #include "core/half.h"
 #include "core/threads.h"
@@ -13,17 +15,50 @@ namespace {
 
 float from_bfloat(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
 
+template <class E>
+E load(const uint8_t* from) {
+  E value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+
 // Calls put(row, column, element) for all of a view's elements.
 template <class E, class Put>
 void for_elements(const RowsView& from, const Put& put) {
-  const E* start = static_cast<const E*>(from.data);
+  const auto* start = static_cast<const uint8_t*>(from.data);
+  const auto row_step = from.row_stride * ptrdiff_t(sizeof(E));
+  const auto col_step = from.col_stride * ptrdiff_t(sizeof(E));
   for (size_t r = 0; r < from.rows; ++r) {
-    const E* row = start + static_cast<ptrdiff_t>(r) * from.row_stride;
-    for (size_t c = 0; c < from.cols; ++c) {
-      put(r, c, row[static_cast<ptrdiff_t>(c) * from.col_stride]);
+    const uint8_t* at = start + ptrdiff_t(r) * row_step;
+    for (size_t c = 0; c < from.cols; ++c, at += col_step) put(r, c, load<E>(at));
+  }
+}
+
+template <class T>
+uint16_t half_of(T value) {
+  if constexpr (std::is_same_v<T, float>) {
+    return to_finite_half(value);
+  } else {
+    return value;
+  }
+}
+
+template <class T>
+void put_rows(MatrixView<const T> from, const RowsPlace& to) {
+  auto* start = static_cast<uint8_t*>(to.data);
+  const auto col_step = to.col_stride * ptrdiff_t(sizeof(uint16_t));
+  for (size_t r = 0; r < from.rows; ++r) {
+    uint8_t* at = start + ptrdiff_t(r) * to.row_stride * ptrdiff_t(sizeof(uint16_t));
+    for (const T value : from.row(r)) {
+      const uint16_t half = half_of(value);
+      std::memcpy(at, &half, sizeof half);
+      at += col_step;
     }
   }
 }
+
+// How many first tokens have no rows there.
+size_t missing(const KvView& view, const RowsView& rows) { return view.count() - rows.rows; }
 
 }  // namespace
 
@@ -67,6 +102,12 @@ void read_rows(const RowsView& from, MatrixView<uint16_t> out) {
                           [&](size_t r, size_t c, float x) { out(r, c) = to_finite_half(x); });
       return;
     case Element::f16:
+      if (from.col_stride == 1 && from.cols > 0) {
+        for (size_t r = 0; r < from.rows; ++r) {
+          std::memcpy(&out(r, 0), from.row_range(r, 1).data, 2 * from.cols);
+        }
+        return;
+      }
       for_elements<uint16_t>(from, [&](size_t r, size_t c, uint16_t x) { out(r, c) = x; });
       return;
     case Element::bf16:
@@ -91,7 +132,8 @@ KvView KvView::slice(size_t first, size_t n) const {
   part.absent = std::min(n, absent - std::min(absent, first));
   for (Kind kind : {Kind::key, Kind::value}) {
     for (const RowsView& rows : of(kind)) {
-      part.of(kind).push_back(rows.rows == 0 ? rows : rows.row_range(first, n));
+      const size_t begin = std::max(first, missing(*this, rows)), end = std::max(first + n, begin);
+      part.of(kind).push_back(rows.row_range(begin - missing(*this, rows), end - begin));
     }
   }
   return part;
@@ -130,10 +172,11 @@ void put(KvBlock<T>& all, size_t at, const KvView& part, size_t from, size_t n) 
   std::copy_n(part.positions.begin() + static_cast<ptrdiff_t>(from), n,
               all.positions.begin() + static_cast<ptrdiff_t>(at));
   if (part.absent > from) all.absent = std::max(all.absent, at + std::min(part.absent - from, n));
+  const KvView some = part.slice(from, n);
   for (Kind kind : {Kind::key, Kind::value}) {
-    for (size_t l = 0; l < part.of(kind).size(); ++l) {
-      const RowsView& rows = part.of(kind)[l];
-      if (rows.rows > 0) read_rows(rows.row_range(from, n), all.of(kind)[l].view().row_range(at, n));
+    for (size_t l = 0; l < some.of(kind).size(); ++l) {
+      const RowsView& rows = some.of(kind)[l];
+      read_rows(rows, all.of(kind)[l].view().row_range(at + n - rows.rows, rows.rows));
     }
   }
 }
@@ -157,7 +200,7 @@ Matrix<float> rows_in(const KvView& view, const ModelShape& shape, Kind kind, si
   Matrix<float> rows(from.rows, from.cols);
   read_rows(from, rows);
   if (kind == Kind::key) {
-    turn_keys(rows, shape.layers[layer], view.positions, view.space, space);
+    turn_keys(rows, shape.layers[layer], view.positions.last(rows.rows()), view.space, space);
   }
   return rows;
 }
@@ -188,6 +231,45 @@ KvBlock<T> convert(const KvView& view, const ModelShape& shape, Space space) {
 
 template KvBlock<float> convert(const KvView&, const ModelShape&, Space);
 template KvBlock<uint16_t> convert(const KvView&, const ModelShape&, Space);
+
+RowsPlace::RowsPlace(MatrixView<uint16_t> m)
+    : RowsPlace(m.data, m.rows, m.cols, static_cast<ptrdiff_t>(m.stride), 1) {}
+
+RowsPlace RowsPlace::row_range(size_t first, size_t n) const {
+  RowsPlace part = *this;
+  if (n > 0) {
+    part.data = static_cast<uint8_t*>(data) +
+                static_cast<ptrdiff_t>(first) * row_stride * ptrdiff_t(sizeof(uint16_t));
+  }
+  part.rows = n;
+  return part;
+}
+
+void write_rows(MatrixView<const float> from, const RowsPlace& to) { put_rows(from, to); }
+void write_rows(MatrixView<const uint16_t> from, const RowsPlace& to) { put_rows(from, to); }
+
+template <class T>
+void KvPlace::put(Kind kind, size_t layer, ptrdiff_t at, MatrixView<const T> rows) const {
+  const RowsPlace& to = of(kind)[layer];
+  const auto first = ptrdiff_t(count) - ptrdiff_t(to.rows);  // token that has a place
+  const ptrdiff_t begin = std::max(at, first);
+  const ptrdiff_t end = std::min(at + ptrdiff_t(rows.rows), ptrdiff_t(count));
+  if (begin >= end) return;
+  const auto n = static_cast<size_t>(end - begin);
+  write_rows(rows.row_range(size_t(begin - at), n), to.row_range(size_t(begin - first), n));
+}
+
+template void KvPlace::put(Kind, size_t, ptrdiff_t, MatrixView<const float>) const;
+template void KvPlace::put(Kind, size_t, ptrdiff_t, MatrixView<const uint16_t>) const;
+
+KvPlace place_of(KvBlock<uint16_t>& block, size_t n) {
+  KvPlace place;
+  place.count = n;
+  for (Kind kind : {Kind::key, Kind::value}) {
+    for (auto& rows : block.of(kind)) place.of(kind).emplace_back(rows.view().row_range(0, n));
+  }
+  return place;
+}
 
 KvSink sink_into(KvBlock<uint16_t>& block, size_t at) {
   return [&block, at](Kind kind, size_t layer, MatrixView<const float> rows) -> Result<> {

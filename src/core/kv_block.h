@@ -1,7 +1,8 @@
 // Rows of a key-value cache on their way between engines, codecs and files.
 //
-// A KvView says where rows are; a KvBlock owns them; a KvSink takes them. Encoders read views and
-// decoders fill sinks, so that a row is copied once on its way in and once on its way out.
+// A KvView says where rows are; a KvBlock owns them; a KvPlace says where they go; a KvSink takes
+// them. Encoders read views and decoders fill places and sinks, so that a row is copied once on its
+// way in and once on its way out.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +22,7 @@ enum class Element : uint8_t { f32, f16, bf16 };
 size_t bytes_of(Element element);
 
 // Rows of one layer's keys or values, in place. Strides count elements, so that a transposed matrix
-// can be viewed.
+// can be viewed. The data need not be aligned.
 struct RowsView {
   const void* data = nullptr;
   size_t rows = 0, cols = 0;
@@ -44,12 +45,13 @@ void read_rows(const RowsView& from, MatrixView<uint16_t> out);
 void to_halves(MatrixView<const float> from, MatrixView<uint16_t> out);
 
 // The cache of n tokens, in place. Of layers with a sliding window the first `absent` tokens may
-// have no rows: what stands there is not read, and if no token has rows, there need be none.
+// have no rows: what stands there is not read, and a layer's view may begin behind any of them. So
+// the rows of a layer are those of the newest tokens.
 struct KvView {
   std::span<const int32_t> tokens, positions;  // size n
   Space space = Space::raw;
   size_t absent = 0;
-  std::vector<RowsView> keys, values;  // by layer, [n x width]
+  std::vector<RowsView> keys, values;  // by layer, [n x width], or fewer rows: see above
 
   size_t count() const { return tokens.size(); }
   const std::vector<RowsView>& of(Kind kind) const { return kind == Kind::key ? keys : values; }
@@ -96,6 +98,40 @@ Matrix<float> rows_in(const KvView& view, const ModelShape& shape, Kind kind, si
 // Turns a layer's keys from one space to the other, in place.
 void turn_keys(MatrixView<float> keys, const LayerShape& layer, std::span<const int32_t> positions,
                Space from, Space to);
+
+// Where rows of half precision go. Like a RowsView.
+struct RowsPlace {
+  void* data = nullptr;
+  size_t rows = 0, cols = 0;
+  ptrdiff_t row_stride = 0, col_stride = 1;
+
+  RowsPlace() = default;
+  RowsPlace(void* d, size_t r, size_t c, ptrdiff_t row, ptrdiff_t col)
+      : data(d), rows(r), cols(c), row_stride(row), col_stride(col) {}
+  RowsPlace(MatrixView<uint16_t> m);  // NOLINT: a matrix is a place for its rows
+
+  RowsPlace row_range(size_t first, size_t n) const;
+};
+
+// To rows of the same shape. Finite values stay finite.
+void write_rows(MatrixView<const float> from, const RowsPlace& to);
+void write_rows(MatrixView<const uint16_t> from, const RowsPlace& to);
+
+// Where the rows of n tokens go. A layer may have room for the newest of them only.
+struct KvPlace {
+  size_t count = 0;
+  std::vector<RowsPlace> keys, values;  // by layer, at most [count x width]
+
+  std::vector<RowsPlace>& of(Kind kind) { return kind == Kind::key ? keys : values; }
+  const std::vector<RowsPlace>& of(Kind kind) const { return kind == Kind::key ? keys : values; }
+
+  // Puts rows of the tokens from number `at` on to their place. `at` may be negative; rows without
+  // a place are dropped.
+  template <class T>
+  void put(Kind kind, size_t layer, ptrdiff_t at, MatrixView<const T> rows) const;
+};
+// The first n rows of each layer.
+KvPlace place_of(KvBlock<uint16_t>& block, size_t n);
 
 // Takes decoded rows [n x width] of one layer's keys or values. It is called once for each of them
 // that a block has, and from several threads at once.

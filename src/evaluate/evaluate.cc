@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <chrono>
 
-#include "codec/dump_source.h"
+#include "fit/dump_source.h"
 #include "core/same_cache.h"
 #include "evaluate/dump_attention.h"
 
@@ -13,7 +13,7 @@ namespace kvsplice::evaluate {
 
 namespace {
 
-using codec::CacheBlock;
+using KvBlock<float>;
 using codec::Codec;
 using host::Signal;
 
@@ -59,8 +59,8 @@ Result<std::vector<TextRange>> ranges_of(const extract::Dump& dump,
   return ranges;
 }
 
-Result<CacheBlock> read_block(const extract::Dump& dump, size_t first, size_t n) {
-  CacheBlock block;
+Result<KvBlock<float>> read_block(const extract::Dump& dump, size_t first, size_t n) {
+  KvBlock<float> block;
   const auto tokens = dump.tokens().subspan(first, n);
   const auto positions = dump.positions().subspan(first, n);
   block.tokens.assign(tokens.begin(), tokens.end());
@@ -74,7 +74,7 @@ Result<CacheBlock> read_block(const extract::Dump& dump, size_t first, size_t n)
   return block;
 }
 
-void put_rows(const CacheBlock& from, size_t first, CacheBlock& into) {
+void put_rows(const KvBlock<float>& from, size_t first, KvBlock<float>& into) {
   for (Kind kind : kKinds) {
     for (size_t l = 0; l < from.of(kind).size(); ++l) {
       const auto rows = from.of(kind)[l].flat();
@@ -109,15 +109,15 @@ class Evaluation {
   // `step` is called before each block and each layer's attention.
   Result<> add(const TextRange& text, const std::function<Result<>()>& step) {
     const bool attention = !quality_.attention.empty();
-    CacheBlock decoded;  // of the whole text, for attention
+    KvBlock<float> decoded;  // of the whole text, for attention
     if (attention) {
       KVS_ASSIGN(decoded, read_block(dump_, text.first, text.tokens));
     }
     for (size_t at = options_.sinks; at < text.tokens; at += options_.block) {
       KVS_TRY(step());
       const size_t n = std::min(options_.block, text.tokens - at);
-      KVS_ASSIGN(const CacheBlock original, read_block(dump_, text.first + at, n));
-      KVS_ASSIGN(const CacheBlock made, through_codec(original));
+      KVS_ASSIGN(const KvBlock<float> original, read_block(dump_, text.first + at, n));
+      KVS_ASSIGN(const KvBlock<float> made, through_codec(original));
       KVS_TRY(add_errors(original, made, at));
       if (attention) put_rows(made, at, decoded);
     }
@@ -141,13 +141,13 @@ class Evaluation {
   }
 
  private:
-  Result<CacheBlock> through_codec(const CacheBlock& block) {
+  Result<KvBlock<float>> through_codec(const KvBlock<float>& block) {
     KVS_ASSIGN(const Bytes bytes, timed<Bytes>(quality_.encode_seconds,
                                                [&] { return codec_.encode(block, embeddings_); }));
     quality_.bytes += bytes.size();
     KVS_TRY(count_units(bytes));
     KVS_TRY(codec_.roundtrip(block, embeddings_, &meter_));
-    return timed<CacheBlock>(quality_.decode_seconds, [&] {
+    return timed<KvBlock<float>>(quality_.decode_seconds, [&] {
       return codec_.decode(bytes, block.tokens, block.positions, embeddings_);
     });
   }
@@ -155,7 +155,7 @@ class Evaluation {
   Result<> count_units(ByteSpan bytes) {
     KVS_ASSIGN(const auto payloads, codec_.payloads(bytes));
     for (size_t i = 0; i < payloads.size(); ++i) {
-      const codec::Unit& unit = codec_.units()[i].unit;
+      const codec::Unit& unit = codec_.units()[i].unit();
       if (unit.layer >= 0) {
         quality_.units[2 * unit.layer + size_t(unit.kind)].bytes += payloads[i].size();
       }
@@ -163,7 +163,7 @@ class Evaluation {
     return {};
   }
 
-  Result<> add_errors(const CacheBlock& original, const CacheBlock& made, size_t first) {
+  Result<> add_errors(const KvBlock<float>& original, const KvBlock<float>& made, size_t first) {
     const auto& layers = codec_.shape().layers;
     for (size_t i = 0; i < quality_.units.size(); ++i) {
       UnitQuality& unit = quality_.units[i];

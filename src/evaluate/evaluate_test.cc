@@ -6,10 +6,11 @@
 #include <cmath>
 
 #include "analyse/testing.h"
-#include "codec/dump_source.h"
 #include "core/temporary_folder.h"
 #include "evaluate/dump_attention.h"
 #include "extract/dump_file.h"
+#include "fit/dump_source.h"
+#include "fit/fit_codec.h"
 
 namespace kvsplice::evaluate {
 namespace {
@@ -70,9 +71,7 @@ codec::Codec fitted(const std::string& pipeline, const extract::Dump& dump) {
   EXPECT_TRUE(text.ok());
   const auto source = codec::DumpSource::open({dump.path()}, 4);
   EXPECT_TRUE(source.ok());
-  auto codec = codec::Codec::create(*text, source->shape());
-  EXPECT_TRUE(codec.ok() && codec->fit(*source, nullptr, {}).ok());
-  return std::move(*codec);
+  return codec::fit_codec(*text, source->shape(), *source, nullptr, {}).value();
 }
 
 CodecQuality evaluated(const std::string& pipeline, const Made& made,
@@ -160,7 +159,7 @@ TEST(Evaluate, SeparatesKeysFromValues) {
 double attention_error_by_definition(const codec::Codec& codec, const extract::Dump& dump, size_t n,
                                      int window) {
   const Rope& rope = dump.info().shape.layers[0].rope;
-  codec::CacheBlock block;
+  KvBlock<float> block;
   for (int l = 0; l < kLayers; ++l) {
     block.keys.push_back(*dump.read(Signal::key_before_rope, l, 4, n - 4));
     block.values.push_back(*dump.read(Signal::value, l, 4, n - 4));

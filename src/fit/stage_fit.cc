@@ -1,6 +1,14 @@
 #include "fit/stage_fit.h"
 
+#include <algorithm>
+
 namespace kvsplice::codec {
+
+bool learns(const std::string& stage) {
+  const auto& table = stage_fit_table();
+  return std::any_of(table.begin(), table.end(),
+                     [&](const StageFit& one) { return one.name == stage; });
+}
 
 Result<State> fit_state(const std::string& stage, const KeyValues& params, const Rows& rows,
                         const FitContext& context) {

@@ -46,6 +46,7 @@ struct StageFit {
 // Generated from the stage folders (see cmake/Stages.cmake), in order of group and name.
 const std::vector<StageFit>& stage_fit_table();
 
+bool learns(const std::string& stage);
 // An empty state where the stage learns nothing.
 Result<State> fit_state(const std::string& stage, const KeyValues& params, const Rows& rows,
                         const FitContext& context);

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "codec/cache_io.h"
+#include "host/cache_block.h"
 
 namespace kvsplice::quality {
 
@@ -33,14 +33,14 @@ std::vector<Share> cut(size_t layers, size_t most) {
   return shares;
 }
 
-Result<> count_bytes(const codec::Codec& codec, const std::vector<codec::CacheBlock>& blocks,
+Result<> count_bytes(const codec::Codec& codec, const std::vector<KvBlock<float>>& blocks,
                      const codec::Embeddings& embeddings, std::vector<Share>& shares) {
   size_t tokens = 0;
   for (const auto& block : blocks) {
     KVS_ASSIGN(const Bytes encoded, codec.encode(block, &embeddings));
     KVS_ASSIGN(const auto payloads, codec.payloads(encoded));
     for (size_t u = 0; u < payloads.size(); ++u) {
-      const codec::Unit& unit = codec.units()[u].unit;
+      const codec::Unit& unit = codec.units()[u].unit();
       for (Share& share : shares) {
         if (holds(share, unit.kind, size_t(unit.layer))) share.bytes += double(payloads[u].size());
       }
@@ -54,17 +54,17 @@ Result<> count_bytes(const codec::Codec& codec, const std::vector<codec::CacheBl
 }  // namespace
 
 Result<std::vector<Share>> measure_shares(const host::Model& model, const codec::Codec& codec,
-                                          const std::vector<codec::CacheBlock>& blocks,
+                                          const std::vector<KvBlock<float>>& blocks,
                                           std::span<const host::Token> tokens,
                                           const AllocationOptions& options,
                                           const Progress& progress) {
   for (const auto& unit : codec.units()) {
-    if (unit.unit.layer < 0) {
+    if (unit.unit().layer < 0) {
       return Error{ErrorKind::usage, "a stage joins all layers: nothing to allocate among them"};
     }
   }
   std::vector<Share> shares = cut(codec.shape().layers.size(), options.shares);
-  KVS_TRY(count_bytes(codec, blocks, codec::embeddings_of(model), shares));
+  KVS_TRY(count_bytes(codec, blocks, host::embeddings_of(model), shares));
   std::vector<Subject> subjects = {{"floor", std::nullopt, nullptr}};
   for (const Share& share : shares) {
     const std::string name = fmt::format("{}s of layers {} to {}", kvsplice::name(share.kind),
@@ -105,7 +105,7 @@ void apply(const std::vector<Share>& shares, const codec::Codec& codec,
            std::vector<double>& scales) {
   scales.resize(codec.units().size(), 1.0);
   for (size_t u = 0; u < scales.size(); ++u) {
-    const codec::Unit& unit = codec.units()[u].unit;
+    const codec::Unit& unit = codec.units()[u].unit();
     for (const Share& share : shares) {
       if (holds(share, unit.kind, size_t(unit.layer))) scales[u] *= share.scale;
     }

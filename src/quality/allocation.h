@@ -29,7 +29,7 @@ struct AllocationOptions {
 // weighted by bytes in logarithms, is 1. `blocks`: rows whose encoding is measured; `tokens`:
 // sequences of loop.n_ctx, one behind the other, whose divergence is.
 Result<std::vector<Share>> measure_shares(const host::Model& model, const codec::Codec& codec,
-                                          const std::vector<codec::CacheBlock>& blocks,
+                                          const std::vector<KvBlock<float>>& blocks,
                                           std::span<const host::Token> tokens,
                                           const AllocationOptions& options,
                                           const Progress& progress);

@@ -6,9 +6,10 @@
 #include <cmath>
 #include <optional>
 
-#include "codec/cache_io.h"
-#include "codec/dump_source.h"
 #include "core/temporary_folder.h"
+#include "fit/dump_source.h"
+#include "fit/fit_codec.h"
+#include "host/cache_block.h"
 #include "quality/calibration_rows.h"
 #include "quality/information.h"
 #include "quality/quality.h"
@@ -25,7 +26,7 @@ bool is_held(size_t sequence) { return sequence % kHeldEvery == kHeldEvery - 1; 
 
 // The sequences kept out of the fit, with everything a trial is measured by.
 struct Held {
-  std::vector<codec::CacheBlock> blocks;
+  std::vector<KvBlock<float>> blocks;
   std::vector<int32_t> tokens;  // whole sequences, one after the other
   size_t sequences = 0;
 };
@@ -35,7 +36,7 @@ Result<Held> read_held(const std::vector<std::string>& paths, size_t sinks) {
   KVS_ASSIGN(const auto all, codec::DumpSource::open(paths, 0, is_held));
   KVS_ASSIGN(const auto source, codec::DumpSource::open(paths, sinks, is_held));
   held.tokens.assign(all.tokens().begin(), all.tokens().end());
-  codec::CacheBlock rows;
+  KvBlock<float> rows;
   for (Kind kind : {Kind::key, Kind::value}) {
     for (size_t l = 0; l < source.shape().layers.size(); ++l) {
       KVS_ASSIGN(Matrix<float> values, source.read(kind, static_cast<int>(l)));
@@ -49,7 +50,7 @@ Result<Held> read_held(const std::vector<std::string>& paths, size_t sinks) {
            positions[first + n] == positions[first + n - 1] + 1) {
       ++n;
     }
-    codec::CacheBlock block;
+    KvBlock<float> block;
     const auto tokens = source.tokens().subspan(first, n), at = positions.subspan(first, n);
     block.tokens.assign(tokens.begin(), tokens.end());
     block.positions.assign(at.begin(), at.end());
@@ -160,9 +161,8 @@ Result<codec::Codec> fit(const codec::CodecText& text, double factor,
                          const std::vector<double>& step_scales, const ModelShape& shape,
                          const codec::RowSource& source, const codec::Embeddings& embeddings,
                          const Progress& progress) {
-  KVS_ASSIGN(codec::Codec codec, codec::Codec::create(scale_steps(text, factor), shape));
-  KVS_TRY(codec.fit(source, &embeddings, progress, step_scales));
-  return codec;
+  return codec::fit_codec(scale_steps(text, factor), shape, source, &embeddings, progress,
+                          step_scales);
 }
 
 }  // namespace
@@ -202,15 +202,16 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
                  fmt::format("a target or an allocation needs at least {} sequences of {} tokens",
                              kHeldEvery, o.sequence)};
   }
-  KVS_ASSIGN(const codec::Codec unfitted, codec::Codec::create(text, model.shape()));
-  KVS_ASSIGN(const auto dumps, dump_sequences(model, sequences, unfitted.needs_attention(), work,
+  KVS_TRY(codec::Codec::make_units(text, model.shape()));
+  const codec::StageInfo::Traits needs = codec::traits_of(text);
+  KVS_ASSIGN(const auto dumps, dump_sequences(model, sequences, needs.attention, work,
                                               o.threads, progress));
   const auto is_used = [&](size_t sequence) { return !holds_out || !is_held(sequence); };
   KVS_ASSIGN(const auto rows, codec::DumpSource::open(dumps, o.sinks, is_used));
   std::vector<std::string> notes;
   if (!spread.note.empty()) notes.push_back(spread.note);
   Result<ModelInformation> known = ModelInformation{};
-  if (unfitted.needs_information()) {
+  if (needs.information) {
     known = measure_information(model, sequences, o.sinks, work, o.threads, progress, is_used);
   }
   if (!known.ok() && known.error().kind == ErrorKind::unsupported) {
@@ -224,7 +225,7 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
   KVS_ASSIGN(const ModelInformation information, std::move(known));
   const InformedRows source(rows, information);
   const ModelShape& shape = rows.shape();
-  const codec::Embeddings embeddings = codec::embeddings_of(model);
+  const codec::Embeddings embeddings = host::embeddings_of(model);
   Held held;
   if (holds_out) {
     KVS_ASSIGN(held, read_held(dumps, o.sinks));

@@ -106,7 +106,7 @@ TEST_F(CalibrateTest, FocusLearnsFromQueries) {
   options.sequence = 96;
   const auto made = must(calibrate(*model, texts, options, {}));
   size_t focused = 0;
-  for (const auto& unit : made.codec.units()) focused += !unit.stages[1]->save().empty();
+  for (const auto& unit : made.codec.units()) focused += !unit.stages()[1]->save().empty();
   EXPECT_EQ(focused, made.codec.units().size() - 1) << "all but the first layer's keys";
 }
 
@@ -147,7 +147,7 @@ TEST_F(CalibrateTest, AllocatesByWhatItMeasures) {
   ASSERT_EQ(made.shares.size(), 2 * model->shape().layers.size());
   EXPECT_EQ(made.held, 1u);
   const auto step_of = [](const codec::Codec& codec, size_t unit) {
-    const codec::State state = codec.units()[unit].stages[1]->save();
+    const codec::State state = codec.units()[unit].stages()[1]->save();
     return state.at("step").values[0];
   };
   double bytes = 0;

@@ -127,7 +127,7 @@ TEST_F(InformationTest, CalibrationUsesItAndGoesWithoutWhereItMust) {
   const auto informed = must(calibrate(load("llama"), {text}, options, {}));
   EXPECT_THAT(informed.notes, ::testing::IsEmpty());
   for (const auto& unit : informed.codec.units()) {
-    EXPECT_FALSE(unit.stages[stage(informed.codec, "fisher")]->save().empty());
+    EXPECT_FALSE(unit.stages()[stage(informed.codec, "fisher")]->save().empty());
   }
   const auto model = load("mpt");  // its attention is biased by distance
   const auto plain = must(calibrate(model, {text}, options, {}));

@@ -39,8 +39,8 @@ Matrix<float> nudged(const Matrix<float>& rows) {
 }
 
 // The pieces one behind the other.
-codec::CacheBlock joined(const std::vector<codec::CacheBlock>& pieces) {
-  codec::CacheBlock all;
+KvBlock<float> joined(const std::vector<KvBlock<float>>& pieces) {
+  KvBlock<float> all;
   for (const auto& piece : pieces) {
     all.tokens.insert(all.tokens.end(), piece.tokens.begin(), piece.tokens.end());
     all.positions.insert(all.positions.end(), piece.positions.begin(), piece.positions.end());
@@ -60,9 +60,9 @@ codec::CacheBlock joined(const std::vector<codec::CacheBlock>& pieces) {
 }
 
 // Rows [first, first + n); those of layers with a window only if wanted.
-codec::CacheBlock slice(const codec::CacheBlock& all, size_t first, size_t n,
+KvBlock<float> slice(const KvBlock<float>& all, size_t first, size_t n,
                         const ModelShape& shape, bool windows) {
-  codec::CacheBlock part;
+  KvBlock<float> part;
   part.tokens.assign(all.tokens.begin() + first, all.tokens.begin() + first + n);
   part.positions.assign(all.positions.begin() + first, all.positions.begin() + first + n);
   for (Kind kind : {Kind::key, Kind::value}) {
@@ -71,10 +71,11 @@ codec::CacheBlock slice(const codec::CacheBlock& all, size_t first, size_t n,
       part.of(kind).push_back(copy(all.of(kind)[l].view().row_range(first, wanted ? n : 0)));
     }
   }
+  if (!windows) part.absent = n;
   return part;
 }
 
-double f16_bytes(const codec::CacheBlock& block) {
+double f16_bytes(const KvBlock<float>& block) {
   size_t values = 0;
   for (Kind kind : {Kind::key, Kind::value}) {
     for (const auto& rows : block.of(kind)) values += rows.size();
@@ -89,7 +90,7 @@ Run::Run(const host::Model& model, const Subject& subject, int step, const Optio
       subject_(subject),
       step_(step),
       options_(options),
-      embeddings_(codec::embeddings_of(model)) {}
+      embeddings_(host::embeddings_of(model)) {}
 
 Result<Run> Run::create(const host::Model& model, const Subject& subject, int step,
                         const Options& options) {
@@ -152,15 +153,15 @@ Result<> Run::replace_up_to(std::span<const host::Token> chunk, size_t position)
 
 // Tokens [first, end), of one block.
 Result<> Run::replace(std::span<const host::Token> chunk, size_t first, size_t end) {
-  KVS_ASSIGN(codec::CacheBlock block,
-             codec::read_block(*context_, model_->shape(), chunk, first, end - first));
-  codec::CacheBlock made;
+  KVS_ASSIGN(KvBlock<float> block,
+             host::read_block(*context_, model_->shape(), chunk, first, end - first));
+  KvBlock<float> made;
   if (depends()) {
     // Rows before stay what they are: coding the block again up to here tells the new ones.
     const size_t begun = (first - static_cast<size_t>(options_.sinks)) % block_tokens();
     if (begun == 0) open_.clear();
     open_.push_back(block);
-    KVS_ASSIGN(const codec::CacheBlock all,
+    KVS_ASSIGN(const KvBlock<float> all,
                subject_.codec->roundtrip(joined(open_), &embeddings_, nullptr));
     made = slice(all, begun, end - first, model_->shape(), true);
   } else {
@@ -171,7 +172,7 @@ Result<> Run::replace(std::span<const host::Token> chunk, size_t first, size_t e
       if (!subject_.replaces(kind, l)) made.of(kind)[l] = block.of(kind)[l];
     }
   }
-  KVS_TRY(codec::write_block(*context_, model_->shape(), std::move(made)));
+  KVS_TRY(host::write_block(*context_, model_->shape(), std::move(made)));
   if (subject_.codec != nullptr && !subject_.codec->whole_block()) {
     originals_.push_back(std::move(block));
   }
@@ -185,9 +186,9 @@ size_t Run::block_tokens() const {
   return subject_.codec == nullptr ? kBlock : std::max(kBlock, subject_.codec->reach());
 }
 
-Result<codec::CacheBlock> Run::reconstruct(const codec::CacheBlock& block) {
+Result<KvBlock<float>> Run::reconstruct(const KvBlock<float>& block) {
   if (subject_.codec == nullptr) {
-    codec::CacheBlock made = block;
+    KvBlock<float> made = block;
     for (Kind kind : {Kind::key, Kind::value}) {
       for (auto& rows : made.of(kind)) rows = nudged(rows);
     }
@@ -207,14 +208,14 @@ Result<codec::CacheBlock> Run::reconstruct(const codec::CacheBlock& block) {
 // blocks of the size that sessions use, once the chunk is done. Like sessions, blocks have no rows
 // of layers with a window for tokens it has passed.
 Result<> Run::count_bytes(size_t chunk) {
-  const codec::CacheBlock originals = joined(originals_);
+  const KvBlock<float> originals = joined(originals_);
   const auto sinks = static_cast<size_t>(options_.sinks);
   const size_t passed = model_->shape().tokens_out_of_sight(chunk);
   const size_t begun = passed > sinks ? std::min(passed - sinks, originals.count()) : 0;
   size_t n = 0;
   for (size_t at = 0; at < originals.count(); at += n) {
     n = std::min(block_tokens(), (at < begun ? begun : originals.count()) - at);
-    const codec::CacheBlock block = slice(originals, at, n, model_->shape(), at >= begun);
+    const KvBlock<float> block = slice(originals, at, n, model_->shape(), at >= begun);
     if (depends()) KVS_TRY(subject_.codec->roundtrip(block, &embeddings_, &meter_));
     Bytes bytes;
     {

@@ -4,7 +4,7 @@
 #include <memory>
 #include <vector>
 
-#include "codec/cache_io.h"
+#include "host/cache_block.h"
 #include "quality/quality.h"
 #include "quality/score.h"
 
@@ -29,7 +29,7 @@ class Run {
   Run(const host::Model& model, const Subject& subject, int step, const Options& options);
   Result<> replace_up_to(std::span<const host::Token> chunk, size_t limit);
   Result<> replace(std::span<const host::Token> chunk, size_t first, size_t end);
-  Result<codec::CacheBlock> reconstruct(const codec::CacheBlock& block);
+  Result<KvBlock<float>> reconstruct(const KvBlock<float>& block);
   Result<> count_bytes(size_t chunk);
   bool depends() const;  // whether coded rows depend on rows before them in their block
   size_t block_tokens() const;
@@ -43,8 +43,8 @@ class Run {
   codec::Embeddings embeddings_;
 
   size_t replaced_ = 0;  // rows [sinks, replaced_) of this chunk went through the codec
-  std::vector<codec::CacheBlock> originals_;  // those rows as they were, for counting bytes
-  std::vector<codec::CacheBlock> open_;       // those of the block that is not full, if rows depend
+  std::vector<KvBlock<float>> originals_;  // those rows as they were, for counting bytes
+  std::vector<KvBlock<float>> open_;       // those of the block that is not full, if rows depend
   std::vector<LogProbs> rows_;                // scored positions of the step
   Perplexity perplexity_;
   Divergence divergence_;

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "codec/cache_io.h"
+#include "host/cache_block.h"
 #include "core/same_cache.h"
 
 namespace kvsplice::quality {
@@ -63,16 +63,16 @@ Result<size_t> StoredPrompt::restore(const codec::Codec* codec) {
   if (codec == nullptr) return size_t(0);
   KVS_TRY(
       same_cache("the codec was fitted for", codec->shape(), "the model at hand", model_->shape()));
-  const codec::Embeddings embeddings = codec::embeddings_of(*model_);
+  const codec::Embeddings embeddings = host::embeddings_of(*model_);
   const size_t block = codec->whole_block() ? size() : std::max(kBlock, codec->reach());
   size_t encoded = 0;
   for (size_t at = options_.sinks; at < size(); at += block) {
     const size_t n = std::min(block, size() - at);
-    KVS_ASSIGN(const auto rows, codec::read_block(*context_, model_->shape(), tokens_, at, n));
+    KVS_ASSIGN(const auto rows, host::read_block(*context_, model_->shape(), tokens_, at, n));
     KVS_ASSIGN(const Bytes bytes, codec->encode(rows, &embeddings));
     encoded += bytes.size();
     KVS_ASSIGN(auto made, codec->decode(bytes, rows.tokens, rows.positions, &embeddings));
-    KVS_TRY(codec::write_block(*context_, model_->shape(), std::move(made)));
+    KVS_TRY(host::write_block(*context_, model_->shape(), std::move(made)));
   }
   return encoded;
 }

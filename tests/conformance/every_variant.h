@@ -27,7 +27,7 @@ inline const Codec& usual_codec(const std::string& pipeline) {
 }
 
 // Relative rms difference over all keys and values.
-inline double relative_error(const CacheBlock& a, const CacheBlock& b) {
+inline double relative_error(const KvBlock<float>& a, const KvBlock<float>& b) {
   double error = 0, energy = 0;
   for (Kind kind : {Kind::key, Kind::value}) {
     for (size_t l = 0; l < a.of(kind).size(); ++l) {
@@ -47,10 +47,10 @@ struct Measure {
   double error = 0, bits = 0;
 };
 
-inline Result<Measure> measure(const Codec& codec, const CacheBlock& block) {
+inline Result<Measure> measure(const Codec& codec, const KvBlock<float>& block) {
   const Embeddings embeddings = generate_embeddings();
   KVS_ASSIGN(const Bytes bytes, codec.encode(block, &embeddings));
-  KVS_ASSIGN(const CacheBlock back,
+  KVS_ASSIGN(const KvBlock<float> back,
              codec.decode(bytes, block.tokens, block.positions, &embeddings));
   return Measure{relative_error(block, back),
                  8.0 * double(bytes.size()) / double(value_count(block))};
@@ -97,10 +97,10 @@ class EveryVariant : public testing::TestWithParam<Subject> {
   const Codec& codec() const { return usual_codec(pipeline()); }
   const Embeddings embeddings_ = generate_embeddings();
 
-  Bytes encode(const CacheBlock& block) const {
+  Bytes encode(const KvBlock<float>& block) const {
     return codec().encode(block, &embeddings_).value();
   }
-  Result<CacheBlock> decode(ByteSpan bytes, const CacheBlock& like) const {
+  Result<KvBlock<float>> decode(ByteSpan bytes, const KvBlock<float>& like) const {
     return codec().decode(bytes, like.tokens, like.positions, &embeddings_);
   }
 };

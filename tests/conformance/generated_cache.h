@@ -5,8 +5,8 @@
 #include <cmath>
 #include <memory>
 
-#include "codec/codec.h"
 #include "core/random.h"
+#include "fit/fit_codec.h"
 
 namespace kvsplice::codec {
 
@@ -130,8 +130,8 @@ inline Matrix<float> generate_rows(size_t rows, size_t heads, size_t dim, uint64
 // Tokens repeat, as those of a text do, and rows of the same token are alike; keys and values
 // follow those of the layer below, and values the keys of their layer, so that there is something
 // to predict and to recall.
-inline CacheBlock generate_block(const ModelShape& shape, size_t tokens, uint64_t seed) {
-  CacheBlock block;
+inline KvBlock<float> generate_block(const ModelShape& shape, size_t tokens, uint64_t seed) {
+  KvBlock<float> block;
   Random random(seed);
   for (size_t t = 0; t < tokens; ++t) {
     const bool again = t > 0 && random.below(3) > 0;
@@ -160,7 +160,7 @@ inline CacheBlock generate_block(const ModelShape& shape, size_t tokens, uint64_
 
 class BlockSource : public RowSource {
  public:
-  BlockSource(const CacheBlock& block, const ModelShape& shape) : block_(block), shape_(shape) {}
+  BlockSource(const KvBlock<float>& block, const ModelShape& shape) : block_(block), shape_(shape) {}
   std::span<const int32_t> tokens() const override { return block_.tokens; }
   std::span<const int32_t> positions() const override { return block_.positions; }
   Result<Matrix<float>> read(Kind kind, int layer) const override { return block_.of(kind)[layer]; }
@@ -193,7 +193,7 @@ class BlockSource : public RowSource {
  private:
   size_t kv_heads(int layer) const { return shape_.layers[layer].kv_heads; }
 
-  const CacheBlock& block_;
+  const KvBlock<float>& block_;
   const ModelShape& shape_;
 };
 
@@ -211,21 +211,19 @@ inline Embeddings generate_embeddings() {
 constexpr size_t kFitTokens = 768;
 
 // Generated once per shape and test program.
-inline const CacheBlock& calibration_block(const ModelShape& shape) {
-  static std::vector<std::pair<ModelShape, std::unique_ptr<CacheBlock>>> made;
+inline const KvBlock<float>& calibration_block(const ModelShape& shape) {
+  static std::vector<std::pair<ModelShape, std::unique_ptr<KvBlock<float>>>> made;
   for (const auto& [of, block] : made) {
     if (of == shape) return *block;
   }
-  made.emplace_back(shape, std::make_unique<CacheBlock>(generate_block(shape, kFitTokens, 1)));
+  made.emplace_back(shape, std::make_unique<KvBlock<float>>(generate_block(shape, kFitTokens, 1)));
   return *made.back().second;
 }
 
 inline Result<Codec> fit_codec(const CodecText& text, const ModelShape& shape) {
-  KVS_ASSIGN(Codec codec, Codec::create(text, shape));
   const BlockSource source(calibration_block(shape), shape);
   const Embeddings embeddings = generate_embeddings();
-  KVS_TRY(codec.fit(source, &embeddings, {}));
-  return codec;
+  return fit_codec(text, shape, source, &embeddings, {});
 }
 
 inline Result<Codec> fit_codec(const std::string& pipeline, const ModelShape& shape) {
@@ -233,7 +231,7 @@ inline Result<Codec> fit_codec(const std::string& pipeline, const ModelShape& sh
   return fit_codec(text, shape);
 }
 
-inline size_t value_count(const CacheBlock& block) {
+inline size_t value_count(const KvBlock<float>& block) {
   size_t n = 0;
   for (Kind kind : {Kind::key, Kind::value}) {
     for (const auto& m : block.of(kind)) n += m.size();

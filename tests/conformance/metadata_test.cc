@@ -60,7 +60,7 @@ TEST(Metadata, EveryStageHasACaseWithVariants) {
 
 TEST(Metadata, UnknownKeysAreRefusedWithTheLegalOnes) {
   for (const StageInfo& info : stage_table()) {
-    const auto made = info.make({{"no_such_key", "1"}});
+    const auto made = info.make({{"no_such_key", "1"}}, info.version);
     ASSERT_FALSE(made.ok()) << info.name;
     EXPECT_EQ(made.error().kind, ErrorKind::usage);
     EXPECT_THAT(made.error().message, HasSubstr("no_such_key"));
@@ -72,7 +72,7 @@ TEST(Metadata, NonsenseValuesAreRefusedWithTheLegalRange) {
   for (const StageInfo& info : stage_table()) {
     for (const ParamInfo& p : info.params) {
       for (const char* value : {"", "nan", "1e99", "-7", "zebra", "0x10"}) {
-        const auto made = info.make({{p.name, value}});
+        const auto made = info.make({{p.name, value}}, info.version);
         ASSERT_FALSE(made.ok()) << info.name << "(" << p.name << "=" << value << ")";
         EXPECT_THAT(made.error().message, HasSubstr(p.allowed));
       }
@@ -84,7 +84,7 @@ TEST(Metadata, DefaultsAreLegal) {
   for (const StageInfo& info : stage_table()) {
     for (const ParamInfo& p : info.params) {
       if (p.default_value.empty()) continue;
-      const auto made = info.make({{p.name, p.default_value}});
+      const auto made = info.make({{p.name, p.default_value}}, info.version);
       // A stage may need another parameter, but must not object to this one.
       const std::string said = made.ok() ? "" : made.error().message;
       EXPECT_THAT(said, Not(HasSubstr("is not allowed")));
@@ -94,12 +94,15 @@ TEST(Metadata, DefaultsAreLegal) {
 
 TEST(Metadata, QuantisersRefuseWhatIsNotFinite) {
   Unit unit{Kind::value, 0, {8}, {}};
-  const Context context{unit, {}, {}};
+  Shared shared;
+  FitContext context{{unit, {}, {}}};
+  context.shared = &shared;
   for (const StageInfo& info : stage_table()) {
     if (info.group != "quantise") continue;
-    auto stage = info.make({}).value();
     Rows rows{generate_rows(64, 1, 8, 1, 2), {}, false, 0};
-    ASSERT_TRUE(stage->fit(rows, context).ok()) << info.name;
+    const auto fitted = fit_stage(info.name, {}, rows, context);
+    ASSERT_TRUE(fitted.ok()) << info.name;
+    const Stage* stage = fitted->get();
     rows.values(9, 2) = std::nanf("");
     ByteWriter side;
     const auto encoded = stage->encode(rows, context, side);

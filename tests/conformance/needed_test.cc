@@ -26,9 +26,9 @@ Result<Measure> measure_without(const StageInfo* info, const StageVariant& varia
 // Whether the stage has learnt anything, in some unit.
 bool has_state(const Codec& codec, const StageInfo* info) {
   for (const auto& unit : codec.units()) {
-    for (size_t s = 0; s < unit.stages.size(); ++s) {
-      const bool same = find_stage(codec.text().of(unit.unit.kind)[s].name) == info;
-      if (same && !unit.stages[s]->save().empty()) return true;
+    for (size_t s = 0; s < unit.stages().size(); ++s) {
+      const bool same = find_stage(codec.text().of(unit.unit().kind)[s].name) == info;
+      if (same && !unit.stages()[s]->save().empty()) return true;
     }
   }
   return false;
@@ -66,7 +66,7 @@ INSTANTIATE_TEST_SUITE_P(All, Needed, testing::ValuesIn(all_cases()),
 
 // Bits of a pipeline and of one that should need more of them.
 void expect_cheaper(const std::string& pipeline, const std::string& than) {
-  const CacheBlock block = generate_block(usual_shape(), kMeasuredTokens, 2);
+  const KvBlock<float> block = generate_block(usual_shape(), kMeasuredTokens, 2);
   const Measure m = measure(fit_codec(pipeline, usual_shape()).value(), block).value();
   const Measure other = measure(fit_codec(than, usual_shape()).value(), block).value();
   EXPECT_LT(m.bits, 0.995 * other.bits) << pipeline << " and " << than;

@@ -11,7 +11,7 @@ namespace {
 class RoundTrip : public EveryVariant {};
 
 TEST_P(RoundTrip, ErrorAndBitsAreWithinBothBounds) {
-  const CacheBlock block = generate_block(usual_shape(), kMeasuredTokens, 2);
+  const KvBlock<float> block = generate_block(usual_shape(), kMeasuredTokens, 2);
   const Measure m = measure(codec(), block).value();
   const StageVariant& v = *GetParam().variant;
   RecordProperty("error", std::to_string(m.error));
@@ -25,9 +25,9 @@ TEST_P(RoundTrip, ErrorAndBitsAreWithinBothBounds) {
 }
 
 TEST_P(RoundTrip, DecodeOfEncodeEqualsRoundtrip) {
-  const CacheBlock block = generate_block(usual_shape(), 40, 3);
-  const CacheBlock decoded = decode(encode(block), block).value();
-  const CacheBlock direct = codec().roundtrip(block, &embeddings_, nullptr).value();
+  const KvBlock<float> block = generate_block(usual_shape(), 40, 3);
+  const KvBlock<float> decoded = decode(encode(block), block).value();
+  const KvBlock<float> direct = codec().roundtrip(block, &embeddings_, nullptr).value();
   if (codec().reach() > 1) {  // the encoder adds rows up in another order
     EXPECT_LT(relative_error(decoded, direct), 1e-5);
   } else {
@@ -39,9 +39,9 @@ TEST_P(RoundTrip, DecodeOfEncodeEqualsRoundtrip) {
 }
 
 TEST_P(RoundTrip, CodingTheDecodedBlockAgainChangesNothing) {
-  const CacheBlock block = generate_block(usual_shape(), 64, 4);
+  const KvBlock<float> block = generate_block(usual_shape(), 64, 4);
   const Bytes once = encode(block);
-  const CacheBlock first = decode(once, block).value();
+  const KvBlock<float> first = decode(once, block).value();
   const Bytes twice = encode(first);
   if (GetParam().stage_case->idempotent) {
     EXPECT_TRUE(twice == once);
@@ -51,7 +51,7 @@ TEST_P(RoundTrip, CodingTheDecodedBlockAgainChangesNothing) {
 }
 
 TEST_P(RoundTrip, SavedCodecDecodesTheSame) {
-  const CacheBlock block = generate_block(usual_shape(), 32, 5);
+  const KvBlock<float> block = generate_block(usual_shape(), 32, 5);
   const auto folder = TemporaryFolder::create("conformance").value();
   const std::string path = folder.file("codec.gguf");
   const auto saved = codec().save(path);

@@ -10,8 +10,8 @@ namespace {
 
 class Shapes : public EveryVariant {};
 
-CacheBlock first_rows(const CacheBlock& block, size_t n) {
-  CacheBlock part;
+KvBlock<float> first_rows(const KvBlock<float>& block, size_t n) {
+  KvBlock<float> part;
   part.tokens.assign(block.tokens.begin(), block.tokens.begin() + ptrdiff_t(n));
   part.positions.assign(block.positions.begin(), block.positions.begin() + ptrdiff_t(n));
   for (Kind kind : {Kind::key, Kind::value}) {
@@ -23,7 +23,7 @@ CacheBlock first_rows(const CacheBlock& block, size_t n) {
 }
 
 // `other` with the rows of `block` for its first ones.
-CacheBlock lengthened(const CacheBlock& block, CacheBlock other) {
+KvBlock<float> lengthened(const KvBlock<float>& block, KvBlock<float> other) {
   std::copy(block.tokens.begin(), block.tokens.end(), other.tokens.begin());
   for (Kind kind : {Kind::key, Kind::value}) {
     for (size_t l = 0; l < block.of(kind).size(); ++l) {
@@ -35,7 +35,7 @@ CacheBlock lengthened(const CacheBlock& block, CacheBlock other) {
 }
 
 TEST_P(Shapes, EmptyBlock) {
-  const CacheBlock block = generate_block(usual_shape(), 0, 2);
+  const KvBlock<float> block = generate_block(usual_shape(), 0, 2);
   const auto bytes = codec().encode(block, &embeddings_);
   ASSERT_TRUE(bytes.ok()) << bytes.error().message;
   const auto back = decode(*bytes, block);
@@ -45,7 +45,7 @@ TEST_P(Shapes, EmptyBlock) {
 
 // The first row as it is decoded with others behind it: nothing but whole blocks looks at those.
 TEST_P(Shapes, OneRow) {
-  const CacheBlock block = generate_block(usual_shape(), 1, 2),
+  const KvBlock<float> block = generate_block(usual_shape(), 1, 2),
                    longer = lengthened(block, generate_block(usual_shape(), 9, 3));
   const auto bytes = codec().encode(block, &embeddings_);
   ASSERT_TRUE(bytes.ok()) << bytes.error().message;
@@ -55,7 +55,7 @@ TEST_P(Shapes, OneRow) {
     EXPECT_LT(relative_error(block, *back), 1.5 * GetParam().variant->error.most + 1e-6);
     return;
   }
-  const CacheBlock first = first_rows(decode(encode(longer), longer).value(), 1);
+  const KvBlock<float> first = first_rows(decode(encode(longer), longer).value(), 1);
   EXPECT_LT(relative_error(first, *back), 1e-4);
 }
 
@@ -67,7 +67,7 @@ TEST_P(Shapes, OddHeads) {
     EXPECT_NE(codec.error().message.find("legal"), std::string::npos) << codec.error().message;
     return;
   }
-  const CacheBlock block = generate_block(odd_shape(), 33, 2);
+  const KvBlock<float> block = generate_block(odd_shape(), 33, 2);
   const auto bytes = codec->encode(block, &embeddings_);
   ASSERT_TRUE(bytes.ok()) << bytes.error().message;
   const auto back = codec->decode(*bytes, block.tokens, block.positions, &embeddings_);
@@ -101,7 +101,7 @@ TEST_P(Shapes, BlockOfAnotherShapeIsRefused) {
 }
 
 TEST_P(Shapes, ThreadsChangeNothing) {
-  const CacheBlock block = generate_block(usual_shape(), 100, 3);
+  const KvBlock<float> block = generate_block(usual_shape(), 100, 3);
   const int before = thread_count();
   set_thread_count(1);
   const Codec one = fit_codec(pipeline(), usual_shape()).value();

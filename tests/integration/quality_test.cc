@@ -5,8 +5,9 @@
 
 #include <cmath>
 
-#include "codec/cache_io.h"
 #include "core/file.h"
+#include "fit/fit_codec.h"
+#include "host/cache_block.h"
 
 namespace kvsplice::quality {
 namespace {
@@ -26,7 +27,7 @@ class Loop : public ::testing::Test {
     model = nullptr;
   }
 
-  // A codec without state: what its stages need to learn is given by no data.
+  // A codec whose stages need not learn.
   static codec::Codec unfitted(const std::string& text) {
     auto codec = codec::Codec::create(*codec::parse_codec(text), model->shape());
     return std::move(*codec);
@@ -109,13 +110,13 @@ TEST_F(Loop, BytesAreThoseOfRealBlocks) {
 // The rows behind the sinks of one sequence, as calibration has them.
 class SequenceRows : public codec::RowSource {
  public:
-  explicit SequenceRows(codec::CacheBlock block) : block_(std::move(block)) {}
+  explicit SequenceRows(KvBlock<float> block) : block_(std::move(block)) {}
   std::span<const int32_t> tokens() const override { return block_.tokens; }
   std::span<const int32_t> positions() const override { return block_.positions; }
   Result<Matrix<float>> read(Kind kind, int layer) const override { return block_.of(kind)[layer]; }
 
  private:
-  codec::CacheBlock block_;
+  KvBlock<float> block_;
 };
 
 // Where rows depend on rows before them, coding them step by step gives what coding them at once
@@ -128,11 +129,10 @@ TEST_F(Loop, DependentRowsAreCodedStepByStep) {
   ASSERT_TRUE(context.ok());
   const std::vector<host::Token> text(tokens.begin() + 200, tokens.begin() + 712);
   ASSERT_TRUE(context->decode(text, 0).ok());
-  const SequenceRows rows(codec::read_block(*context, model->shape(), text, 4, 508).value());
+  const SequenceRows rows(host::read_block(*context, model->shape(), text, 4, 508).value());
   const auto fitted = [&](const std::string& step) {
-    auto codec = unfitted("klt | " + step + " | range");
-    EXPECT_TRUE(codec.fit(rows, nullptr, {}).ok());
-    return codec;
+    const auto text = *codec::parse_codec("klt | " + step + " | range");
+    return codec::fit_codec(text, model->shape(), rows, nullptr, {}).value();
   };
   const auto alone = fitted("step(delta=0.3)");
   const auto together = fitted("step(delta=0.3,recall=48,recall_history=1)");

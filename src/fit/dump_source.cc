@@ -1,4 +1,4 @@
-#include "codec/dump_source.h"
+#include "fit/dump_source.h"
 
 #include <fmt/format.h>
 

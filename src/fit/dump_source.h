@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "analyse/attention.h"
-#include "codec/codec.h"
+#include "fit/row_source.h"
 #include "extract/dump.h"
 
 namespace kvsplice::codec {
