@@ -66,4 +66,7 @@ Matrix<double> solve_with_factor(const Matrix<double>& l, Matrix<double> b);
 // definite.
 Result<Matrix<double>> solve_spd(Matrix<double> a, Matrix<double> b);
 
+// Of a symmetric positive definite matrix of a head's width; error numeric if it is not definite.
+Result<Matrix<double>> inverse_spd(Matrix<double> a);  // until branch linalg brings its own
+
 }  // namespace kvsplice

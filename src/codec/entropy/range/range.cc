@@ -1,22 +1,19 @@
 // Entropy coder for integer codes; the model is calibrated, its state holds integers only.
+#include "codec/entropy/range/range.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "codec/checks.h"
 #include "codec/make_stage.h"
 #include "range/block.h"
 #include "range/coder_kernel.h"
-#include "range/fit.h"
 
 namespace kvsplice::codec {
 
 namespace {
-
-struct Params {
-  template <class V>
-  void visit(V&&) {}
-};
 
 Error format_error(std::string message) { return {ErrorKind::format, std::move(message)}; }
 
@@ -55,17 +52,9 @@ Result<std::vector<int32_t>> read_integers(const State& state, const std::string
 
 class RangeCoder : public Stage {
  public:
-  explicit RangeCoder(const Params&) {}
+  explicit RangeCoder(const RangeParams&) {}
 
-  Result<> fit(const Rows& rows, const Context&) override {
-    KVS_TRY(check_some_columns(rows.codes.cols()));
-    if (rows.codes.rows() == 0) return Error{ErrorKind::numeric, "no rows to learn from"};
-    calibration_ = range::calibrate(rows.codes, range::medians(rows.codes));
-    KVS_ASSIGN(model_, range::make_model(calibration_));
-    return {};
-  }
-
-  Result<> encode(Rows& rows, const Context&, ByteWriter& side) const override {
+  Result<> encode(Rows& rows, const CodeContext&, ByteWriter& side) const override {
     KVS_TRY(check_rows(rows));
     if (!all_centres(rows.codes)) {
       range::encode_block(model_, rows.codes, side);
@@ -74,7 +63,7 @@ class RangeCoder : public Stage {
     return {};
   }
 
-  Result<> decode(Rows& rows, size_t count, const Context&, ByteReader& side) const override {
+  Result<> decode(Rows& rows, size_t count, const CodeContext&, ByteReader& side) const override {
     Matrix<int32_t> codes(count, model_.columns);
     if (side.left() == 0) {
       for (size_t r = 0; r < count; ++r) {
@@ -87,17 +76,7 @@ class RangeCoder : public Stage {
     return {};
   }
 
-  State save() const override {
-    std::vector<float> costs;
-    for (const auto& one : calibration_.costs) costs.insert(costs.end(), one.begin(), one.end());
-    State state;
-    state["centre"] = integers({calibration_.centre.size()}, floats(calibration_.centre));
-    state["mean"] = integers({calibration_.mean.size()}, floats(calibration_.mean));
-    state["weights"] =
-        integers({2}, {float(calibration_.near_weight), float(calibration_.past_weight)});
-    state["costs"] = integers({range::kClasses, range::kSymbols}, std::move(costs));
-    return state;
-  }
+  State save() const override { return state_of(calibration_); }
 
   Result<> load(const State& state, size_t width) override {
     KVS_TRY(check_some_columns(width));
@@ -146,14 +125,25 @@ class RangeCoder : public Stage {
 
 }  // namespace
 
+State state_of(const range::Calibration& c) {
+  std::vector<float> costs;
+  for (const auto& one : c.costs) costs.insert(costs.end(), one.begin(), one.end());
+  State state;
+  state["centre"] = integers({c.centre.size()}, floats(c.centre));
+  state["mean"] = integers({c.mean.size()}, floats(c.mean));
+  state["weights"] = integers({2}, {float(c.near_weight), float(c.past_weight)});
+  state["costs"] = integers({range::kClasses, range::kSymbols}, std::move(costs));
+  return state;
+}
+
 StageInfo range_stage() {
   StageInfo info;
   info.name = "range";
   info.group = "entropy";
   info.summary =
       "Interleaved rANS coder with calibrated classes chosen by neighbouring magnitudes.";
-  info.params = describe<Params>();
-  info.make = stage_maker<RangeCoder, Params>("range");
+  info.params = describe<RangeParams>();
+  info.make = stage_maker<RangeCoder, RangeParams>("range");
   return info;
 }
 

@@ -1,31 +1,27 @@
 #include <gtest/gtest.h>
 
-#include "codec/stage.h"
+#include "fit/stage_fit.h"
 
 namespace kvsplice::codec {
-
-StageInfo range_stage();
 
 namespace {
 
 constexpr int32_t kReach = 1 << 30;  // of codes, from their column's centre
 
 // With the median 4 in the first column and -4 in the second.
-std::unique_ptr<Stage> fitted(const Context& context) {
+std::unique_ptr<Stage> fitted(const FitContext& context) {
   Matrix<int32_t> codes(64, 2);
   for (size_t r = 0; r < codes.rows(); ++r) {
     codes(r, 0) = 4 + int32_t(r % 3) - 1;
     codes(r, 1) = -4 + int32_t(r % 3) - 1;
   }
-  auto stage = range_stage().make({}).value();
-  EXPECT_TRUE(stage->fit({{}, codes, true, 0}, context).ok());
-  return stage;
+  return fit_stage("range", {}, {{}, codes, true, 0}, context).value();
 }
 
 // What is written can be read, and what cannot be read is not written.
 TEST(RangeStage, CodesBeyondReachAreRefusedAndAllOthersComeBack) {
   const Unit unit{Kind::value, 0, {2}, {}};
-  const Context context{unit, {}, {}};
+  const FitContext context{{unit, {}, {}}};
   const auto stage = fitted(context);
   for (const size_t column : {0, 1}) {
     const int32_t centre = column == 0 ? 4 : -4;

@@ -2,13 +2,15 @@
 // from the pairs before it in the unit itself. See spec.md.
 #pragma once
 
-#include "codec/predict/layers/moments.h"
 #include "codec/quantise/exact/columns.h"
 
 namespace kvsplice::codec::exact {
 
-constexpr int kExtraBits = 4;  // of predictions, behind the integers' own
+constexpr int kExtraBits = 4;   // of predictions, behind the integers' own
+constexpr int kScaleBits = 16;  // of scales, behind the point
 constexpr int kLeastExponent = -16, kLargestExponent = 24;
+constexpr int32_t kLargestScale = 1 << 24;  // what a float holds exactly
+constexpr int32_t kLargestBias = 1 << 20;
 
 // A unit whose rows are read or coded.
 struct Side {
@@ -19,17 +21,20 @@ struct Side {
 // Where cells are expected: in units of 2^-(exponent + kExtraBits), as the cache holds them.
 using Expected = std::array<std::array<int64_t, kTile>, 2>;
 
-class Predictor {
+class CellPredictor {
  public:
-  // Learns from rows; `memory` keeps what units share, under their names.
-  static Result<Predictor> fit(const std::vector<Side>& inputs,
-                               const std::vector<std::string>& names, const Side& target,
-                               std::span<const int32_t> positions, double ridge,
-                               layers::SharedProducts& memory);
+  // exponents: of the inputs' pairs, then of the unit's; weights: [2 pairs x 2 exponents]; scale,
+  // bias: per row of them.
+  CellPredictor(std::vector<int8_t> exponents, std::vector<int16_t> weights,
+                std::vector<int32_t> scale, std::vector<int32_t> bias)
+      : exponents_(std::move(exponents)),
+        weights_(std::move(weights)),
+        scale_(std::move(scale)),
+        bias_(std::move(bias)) {}
 
   State save() const;
   // Checks shapes and that no sum can leave 32 bits.
-  static Result<Predictor> load(const State& state, size_t width);
+  static Result<CellPredictor> load(const State& state, size_t width);
 
   size_t input_pairs() const { return exponents_.size() - pairs(); }
   size_t pairs() const { return scale_.size() / 2; }
@@ -59,9 +64,9 @@ class Predictor {
   size_t stride() const { return 2 * exponents_.size(); }
   Expected expected(size_t pair, const int32_t* sums, const Turn* turns) const;
 
-  std::vector<int8_t> exponents_;      // of the inputs' pairs, then of the unit's
-  std::vector<int16_t> weights_;       // [2 pairs x stride]
-  std::vector<int32_t> scale_, bias_;  // per row
+  std::vector<int8_t> exponents_;
+  std::vector<int16_t> weights_;
+  std::vector<int32_t> scale_, bias_;
 };
 
 }  // namespace kvsplice::codec::exact

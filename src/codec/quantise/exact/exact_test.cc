@@ -7,9 +7,9 @@
 
 #include "codec/quantise/exact/cell_code.h"
 #include "codec/quantise/exact/columns.h"
-#include "codec/quantise/exact/predictor.h"
 #include "core/half.h"
 #include "core/random.h"
+#include "fit/stage_fit.h"
 
 namespace kvsplice::codec {
 
@@ -165,21 +165,21 @@ const ModelShape kShape = [] {
   return shape;
 }();
 
-Context context_of(const Made& made, bool with_keys) {
-  Context context{kValues, {}, made.positions};
+CodeContext context_of(const Made& made, bool with_keys) {
+  CodeContext context{kValues, {}, made.positions};
   context.shape = &kShape;
   if (with_keys) context.history = {{Kind::key, 0, made.keys}};
   return context;
 }
 
-std::unique_ptr<Stage> fitted(const Matrix<float>& rows, const Context& context) {
-  auto stage = exact_stage().make({}).value();
-  const auto done = stage->fit({rows, {}, false, 0}, context);
-  EXPECT_TRUE(done.ok()) << done.error().message;
-  return stage;
+std::unique_ptr<Stage> fitted(const Matrix<float>& rows, const CodeContext& context) {
+  Shared shared;
+  FitContext with_shared{context};
+  with_shared.shared = &shared;
+  return fit_stage("exact", {}, {rows, {}, false, 0}, with_shared).value();
 }
 
-Bytes encode(const Stage& stage, Rows& rows, const Context& context) {
+Bytes encode(const Stage& stage, Rows& rows, const CodeContext& context) {
   ByteWriter side;
   const auto done = stage.encode(rows, context, side);
   EXPECT_TRUE(done.ok()) << done.error().message;
@@ -188,7 +188,7 @@ Bytes encode(const Stage& stage, Rows& rows, const Context& context) {
 
 TEST(Exact, KeepsEveryBitOnEveryTarget) {
   const Made made = generate(403);
-  const Context context = context_of(made, true);
+  const CodeContext context = context_of(made, true);
   const auto stage = fitted(made.values, context);
   Matrix<float> odd = made.values;
   odd(3, 1) = -0.f;
@@ -216,7 +216,7 @@ TEST(Exact, KeepsEveryBitOnEveryTarget) {
 // 2.2, five and a half bits, and the grid is a quarter of it.
 TEST(Exact, SeesThroughRotation) {
   const Made made = generate(2000);
-  const Context context = context_of(made, true);
+  const CodeContext context = context_of(made, true);
   const auto stage = fitted(made.values, context);
   Rows rows{made.values, {}, false, 0};
   encode(*stage, rows, context);
@@ -232,7 +232,7 @@ TEST(Exact, SeesThroughRotation) {
 TEST(Exact, ColumnsPredictEachOther) {
   Made made = generate(2000);
   for (size_t r = 0; r < 2000; ++r) made.values(r, 5) = from_half(to_half(made.values(r, 0) / 2));
-  const Context context = context_of(made, false);
+  const CodeContext context = context_of(made, false);
   const auto stage = fitted(made.values, context);
   const auto grid = stage->save().at("grid").values;
   EXPECT_GE(grid[0], -2);
@@ -241,7 +241,7 @@ TEST(Exact, ColumnsPredictEachOther) {
 
 TEST(Exact, DamagedBitsAreAnErrorOrOtherCells) {
   const Made made = generate(50);
-  const Context context = context_of(made, false);
+  const CodeContext context = context_of(made, false);
   const auto stage = fitted(made.values, context);
   Rows rows{made.values, {}, false, 0};
   const Bytes side = encode(*stage, rows, context);
@@ -274,7 +274,7 @@ TEST(Exact, WeightsThatCouldOverflowAreRefused) {
   const size_t pairs = 5000;
   state["exponents"] = {{pairs}, std::vector<float>(pairs), Storage::i8};
   state["weights"] = {{8, 2 * pairs}, std::vector<float>(16 * pairs, 127), Storage::i8};
-  const auto loaded = exact_stage().make({}).value()->load(state, 7);
+  const auto loaded = exact_stage().make({}, 1).value()->load(state, 7);
   ASSERT_FALSE(loaded.ok());
   EXPECT_NE(loaded.error().message.find("too many"), std::string::npos) << loaded.error().message;
 }

@@ -20,11 +20,7 @@ class Half : public Stage {
  public:
   explicit Half(const Params&) {}
 
-  Result<> fit(const Rows& rows, const Context&) override {
-    return check_some_columns(rows.values.cols());
-  }
-
-  Result<> encode(Rows& rows, const Context&, ByteWriter&) const override {
+  Result<> encode(Rows& rows, const CodeContext&, ByteWriter&) const override {
     const Matrix<float>& x = rows.values;
     rows.codes = Matrix<int32_t>(x.rows(), x.cols());
     for (size_t i = 0; i < x.size(); ++i) {
@@ -42,7 +38,7 @@ class Half : public Stage {
     return {};
   }
 
-  Result<> decode(Rows& rows, size_t count, const Context&, ByteReader&) const override {
+  Result<> decode(Rows& rows, size_t count, const CodeContext&, ByteReader&) const override {
     KVS_TRY(check_codes(rows, count, rows.codes.cols()));
     rows.values = Matrix<float>(count, rows.codes.cols());
     for (size_t i = 0; i < rows.codes.size(); ++i) {

@@ -11,10 +11,10 @@ StageInfo f16_stage();
 namespace {
 
 const Unit kUnit{Kind::key, 0, {1}, {}};
-const Context kContext{kUnit, {}, {}};
+const CodeContext kContext{kUnit, {}, {}};
 
 TEST(F16, EveryFiniteHalfSurvives) {
-  const auto stage = f16_stage().make({}).value();
+  const auto stage = f16_stage().make({}, 1).value();
   Rows rows{{}, Matrix<int32_t>(1, 65536), true, 16};
   size_t n = 0;
   for (int32_t code = -32768; code < 32768; ++code) {
@@ -31,7 +31,7 @@ TEST(F16, EveryFiniteHalfSurvives) {
 }
 
 TEST(F16, RefusesOverflowAndHostileCodes) {
-  const auto stage = f16_stage().make({}).value();
+  const auto stage = f16_stage().make({}, 1).value();
   for (float x : {65520.f, -1e9f, std::nanf("")}) {
     Rows rows{Matrix<float>(1, 1), {}, false, 0};
     rows.values(0, 0) = x;

@@ -2,8 +2,8 @@
 
 #include <cmath>
 
-#include "codec/stage.h"
 #include "core/random.h"
+#include "fit/stage_fit.h"
 
 namespace kvsplice::codec {
 
@@ -12,7 +12,7 @@ StageInfo lloydmax_stage();
 namespace {
 
 const Unit kUnit{Kind::key, 0, {2}, {}};
-const Context kContext{kUnit, {}, {}};
+const FitContext kContext{{kUnit, {}, {}}};
 
 Matrix<float> gaussian(size_t rows, uint64_t seed) {
   Random random(seed);
@@ -25,9 +25,8 @@ Matrix<float> gaussian(size_t rows, uint64_t seed) {
 }
 
 std::unique_ptr<Stage> fitted(int bits, const Matrix<float>& x) {
-  auto stage = lloydmax_stage().make({{"bits", std::to_string(bits)}}).value();
-  EXPECT_TRUE(stage->fit({x, {}, false, 0}, kContext).ok());
-  return stage;
+  return fit_stage("lloydmax", {{"bits", std::to_string(bits)}}, {x, {}, false, 0}, kContext)
+      .value();
 }
 
 // Mean squared error of a column after coding.
@@ -90,7 +89,7 @@ TEST(LloydMax, FewOrEqualValuesAreCodedExactly) {
 }
 
 TEST(LloydMax, EqualLevelsAreCodedAsTheFirst) {
-  const auto stage = lloydmax_stage().make({{"bits", "2"}}).value();
+  const auto stage = lloydmax_stage().make({{"bits", "2"}}, 1).value();
   ASSERT_TRUE(stage->load({{"levels", {{1, 4}, {0, 1, 1, 2}}}}, 1).ok());
   Rows rows{Matrix<float>(5, 1), {}, false, 0};
   const float x[] = {-9, 0.9f, 1.4f, 1.6f, 9};
@@ -102,7 +101,7 @@ TEST(LloydMax, EqualLevelsAreCodedAsTheFirst) {
 }
 
 TEST(LloydMax, RefusesLevelsAndCodesOutOfOrder) {
-  const auto stage = lloydmax_stage().make({{"bits", "1"}}).value();
+  const auto stage = lloydmax_stage().make({{"bits", "1"}}, 1).value();
   EXPECT_FALSE(stage->load({{"levels", {{1, 2}, {1, 0}}}}, 1).ok());
   ASSERT_TRUE(stage->load({{"levels", {{1, 2}, {0, 1}}}}, 1).ok());
   for (int32_t code : {-2, 1, 1 << 30}) {

@@ -6,12 +6,11 @@
 
 #include "codec/checks.h"
 #include "core/threads.h"
-#include "linalg/linalg.h"
 
 namespace kvsplice::codec {
 
 // Of layers below, so that keys and values of a layer have the same.
-std::vector<Reconstruction> Recall::sources(const Context& context) const {
+std::vector<Reconstruction> Recall::sources(const CodeContext& context) const {
   std::vector<Reconstruction> below;
   for (const Reconstruction& r : context.history) {
     // Another stage of the pipeline may have asked for more history.
@@ -21,20 +20,8 @@ std::vector<Reconstruction> Recall::sources(const Context& context) const {
   return below;
 }
 
-void Recall::learn(const Context& context) {
-  weights_.clear();
-  if (options_.tokens < 2) return;
-  // So that distances are measured in the deviations of what is compared.
-  double width = 0;
-  for (const Reconstruction& source : sources(context)) {
-    const double deviation = rms_about_mean(source.rows);
-    weights_.push_back(deviation > 1e-15 ? static_cast<float>(1 / (deviation * deviation)) : 0);
-    width += double(source.rows.cols);
-  }
-  for (float& w : weights_) w /= static_cast<float>(width);
-}
-
-Result<std::shared_ptr<const Mixings>> Recall::mixings(const Context& context, size_t count) const {
+Result<std::shared_ptr<const Mixings>> Recall::mixings(const CodeContext& context,
+                                                       size_t count) const {
   if (sources(context).size() != weights_.size()) {
     return Error{ErrorKind::format, fmt::format("tokens are compared in {} units, {} are there",
                                                 weights_.size(), sources(context).size())};
@@ -43,16 +30,14 @@ Result<std::shared_ptr<const Mixings>> Recall::mixings(const Context& context, s
     return Error{ErrorKind::usage,
                  fmt::format("{} rows but {} positions", count, context.positions.size())};
   }
-  if (context.memory == nullptr) return make(context);
-  auto& slot = (*context.memory)[fmt::format("recall {}", options_.tokens)];
-  const auto known = std::static_pointer_cast<const Mixings>(slot);
+  if (context.shared == nullptr) return make(context);
+  auto& known = context.shared->of<SharedMixings>().last[options_.tokens];
   if (known && known->layer == context.unit.layer && known->weights == weights_) return known;
-  KVS_ASSIGN(const auto made, make(context));
-  slot = std::const_pointer_cast<Mixings>(made);
-  return made;
+  KVS_ASSIGN(known, make(context));
+  return known;
 }
 
-Result<std::shared_ptr<const Mixings>> Recall::make(const Context& context) const {
+Result<std::shared_ptr<const Mixings>> Recall::make(const CodeContext& context) const {
   auto made = std::make_shared<Mixings>();
   made->layer = context.unit.layer;
   made->weights = weights_;

@@ -6,6 +6,7 @@
 // row. Keys and values of a layer have the same matrix.
 #pragma once
 
+#include <map>
 #include <memory>
 
 #include "codec/quantise/step/likeness.h"
@@ -20,6 +21,11 @@ struct Mixings {
   std::vector<Matrix<float>> of_group;  // see likeness.h
 };
 
+// The last that units of a block have shared, by the tokens of a group.
+struct SharedMixings {
+  std::map<size_t, std::shared_ptr<const Mixings>> last;
+};
+
 class Recall {
  public:
   struct Options {
@@ -29,25 +35,25 @@ class Recall {
   };
 
   Recall() = default;
-  explicit Recall(const Options& options) : options_(options) {}
+  // weights: of squared distances, by source; without any it is off.
+  explicit Recall(const Options& options, std::vector<float> weights = {})
+      : options_(options), weights_(std::move(weights)) {}
 
   bool on() const { return !weights_.empty(); }
-  // Turns it on, if there is something to compare tokens by, and off.
-  void learn(const Context& context);
-  void turn_off() { weights_.clear(); }
 
-  Result<std::shared_ptr<const Mixings>> mixings(const Context& context, size_t count) const;
+  // What tokens are compared by.
+  std::vector<Reconstruction> sources(const CodeContext& context) const;
+  Result<std::shared_ptr<const Mixings>> mixings(const CodeContext& context, size_t count) const;
 
   // Adds the array "weights" if it is on, or takes and checks it if it is there.
   void save(State& state) const;
   Result<> load(const State& state);
 
  private:
-  std::vector<Reconstruction> sources(const Context& context) const;
-  Result<std::shared_ptr<const Mixings>> make(const Context& context) const;
+  Result<std::shared_ptr<const Mixings>> make(const CodeContext& context) const;
 
   Options options_;
-  std::vector<float> weights_;  // of squared distances, by source
+  std::vector<float> weights_;
 };
 
 }  // namespace kvsplice::codec

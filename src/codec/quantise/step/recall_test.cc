@@ -1,11 +1,13 @@
+#include "codec/quantise/step/recall.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 
-#include "codec/quantise/step/likeness.h"
 #include "core/random.h"
-#include "linalg/linalg.h"
+#include "fit/stage_fit.h"
+#include "solve/solve.h"
 
 namespace kvsplice::codec {
 
@@ -112,13 +114,13 @@ struct Text {
     }
   }
 
-  Context context() const {
-    Context c{unit, tokens, positions};
+  FitContext context() const {
+    FitContext c{{unit, tokens, positions}};
     c.history = {{Kind::key, 0, below_keys}, {Kind::value, 0, below_values}};
     return c;
   }
-  Context first(size_t count) const {
-    Context c = context();
+  FitContext first(size_t count) const {
+    FitContext c = context();
     c.tokens = c.tokens.first(count);
     c.positions = c.positions.first(count);
     for (auto& r : c.history) r.rows = r.rows.row_range(0, count);
@@ -128,13 +130,15 @@ struct Text {
 
 std::unique_ptr<Stage> fitted(const Text& text, KeyValues params = {}) {
   if (params.empty() || params.front().first != "recall") params.push_back({"recall", "256"});
-  auto stage = step_stage().make(params).value();
-  const Result<> done = stage->fit({text.rows, {}, false, 0}, text.context());
-  EXPECT_TRUE(done.ok());
-  return stage;
+  return fit_stage("step", params, {text.rows, {}, false, 0}, text.context()).value();
 }
 
-Matrix<int32_t> codes_of(const Stage& stage, const Text& text, const Context& context, size_t n) {
+std::unique_ptr<Stage> made(const KeyValues& params) {
+  return step_stage().make(params, 2).value();
+}
+
+Matrix<int32_t> codes_of(const Stage& stage, const Text& text, const CodeContext& context,
+                         size_t n) {
   Rows rows{copy(text.rows.view().row_range(0, n)), {}, false, 0};
   ByteWriter side;
   EXPECT_TRUE(stage.encode(rows, context, side).ok());
@@ -142,7 +146,8 @@ Matrix<int32_t> codes_of(const Stage& stage, const Text& text, const Context& co
   return rows.codes;
 }
 
-Matrix<float> decoded(const Stage& stage, const Matrix<int32_t>& codes, const Context& context) {
+Matrix<float> decoded(const Stage& stage, const Matrix<int32_t>& codes,
+                      const CodeContext& context) {
   Rows rows{{}, codes, true, 0};
   ByteReader side({});
   EXPECT_TRUE(stage.decode(rows, codes.rows(), context, side).ok());
@@ -172,7 +177,7 @@ TEST(Recall, TokensThatCameBeforeCostLittle) {
   const double plain = mean_magnitude([&] {
     State state = with->save();
     state.erase("weights");
-    auto without = step_stage().make(fine).value();
+    auto without = made(fine);
     EXPECT_TRUE(without->load(state, 4).ok());
     return codes_of(*without, text, text.context(), text.n);
   }());
@@ -186,9 +191,9 @@ TEST(Recall, TokensThatCameBeforeCostLittle) {
 TEST(Recall, TheClosedLoopIsWhatTheDecoderMakes) {
   const Text text(300);
   const auto stage = fitted(text, {{"recall", "100"}});
-  std::map<const Stage*, Matrix<float>> predictions;
-  Context closed = text.context();
-  closed.predictions = &predictions;
+  Matrix<float> kept;
+  CodeContext closed = text.context();
+  closed.kept = &kept;
   const Matrix<int32_t> codes = codes_of(*stage, text, closed, text.n);
   const Matrix<float> there = decoded(*stage, codes, text.context());
   EXPECT_LT(error(decoded(*stage, codes, closed), there), 1e-6);
@@ -213,24 +218,25 @@ TEST(Recall, WhereLikenessTellsNothingRowsAreCodedAsTheyCome) {
 TEST(Recall, AMixingIsKeptForTheValuesOfTheLayer) {
   const Text text(60);
   const auto stage = fitted(text);
-  std::map<std::string, std::shared_ptr<void>> memory;
-  Context context = text.context();
-  context.memory = &memory;
+  Shared shared;
+  CodeContext context = text.context();
+  context.shared = &shared;
   const Matrix<int32_t> codes = codes_of(*stage, text, context, text.n);
-  ASSERT_EQ(memory.size(), 1u);
-  const std::shared_ptr<void> kept = memory.begin()->second;
+  const auto& last = shared.of<SharedMixings>().last;
+  ASSERT_EQ(last.size(), 1u);
+  const auto kept = last.begin()->second;
   const Unit values{Kind::value, 1, {4}, {}}, next{Kind::value, 2, {4}, {}};
-  Context of_values{values, text.tokens, text.positions};
+  CodeContext of_values{values, text.tokens, text.positions};
   of_values.history = context.history;
   of_values.history.insert(of_values.history.begin(), {Kind::key, 1, text.rows});
-  of_values.memory = &memory;
+  of_values.shared = &shared;
   EXPECT_EQ(codes_of(*stage, text, of_values, text.n), codes);
-  EXPECT_EQ(memory.begin()->second, kept);
-  Context of_next{next, text.tokens, text.positions};
+  EXPECT_EQ(last.begin()->second, kept);
+  CodeContext of_next{next, text.tokens, text.positions};
   of_next.history = context.history;
-  of_next.memory = &memory;
+  of_next.shared = &shared;
   EXPECT_EQ(codes_of(*stage, text, of_next, text.n), codes);
-  EXPECT_NE(memory.begin()->second, kept);
+  EXPECT_NE(last.begin()->second, kept);
   EXPECT_EQ(codes_of(*stage, text, text.context(), text.n), codes);
 }
 
@@ -238,12 +244,9 @@ TEST(Recall, DamagedStatesAndOtherHistoriesAreRefused) {
   const Text text(60);
   const auto stage = fitted(text);
   const State good = stage->save();
-  const auto load = [&](State state) {
-    return step_stage().make({{"recall", "256"}}).value()->load(state, 4);
-  };
+  const auto load = [&](State state) { return made({{"recall", "256"}})->load(state, 4); };
   EXPECT_TRUE(load(good).ok());
-  EXPECT_THAT(step_stage().make({}).value()->load(good, 4).error().message,
-              HasSubstr("does not have"));
+  EXPECT_THAT(made({})->load(good, 4).error().message, HasSubstr("does not have"));
   State bad = good;
   bad["weights"].values[0] = -1;
   EXPECT_THAT(load(bad).error().message, HasSubstr("negative"));
@@ -256,7 +259,7 @@ TEST(Recall, DamagedStatesAndOtherHistoriesAreRefused) {
   bad = good;
   bad.erase("least");
   EXPECT_FALSE(load(bad).ok());
-  Context other = text.context();
+  CodeContext other = text.context();
   other.history.pop_back();
   Rows rows{text.rows, {}, false, 0};
   ByteWriter side;

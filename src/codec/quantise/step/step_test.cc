@@ -3,8 +3,8 @@
 #include <cmath>
 #include <map>
 
-#include "codec/stage.h"
 #include "core/random.h"
+#include "fit/stage_fit.h"
 
 namespace kvsplice::codec {
 
@@ -21,12 +21,14 @@ Rows gaussian(size_t n, double scale, double mean) {
   return rows;
 }
 
-float fitted_step(const KeyValues& params, const Rows& rows, double unit_rms) {
-  Context context{kUnit, {}, {}};
+std::unique_ptr<Stage> fitted(const KeyValues& params, const Rows& rows, double unit_rms = 0) {
+  FitContext context{{kUnit, {}, {}}};
   context.rms = unit_rms;
-  const auto stage = step_stage().make(params).value();
-  EXPECT_TRUE(stage->fit(rows, context).ok());
-  return stage->save().at("step").values[0];
+  return fit_stage("step", params, rows, context).value();
+}
+
+float fitted_step(const KeyValues& params, const Rows& rows, double unit_rms) {
+  return fitted(params, rows, unit_rms)->save().at("step").values[0];
 }
 
 TEST(Step, IsRelativeToTheUnitOrToTheRows) {
@@ -37,13 +39,13 @@ TEST(Step, IsRelativeToTheUnitOrToTheRows) {
 }
 
 TEST(Step, RoundsWithTheOffset) {
-  const auto stage = step_stage().make({}).value();
+  const auto stage = step_stage().make({}, 2).value();
   ASSERT_TRUE(stage->load({{"step", {{1}, {0.5f}}}, {"least", {{2}, {0.6f, 0.6f}}}}, 2).ok());
   Rows rows{Matrix<float>(4, 2), {}, false, 0};
   const float x[] = {0.29f, 0.31f, -0.29f, -0.31f, 0.79f, 0.81f, -10.f, 0.f};
   const int32_t codes[] = {0, 1, 0, -1, 1, 2, -20, 0};
   std::copy(std::begin(x), std::end(x), rows.values.data());
-  const Context context{kUnit, {}, {}};
+  const CodeContext context{kUnit, {}, {}};
   ByteWriter side;
   ASSERT_TRUE(stage->encode(rows, context, side).ok());
   for (size_t i = 0; i < 8; ++i) EXPECT_EQ(rows.codes.flat()[i], codes[i]) << x[i];
@@ -57,9 +59,8 @@ TEST(Step, RoundsWithTheOffset) {
 TEST(Step, FineStepsLoseATwelfthOfTheirSquare) {
   const Rows before = gaussian(50000, 1, 0);
   Rows rows = before;
-  const auto stage = step_stage().make({{"delta", "0.05"}, {"offset", "0.5"}}).value();
-  const Context context{kUnit, {}, {}};
-  ASSERT_TRUE(stage->fit(rows, context).ok());
+  const auto stage = fitted({{"delta", "0.05"}, {"offset", "0.5"}}, rows);
+  const CodeContext context{kUnit, {}, {}};
   const double step = stage->save().at("step").values[0];
   ByteWriter side;
   ASSERT_TRUE(stage->encode(rows, context, side).ok());
@@ -85,10 +86,8 @@ struct Cost {
 };
 
 Cost cost_of(const KeyValues& params, const Rows& before) {
-  const auto stage = step_stage().make(params).value();
-  Context context{kUnit, {}, {}};
-  context.rms = 1;
-  EXPECT_TRUE(stage->fit(before, context).ok());
+  const auto stage = fitted(params, before, 1);
+  const CodeContext context{kUnit, {}, {}};
   Rows rows = before;
   ByteWriter side;
   EXPECT_TRUE(stage->encode(rows, context, side).ok());
@@ -122,10 +121,7 @@ TEST(Step, ThriftSavesMoreBitsThanItsErrorIsWorth) {
 TEST(Step, ThriftKeepsOneAsOne) {
   const Rows rows = loud_and_quiet(1000);
   for (const char* thrift : {"0", "0.1", "1"}) {
-    const auto stage = step_stage().make({{"thrift", thrift}}).value();
-    const Context context{kUnit, {}, {}};
-    ASSERT_TRUE(stage->fit(rows, context).ok());
-    const State state = stage->save();
+    const State state = fitted({{"thrift", thrift}}, rows)->save();
     for (float least : state.at("least").values) {
       EXPECT_GE(least, 0.599f);
       EXPECT_LE(least, 1.f);
@@ -134,10 +130,10 @@ TEST(Step, ThriftKeepsOneAsOne) {
 }
 
 TEST(Step, TooManyStepsAreAnErrorAndConstantRowsAreNot) {
-  const auto stage = step_stage().make({}).value();
-  const Context context{kUnit, {}, {}};
+  const auto stage = step_stage().make({}, 2).value();
+  const CodeContext context{kUnit, {}, {}};
   Rows constant{Matrix<float>(5, 2), {}, false, 0};
-  ASSERT_TRUE(stage->fit(constant, context).ok());
+  ASSERT_TRUE(fit_stage("step", {}, constant, FitContext{context}).ok());
   ASSERT_TRUE(stage->load({{"step", {{1}, {1e-6f}}}, {"least", {{2}, {0.6f, 0.6f}}}}, 2).ok());
   ByteWriter side;
   Rows far = constant;

@@ -29,11 +29,7 @@ class Uniform : public Stage {
   explicit Uniform(const Params& params)
       : params_(params), largest_((1 << (params.bits - 1)) - 1) {}
 
-  Result<> fit(const Rows& rows, const Context&) override {
-    return check_some_columns(rows.values.cols());
-  }
-
-  Result<> encode(Rows& rows, const Context&, ByteWriter& side) const override {
+  Result<> encode(Rows& rows, const CodeContext&, ByteWriter& side) const override {
     const size_t width = rows.values.cols();
     KVS_TRY(check_finite(rows.values));
     rows.codes = Matrix<int32_t>(rows.values.rows(), width);
@@ -57,7 +53,7 @@ class Uniform : public Stage {
     return {};
   }
 
-  Result<> decode(Rows& rows, size_t count, const Context&, ByteReader& side) const override {
+  Result<> decode(Rows& rows, size_t count, const CodeContext&, ByteReader& side) const override {
     const size_t width = rows.codes.cols();
     KVS_TRY(check_codes(rows, count, width));
     const size_t per_row = (width + block() - 1) / block();

@@ -13,7 +13,11 @@ StageInfo uniform_stage();
 namespace {
 
 const Unit kUnit{Kind::key, 0, {1}, {}};
-const Context kContext{kUnit, {}, {}};
+const CodeContext kContext{kUnit, {}, {}};
+
+std::unique_ptr<Stage> make(const KeyValues& params) {
+  return uniform_stage().make(params, 1).value();
+}
 
 struct Coded {
   Matrix<int32_t> codes;
@@ -46,7 +50,7 @@ rc::Gen<float> any_value() {
 RC_GTEST_PROP(Uniform, CodingADecodedBlockAgainGivesTheSameBytes, ()) {
   const int bits = *rc::gen::inRange(2, 9);
   const size_t width = *rc::gen::inRange(1, 40);
-  const auto stage = uniform_stage().make({{"bits", std::to_string(bits)}, {"block", "8"}}).value();
+  const auto stage = make({{"bits", std::to_string(bits)}, {"block", "8"}});
   Matrix<float> x(3, width);
   for (float& v : x.flat()) v = *any_value();
   const Coded once = encode(*stage, x);
@@ -57,7 +61,7 @@ RC_GTEST_PROP(Uniform, CodingADecodedBlockAgainGivesTheSameBytes, ()) {
 }
 
 RC_GTEST_PROP(Uniform, ErrorIsAtMostHalfAStep, ()) {
-  const auto stage = uniform_stage().make({{"bits", "4"}, {"block", "8"}}).value();
+  const auto stage = make({{"bits", "4"}, {"block", "8"}});
   Matrix<float> x(1, 8);
   for (float& v : x.flat())
     v = *rc::gen::map(rc::gen::inRange(-10000, 10001), [](int i) { return float(i) / 1000.f; });
@@ -72,14 +76,14 @@ RC_GTEST_PROP(Uniform, ErrorIsAtMostHalfAStep, ()) {
 }
 
 TEST(Uniform, ShortLastBlockAndExactBytes) {
-  const auto stage = uniform_stage().make({{"bits", "3"}, {"block", "16"}}).value();
+  const auto stage = make({{"bits", "3"}, {"block", "16"}});
   Matrix<float> x(5, 37);
   for (size_t i = 0; i < x.size(); ++i) x.flat()[i] = std::sin(float(i));
   EXPECT_EQ(encode(*stage, x).scales.size(), 5u * 3 * 2);
 }
 
 TEST(Uniform, RefusesWhatAnF16ScaleCannotReach) {
-  const auto stage = uniform_stage().make({{"bits", "2"}}).value();
+  const auto stage = make({{"bits", "2"}});
   Rows rows{Matrix<float>(2, 4), {}, false, 0};
   rows.values(1, 2) = 65504;
   ByteWriter side;
@@ -92,7 +96,7 @@ TEST(Uniform, RefusesWhatAnF16ScaleCannotReach) {
 }
 
 TEST(Uniform, RefusesHostileScales) {
-  const auto stage = uniform_stage().make({}).value();
+  const auto stage = make({});
   for (uint16_t scale : {0x7c00, 0x7e00, 0x8001, 0xffff}) {
     ByteWriter side;
     side.put(scale);

@@ -1,4 +1,6 @@
 // One number for a row: its place along a curve through the calibration rows.
+#include "codec/transform/curve/curve.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -7,38 +9,17 @@
 
 #include "codec/checks.h"
 #include "codec/make_stage.h"
-#include "train/principal_curve.h"
+#include "functions/principal_curve.h"
 
 namespace kvsplice::codec {
 
 namespace {
 
-struct Params {
-  int knots = 64;
-  int iterations = 10;
-
-  template <class V>
-  void visit(V&& v) {
-    v("knots", knots, "corners of the curve", Range{2, 4096});
-    v("iterations", iterations, "rounds of projection and regression", Range{0, 1000});
-  }
-};
-
 class Curve : public Stage {
  public:
-  explicit Curve(const Params& params) : params_(params) {}
+  explicit Curve(const CurveParams&) {}
 
-  Result<> fit(const Rows& rows, const Context& context) override {
-    if (rows.values.rows() < 2) {
-      return Error{ErrorKind::numeric,
-                   fmt::format("{} rows to lay a curve through; at least 2", rows.values.rows())};
-    }
-    const train::PrincipalCurveOptions options{size_t(params_.knots), size_t(params_.iterations)};
-    KVS_ASSIGN(curve_, train::fit_principal_curve(rows.values, options, context.progress));
-    return {};
-  }
-
-  Result<> encode(Rows& rows, const Context&, ByteWriter&) const override {
+  Result<> encode(Rows& rows, const CodeContext&, ByteWriter&) const override {
     KVS_TRY(check_fitted(rows, width()));
     Matrix<float> places(rows.values.rows(), output_width(width()));
     if (curve_) {
@@ -49,7 +30,7 @@ class Curve : public Stage {
     return {};
   }
 
-  Result<> decode(Rows& rows, size_t count, const Context&, ByteReader&) const override {
+  Result<> decode(Rows& rows, size_t count, const CodeContext&, ByteReader&) const override {
     KVS_TRY(check_values(rows, count, output_width(width())));
     Matrix<float> out(count, width());
     for (size_t r = 0; r < count && curve_; ++r) curve_->point(rows.values(r, 0), out.row(r));
@@ -74,7 +55,7 @@ class Curve : public Stage {
     }
     Matrix<float> points(array->dims[0], width);
     std::copy(array->values.begin(), array->values.end(), points.data());
-    train::PrincipalCurve curve(std::move(points));
+    functions::PrincipalCurve curve(std::move(points));
     if (!std::isfinite(curve.length())) {
       return Error{ErrorKind::format, "the curve's length is not finite"};
     }
@@ -87,8 +68,7 @@ class Curve : public Stage {
  private:
   size_t width() const { return curve_ ? curve_->points().cols() : 0; }
 
-  Params params_;
-  std::optional<train::PrincipalCurve> curve_;
+  std::optional<functions::PrincipalCurve> curve_;
 };
 
 }  // namespace
@@ -98,8 +78,8 @@ StageInfo curve_stage() {
   info.name = "curve";
   info.group = "transform";
   info.summary = "Keeps one number of a row: its place along a curve through the calibration rows.";
-  info.params = describe<Params>();
-  info.make = stage_maker<Curve, Params>("curve");
+  info.params = describe<CurveParams>();
+  info.make = stage_maker<Curve, CurveParams>("curve");
   return info;
 }
 

@@ -6,9 +6,9 @@
 #include <functional>
 #include <limits>
 
-#include "codec/stage.h"
 #include "core/random.h"
-#include "linalg/linalg.h"
+#include "fit/stage_fit.h"
+#include "solve/solve.h"
 
 namespace kvsplice::codec {
 
@@ -60,16 +60,14 @@ double log_det(const Matrix<float>& a) {
 // Two heads, one of which matters ten times as much.
 struct Example {
   Example() { information.heads = {reflected(first), reflected(second)}; }
-  Context context() const {
-    Context c{unit, {}, {}};
+  FitContext context() const {
+    FitContext c{{unit, {}, {}}};
     c.rms = rms;
     c.information = &information;
     return c;
   }
   Result<std::unique_ptr<Stage>> fitted(const KeyValues& params) const {
-    auto stage = fisher_stage().make(params).value();
-    KVS_TRY(stage->fit({rows, {}, false, 0}, context()));
-    return stage;
+    return fit_stage("fisher", params, {rows, {}, false, 0}, context());
   }
   Matrix<float> encoded(const Stage& stage, Matrix<float> x) const {
     Rows coded{std::move(x), {}, false, 0};
@@ -171,7 +169,7 @@ TEST(Fisher, DecodingUndoesIt) {
   const Example e;
   for (const char* power : {"0", "0.25", "0.5"}) {
     const auto stage = e.fitted({{"power", power}}).value();
-    auto loaded = fisher_stage().make({{"power", power}}).value();
+    auto loaded = fisher_stage().make({{"power", power}}, 1).value();
     ASSERT_TRUE(loaded->load(stage->save(), kWidth).ok());
     const Matrix<float> y = e.encoded(*stage, e.rows), x = e.decoded(*loaded, y);
     EXPECT_EQ(e.encoded(*loaded, e.rows), y);
@@ -243,7 +241,7 @@ TEST(Fisher, WithoutInformationRowsPass) {
   EXPECT_TRUE(stage->save().empty());
   EXPECT_EQ(e.encoded(*stage, e.rows), e.rows);
   EXPECT_EQ(e.decoded(*stage, e.rows), e.rows);
-  auto loaded = fisher_stage().make({}).value();
+  auto loaded = fisher_stage().make({}, 1).value();
   ASSERT_TRUE(loaded->load({}, kWidth).ok());
   EXPECT_EQ(e.encoded(*loaded, e.rows), e.rows);
   // One head of two may have none.
@@ -260,20 +258,18 @@ TEST(Fisher, AsksForInformation) {
   const KeyValues off = {{"power", "0"}, {"units", "0"}};
   EXPECT_FALSE(fisher_stage().traits(off).information);
   Example blind;
-  Context context = blind.context();
+  FitContext context = blind.context();
   context.information = nullptr;
-  const auto stage = fisher_stage().make(off).value();
-  ASSERT_TRUE(stage->fit({blind.rows, {}, false, 0}, context).ok());
+  const auto stage = fit_stage("fisher", off, {blind.rows, {}, false, 0}, context).value();
   EXPECT_EQ(blind.encoded(*stage, blind.rows), blind.rows);
 }
 
 TEST(Fisher, RefusesWhatDoesNotFit) {
   const Example e;
   const auto refusal = [](const Example& bad) { return bad.fitted({}).error(); };
-  Context blind = e.context();
+  FitContext blind = e.context();
   blind.information = nullptr;
-  auto stage = fisher_stage().make({}).value();
-  const Error error = stage->fit({e.rows, {}, false, 0}, blind).error();
+  const Error error = fit_stage("fisher", {}, {e.rows, {}, false, 0}, blind).error();
   EXPECT_EQ(error.kind, ErrorKind::usage);
   EXPECT_THAT(error.message, ::testing::HasSubstr("calibrate"));
   Example narrow;
@@ -309,7 +305,7 @@ TEST(Fisher, DamagedMatricesAreRefused) {
   const auto refused = [&](const std::function<void(State&)>& damage) {
     State state = good;
     damage(state);
-    auto stage = fisher_stage().make({}).value();
+    auto stage = fisher_stage().make({}, 1).value();
     const auto loaded = stage->load(state, kWidth);
     if (loaded.ok()) return false;
     EXPECT_EQ(loaded.error().kind, ErrorKind::format);

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <limits>
 
-#include "codec/stage.h"
 #include "core/random.h"
+#include "fit/stage_fit.h"
 
 namespace kvsplice::codec {
 
@@ -36,15 +36,17 @@ struct Example {
       }
     }
   }
-  Context context() const {
-    Context c{unit, {}, {}, {{Kind::key, 0, keys}}};
+  FitContext context() const {
+    FitContext c{{unit, {}, {}, {{Kind::key, 0, keys}}}};
     c.attention = &attention;
     return c;
   }
+  static Result<std::unique_ptr<Stage>> fitted(const KeyValues& params, const Matrix<float>& rows,
+                                               const FitContext& context) {
+    return fit_stage("focus", params, {rows, {}, false, 0}, context);
+  }
   Result<std::unique_ptr<Stage>> fitted(const KeyValues& params) const {
-    auto stage = focus_stage().make(params).value();
-    KVS_TRY(stage->fit({values, {}, false, 0}, context()));
-    return stage;
+    return fitted(params, values, context());
   }
   Matrix<float> encoded(const Stage& stage) const {
     Rows rows{values, {}, false, 0};
@@ -83,7 +85,7 @@ TEST(Focus, FactorsFollowTheAttention) {
 TEST(Focus, DecodingUndoesIt) {
   const Example e;
   const auto stage = e.fitted({}).value();
-  auto loaded = focus_stage().make({}).value();
+  auto loaded = focus_stage().make({}, 1).value();
   ASSERT_TRUE(loaded->load(stage->save(), kHeads * kDim).ok());
   Rows rows{e.encoded(*stage), {}, false, 0};
   const Bytes none;
@@ -103,24 +105,23 @@ TEST(Focus, LeavesAloneWhatItCannotTellOrIsNotToTouch) {
   EXPECT_FALSE(focus_stage().traits(none).attention);
   EXPECT_EQ(focus_stage().traits(none).history, 0);
   EXPECT_TRUE(focus_stage().traits(keys).attention);
-  Context first = e.context();  // the first layer's keys: nothing is decoded yet
+  FitContext first = e.context();  // the first layer's keys: nothing is decoded yet
   first.history.clear();
-  auto stage = focus_stage().make({}).value();
-  ASSERT_TRUE(stage->fit({e.values, {}, false, 0}, first).ok());
-  EXPECT_TRUE(stage->save().empty());
+  EXPECT_TRUE(Example::fitted({}, e.values, first).value()->save().empty());
 }
 
 TEST(Focus, RefusesWhatDoesNotFit) {
   Example e;
-  Context blind = e.context();
+  FitContext blind = e.context();
   blind.attention = nullptr;
-  auto stage = focus_stage().make({}).value();
-  EXPECT_THAT(stage->fit({e.values, {}, false, 0}, blind).error().message,
-              ::testing::HasSubstr("queries"));
-  EXPECT_THAT(stage->fit({noise(kTokens, 5, 4), {}, false, 0}, e.context()).error().message,
+  const auto error = [](const Matrix<float>& rows, const FitContext& context) {
+    return Example::fitted({}, rows, context).error();
+  };
+  EXPECT_THAT(error(e.values, blind).message, ::testing::HasSubstr("queries"));
+  EXPECT_THAT(error(noise(kTokens, 5, 4), e.context()).message,
               ::testing::HasSubstr("number of columns"));
   e.attention.received(3, 1) = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_EQ(stage->fit({e.values, {}, false, 0}, e.context()).error().kind, ErrorKind::numeric);
+  EXPECT_EQ(error(e.values, e.context()).kind, ErrorKind::numeric);
 }
 
 TEST(Focus, DamagedWeightsAreRefused) {
@@ -129,7 +130,7 @@ TEST(Focus, DamagedWeightsAreRefused) {
   const auto refused = [&](const std::function<void(State&)>& damage) {
     State state = good;
     damage(state);
-    auto stage = focus_stage().make({}).value();
+    auto stage = focus_stage().make({}, 1).value();
     if (!stage->load(state, kHeads * kDim).ok()) return true;
     Rows rows{e.values, {}, false, 0};
     ByteWriter side;

@@ -21,17 +21,14 @@ class Hadamard : public Stage {
  public:
   explicit Hadamard(const Params&) {}
 
-  Result<> fit(const Rows& rows, const Context& context) override {
-    return check_heads(context.unit, rows.values.cols());
-  }
-
-  Result<> encode(Rows& rows, const Context& context, ByteWriter&) const override {
+  Result<> encode(Rows& rows, const CodeContext& context, ByteWriter&) const override {
     KVS_TRY(check_heads(context.unit, rows.values.cols()));
     turn(rows.values, context.unit);
     return {};
   }
 
-  Result<> decode(Rows& rows, size_t count, const Context& context, ByteReader&) const override {
+  Result<> decode(Rows& rows, size_t count, const CodeContext& context,
+                  ByteReader&) const override {
     KVS_TRY(check_values(rows, count, context.unit.width()));
     turn(rows.values, context.unit);
     return {};

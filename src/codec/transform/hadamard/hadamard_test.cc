@@ -57,11 +57,11 @@ TEST(HadamardKernel, EverySimdTargetGivesTheBitsOfTheReference) {
 // An outlier in one column spreads over its block of 32 and no further: 96 = 3 x 32.
 TEST(Hadamard, WorksInTheLargestPowerOfTwoOfTheHead) {
   const Unit unit{Kind::value, 0, {96, 5}, {}};
-  const Context context{unit, {}, {}};
+  const CodeContext context{unit, {}, {}};
   Rows rows{Matrix<float>(1, 101), {}, false, 0};
   rows.values(0, 40) = 8;
   rows.values(0, 98) = 3;
-  const auto stage = hadamard_stage().make({}).value();
+  const auto stage = hadamard_stage().make({}, 1).value();
   ByteWriter side;
   ASSERT_TRUE(stage->encode(rows, context, side).ok());
   for (size_t c = 0; c < 96; ++c) {
@@ -73,8 +73,10 @@ TEST(Hadamard, WorksInTheLargestPowerOfTwoOfTheHead) {
 
 TEST(Hadamard, RefusesColumnsThatAreNotTheHeads) {
   const Unit unit{Kind::value, 0, {8, 8}, {}};
-  const auto stage = hadamard_stage().make({}).value();
-  EXPECT_FALSE(stage->fit({Matrix<float>(4, 7), {}, false, 0}, {unit, {}, {}}).ok());
+  const auto stage = hadamard_stage().make({}, 1).value();
+  Rows rows{Matrix<float>(4, 7), {}, false, 0};
+  ByteWriter side;
+  EXPECT_FALSE(stage->encode(rows, {unit, {}, {}}, side).ok());
 }
 
 }  // namespace

@@ -11,30 +11,17 @@ namespace kvsplice::codec {
 
 namespace {
 
-constexpr float kLargest = 31;
 constexpr float kFarthest = 0.25;  // from the identity, of a Gram matrix that can be mended
 constexpr int kSteps = 3;          // errors go from .1 to 1e-2, 1e-4 and below a float's
 
 }  // namespace
-
-Matrix<float> basis_codes(const Matrix<float>& basis) {
-  Matrix<float> codes(basis.rows(), basis.cols());
-  for (size_t r = 0; r < basis.rows(); ++r) {
-    float peak = 0;
-    for (float v : basis.row(r)) peak = std::max(peak, std::abs(v));
-    for (size_t c = 0; c < basis.cols(); ++c) {
-      codes(r, c) = std::round(basis(r, c) * (kLargest / peak)) + 0.f;  // no negative zeros
-    }
-  }
-  return codes;
-}
 
 Result<Matrix<float>> basis_of_codes(const Matrix<float>& codes) {
   Matrix<float> basis = codes;
   for (size_t r = 0; r < basis.rows(); ++r) {
     double squares = 0;
     for (float v : basis.row(r)) {
-      if (v != std::round(v) || std::abs(v) > kLargest) {
+      if (v != std::round(v) || std::abs(v) > kLargestBasisCode) {
         return Error{ErrorKind::format,
                      fmt::format("basis code {}; legal: integers -31 ... 31", v)};
       }

@@ -8,8 +8,7 @@
 
 namespace kvsplice::codec {
 
-// Integers -31 ... 31 in the proportions of each row.
-Matrix<float> basis_codes(const Matrix<float>& basis);
+constexpr float kLargestBasisCode = 31;
 
 // The orthonormal rows nearest to the normalised rows of codes. Error format unless those are
 // nearly orthonormal.

@@ -1,4 +1,6 @@
 // Karhunen-Loeve transform: the orthonormal basis in which calibration rows are uncorrelated.
+#include "codec/transform/klt/klt.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -14,49 +16,13 @@ namespace kvsplice::codec {
 
 namespace {
 
-struct Params {
-  std::string scope = "layer";
-  std::optional<int> rank;
-  std::string stored = "f32";
-
-  template <class V>
-  void visit(V&& v) {
-    v("scope", scope, "what shares one basis: a head, a layer, or all layers of a kind",
-      Choice{"head", "layer", "model"});
-    v("rank", rank, "coefficients kept of each basis, largest variance first; all if not given",
-      Range{1, 1 << 20});
-    v("stored", stored, "how the codec file holds the basis; packed takes a sixth of the bytes",
-      Choice{"f32", "packed"});
-  }
-};
+std::string basis_name(size_t i) { return fmt::format("basis.{}", i); }
 
 class Klt : public Stage {
  public:
-  explicit Klt(const Params& params) : params_(params) {}
+  explicit Klt(const KltParams& params) : params_(params) {}
 
-  Result<> fit(const Rows& rows, const Context& context) override {
-    const MatrixView<const float> x = rows.values;
-    if (x.rows == 0) return Error{ErrorKind::numeric, "no rows to learn a basis from"};
-    KVS_ASSIGN(const std::vector<size_t> groups, columns_of_groups(x.cols, context.unit));
-    const std::vector<double> mean = column_means(x);
-    bases_.clear();
-    size_t first = 0;
-    for (size_t columns : groups) {
-      KVS_ASSIGN(const size_t kept, kept_of(columns));
-      const std::span<const double> part = std::span(mean).subspan(first, columns);
-      KVS_ASSIGN(const Eigen eigen,
-                 symmetric_eigen(scatter(x.col_range(first, columns), part, Sums::fast)));
-      Matrix<float> basis(kept, columns);
-      std::copy_n(eigen.vectors.data(), basis.size(), basis.data());
-      bases_.push_back(std::move(basis));
-      first += columns;
-    }
-    if (coarse()) KVS_TRY(round_bases());
-    mean_.assign(mean.begin(), mean.end());
-    return {};
-  }
-
-  Result<> encode(Rows& rows, const Context&, ByteWriter&) const override {
+  Result<> encode(Rows& rows, const CodeContext&, ByteWriter&) const override {
     KVS_TRY(check_fitted(rows, mean_.size()));
     for (size_t r = 0; r < rows.values.rows(); ++r) {
       for (size_t c = 0; c < mean_.size(); ++c) rows.values(r, c) -= mean_[c];
@@ -69,7 +35,7 @@ class Klt : public Stage {
     return {};
   }
 
-  Result<> decode(Rows& rows, size_t count, const Context&, ByteReader&) const override {
+  Result<> decode(Rows& rows, size_t count, const CodeContext&, ByteReader&) const override {
     KVS_TRY(check_values(rows, count, output_width(mean_.size())));
     Matrix<float> out(count, mean_.size());
     for (size_t r = 0; r < count; ++r) std::copy(mean_.begin(), mean_.end(), out.row(r).begin());
@@ -83,23 +49,20 @@ class Klt : public Stage {
   State save() const override {
     State state;
     state["mean"] = {{mean_.size()}, mean_};
-    if (coarse()) {
-      save_codes(state);
-      return state;
-    }
-    for (size_t i = 0; i < bases_.size(); ++i) {
-      const Matrix<float>& saved = bases_[i];
-      state[basis_name(i)] = {{saved.rows(), saved.cols()},
-                              {saved.flat().begin(), saved.flat().end()}};
+    if (params_.packed()) {
+      save_sizes(bases_, state);
+      state["codes"] = packed_;
+    } else {
+      save_bases(bases_, state);
     }
     return state;
   }
 
   Result<> load(const State& state, size_t width) override {
     KVS_ASSIGN(const StateArray* mean, find_array(state, "mean", {width}));
-    std::vector<Matrix<float>> bases;
+    Bases bases;
     StateArray packed;
-    if (coarse()) {
+    if (params_.packed()) {
       KVS_ASSIGN(bases, load_codes(state, width));
       packed = state.at("codes");
     } else {
@@ -123,37 +86,13 @@ class Klt : public Stage {
   }
 
  private:
-  bool coarse() const { return params_.stored == "packed"; }
-
   static Result<> check_basis(size_t kept, size_t columns, size_t to_go) {
     if (columns > 0 && columns <= to_go && kept > 0 && kept <= columns) return {};
     return Error{ErrorKind::format,
                  fmt::format("a basis of {} x {} with {} columns to go", kept, columns, to_go)};
   }
 
-  // Makes the bases what they will be when they are loaded again.
-  Result<> round_bases() {
-    std::vector<float> all;
-    for (Matrix<float>& basis : bases_) {
-      const Matrix<float> codes = basis_codes(basis);
-      all.insert(all.end(), codes.flat().begin(), codes.flat().end());
-      KVS_ASSIGN(basis, basis_of_codes(codes));
-    }
-    packed_ = pack_integers(all, bases_[0].cols());
-    return {};
-  }
-
-  void save_codes(State& state) const {
-    std::vector<float> sizes;
-    for (const Matrix<float>& basis : bases_) {
-      sizes.push_back(static_cast<float>(basis.rows()));
-      sizes.push_back(static_cast<float>(basis.cols()));
-    }
-    state["sizes"] = {{sizes.size()}, sizes};
-    state["codes"] = packed_;
-  }
-
-  static Result<std::vector<Matrix<float>>> load_codes(const State& state, size_t width) {
+  static Result<Bases> load_codes(const State& state, size_t width) {
     KVS_ASSIGN(const StateArray* sizes, find_array(state, "sizes", {kAny}));
     if (sizes->values.size() % 2 != 0) return Error{ErrorKind::format, "a basis without columns"};
     const auto size = [&](size_t i) {
@@ -171,7 +110,7 @@ class Klt : public Stage {
     }
     KVS_ASSIGN(const Matrix<int32_t> codes, unpack_integers(state, "codes", count, size(1)));
     const int32_t* at = codes.data();
-    std::vector<Matrix<float>> bases;
+    Bases bases;
     for (size_t i = 0; i < sizes->values.size(); i += 2) {
       Matrix<float> basis(size(i), size(i + 1));
       std::copy_n(at, basis.size(), basis.data());
@@ -180,23 +119,6 @@ class Klt : public Stage {
       bases.push_back(std::move(basis));
     }
     return bases;
-  }
-
-  static std::string basis_name(size_t i) { return fmt::format("basis.{}", i); }
-
-  Result<std::vector<size_t>> columns_of_groups(size_t width, const Unit& unit) const {
-    if (params_.scope != "head") return std::vector<size_t>{width};
-    KVS_TRY(check_heads(unit, width));
-    return std::vector<size_t>(unit.head_dims.begin(), unit.head_dims.end());
-  }
-
-  Result<size_t> kept_of(size_t columns) const {
-    const size_t kept = params_.rank ? static_cast<size_t>(*params_.rank) : columns;
-    if (kept <= columns) return kept;
-    return Error{ErrorKind::usage,
-                 fmt::format("rank = {} is more than the {} columns of a basis (scope = {}); "
-                             "legal: 1 ... {}",
-                             kept, columns, params_.scope, columns)};
   }
 
   // Calls body(columns of `wide`, basis, columns of `narrow`) for every basis.
@@ -211,14 +133,30 @@ class Klt : public Stage {
     }
   }
 
-  Params params_;
+  KltParams params_;
   std::vector<float> mean_;
-  std::vector<Matrix<float>> bases_;  // [kept x columns], rows are orthonormal
-  StateArray
-      packed_;  // their codes, as they are saved: kept, as another machine may pack otherwise
+  Bases bases_;
+  StateArray packed_;  // their codes as they are saved: kept, as another machine may pack otherwise
 };
 
 }  // namespace
+
+void save_bases(const Bases& bases, State& state) {
+  for (size_t i = 0; i < bases.size(); ++i) {
+    const Matrix<float>& saved = bases[i];
+    state[basis_name(i)] = {{saved.rows(), saved.cols()},
+                            {saved.flat().begin(), saved.flat().end()}};
+  }
+}
+
+void save_sizes(const Bases& bases, State& state) {
+  std::vector<float> sizes;
+  for (const Matrix<float>& basis : bases) {
+    sizes.push_back(static_cast<float>(basis.rows()));
+    sizes.push_back(static_cast<float>(basis.cols()));
+  }
+  state["sizes"] = {{sizes.size()}, sizes};
+}
 
 StageInfo klt_stage() {
   StageInfo info;
@@ -226,11 +164,11 @@ StageInfo klt_stage() {
   info.aliases = {"pca"};
   info.group = "transform";
   info.summary = "Removes the mean and turns rows into the eigenbasis of their covariance (PCA).";
-  info.params = describe<Params>();
+  info.params = describe<KltParams>();
   info.version = info.oldest = 2;
-  info.make = stage_maker<Klt, Params>("klt");
+  info.make = stage_maker<Klt, KltParams>("klt");
   info.traits = [](const KeyValues& pairs) {
-    const auto params = parse_params<Params>("klt", pairs);
+    const auto params = parse_params<KltParams>("klt", pairs);
     StageInfo::Traits traits;
     traits.joins_layers = params.ok() && params->scope == "model";
     return traits;

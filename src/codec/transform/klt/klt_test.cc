@@ -2,9 +2,9 @@
 
 #include <cmath>
 
-#include "codec/stage.h"
-#include "codec/transform/klt/coarse_basis.h"
+#include "codec/transform/klt/coarse_basis_fit.h"
 #include "core/random.h"
+#include "fit/stage_fit.h"
 
 namespace kvsplice::codec {
 
@@ -27,14 +27,12 @@ Matrix<float> example(size_t rows, uint64_t seed) {
 }
 
 std::unique_ptr<Stage> fitted(const KeyValues& params, const Matrix<float>& x,
-                              const Context& context) {
-  auto stage = klt_stage().make(params).value();
-  EXPECT_TRUE(stage->fit({x, {}, false, 0}, context).ok());
-  return stage;
+                              const FitContext& context) {
+  return fit_stage("klt", params, {x, {}, false, 0}, context).value();
 }
 
 const Unit kUnit{Kind::value, 0, {2, 2}, {}};
-const Context kContext{kUnit, {}, {}};
+const FitContext kContext{{kUnit, {}, {}}};
 
 TEST(Klt, CoefficientsAreUncorrelatedWithDescendingVariance) {
   const auto x = example(4000, 1);
@@ -90,8 +88,8 @@ TEST(Klt, RankKeepsTheMeanSquareErrorAtTheDroppedVariance) {
 
 TEST(Klt, RankBeyondTheColumnsNamesTheLegalOnes) {
   for (const auto& [scope, legal] : {std::pair{"head", "1 ... 2"}, {"layer", "1 ... 4"}}) {
-    auto stage = klt_stage().make({{"scope", scope}, {"rank", "5"}}).value();
-    const auto result = stage->fit({example(10, 4), {}, false, 0}, kContext);
+    const auto result = fit_stage("klt", {{"scope", scope}, {"rank", "5"}},
+                                  {example(10, 4), {}, false, 0}, kContext);
     ASSERT_FALSE(result.ok());
     EXPECT_NE(result.error().message.find(legal), std::string::npos) << result.error().message;
   }
@@ -100,7 +98,7 @@ TEST(Klt, RankBeyondTheColumnsNamesTheLegalOnes) {
 TEST(Klt, RefusesBasesThatDoNotCoverTheColumns) {
   const auto stage = fitted({{"scope", "head"}}, example(100, 5), kContext);
   const State good = stage->save();
-  auto other = klt_stage().make({}).value();
+  auto other = klt_stage().make({}, 2).value();
   State bad = good;
   bad["basis.1"] = {{3, 2}, std::vector<float>(6)};  // more coefficients than columns
   EXPECT_FALSE(other->load(bad, 4).ok());
@@ -161,7 +159,7 @@ TEST(Klt, PackedBasesAreThoseThatWereFitted) {
     const auto stage = fitted(packed, x, kContext);
     const State good = stage->save();
     EXPECT_FALSE(good.contains("basis.0"));
-    const auto again = klt_stage().make(packed).value();
+    const auto again = klt_stage().make(packed, 2).value();
     ASSERT_TRUE(again->load(good, 4).ok());
     Rows here{x, {}, false, 0}, there{x, {}, false, 0};
     ByteWriter side;
@@ -183,9 +181,10 @@ TEST(Klt, PackedBasesAreThoseThatWereFitted) {
 }
 
 TEST(Klt, NeedsRowsAndWholeHeads) {
-  auto stage = klt_stage().make({{"scope", "head"}}).value();
-  EXPECT_FALSE(stage->fit({Matrix<float>(0, 4), {}, false, 0}, kContext).ok());
-  EXPECT_FALSE(stage->fit({Matrix<float>(9, 3), {}, false, 0}, kContext).ok());
+  for (const auto& [rows, columns] : {std::pair{0, 4}, {9, 3}}) {
+    const Rows bad{Matrix<float>(rows, columns), {}, false, 0};
+    EXPECT_FALSE(fit_stage("klt", {{"scope", "head"}}, bad, kContext).ok()) << rows;
+  }
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include "codec/checks.h"
 #include "codec/make_stage.h"
+#include "codec/transform/svd/low_rank.h"
 #include "linalg/linalg.h"
 
 namespace kvsplice::codec {
@@ -42,17 +43,13 @@ class TruncatedSvd : public Stage {
  public:
   explicit TruncatedSvd(const Params& params) : params_(params) {}
 
-  Result<> fit(const Rows& rows, const Context& context) override {
-    return check_heads(context.unit, rows.values.cols());
-  }
-
-  Result<> encode(Rows& rows, const Context& context, ByteWriter& side) const override {
+  Result<> encode(Rows& rows, const CodeContext& context, ByteWriter& side) const override {
     KVS_TRY(check_heads(context.unit, rows.values.cols()));
     const MatrixView<const float> x = rows.values;
     size_t first = 0;
     for (int dim : context.unit.head_dims) {
-      KVS_ASSIGN(const Svd svd,
-                 truncated_svd(x.col_range(first, dim), params_.rank_of(x.rows, dim)));
+      KVS_ASSIGN(const LowRank svd,
+                 low_rank(x.col_range(first, dim), params_.rank_of(x.rows, dim)));
       side.put_array(svd.u.flat());
       side.put_array(std::span<const float>(svd.values));
       side.put_array(svd.vt.flat());
@@ -62,7 +59,7 @@ class TruncatedSvd : public Stage {
     return {};
   }
 
-  Result<> decode(Rows& rows, size_t count, const Context& context,
+  Result<> decode(Rows& rows, size_t count, const CodeContext& context,
                   ByteReader& side) const override {
     Matrix<float> out(count, context.unit.width());
     size_t first = 0;

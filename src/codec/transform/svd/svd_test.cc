@@ -4,7 +4,7 @@
 
 #include "codec/stage.h"
 #include "core/random.h"
-#include "linalg/linalg.h"
+#include "solve/solve.h"
 
 namespace kvsplice::codec {
 
@@ -13,7 +13,7 @@ StageInfo svd_stage();
 namespace {
 
 const Unit kUnit{Kind::key, 0, {24, 24}, {}};
-const Context kContext{kUnit, {}, {}};
+const CodeContext kContext{kUnit, {}, {}};
 
 Matrix<float> noise(size_t rows, size_t cols, uint64_t seed) {
   Random random(seed);
@@ -24,7 +24,7 @@ Matrix<float> noise(size_t rows, size_t cols, uint64_t seed) {
 
 // Bytes of side data of n rows, and the decoded rows.
 size_t pass(const KeyValues& params, Matrix<float>& x) {
-  const auto stage = svd_stage().make(params).value();
+  const auto stage = svd_stage().make(params, 1).value();
   Rows rows{x, {}, false, 0};
   ByteWriter side;
   EXPECT_TRUE(stage->encode(rows, kContext, side).ok());
@@ -37,9 +37,9 @@ size_t pass(const KeyValues& params, Matrix<float>& x) {
 }
 
 TEST(TruncatedSvdStage, TakesExactlyOneOfRatioAndRank) {
-  EXPECT_FALSE(svd_stage().make({}).ok());
-  EXPECT_FALSE(svd_stage().make({{"ratio", "2"}, {"rank", "3"}}).ok());
-  EXPECT_TRUE(svd_stage().make({{"ratio", "2"}}).ok());
+  EXPECT_FALSE(svd_stage().make({}, 1).ok());
+  EXPECT_FALSE(svd_stage().make({{"ratio", "2"}, {"rank", "3"}}, 1).ok());
+  EXPECT_TRUE(svd_stage().make({{"ratio", "2"}}, 1).ok());
 }
 
 TEST(TruncatedSvdStage, RankAndBytesFollowTheFormula) {
@@ -74,7 +74,7 @@ TEST(TruncatedSvdStage, FullRankIsExactEvenForFewRows) {
 }
 
 TEST(TruncatedSvdStage, RefusesFactorsThatAreNotFinite) {
-  const auto stage = svd_stage().make({{"rank", "1"}}).value();
+  const auto stage = svd_stage().make({{"rank", "1"}}, 1).value();
   ByteWriter side;
   for (int i = 0; i < 2 * (4 + 1 + 24); ++i) side.put(i == 7 ? std::nanf("") : 1.f);
   ByteReader reader(side.bytes());
