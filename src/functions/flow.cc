@@ -58,6 +58,25 @@ void copy_into(MatrixView<const T> from, MatrixView<T> to) {
   for (size_t r = 0; r < from.rows; ++r) std::copy_n(&from(r, 0), from.cols, &to(r, 0));
 }
 
+// c = op(a) op(b) + beta c. In double only gradients are checked, where nothing has to be fast.
+void product(Trans ta, Trans tb, MatrixView<const float> a, MatrixView<const float> b, float beta,
+             MatrixView<float> c) {
+  gemm(ta, tb, 1.f, a, b, beta, c);
+}
+void product(Trans ta, Trans tb, MatrixView<const double> a, MatrixView<const double> b,
+             double beta, MatrixView<double> c) {
+  const size_t inner = ta == Trans::no ? a.cols : a.rows;
+  for (size_t r = 0; r < c.rows; ++r) {
+    for (size_t k = 0; k < c.cols; ++k) {
+      double sum = beta == 0 ? 0 : beta * c(r, k);
+      for (size_t i = 0; i < inner; ++i) {
+        sum += (ta == Trans::no ? a(r, i) : a(i, r)) * (tb == Trans::no ? b(i, k) : b(k, i));
+      }
+      c(r, k) = sum;
+    }
+  }
+}
+
 // to += column sums of d.
 template <class T>
 void add_column_sums(const MatrixView<const T>& d, std::span<T> to) {
@@ -162,12 +181,12 @@ void Flow<T>::run_networks(size_t block, CouplingTrace& t) const {
   }
   for (Matrix<T>* m : {&t.bounded, &t.factor, &t.shift}) resize(*m, n, half);
 
-  gemm(Trans::no, Trans::no, T(1), t.kept, l.first, T(0), t.first);
+  product(Trans::no, Trans::no, t.kept, l.first, T(0), t.first);
   elementwise_kernel::gelu(t.first.data(), l.first_bias.data(), n, 2 * h, t.first.data(),
                            t.first_by_input.data());
   for (size_t net : {0, 1}) {
-    gemm(Trans::no, Trans::no, T(1), t.first.view().col_range(net * h, h), l.second[net], T(0),
-         t.second.view().col_range(net * h, h));
+    product(Trans::no, Trans::no, t.first.view().col_range(net * h, h), l.second[net], T(0),
+            t.second.view().col_range(net * h, h));
   }
   elementwise_kernel::gelu(t.second.data(), l.second_bias.data(), n, 2 * h, t.second.data(),
                            t.second_by_input.data());
@@ -176,8 +195,8 @@ void Flow<T>::run_networks(size_t block, CouplingTrace& t) const {
     for (size_t r = 0; r < n; ++r) {
       std::copy_n(l.last_bias[net].data(), half, out[net]->row(r).data());
     }
-    gemm(Trans::no, Trans::no, T(1), t.second.view().col_range(net * h, h), l.last[net], T(1),
-         *out[net]);
+    product(Trans::no, Trans::no, t.second.view().col_range(net * h, h), l.last[net], T(1),
+            *out[net]);
   }
   elementwise_kernel::bounded_exp(t.bounded.data(), t.bounded.size(), t.bounded.data(),
                                   t.factor.data());
@@ -200,20 +219,20 @@ void Flow<T>::networks_backward(size_t block, const CouplingTrace& t, Matrix<T>&
   for (size_t net : {0, 1}) {
     const auto side = [&](auto&& m) { return m.view().col_range(net * h, h); };
     add_column_sums<T>(*d_last[net], g.last_bias[net]);
-    gemm(Trans::yes, Trans::no, T(1), side(t.second), *d_last[net], T(1), g.last[net]);
-    gemm(Trans::no, Trans::yes, T(1), *d_last[net], l.last[net], T(0), side(d_second));
+    product(Trans::yes, Trans::no, side(t.second), *d_last[net], T(1), g.last[net]);
+    product(Trans::no, Trans::yes, *d_last[net], l.last[net], T(0), side(d_second));
   }
   multiply(t.second_by_input, d_second);
   add_column_sums<T>(d_second, g.second_bias);
   for (size_t net : {0, 1}) {
     const auto side = [&](auto&& m) { return m.view().col_range(net * h, h); };
-    gemm(Trans::yes, Trans::no, T(1), side(t.first), side(d_second), T(1), g.second[net]);
-    gemm(Trans::no, Trans::yes, T(1), side(d_second), l.second[net], T(0), side(d_first));
+    product(Trans::yes, Trans::no, side(t.first), side(d_second), T(1), g.second[net]);
+    product(Trans::no, Trans::yes, side(d_second), l.second[net], T(0), side(d_first));
   }
   multiply(t.first_by_input, d_first);
   add_column_sums<T>(d_first, g.first_bias);
-  gemm(Trans::yes, Trans::no, T(1), t.kept, d_first, T(1), g.first);
-  if (d_kept.rows > 0) gemm(Trans::no, Trans::yes, T(1), d_first, l.first, T(1), d_kept);
+  product(Trans::yes, Trans::no, t.kept, d_first, T(1), g.first);
+  if (d_kept.rows > 0) product(Trans::no, Trans::yes, d_first, l.first, T(1), d_kept);
 }
 
 template <class T>

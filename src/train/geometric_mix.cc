@@ -7,8 +7,7 @@
 #include <numbers>
 
 #include "core/random.h"
-#include "linalg/linalg.h"
-#include "linalg/qr.h"
+#include "solve/solve.h"
 
 namespace kvsplice::train {
 

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "linalg/linalg.h"
+#include "solve/solve.h"
 
 namespace kvsplice::train {
 

@@ -8,7 +8,7 @@
 #pragma once
 
 #include "functions/spline.h"
-#include "linalg/linalg.h"
+#include "solve/solve.h"
 #include "train/warp_fit.h"
 
 namespace kvsplice::train {
