@@ -16,6 +16,9 @@
 
 namespace kvsplice::codec {
 
+// Coded together where nothing asks for more.
+inline constexpr size_t kBlockTokens = 256;
+
 class Codec {
  public:
   static Result<Codec> load(const std::string& path, const ReadLimits& limits = {});
@@ -50,6 +53,8 @@ class Codec {
   bool whole_block() const { return traits_.whole_block; }  // some stage encodes blocks, not rows
   // Rows depend on rows before them in their block, in runs of so many; 0 or 1: on none.
   size_t reach() const { return traits_.reach; }
+  // Tokens that are best coded together: 256, or as many as rows reach.
+  size_t block_tokens() const { return std::max(kBlockTokens, reach()); }
   bool needs_embeddings() const { return traits_.embeddings; }
   bool of_cells() const { return traits_.cells; }  // works on cells, and keeps them to the bit
   size_t calibration_tokens() const { return calibration_tokens_; }
