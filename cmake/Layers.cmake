@@ -40,7 +40,7 @@ function(kvsplice_add_the_library)
   add_library(kvsplice::kvsplice ALIAS kvsplice)
   set_target_properties(kvsplice PROPERTIES POSITION_INDEPENDENT_CODE ON)
   target_link_libraries(kvsplice
-    PUBLIC hwy::hwy Threads::Threads PRIVATE fmt::fmt-header-only PkgConfig::XXHASH OpenMP::OpenMP_CXX PkgConfig::OPENBLAS PkgConfig::LAPACKE) # TEMPORARY
+    PUBLIC hwy::hwy Threads::Threads PRIVATE fmt::fmt-header-only PkgConfig::XXHASH PkgConfig::OPENBLAS PkgConfig::LAPACKE) # TEMPORARY
 endfunction()
 
 # The rest, a library for each folder, and kvsplice_all for all of it.

@@ -7,7 +7,8 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "core/start_again.h"
+#include "linalg/openmp.h"
+#include "linalg/start_again.h"
 #include "simd/target.h"
 
 namespace kvsplice {
@@ -56,6 +57,7 @@ std::optional<std::string> better_core(const std::string& core,
 }
 
 Result<> correct_blas_core(char** argv) {
+  undo_openmp_binding();
   if (const char* mark = std::getenv(kMark)) {
     g_corrected = mark;
     unsetenv(kMark);

@@ -27,7 +27,7 @@ std::optional<std::string> better_core(const std::string& core,
 // For a program, at the start of main: where OpenBLAS chose a core of an older kind than the
 // processor is, starts the program again with a better one. The new one returns with the
 // environment as it was. OPENBLAS_CORETYPE, if set, is left alone. An error says why the old core
-// stays; all works, but slowly.
+// stays; all works, but slowly. Also undoes what OpenMP has bound the first thread to.
 Result<> correct_blas_core(char** argv);
 
 }  // namespace kvsplice

@@ -306,7 +306,7 @@ TEST(SymmetricEigen, ThreadsDoNotDisturbEachOther) {
   const int threads = thread_count();
   set_thread_count(1);
   const auto expected = symmetric_eigen(a).value();
-  set_thread_count(4);  // with more, libomp 14 leaks its own table of threads
+  set_thread_count(4);
   for (int repeat = 0; repeat < 12; ++repeat) {
     EXPECT_EQ(symmetric_eigen(a)->vectors, expected.vectors) << repeat;
   }

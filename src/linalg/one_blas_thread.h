@@ -3,8 +3,8 @@
 
 #include <cblas.h>
 
-#include "core/threads.h"
 #include "linalg/blas_memory.h"
+#include "linalg/openmp.h"
 
 namespace kvsplice {
 
@@ -13,17 +13,15 @@ namespace kvsplice {
 // std::bad_alloc if there is no memory for a call.
 class OneBlasThread {
  public:
-  OneBlasThread() : before_(thread_count()) {
-    set_thread_count(1);  // the OpenMP build asks OpenMP, for the calling thread only
+  OneBlasThread() {
     if (openblas_get_parallel() == OPENBLAS_THREAD) openblas_set_num_threads(1);
   }
-  ~OneBlasThread() { set_thread_count(before_); }
   OneBlasThread(const OneBlasThread&) = delete;
   OneBlasThread& operator=(const OneBlasThread&) = delete;
 
  private:
   BlasBuffer buffer_;
-  int before_;
+  OneOpenMpThread one_;  // the OpenMP build asks OpenMP how many there are
 };
 
 }  // namespace kvsplice
