@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "codec/warp/unit_scale.h"
+#include "codec/warp/training_fit.h"
 #include "functions/spline.h"
 #include "train/bottleneck.h"
 #include "train/quantile_knots.h"

@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "codec/warp/unit_scale.h"
+#include "codec/warp/training_fit.h"
 #include "experiments/kvsplice/adaptive.h"
 #include "experiments/kvsplice/rows.h"
 #include "linalg/linalg.h"

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <memory>
 
-#include "codec/warp/unit_scale.h"
+#include "codec/warp/training_fit.h"
 #include "functions/flow.h"
 #include "functions/spline.h"
 #include "train/bottleneck.h"
