@@ -4,14 +4,14 @@
 
 #include "bench/bench.h"
 #include "bench/prompt.h"
-#include "codec/cache_io.h"
-#include "codec/dump_source.h"
 #include "core/temporary_folder.h"
+#include "fit/dump_source.h"
+#include "fit/fit_codec.h"
+#include "host/cache_block.h"
+#include "host/context_cells.h"
 #include "quality/calibrate.h"
 #include "quality/calibration_rows.h"
 #include "quality/information.h"
-#include "session/context_cells.h"
-#include "session/session.h"
 
 namespace kvsplice::bench {
 
@@ -24,29 +24,28 @@ Result<codec::Codec> fit_codec(const host::Model& model, const codec::Embeddings
                                const TemporaryFolder& folder) {
   const std::vector<extract::Sequence> prompt = {{"prompt", "", random_prompt(model, kLengths[0])}};
   KVS_ASSIGN(const codec::CodecText text, codec::parse_codec(quality::CalibrateOptions().pipeline));
-  KVS_ASSIGN(codec::Codec codec, codec::Codec::create(text, model.shape()));
   KVS_ASSIGN(const auto dumps,
-             quality::dump_sequences(model, prompt, codec.needs_attention(), folder.path(), 0, {}));
+             quality::dump_sequences(model, prompt, codec::traits_of(text).attention, folder.path(),
+                                     0, {}));
   KVS_ASSIGN(const auto rows, codec::DumpSource::open(dumps, 0));
   KVS_ASSIGN(const auto information,
              quality::measure_information(model, prompt, 0, folder.path(), 0, {}));
   const quality::InformedRows source(rows, information);
-  KVS_TRY(codec.fit(source, &embeddings, {}));
-  return codec;
+  return codec::fit_codec(text, model.shape(), source, &embeddings, {});
 }
 
 // From llama.cpp's cache to a file.
 Result<> save(const host::Context& context, std::span<const host::Token> tokens,
               const session::Coder& coder, const std::string& path) {
-  KVS_ASSIGN(const session::Cells cells, session::cells_of(context, coder.shape, tokens));
-  return session::pack(path, cells, {}, coder, {}, {});
+  KVS_ASSIGN(const host::StateCells state, host::cells_of(context, coder.shape, tokens));
+  return session::pack(path, state.cells, {}, coder, {}, {});
 }
 
 // And back.
 Result<> load(const std::string& path, const session::Coder& coder, host::Context& context) {
   KVS_ASSIGN(const session::Session session, session::Session::open(path, coder));
-  KVS_ASSIGN(const session::Cells cells, session.read(0, session.size(), {}));
-  return session::restore_cells(cells, coder.shape, context);
+  KVS_TRY(host::restore_session(session, coder.shape, context, {}));
+  return {};
 }
 
 // The fastest of several calls; their first error.
@@ -92,7 +91,7 @@ Result<std::vector<Measurement>> run(Surroundings& here) {
     here.note(fmt::format("restore is left out: it needs a model for {} tokens", kLengths[0]));
     return all;
   }
-  const codec::Embeddings embeddings = codec::embeddings_of(model);
+  const codec::Embeddings embeddings = host::embeddings_of(model);
   KVS_ASSIGN(const TemporaryFolder folder, TemporaryFolder::create("bench"));
   KVS_ASSIGN(const codec::Codec codec, fit_codec(model, embeddings, folder));
   const session::Coder coder{model.shape(), &codec, &embeddings};

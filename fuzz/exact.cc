@@ -36,7 +36,7 @@ void decode(const Stage& stage, Source& source) {
   rows.codes = Matrix<int32_t>(fuzz::kExactRows, fuzz::kExactColumns);
   for (int32_t& code : rows.codes.flat()) code = code_of(source.next());
   ByteReader side(source.rest());
-  const Context context = fuzz::exact_cells().context();
+  const CodeContext context = fuzz::exact_cells().context();
   if (stage.decode(rows, fuzz::kExactRows, context, side).ok()) fuzz::accept();
 }
 
@@ -60,7 +60,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   State state = stage.save();
   damage(state, data[0] >> 1, source);
-  auto other = exact_stage().make({}).value();
+  const StageInfo& info = *find_stage("exact");
+  auto other = info.make({}, info.version).value();
   if (other->load(state, fuzz::kExactColumns).ok()) decode(*other, source);
   return 0;
 }

@@ -1,6 +1,6 @@
-// Bytes of a session, part by part: header, index, trailer, exact cells.
-#include "session/exact.h"
+// Bytes of a session, part by part: header, index, trailer, cells without loss.
 #include "session/format.h"
+#include "session/lossless_record.h"
 #include "support/driver.h"
 #include "support/session_mutator.h"
 
@@ -19,6 +19,21 @@ Result<> parse_any_header(ByteSpan bytes) {
   return {};
 }
 
+// More cells than there is a place for, and some that lie before it.
+Result<> decode_cells(ByteSpan bytes, const SessionInfo& info) {
+  constexpr size_t kTokens = 5;
+  ByteReader in(bytes);
+  KVS_TRY(get_tokens(in, kTokens));
+  KVS_ASSIGN(const auto record, LosslessRecord::parse(in, kTokens, info.layers));
+  ModelShape shape;
+  shape.layers = info.layers;
+  KvBlock<uint16_t> cells(shape, Space::cached, 0, 3);
+  for (Kind kind : {Kind::key, Kind::value}) {
+    KVS_TRY(record.decode(kind, 0, -1, place_of(cells, cells.count())));
+  }
+  return {};
+}
+
 Result<> parse_part(uint8_t part, ByteSpan bytes, const SessionInfo& info) {
   switch (part) {
     case 0:
@@ -31,12 +46,8 @@ Result<> parse_part(uint8_t part, ByteSpan bytes, const SessionInfo& info) {
       KVS_TRY(parse_trailer(bytes, 1000));
       return {};
     }
-    default: {
-      ByteReader in(bytes);
-      KVS_ASSIGN(std::vector<int32_t> tokens, get_tokens(in, 5));
-      KVS_TRY(get_exact(in, 0, std::move(tokens), info.layers));
-      return {};
-    }
+    default:
+      return decode_cells(bytes, info);
   }
 }
 

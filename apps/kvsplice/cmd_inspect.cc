@@ -8,10 +8,10 @@
 #include "command.h"
 #include "core/file.h"
 #include "extract/dump.h"
-#include "host/gguf_kind.h"
+#include "gguf/gguf_kind.h"
+#include "host/state_blob.h"
 #include "loaded_coder.h"
 #include "report/table.h"
-#include "session/state_blob.h"
 
 namespace kvsplice::app {
 
@@ -63,10 +63,10 @@ Result<> inspect_session(const InspectArguments& a) {
   return {};
 }
 
-std::string describe(const session::StateBlob& blob) {
-  const bool session_file = blob.form == session::StateForm::session_file;
+std::string describe(const host::StateBlob& blob) {
+  const bool session_file = blob.form == host::StateForm::session_file;
   std::string text = name(blob.form);
-  if (blob.form != session::StateForm::sequence_data) {
+  if (blob.form != host::StateForm::sequence_data) {
     text += fmt::format(", version {}, {} tokens",
                         session_file ? blob.version.session : blob.version.sequence,
                         blob.tokens.size());
@@ -78,7 +78,7 @@ std::string describe(const session::StateBlob& blob) {
 }
 
 Result<> inspect_state(const InspectArguments& a, ByteSpan bytes) {
-  KVS_ASSIGN(const session::StateBlob blob, session::parse_state(bytes));
+  KVS_ASSIGN(const host::StateBlob blob, host::parse_state(bytes));
   report::Table table("caches", "Caches",
                       {{"cache"},
                        {"cells"},
@@ -88,13 +88,13 @@ Result<> inspect_state(const InspectArguments& a, ByteSpan bytes) {
                        {"value_type"},
                        {"value_row_bytes"}});
   for (size_t i = 0; i < blob.caches.size(); ++i) {
-    const session::StateCache& c = blob.caches[i];
-    const session::StateRows none;
+    const host::StateCache& c = blob.caches[i];
+    const host::StateRows none;
     const auto& key = c.keys.empty() ? none : c.keys[0];
     const auto& value = c.values.empty() ? none : c.values[0];
     table.add({int64_t(i), int64_t(c.cells()), int64_t(c.keys.size()),
-               std::string(name(session::CellType(key.type))), int64_t(key.row_bytes),
-               std::string(name(session::CellType(value.type))), int64_t(value.row_bytes)});
+               std::string(name(host::CellType(key.type))), int64_t(key.row_bytes),
+               std::string(name(host::CellType(value.type))), int64_t(value.row_bytes)});
   }
   if (!a.json) fmt::print("{}: llama.cpp {}\n", a.file, describe(blob));
   show(table, a.json);
@@ -142,8 +142,8 @@ Result<> inspect_codec(const InspectArguments& a) {
     for (size_t s = 0; s < codec.text().of(kind).size(); ++s) {
       int64_t bytes = 0;
       for (const auto& unit : codec.units()) {
-        if (unit.unit.kind != kind) continue;
-        for (const auto& [array, values] : unit.stages[s]->save()) {
+        if (unit.unit().kind != kind) continue;
+        for (const auto& [array, values] : unit.stages()[s]->save()) {
           bytes += static_cast<int64_t>(values.values.size() * bytes_of(values.storage));
         }
       }
@@ -177,7 +177,7 @@ Result<> inspect_dump(const InspectArguments& a) {
 
 // Ours say what they are; the other GGUF files are models.
 Result<> inspect_gguf(const InspectArguments& a) {
-  KVS_ASSIGN(const std::string kind, host::kind_of_gguf(a.file));
+  KVS_ASSIGN(const std::string kind, gguf::kind_of_gguf(a.file));
   if (kind.empty()) return inspect_model(a);
   return kind == "codec" ? inspect_codec(a) : inspect_dump(a);
 }

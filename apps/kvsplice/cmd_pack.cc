@@ -7,10 +7,9 @@
 #include "command.h"
 #include "core/file.h"
 #include "core/threads.h"
+#include "host/context_cells.h"
 #include "loaded_coder.h"
 #include "number_option.h"
-#include "session/context_cells.h"
-#include "session/state_rows.h"
 #include "stopwatch.h"
 #include "terminal.h"
 
@@ -41,25 +40,43 @@ Result<> check(const PackArguments& a) {
 
 // What is packed, and what there is to say of it.
 struct Input {
-  session::Cells cells;
+  KvView cells;
   std::vector<int32_t> pending;
   std::vector<std::string> notes;
+
+  // What the cells are in: a state, or what a session held.
+  Bytes bytes;
+  host::StateCells state;
+  KvBlock<uint16_t> block;
 };
 
+Input input_of(host::StateCells state) {
+  Input input;
+  input.cells = state.cells;
+  input.pending = state.pending;
+  input.state = std::move(state);
+  return input;
+}
+
 Result<Input> read_text(const PackArguments& a, const LoadedCoder& loaded) {
-  KVS_ASSIGN(session::Cells cells,
+  KVS_ASSIGN(host::StateCells state,
              evaluate_text(*loaded.model, a.text, a.tokens, a.threads, terminal_progress()));
-  return Input{std::move(cells), {}, {}};
+  Input input = input_of(std::move(state));
+  input.pending.clear();
+  return input;
 }
 
 Result<Input> read_session(const PackArguments& a, const LoadedCoder& loaded) {
   KVS_ASSIGN(const auto session, session::Session::open(a.state, loaded.read_coder()));
-  KVS_ASSIGN(session::Cells cells, session.read(0, session.size(), terminal_progress()));
-  return Input{std::move(cells), session.file().index().pending, {}};
+  Input input;
+  KVS_ASSIGN(input.block, session.read(0, session.size(), terminal_progress()));
+  input.cells = input.block;
+  input.pending = session.file().index().pending;
+  return input;
 }
 
-bool has_type(const session::StateBlob& blob, session::CellType type) {
-  for (const session::StateCache& cache : blob.caches) {
+bool has_type(const host::StateBlob& blob, host::CellType type) {
+  for (const host::StateCache& cache : blob.caches) {
     for (const auto* layers : {&cache.keys, &cache.values}) {
       for (const auto& rows : *layers) {
         if (rows.type == static_cast<int32_t>(type)) return true;
@@ -69,16 +86,16 @@ bool has_type(const session::StateBlob& blob, session::CellType type) {
   return false;
 }
 
-Result<> check_no_rotation(const session::StateBlob& blob) {
+Result<> check_no_rotation(const host::StateBlob& blob) {
   if (blob.version.says_turns()) {
     return Error{ErrorKind::usage,
                  "--no-rotation: states of this version say how heads are turned"};
   }
-  if (has_type(blob, session::CellType::q8_0)) return {};
+  if (has_type(blob, host::CellType::q8_0)) return {};
   return Error{ErrorKind::usage, "--no-rotation: only q8_0 heads are turned, and there are none"};
 }
 
-Result<> note_f32(const PackArguments& a, const session::StateCells& made, Input& input) {
+Result<> note_f32(const PackArguments& a, const host::StateCells& made, Input& input) {
   if (made.rounded > 0 && a.lossless) {
     return Error{ErrorKind::unsupported,
                  fmt::format("{} is f32 and not f16, as are {} in all: cells are kept as f16, so "
@@ -92,25 +109,25 @@ Result<> note_f32(const PackArguments& a, const session::StateCells& made, Input
   return {};
 }
 
-Result<Input> read_state(const PackArguments& a, const ModelShape& shape, ByteSpan bytes) {
-  KVS_ASSIGN(const session::StateBlob blob, session::parse_state(bytes, session::hints_of(shape)));
+Result<Input> read_state(const PackArguments& a, const ModelShape& shape, Bytes bytes) {
+  KVS_ASSIGN(const host::StateBlob blob, host::parse_state(bytes, host::hints_of(shape)));
   std::vector<host::Turns> turns;
   if (a.no_rotation) {
     KVS_TRY(check_no_rotation(blob));
     turns.resize(shape.layers.size());
   }
-  KVS_ASSIGN(session::StateCells made, session::to_cells(blob, shape, blob.tokens, turns));
+  KVS_ASSIGN(host::StateCells made, host::to_cells(blob, shape, blob.tokens, turns));
   if (made.cells.count() == 0) {
     return Error{ErrorKind::unsupported, "the state is empty: it has no cells"};
   }
-  Input input;
-  if (has_type(blob, session::CellType::f32)) KVS_TRY(note_f32(a, made, input));
+  const bool rounds = has_type(blob, host::CellType::f32);
+  Input input = input_of(std::move(made));
+  input.bytes = std::move(bytes);
+  if (rounds) KVS_TRY(note_f32(a, input.state, input));
   if (blob.bytes_behind > 0) {
     input.notes.push_back(fmt::format(
         "{} bytes behind the state are left out; llama.cpp ignores them, too", blob.bytes_behind));
   }
-  input.cells = std::move(made.cells);
-  input.pending = std::move(made.pending);
   return input;
 }
 
@@ -122,13 +139,13 @@ Result<> shorten(size_t n, const ModelShape& shape, Input& input) {
   }
   input.pending.resize(n - std::min(n, cells));
   if (n >= cells) return {};
-  KVS_TRY(check_sight(input.cells, n, shape));
-  input.cells = slice(input.cells, 0, n);
+  KVS_TRY(session::check_sight(input.cells.absent, n, shape));
+  input.cells = input.cells.slice(0, n);
   return {};
 }
 
 Result<> check_numbers(const PackArguments& a, const ModelShape& shape, Input& input) {
-  const auto finite = check_finite(input.cells, shape);
+  const auto finite = session::check_finite(input.cells, shape);
   if (finite.ok()) return {};
   const std::string& met = finite.error().message;
   if (!a.codec.empty()) {
@@ -143,7 +160,7 @@ Result<> check_numbers(const PackArguments& a, const ModelShape& shape, Input& i
 // rotary embedding one that is far above.
 Result<> compare_with_model(const LoadedCoder& loaded, Input& input) {
   constexpr double kFar = 0.25;
-  KVS_ASSIGN(const double distance, distance_from_model(input.cells, *loaded.model));
+  KVS_ASSIGN(const double distance, host::distance_from_model(input.cells, *loaded.model));
   if (!(distance > kFar)) return {};
   input.notes.push_back(fmt::format(
       "warning: the first layer's cells are not what the model makes of these tokens ({:.0f} % "
@@ -154,7 +171,7 @@ Result<> compare_with_model(const LoadedCoder& loaded, Input& input) {
 }
 
 Result<Input> read_file_named(const PackArguments& a, const LoadedCoder& loaded) {
-  KVS_ASSIGN(const Bytes bytes, read_file(a.state));
+  KVS_ASSIGN(Bytes bytes, read_file(a.state));
   const bool packed = session::header_length(bytes).ok();
   if (!packed && !a.load_codec.empty()) {
     return Error{ErrorKind::usage, "--load-codec is for sessions; this is none"};
@@ -162,8 +179,8 @@ Result<Input> read_file_named(const PackArguments& a, const LoadedCoder& loaded)
   if (packed && a.no_rotation) {
     return Error{ErrorKind::usage, "--no-rotation is for states; this is a session"};
   }
-  KVS_ASSIGN(Input input,
-             packed ? read_session(a, loaded) : read_state(a, loaded.coder().shape, bytes));
+  KVS_ASSIGN(Input input, packed ? read_session(a, loaded)
+                                 : read_state(a, loaded.coder().shape, std::move(bytes)));
   if (a.tokens > 0) KVS_TRY(shorten(a.tokens, loaded.coder().shape, input));
   KVS_TRY(check_numbers(a, loaded.coder().shape, input));
   if (!packed && loaded.model) KVS_TRY(compare_with_model(loaded, input));

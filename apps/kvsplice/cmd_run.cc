@@ -7,11 +7,11 @@
 #include "command.h"
 #include "core/file.h"
 #include "core/threads.h"
+#include "host/context_cells.h"
 #include "host/sampler.h"
 #include "host/texts.h"
 #include "loaded_coder.h"
 #include "number_option.h"
-#include "session/context_cells.h"
 #include "stopwatch.h"
 #include "terminal.h"
 
@@ -175,13 +175,12 @@ Result<> Generation::open_context(size_t tokens) {
 
 Result<> Generation::restore() {
   const Stopwatch watch;
-  KVS_ASSIGN(const session::Cells cells, session_->read(0, session_->size(), terminal_progress()));
-  if (auto finite = check_finite(cells, model().shape()); !finite.ok()) {
-    return Error{finite.error().kind, a_.load + ": " + finite.error().message};
+  auto tokens = host::restore_session(*session_, model().shape(), *context_, terminal_progress());
+  if (!tokens.ok() && tokens.error().kind == ErrorKind::numeric) {
+    return Error{tokens.error().kind, a_.load + ": " + tokens.error().message};
   }
-  KVS_TRY(restore_cells(cells, model().shape(), *context_));
-  tokens_ = cells.tokens;
-  loaded_tokens_ = cells.count();
+  KVS_ASSIGN(tokens_, std::move(tokens));
+  loaded_tokens_ = tokens_.size();
   load_seconds_ = watch.seconds();
   return {};
 }
@@ -240,16 +239,17 @@ Result<> Generation::save() {
 Result<> Generation::write_session() {
   const ModelShape& shape = model().shape();
   const session::Coder coder = loaded_.coder();
-  KVS_ASSIGN(const session::Cells cells, session::cells_of(*context_, shape, tokens_));
+  KVS_ASSIGN(const host::StateCells state, host::cells_of(*context_, shape, tokens_));
+  const KvView& cells = state.cells;
   const size_t n = cells.count();
   if (!continued_) {
     return session::pack(std::move(*fresh_), cells, std::span(tokens_).subspan(n), coder, a_.pack,
                          {});
   }
-  const session::Cells more = n > loaded_tokens_ ? slice(cells, loaded_tokens_, n - loaded_tokens_)
-                                                 : session::make_cells(shape, loaded_tokens_, 0);
+  const size_t old = std::min(n, loaded_tokens_);
   const auto pending = std::span(tokens_).subspan(std::max(n, loaded_tokens_));
-  return session::extend(std::move(*continued_), *session_, more, pending, coder, {});
+  return session::extend(std::move(*continued_), *session_, cells.slice(old, n - old), pending,
+                         coder, {});
 }
 
 void Generation::report() const {

@@ -5,9 +5,9 @@
 #include "command.h"
 #include "core/file.h"
 #include "core/threads.h"
+#include "host/session_state.h"
 #include "loaded_coder.h"
 #include "number_option.h"
-#include "session/state_target.h"
 #include "stopwatch.h"
 #include "terminal.h"
 
@@ -25,9 +25,8 @@ struct UnpackArguments {
   int threads = 0;
 };
 
-Result<session::CellType> parse_type(const std::string& text) {
-  for (const auto type :
-       {session::CellType::f16, session::CellType::f32, session::CellType::q8_0}) {
+Result<host::CellType> parse_type(const std::string& text) {
+  for (const auto type : {host::CellType::f16, host::CellType::f32, host::CellType::q8_0}) {
     if (text == name(type)) return type;
   }
   return Error{ErrorKind::usage,
@@ -36,19 +35,19 @@ Result<session::CellType> parse_type(const std::string& text) {
                            text)};
 }
 
-Result<host::StateVersion> version_of(uint32_t number, session::StateForm form) {
+Result<host::StateVersion> version_of(uint32_t number, host::StateForm form) {
   std::vector<uint32_t> legal;
   for (const host::StateVersion& version : host::kStateVersions) {
-    legal.push_back(form == session::StateForm::session_file ? version.session : version.sequence);
+    legal.push_back(form == host::StateForm::session_file ? version.session : version.sequence);
     if (legal.back() == number) return version;
   }
   return Error{ErrorKind::usage, fmt::format("--state-version {} of a {}; legal: {}", number,
                                              name(form), fmt::join(legal, ", "))};
 }
 
-Result<session::StateTarget> described_target(const UnpackArguments& a, const ModelShape& shape) {
-  session::StateTarget target;
-  if (a.form == "session") target.form = session::StateForm::session_file;
+Result<host::StateTarget> described_target(const UnpackArguments& a, const ModelShape& shape) {
+  host::StateTarget target;
+  if (a.form == "session") target.form = host::StateForm::session_file;
   const size_t comma = a.type.find(',');
   KVS_ASSIGN(target.key_type, parse_type(a.type.substr(0, comma)));
   KVS_ASSIGN(target.value_type,
@@ -66,35 +65,34 @@ Result<session::StateTarget> described_target(const UnpackArguments& a, const Mo
   return target;
 }
 
-Result<session::StateTarget> target_of(const UnpackArguments& a, const ModelShape& shape) {
+Result<host::StateTarget> target_of(const UnpackArguments& a, const ModelShape& shape) {
   if (a.like.empty()) return described_target(a, shape);
   KVS_ASSIGN(const Bytes bytes, read_file(a.like));
-  auto target = [&]() -> Result<session::StateTarget> {
-    KVS_ASSIGN(const session::StateBlob blob,
-               session::parse_state(bytes, session::hints_of(shape)));
-    return session::target_like(blob, shape);
+  auto target = [&]() -> Result<host::StateTarget> {
+    KVS_ASSIGN(const host::StateBlob blob, host::parse_state(bytes, host::hints_of(shape)));
+    return host::target_like(blob, shape);
   }();
   if (!target.ok()) return Error{target.error().kind, a.like + ": " + target.error().message};
   return target;
 }
 
-std::string describe_types(const session::StateTarget& target) {
+std::string describe_types(const host::StateTarget& target) {
   std::string text = name(target.key_type);
   if (target.value_type != target.key_type) text += fmt::format(" and {}", name(target.value_type));
   return text + (target.values_transposed ? ", values transposed" : "");
 }
 
-// The tokens that the state lists, and their cells.
+// How much of a session goes into the state.
 struct Part {
-  session::Cells cells;
+  size_t tokens = 0;  // that have cells in the session
   std::vector<int32_t> pending;
-  session::StateExtent extent;
+  host::StateExtent extent;
 };
 
-Result<Part> read_part(const UnpackArguments& a, const session::Session& session,
-                       session::StateForm form) {
+Result<Part> part_of(const UnpackArguments& a, const session::Session& session,
+                     host::StateForm form) {
   const std::vector<int32_t>& pending = session.file().index().pending;
-  const size_t most = session::extent_of_state(form, session.size(), pending.size()).tokens;
+  const size_t most = host::extent_of_state(form, session.size(), pending.size()).tokens;
   const size_t all = std::max(most, session.size());
   const size_t wanted = a.tokens > 0 ? a.tokens : all;
   if (wanted > all) {
@@ -102,10 +100,10 @@ Result<Part> read_part(const UnpackArguments& a, const session::Session& session
                                                name(form), session.size(), all, wanted)};
   }
   Part part;
-  const size_t n = std::min(wanted, session.size());
-  KVS_ASSIGN(part.cells, session.read(0, n, terminal_progress()));
-  part.pending.assign(pending.begin(), pending.begin() + static_cast<ptrdiff_t>(wanted - n));
-  part.extent = session::extent_of_state(form, n, part.pending.size());
+  part.tokens = std::min(wanted, session.size());
+  part.pending.assign(pending.begin(),
+                      pending.begin() + static_cast<ptrdiff_t>(wanted - part.tokens));
+  part.extent = host::extent_of_state(form, part.tokens, part.pending.size());
   return part;
 }
 
@@ -114,25 +112,27 @@ Result<> run(const UnpackArguments& a) {
   if (a.threads > 0) set_thread_count(a.threads);
   KVS_ASSIGN(const auto loaded, LoadedCoder::load(a.model, a.codec));
   const ModelShape& shape = loaded->coder().shape;
-  KVS_ASSIGN(const session::StateTarget target, target_of(a, shape));
+  KVS_ASSIGN(const host::StateTarget target, target_of(a, shape));
   const Stopwatch watch;
   KVS_ASSIGN(const auto session, session::Session::open(a.session, loaded->coder()));
-  KVS_ASSIGN(const Part part, read_part(a, session, target.form));
-  KVS_ASSIGN(const Bytes state, session::to_state(part.cells, part.pending, shape, target));
+  KVS_ASSIGN(const Part part, part_of(a, session, target.form));
+  KVS_ASSIGN(const host::SessionState state,
+             host::to_state(session, part.tokens, part.pending, shape, target, false,
+                            terminal_progress()));
   const double seconds = watch.seconds();
-  KVS_TRY(write_file(std::move(out), state));
+  KVS_TRY(write_file(std::move(out), state.bytes));
   end_progress();
   FILE* const says = summary_stream(a.out);
   fmt::print(says,
              "{}: {} of {} tokens and {} cells, {} cache, {:.3f} MB\nrestored in {:.2f} s ({:.0f} "
              "tokens/s)\n",
              a.out, name(target.form), part.extent.tokens, part.extent.cells,
-             describe_types(target), double(state.size()) / 1e6, seconds,
+             describe_types(target), double(state.bytes.size()) / 1e6, seconds,
              rate(part.extent.cells, seconds));
   const size_t all = session.size() + session.file().index().pending.size();
   if (a.tokens == 0 && part.extent.tokens < all) {
     fmt::print(says, "{} pending tokens are left out: {}\n", all - part.extent.tokens,
-               target.form == session::StateForm::session_file
+               target.form == host::StateForm::session_file
                    ? "a session lists one token more than it has cells"
                    : "a sequence lists what its cache holds");
   }

@@ -2,10 +2,10 @@
 
 #include <fmt/format.h>
 
-#include "codec/cache_io.h"
 #include "core/file.h"
+#include "host/cache_block.h"
+#include "host/context_cells.h"
 #include "host/texts.h"
-#include "session/context_cells.h"
 
 namespace kvsplice::app {
 
@@ -36,7 +36,7 @@ Result<std::unique_ptr<LoadedCoder>> LoadedCoder::load(const std::string& model_
   }
   if (!model_path.empty()) {
     KVS_ASSIGN(loaded->model, host::Model::load(model_path));
-    loaded->embeddings = codec::embeddings_of(*loaded->model);
+    loaded->embeddings = host::embeddings_of(*loaded->model);
   }
   KVS_TRY(loaded->coder().check());
   KVS_TRY(loaded->read_coder().check());
@@ -54,8 +54,8 @@ session::Coder LoadedCoder::read_coder() const {
   return coder;
 }
 
-Result<session::Cells> evaluate_text(const host::Model& model, const std::string& text_path,
-                                     size_t n, int threads, const Progress& progress) {
+Result<host::StateCells> evaluate_text(const host::Model& model, const std::string& text_path,
+                                       size_t n, int threads, const Progress& progress) {
   KVS_ASSIGN(const std::string text, read_text(text_path));
   if (text.empty()) return Error{ErrorKind::usage, text_path + " is empty"};
   const auto limit = static_cast<size_t>(model.context_limit());
@@ -79,7 +79,7 @@ Result<session::Cells> evaluate_text(const host::Model& model, const std::string
     KVS_TRY(progress.step("evaluate", at, tokens.size()));
     KVS_TRY(context.decode(std::span(tokens).subspan(at, std::min(chunk, tokens.size() - at))));
   }
-  return session::cells_of(context, model.shape(), tokens);
+  return host::cells_of(context, model.shape(), tokens);
 }
 
 std::string describe_size(const session::SessionReader& reader) {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "host/model.h"
+#include "host/state_rows.h"
 #include "session/session.h"
 
 namespace kvsplice::app {
@@ -27,8 +28,8 @@ struct LoadedCoder {
 };
 
 // The cells of the first `n` tokens of a text (all of them if 0), evaluated by the model.
-Result<session::Cells> evaluate_text(const host::Model& model, const std::string& text_path,
-                                     size_t n, int threads, const Progress& progress);
+Result<host::StateCells> evaluate_text(const host::Model& model, const std::string& text_path,
+                                       size_t n, int threads, const Progress& progress);
 
 // "4096 tokens in 5.1 MB, 18.4 times smaller than f16".
 std::string describe_size(const session::SessionReader& reader);

@@ -2,13 +2,13 @@
 #pragma once
 
 #include "core/half.h"
+#include "core/kv_block.h"
 #include "core/random.h"
-#include "session/cells.h"
 
 namespace kvsplice::fuzz {
 
-inline session::Cells some_cells(const ModelShape& shape, size_t n) {
-  session::Cells cells = session::make_cells(shape, 0, n);
+inline KvBlock<uint16_t> some_cells(const ModelShape& shape, size_t n) {
+  KvBlock<uint16_t> cells(shape, Space::cached, 0, n);
   Random random(3);
   for (int32_t& token : cells.tokens) token = static_cast<int32_t>(random.below(9));
   for (Kind kind : {Kind::key, Kind::value}) {

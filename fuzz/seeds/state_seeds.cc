@@ -1,5 +1,5 @@
+#include "host/state_target.h"
 #include "seeds.h"
-#include "session/state_target.h"
 #include "small_cells.h"
 #include "support/state_shape.h"
 
@@ -7,7 +7,7 @@ namespace kvsplice::fuzz {
 
 namespace {
 
-using namespace session;
+using namespace host;
 
 // Of both versions, of caches of each type, and of a context that parts its sequences.
 std::vector<StateTarget> targets() {
@@ -15,7 +15,7 @@ std::vector<StateTarget> targets() {
   for (StateForm form :
        {StateForm::session_file, StateForm::sequence_file, StateForm::sequence_data}) {
     for (CellType type : {CellType::f32, CellType::f16, CellType::q8_0}) {
-      for (const host::StateVersion& version : host::kStateVersions) {
+      for (const StateVersion& version : kStateVersions) {
         StateTarget target;
         target.form = form;
         target.key_type = target.value_type = type;
@@ -34,7 +34,7 @@ Result<std::vector<Bytes>> make(const std::string&) {
   std::vector<Bytes> seeds;
   for (bool window : {false, true}) {
     const ModelShape shape = state_shape(window);
-    const Cells cells = some_cells(shape, 5);
+    const KvBlock<uint16_t> cells = some_cells(shape, 5);
     for (const StateTarget& target : targets()) {
       KVS_ASSIGN(Bytes seed, to_state(cells, {}, shape, target));
       seeds.push_back(std::move(seed));

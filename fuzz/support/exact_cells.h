@@ -1,12 +1,8 @@
 // What the driver `exact` decodes: rows of one head, by a stage fitted on others like them.
 #pragma once
 
-#include "codec/stage.h"
 #include "core/random.h"
-
-namespace kvsplice::codec {
-StageInfo exact_stage();
-}
+#include "fit/stage_fit.h"
 
 namespace kvsplice::fuzz {
 
@@ -19,7 +15,7 @@ struct ExactCells {
   std::vector<int32_t> positions;
   std::unique_ptr<codec::Stage> stage;
 
-  codec::Context context() const { return {unit, {}, positions}; }
+  codec::CodeContext context() const { return {unit, {}, positions}; }
 };
 
 inline codec::Rows exact_rows(uint64_t seed) {
@@ -34,8 +30,10 @@ inline const ExactCells& exact_cells() {
     ExactCells made;
     made.unit.rope.frequency = {1, 0.1f};
     for (size_t i = 0; i < kExactRows; ++i) made.positions.push_back(static_cast<int32_t>(i * i));
-    made.stage = codec::exact_stage().make({}).value();
-    (void)made.stage->fit(exact_rows(1), made.context()).ok();
+    codec::Shared shared;
+    codec::FitContext context{made.context()};
+    context.shared = &shared;
+    made.stage = codec::fit_stage("exact", {}, exact_rows(1), context).value();
     return made;
   }();
   return cells;

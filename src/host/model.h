@@ -105,7 +105,7 @@ class Context {
   std::span<const Turns> turns() const;  // of this cache's heads; like ModelShape::layers
 
   // The cache as llama.cpp saves a sequence (llama_state_seq_get_data), and the reverse, which
-  // replaces whatever is in the context. session/context_cells.h reads and makes such bytes. Of
+  // replaces whatever is in the context. host/context_cells.h reads and makes such bytes. Of
   // layers with a window it has only the cells inside; behind load_state their rows cannot be read
   // here.
   Result<Bytes> save_state() const;

@@ -11,7 +11,7 @@ namespace {
 static_assert(kSessionMagic == LLAMA_SESSION_MAGIC && kSequenceMagic == LLAMA_STATE_SEQ_MAGIC,
               "llama.cpp marks its states otherwise");
 static_assert(GGML_TYPE_F32 == 0 && GGML_TYPE_F16 == 1 && GGML_TYPE_Q8_0 == 8,
-              "session/cell_rows.h has other numbers of types");
+              "host/cell_rows.h has other numbers of types");
 
 constexpr StateVersion kLinked = {LLAMA_SESSION_VERSION, LLAMA_STATE_SEQ_VERSION};
 

@@ -4,10 +4,9 @@
 
 #include <algorithm>
 #include <limits>
-#include <numeric>
+#include <vector>
 
 #include "core/half.h"
-#include "core/threads.h"
 
 namespace kvsplice::session {
 
@@ -23,8 +22,48 @@ Result<> check_tokens(std::span<const int32_t> tokens, const ModelShape& shape) 
   return {};
 }
 
-Result<> check_cells(const Cells& cells, const ModelShape& shape) {
+namespace {
+
+// A layer with a window may lack rows of absent tokens.
+Result<> check_rows(const RowsView& rows, const LayerShape& layer, Kind kind, const KvView& cells) {
+  const auto width = static_cast<size_t>(layer.width(kind));
+  const size_t least = layer.window > 0 ? cells.count() - cells.absent : cells.count();
+  if (rows.element != Element::f16) {
+    return Error{ErrorKind::usage, fmt::format("{}s of layer {} are not f16, as cells must be",
+                                               name(kind), layer.layer)};
+  }
+  if (rows.rows >= least && rows.rows <= cells.count() && rows.cols == width) return {};
+  return Error{ErrorKind::usage,
+               fmt::format("{}s of layer {} are {} x {}, wanted {} x {}", name(kind), layer.layer,
+                           rows.rows, rows.cols, cells.count(), width)};
+}
+
+Result<> check_positions(std::span<const int32_t> positions, size_t count) {
+  if (positions.size() != count) {
+    return Error{ErrorKind::usage,
+                 fmt::format("{} positions of {} cells", positions.size(), count)};
+  }
+  for (size_t i = 0; i < count; ++i) {
+    if (positions[i] >= 0 && positions[i] - positions[0] == int64_t(i)) continue;
+    return Error{
+        ErrorKind::usage,
+        fmt::format("cell {} is at position {}; they must follow each other", i, positions[i])};
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<> check_cells(const KvView& cells, const ModelShape& shape) {
   KVS_TRY(check_tokens(cells.tokens, shape));
+  KVS_TRY(check_positions(cells.positions, cells.count()));
+  if (cells.space != Space::cached) {
+    return Error{ErrorKind::usage, "cells must be as a cache holds them, keys after RoPE"};
+  }
+  if (cells.absent > cells.count()) {
+    return Error{ErrorKind::usage,
+                 fmt::format("{} of {} cells are absent", cells.absent, cells.count())};
+  }
   for (Kind kind : {Kind::key, Kind::value}) {
     const auto& layers = cells.of(kind);
     if (layers.size() != shape.layers.size()) {
@@ -32,11 +71,7 @@ Result<> check_cells(const Cells& cells, const ModelShape& shape) {
                                                  name(kind), shape.layers.size())};
     }
     for (size_t l = 0; l < layers.size(); ++l) {
-      const size_t width = shape.layers[l].width(kind);
-      if (layers[l].rows() == cells.count() && layers[l].cols() == width) continue;
-      return Error{ErrorKind::usage,
-                   fmt::format("layer {} {}s are {} x {}, wanted {} x {}", l, name(kind),
-                               layers[l].rows(), layers[l].cols(), cells.count(), width)};
+      KVS_TRY(check_rows(layers[l], shape.layers[l], kind, cells));
     }
   }
   return {};
@@ -47,23 +82,28 @@ std::string describe(const CellPlace& place) {
                      name(place.kind), place.layer, place.position);
 }
 
-std::optional<CellPlace> first_not_finite(const Cells& cells, const ModelShape& shape) {
+std::optional<CellPlace> first_not_finite(const KvView& cells, const ModelShape& shape) {
+  std::vector<uint16_t> row;
   for (Kind kind : {Kind::key, Kind::value}) {
     for (size_t l = 0; l < shape.layers.size(); ++l) {
-      const Matrix<uint16_t>& rows = cells.of(kind)[l];
-      const size_t skip = shape.layers[l].window > 0 ? cells.absent * rows.cols() : 0;
-      const auto begin = rows.flat().begin(), end = rows.flat().end();
-      const auto odd = std::find_if_not(begin + static_cast<ptrdiff_t>(skip), end, is_finite_half);
-      if (odd == end) continue;
-      const auto at = static_cast<size_t>(odd - begin);
-      return CellPlace{kind, shape.layers[l].layer, cells.first + at / rows.cols(),
-                       at % rows.cols()};
+      const RowsView& rows = cells.of(kind)[l];
+      const size_t before = cells.count() - rows.rows;  // tokens without rows
+      const size_t absent = shape.layers[l].window > 0 ? cells.absent : 0;
+      row.resize(rows.cols);
+      for (size_t r = absent - std::min(absent, before); r < rows.rows; ++r) {
+        read_rows(rows.row_range(r, 1), MatrixView<uint16_t>(row.data(), 1, row.size()));
+        const auto odd = std::find_if_not(row.begin(), row.end(), is_finite_half);
+        if (odd == row.end()) continue;
+        return CellPlace{kind, shape.layers[l].layer,
+                         static_cast<size_t>(cells.positions[before + r]),
+                         static_cast<size_t>(odd - row.begin())};
+      }
     }
   }
   return {};
 }
 
-Result<> check_finite(const Cells& cells, const ModelShape& shape) {
+Result<> check_finite(const KvView& cells, const ModelShape& shape) {
   const auto place = first_not_finite(cells, shape);
   if (!place) return {};
   return Error{ErrorKind::numeric, describe(*place) + " is infinite or not a number"};
@@ -73,114 +113,13 @@ size_t first_in_sight(const ModelShape& shape, size_t position) {
   return shape.tokens_out_of_sight(position + 1);
 }
 
-Result<> check_sight(const Cells& cells, size_t count, const ModelShape& shape) {
+Result<> check_sight(size_t absent, size_t count, const ModelShape& shape) {
   const size_t needed = std::min(first_in_sight(shape, count), count);
-  if (cells.absent <= needed) return {};
+  if (absent <= needed) return {};
   return Error{ErrorKind::unsupported,
                fmt::format("layers with a sliding window have no rows of tokens {} ... {}, which "
                            "the next tokens see; only the whole session has what they need",
-                           cells.first + needed, cells.first + cells.absent - 1)};
-}
-
-Cells make_cells(const ModelShape& shape, size_t first, size_t n) {
-  Cells cells;
-  cells.first = first;
-  cells.tokens.resize(n);
-  for (Kind kind : {Kind::key, Kind::value}) {
-    for (const LayerShape& l : shape.layers) cells.of(kind).emplace_back(n, l.width(kind));
-  }
-  return cells;
-}
-
-Cells slice(const Cells& cells, size_t from, size_t n) {
-  Cells part;
-  part.first = cells.first + from;
-  part.absent = std::min(n, cells.absent - std::min(cells.absent, from));
-  const auto begin = cells.tokens.begin() + static_cast<ptrdiff_t>(from);
-  part.tokens.assign(begin, begin + static_cast<ptrdiff_t>(n));
-  for (Kind kind : {Kind::key, Kind::value}) {
-    for (const auto& rows : cells.of(kind)) {
-      part.of(kind).push_back(copy(rows.view().row_range(from, n)));
-    }
-  }
-  return part;
-}
-
-void put(Cells& all, size_t at, const Cells& part, size_t from, size_t n) {
-  std::copy_n(part.tokens.begin() + static_cast<ptrdiff_t>(from), n,
-              all.tokens.begin() + static_cast<ptrdiff_t>(at));
-  if (part.absent > from) all.absent = std::max(all.absent, at + std::min(part.absent - from, n));
-  for (Kind kind : {Kind::key, Kind::value}) {
-    for (size_t l = 0; l < all.of(kind).size(); ++l) {
-      Matrix<uint16_t>& to = all.of(kind)[l];
-      const Matrix<uint16_t>& rows = part.of(kind)[l];
-      std::copy_n(rows.data() + from * rows.cols(), n * rows.cols(), to.data() + at * to.cols());
-    }
-  }
-}
-
-codec::CacheBlock to_cell_block(const Cells& cells, const ModelShape& shape) {
-  codec::CacheBlock block;
-  block.tokens = cells.tokens;
-  block.positions.resize(cells.count());
-  std::iota(block.positions.begin(), block.positions.end(), static_cast<int32_t>(cells.first));
-  block.keys.resize(shape.layers.size());
-  block.values.resize(shape.layers.size());
-  parallel_for(shape.layers.size(), [&](size_t l) {
-    for (Kind kind : {Kind::key, Kind::value}) {
-      const Matrix<uint16_t>& from = cells.of(kind)[l];
-      if (cells.absent > 0 && shape.layers[l].window > 0) {
-        block.of(kind)[l] = Matrix<float>(0, from.cols());
-        continue;
-      }
-      Matrix<float> rows(from.rows(), from.cols());
-      std::transform(from.flat().begin(), from.flat().end(), rows.data(), from_half);
-      block.of(kind)[l] = std::move(rows);
-    }
-  });
-  return block;
-}
-
-Cells from_cell_block(const codec::CacheBlock& block, const ModelShape& shape) {
-  Cells cells;
-  cells.first = block.positions.empty() ? 0 : static_cast<size_t>(block.positions[0]);
-  cells.tokens = block.tokens;
-  cells.keys.resize(shape.layers.size());
-  cells.values.resize(shape.layers.size());
-  for (size_t l = 0; l < shape.layers.size(); ++l) {
-    if (block.keys[l].rows() < block.count()) cells.absent = block.count();
-  }
-  parallel_for(shape.layers.size(), [&](size_t l) {
-    for (Kind kind : {Kind::key, Kind::value}) {
-      const Matrix<float>& rows = block.of(kind)[l];
-      // Zeros where there are no rows.
-      Matrix<uint16_t> to(block.count(), shape.layers[l].width(kind));
-      std::transform(rows.flat().begin(), rows.flat().end(), to.data(), to_finite_half);
-      cells.of(kind)[l] = std::move(to);
-    }
-  });
-  return cells;
-}
-
-codec::CacheBlock to_block(const Cells& cells, const ModelShape& shape) {
-  codec::CacheBlock block = to_cell_block(cells, shape);
-  parallel_for(shape.layers.size(), [&](size_t l) {
-    const LayerShape& layer = shape.layers[l];
-    if (layer.rope.rotates() && block.keys[l].rows() > 0) {
-      layer.rope.undo(block.keys[l], layer.key_dim, block.positions);
-    }
-  });
-  return block;
-}
-
-Cells from_block(codec::CacheBlock block, const ModelShape& shape) {
-  parallel_for(shape.layers.size(), [&](size_t l) {
-    const LayerShape& layer = shape.layers[l];
-    if (layer.rope.rotates() && block.keys[l].rows() > 0) {
-      layer.rope.apply(block.keys[l], layer.key_dim, block.positions);
-    }
-  });
-  return from_cell_block(block, shape);
+                           needed, absent - 1)};
 }
 
 }  // namespace kvsplice::session

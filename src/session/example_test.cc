@@ -23,7 +23,7 @@ ModelShape tiny_shape() {
 }
 
 Cells two_tokens() {
-  Cells cells = make_cells(tiny_shape(), 0, 2);
+  Cells cells = no_cells(tiny_shape(), 0, 2);
   cells.tokens = {1, 300};
   const float keys[] = {1, 2, 3, -0.5f}, values[] = {0.25f, -8};
   std::transform(std::begin(keys), std::end(keys), cells.keys[0].data(), to_half);

@@ -1,8 +1,9 @@
-// Cells of a small made-up model, for the tests of this folder.
+// Cells of a small made-up model, for tests.
 #pragma once
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -33,8 +34,14 @@ inline ModelShape small_shape() {
   return shape;
 }
 
+using Cells = KvBlock<uint16_t>;
+
+inline Cells no_cells(const ModelShape& shape, size_t first, size_t n) {
+  return {shape, Space::cached, first, n};
+}
+
 inline Cells generate_cells(const ModelShape& shape, size_t first, size_t n, uint64_t seed) {
-  Cells cells = make_cells(shape, first, n);
+  Cells cells = no_cells(shape, first, n);
   Random random(seed + first);
   for (int32_t& token : cells.tokens) token = static_cast<int32_t>(random.below(1000));
   for (Kind kind : {Kind::key, Kind::value}) {
@@ -48,11 +55,33 @@ inline Cells generate_cells(const ModelShape& shape, size_t first, size_t n, uin
   return cells;
 }
 
-inline void expect_equal(const Cells& a, const Cells& b) {
-  EXPECT_EQ(a.first, b.first);
-  EXPECT_EQ(a.tokens, b.tokens);
-  EXPECT_EQ(a.keys, b.keys);
-  EXPECT_EQ(a.values, b.values);
+// The rows of all tokens; zeros where there are none.
+template <class T>
+Matrix<T> all_rows(const KvView& cells, Kind kind, size_t layer) {
+  const RowsView& rows = cells.of(kind)[layer];
+  Matrix<T> all(cells.count(), rows.cols);
+  read_rows(rows, all.view().row_range(cells.count() - rows.rows, rows.rows));
+  return all;
+}
+
+inline void expect_equal(const KvView& a, const KvView& b) {
+  EXPECT_TRUE(std::ranges::equal(a.tokens, b.tokens));
+  EXPECT_TRUE(std::ranges::equal(a.positions, b.positions));
+  ASSERT_EQ(a.keys.size(), b.keys.size());
+  for (Kind kind : {Kind::key, Kind::value}) {
+    for (size_t l = 0; l < a.keys.size(); ++l) {
+      EXPECT_EQ(all_rows<uint16_t>(a, kind, l), all_rows<uint16_t>(b, kind, l)) << name(kind) << l;
+    }
+  }
+}
+
+inline double relative_error(const Matrix<float>& a, const Matrix<float>& b) {
+  double error = 0, power = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    error += std::pow(double(b.flat()[i]) - a.flat()[i], 2);
+    power += double(a.flat()[i]) * a.flat()[i];
+  }
+  return std::sqrt(error / power);
 }
 
 // A file name that nobody else has; the file goes with the object.

@@ -3,12 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "core/limits.h"
 #include "core/memory.h"
 #include "core/same_cache.h"
 #include "core/threads.h"
-#include "session/exact.h"
+#include "session/lossless_record.h"
 
 namespace kvsplice::session {
 
@@ -82,9 +83,9 @@ void cut_where_cells_begin(size_t absent, std::vector<Piece>& pieces) {
   }
 }
 
-// How cells are cut: sinks, blocks, window.
-std::vector<Piece> plan(const Cells& cells, const SessionInfo& info) {
-  const size_t first = cells.first, count = cells.count(), end = first + count;
+// How the cells from position `first` on are cut: sinks, blocks, window.
+std::vector<Piece> plan(size_t first, size_t count, size_t absent, const SessionInfo& info) {
+  const size_t end = first + count;
   const size_t sinks = std::clamp(info.sinks, first, end);
   const size_t window = std::max(sinks, end > info.window ? end - info.window : 0);
   const auto middle = info.lossless() ? RecordKind::exact : RecordKind::coded;
@@ -92,63 +93,162 @@ std::vector<Piece> plan(const Cells& cells, const SessionInfo& info) {
   cut_pieces(RecordKind::exact, 0, sinks - first, info.block_tokens, pieces);
   cut_pieces(middle, sinks - first, window - first, info.block_tokens, pieces);
   cut_pieces(RecordKind::exact, window - first, count, info.block_tokens, pieces);
-  cut_where_cells_begin(cells.absent, pieces);
+  cut_where_cells_begin(absent, pieces);
   return pieces;
 }
 
-Result<Bytes> encode(const Cells& cells, RecordKind kind, const Coder& coder) {
+Result<Bytes> encode(const KvView& cells, RecordKind kind, const Coder& coder) {
   ByteWriter out;
   put_tokens(cells.tokens, out);
   if (kind == RecordKind::exact) {
-    put_exact(cells, coder.shape.layers, out);
+    put_lossless(cells, coder.shape.layers, out);
   } else {
-    const bool exact = coder.codec->of_cells();
-    const codec::CacheBlock block =
-        exact ? to_cell_block(cells, coder.shape) : to_block(cells, coder.shape);
-    KVS_ASSIGN(const Bytes bytes, coder.codec->encode_cells(block, coder.embeddings));
+    KVS_ASSIGN(const Bytes bytes, coder.codec->encode(cells, coder.embeddings));
     out.put_bytes(bytes);
   }
   return out.take();
 }
 
-Result<Cells> decode(ByteSpan payload, const Record& record, const Coder& coder) {
-  ByteReader in(payload);
-  KVS_ASSIGN(std::vector<int32_t> tokens, get_tokens(in, record.count));
-  if (record.kind == RecordKind::exact) {
-    return get_exact(in, record.first, std::move(tokens), coder.shape.layers);
+// Cells that are written one behind the other: those a session ends with, read back, and others.
+struct CellsToWrite {
+  KvView old, more;
+
+  size_t count() const { return old.count() + more.count(); }
+  size_t absent() const { return more.absent > 0 ? old.count() + more.absent : old.absent; }
+};
+
+// A piece is copied only if it begins among the old cells and ends among the others.
+Result<Bytes> encode(const CellsToWrite& cells, const Piece& piece, const Coder& coder) {
+  const size_t old = cells.old.count(), end = piece.from + piece.count;
+  KvBlock<uint16_t> both;
+  KvView part;
+  if (end <= old) {
+    part = cells.old.slice(piece.from, piece.count);
+  } else if (piece.from >= old) {
+    part = cells.more.slice(piece.from - old, piece.count);
+  } else {
+    const size_t first = first_position(cells.old) + piece.from;
+    both = KvBlock<uint16_t>(coder.shape, Space::cached, first, piece.count);
+    put(both, 0, cells.old, piece.from, old - piece.from);
+    put(both, old - piece.from, cells.more, 0, end - old);
+    part = both;
+  }
+  part.absent = end <= cells.absent() ? piece.count : 0;
+  return encode(part, piece.kind, coder);
+}
+
+// A record's payload: its tokens and what follows them.
+struct Payload {
+  Bytes bytes;
+  std::vector<int32_t> tokens;
+  ByteSpan rest;
+};
+
+Result<Payload> read_payload(const SessionReader& reader, const Record& record) {
+  Payload payload;
+  KVS_ASSIGN(payload.bytes, reader.read(record));
+  ByteReader in(payload.bytes);
+  KVS_ASSIGN(payload.tokens, get_tokens(in, record.count));
+  KVS_ASSIGN(payload.rest, in.take(in.left()));
+  return payload;
+}
+
+Result<LosslessRecord> parse_lossless(const Payload& payload, const Coder& coder) {
+  ByteReader in(payload.rest);
+  return LosslessRecord::parse(in, payload.tokens.size(), coder.shape.layers);
+}
+
+// Whether a record has no rows of layers with a window.
+Result<bool> lacks_windows(const Payload& payload, RecordKind kind, const Coder& coder) {
+  if (kind == RecordKind::exact) {
+    KVS_ASSIGN(const LosslessRecord record, parse_lossless(payload, coder));
+    return record.lacks_windows();
   }
   if (coder.codec == nullptr) {
     return Error{ErrorKind::format, "a coded record in a session without a codec"};
   }
+  return coder.codec->lacks_windows(payload.rest);
+}
+
+Result<> decode_coded(const Payload& payload, const Record& record, const Coder& coder,
+                      const KvSink& sink) {
   std::vector<int32_t> positions(record.count);
-  for (size_t i = 0; i < positions.size(); ++i) {
-    positions[i] = static_cast<int32_t>(record.first + i);
+  std::iota(positions.begin(), positions.end(), static_cast<int32_t>(record.first));
+  return coder.codec->decode(payload.rest, payload.tokens, positions, coder.embeddings,
+                             Space::cached, sink);
+}
+
+Result<> decode_lossless(const Payload& payload, const Coder& coder, ptrdiff_t at,
+                         const KvPlace& to) {
+  KVS_ASSIGN(const LosslessRecord record, parse_lossless(payload, coder));
+  for (size_t l = 0; l < coder.shape.layers.size(); ++l) {
+    for (Kind kind : {Kind::key, Kind::value}) KVS_TRY(record.decode(kind, l, at, to));
   }
-  KVS_ASSIGN(const ByteSpan bytes, in.take(in.left()));
-  KVS_ASSIGN(codec::CacheBlock block,
-             coder.codec->decode_cells(bytes, tokens, positions, coder.embeddings));
-  if (coder.codec->of_cells()) return from_cell_block(block, coder.shape);
-  return from_block(std::move(block), coder.shape);
+  return {};
+}
+
+// Rows of a record to where those of the tokens from position `first` on go.
+Result<> decode(const Payload& payload, const Record& record, const Coder& coder, size_t first,
+                const KvPlace& to) {
+  const auto at = static_cast<ptrdiff_t>(record.first) - static_cast<ptrdiff_t>(first);
+  if (record.kind == RecordKind::exact) return decode_lossless(payload, coder, at, to);
+  return decode_coded(payload, record, coder,
+                      [&](Kind kind, size_t layer, MatrixView<const float> rows) -> Result<> {
+                        to.put(kind, layer, at, rows);
+                        return {};
+                      });
+}
+
+// Into a block of its own, which grows with what is decoded.
+Result<KvBlock<uint16_t>> decode_apart(const Payload& payload, const Record& record,
+                                       const Coder& coder) {
+  KvBlock<uint16_t> block;
+  if (record.kind == RecordKind::exact) {
+    KVS_TRY(parse_lossless(payload, coder));
+    block = KvBlock<uint16_t>(coder.shape, Space::cached, record.first, record.count);
+    KVS_TRY(decode_lossless(payload, coder, 0, place_of(block, record.count)));
+  } else {
+    block = KvBlock<uint16_t>(coder.shape, Space::cached, record.first, 0);
+    KVS_TRY(decode_coded(payload, record, coder,
+                         [&](Kind kind, size_t layer, MatrixView<const float> rows) -> Result<> {
+                           Matrix<uint16_t> halves(rows.rows, rows.cols);
+                           to_halves(rows, halves);
+                           block.of(kind)[layer] = std::move(halves);
+                           return {};
+                         }));
+    block.positions.resize(record.count);
+    std::iota(block.positions.begin(), block.positions.end(), static_cast<int32_t>(record.first));
+  }
+  block.tokens = payload.tokens;
+  return block;
+}
+
+// Calls body(first, n) for so many records at a time as there are threads.
+Result<> for_batches(size_t records, const char* what, const Progress& progress,
+                     const std::function<Result<>(size_t first, size_t n)>& body) {
+  const size_t batch = static_cast<size_t>(thread_count());
+  for (size_t first = 0; first < records; first += batch) {
+    KVS_TRY(progress.step(what, first, records));
+    KVS_TRY(body(first, std::min(batch, records - first)));
+  }
+  return {};
 }
 
 // Encodes a few pieces at a time on all threads and writes them in order.
-Result<> write_pieces(const Cells& cells, const std::vector<Piece>& pieces, const Coder& coder,
-                      SessionWriter& writer, const Progress& progress) {
-  const size_t batch = static_cast<size_t>(thread_count());
-  for (size_t first = 0; first < pieces.size(); first += batch) {
-    KVS_TRY(progress.step("pack", first, pieces.size()));
-    const size_t n = std::min(batch, pieces.size() - first);
+Result<> write_cells(const CellsToWrite& cells, size_t first, const Coder& coder,
+                     SessionWriter& writer, const Progress& progress) {
+  const std::vector<Piece> pieces = plan(first, cells.count(), cells.absent(), writer.info());
+  return for_batches(pieces.size(), "pack", progress, [&](size_t from, size_t n) -> Result<> {
     std::vector<Bytes> payloads(n);
     KVS_TRY(parallel_try(n, [&](size_t i) -> Result<> {
-      const Piece& piece = pieces[first + i];
-      KVS_ASSIGN(payloads[i], encode(slice(cells, piece.from, piece.count), piece.kind, coder));
+      KVS_ASSIGN(payloads[i], encode(cells, pieces[from + i], coder));
       return {};
     }));
     for (size_t i = 0; i < n; ++i) {
-      KVS_TRY(writer.add(pieces[first + i].kind, pieces[first + i].count, payloads[i]));
+      KVS_TRY(writer.add(pieces[from + i].kind, pieces[from + i].count, payloads[i]));
     }
-  }
-  return {};
+    return {};
+  });
 }
 
 Result<> check_options(const PackOptions& options) {
@@ -178,29 +278,19 @@ size_t window_start(const SessionReader& file) {
   return first;
 }
 
-// The cells from position `first` on: those of the session, then `more`.
-Result<Cells> join(const Session& session, size_t first, const Cells& more, const Coder& coder,
-                   const Progress& progress) {
-  const size_t old = more.first - first;
-  KVS_ASSIGN(const Cells window, session.read(first, old, progress));
-  Cells cells = make_cells(coder.shape, first, old + more.count());
-  put(cells, 0, window, 0, old);
-  put(cells, old, more, 0, more.count());
-  return cells;
-}
-
-Result<> append(SessionWriter& writer, const Session& session, const Cells& more,
+Result<> append(SessionWriter& writer, const Session& session, const KvView& more,
                 std::span<const int32_t> pending, const Coder& coder, const Progress& progress) {
   KVS_TRY(check_cells(more, coder.shape));
   KVS_TRY(check_tokens(pending, coder.shape));
-  if (more.first != session.size()) {
-    return Error{ErrorKind::usage, fmt::format("cells from position {} cannot follow the {} of {}",
-                                               more.first, session.size(), writer.path())};
+  if (more.count() > 0 && first_position(more) != session.size()) {
+    return Error{ErrorKind::usage,
+                 fmt::format("cells from position {} cannot follow the {} of {}",
+                             first_position(more), session.size(), writer.path())};
   }
   const size_t first = window_start(session.file());
-  KVS_ASSIGN(const Cells cells, join(session, first, more, coder, progress));
+  KVS_ASSIGN(const auto old, session.read(first, session.size() - first, progress));
   KVS_TRY(writer.forget_from(first));
-  KVS_TRY(write_pieces(cells, plan(cells, writer.info()), coder, writer, progress));
+  KVS_TRY(write_cells({old, more}, first, coder, writer, progress));
   return writer.commit(pending);
 }
 
@@ -215,13 +305,34 @@ size_t likely_cells(const ModelShape& shape, const std::vector<Record>& records,
   return std::min<uint64_t>(n, room / std::max<size_t>(shape.f16_bytes_per_token(), 1));
 }
 
-// Makes room for `needed` cells and some more, for `most` at most.
-void grow(Cells& all, const ModelShape& shape, size_t needed, size_t most) {
+// Makes room for `needed` cells and some more, for `most` at most, layer by layer.
+void grow(KvBlock<uint16_t>& all, size_t needed, size_t most) {
   const size_t there = all.count();
   if (needed <= there) return;
-  Cells more = make_cells(shape, all.first, std::min(most, std::max(needed, 4 * there)));
-  put(more, 0, all, 0, there);
-  all = std::move(more);
+  const size_t n = std::min(most, std::max(needed, 4 * there));
+  const int32_t first = all.positions.empty() ? 0 : all.positions[0];
+  all.tokens.resize(n);
+  all.positions.resize(n);
+  std::iota(all.positions.begin(), all.positions.end(), first);
+  for (Kind kind : {Kind::key, Kind::value}) {
+    for (Matrix<uint16_t>& rows : all.of(kind)) {
+      Matrix<uint16_t> more(n, rows.cols());
+      std::copy(rows.flat().begin(), rows.flat().end(), more.data());
+      rows = std::move(more);
+    }
+  }
+}
+
+// Error if a layer with a window has a place for rows that are absent.
+Result<> check_place(const KvPlace& to, size_t absent, const ModelShape& shape) {
+  for (size_t l = 0; l < shape.layers.size(); ++l) {
+    if (shape.layers[l].window == 0) continue;
+    if (std::max(to.keys[l].rows, to.values[l].rows) + absent <= to.count) continue;
+    return Error{ErrorKind::usage,
+                 fmt::format("layer {} has no rows of the first {} tokens, which are wanted",
+                             shape.layers[l].layer, absent)};
+  }
+  return {};
 }
 
 // A session that cannot be compacted now, for lack of room or because it grows again, is as good.
@@ -241,7 +352,7 @@ Result<> Coder::check() const {
   return {};
 }
 
-Result<> pack(const std::string& path, const Cells& cells, std::span<const int32_t> pending,
+Result<> pack(const std::string& path, const KvView& cells, std::span<const int32_t> pending,
               const Coder& coder, const PackOptions& options, const Progress& progress) {
   return within_memory([&]() -> Result<> {
     KVS_ASSIGN(OutputFile out, OutputFile::reserve(path, Readers::owner));
@@ -249,25 +360,25 @@ Result<> pack(const std::string& path, const Cells& cells, std::span<const int32
   });
 }
 
-Result<> pack(OutputFile out, const Cells& cells, std::span<const int32_t> pending,
+Result<> pack(OutputFile out, const KvView& cells, std::span<const int32_t> pending,
               const Coder& coder, const PackOptions& options, const Progress& progress) {
   return within_memory([&]() -> Result<> {
     KVS_TRY(coder.check());
     KVS_TRY(check_options(options));
     KVS_TRY(check_cells(cells, coder.shape));
     KVS_TRY(check_tokens(pending, coder.shape));
-    if (cells.first != 0) {
+    if (const size_t first = first_position(cells); first != 0) {
       return Error{ErrorKind::usage,
-                   fmt::format("a session begins at position 0, not at {}", cells.first)};
+                   fmt::format("a session begins at position 0, not at {}", first)};
     }
     KVS_ASSIGN(SessionWriter writer,
                SessionWriter::create(std::move(out), describe(coder, options)));
-    KVS_TRY(write_pieces(cells, plan(cells, writer.info()), coder, writer, progress));
+    KVS_TRY(write_cells({.old = {}, .more = cells}, 0, coder, writer, progress));
     return writer.commit(pending);
   });
 }
 
-Result<> extend(const std::string& path, const Cells& more, std::span<const int32_t> pending,
+Result<> extend(const std::string& path, const KvView& more, std::span<const int32_t> pending,
                 const Coder& coder, const Progress& progress) {
   return within_memory([&]() -> Result<> {
     KVS_ASSIGN(const Session session, Session::open(path, coder));
@@ -276,7 +387,7 @@ Result<> extend(const std::string& path, const Cells& more, std::span<const int3
   });
 }
 
-Result<> extend(SessionWriter writer, const Session& session, const Cells& more,
+Result<> extend(SessionWriter writer, const Session& session, const KvView& more,
                 std::span<const int32_t> pending, const Coder& coder, const Progress& progress) {
   return within_memory([&]() -> Result<> {
     const std::string path = writer.path();
@@ -297,43 +408,94 @@ Result<Session> Session::open(const std::string& path, const Coder& coder) {
   });
 }
 
-Result<Cells> Session::read(size_t first, size_t n, const Progress& progress,
-                            const ReadLimits& limits) const {
-  return within_memory([&]() -> Result<Cells> {
-    if (first > size() || n > size() - first) {
-      return Error{ErrorKind::usage,
-                   fmt::format("tokens {} ... {} of a session of {}", first, first + n, size())};
+// Those that hold tokens [first, first + n).
+Result<std::vector<Record>> Session::records_of(size_t first, size_t n) const {
+  if (first > size() || n > size() - first) {
+    return Error{ErrorKind::usage,
+                 fmt::format("tokens {} ... {} of a session of {}", first, first + n, size())};
+  }
+  std::vector<Record> wanted;
+  for (const Record& r : reader_.index().records) {
+    if (r.first < first + n && first < r.first + r.count) wanted.push_back(r);
+  }
+  return wanted;
+}
+
+Result<Session::Outline> Session::outline(size_t first, size_t n) const {
+  return within_memory([&]() -> Result<Outline> {
+    KVS_ASSIGN(const auto records, records_of(first, n));
+    const bool windows = coder_.shape.longest_window() > 0;
+    Outline outline;
+    for (const Record& r : records) {
+      KVS_ASSIGN(const Payload payload, read_payload(reader_, r));
+      const size_t from = std::max(first, r.first), end = std::min(first + n, r.first + r.count);
+      const auto begin = payload.tokens.begin() - static_cast<ptrdiff_t>(r.first);
+      outline.tokens.insert(outline.tokens.end(), begin + static_cast<ptrdiff_t>(from),
+                            begin + static_cast<ptrdiff_t>(end));
+      if (!windows) continue;
+      KVS_ASSIGN(const bool lacks, lacks_windows(payload, r.kind, coder_));
+      if (lacks) outline.absent = end - first;
     }
-    KVS_TRY(limits.check("a session", n, n * coder_.shape.f16_bytes_per_token()));
-    std::vector<Record> wanted;
-    for (const Record& r : reader_.index().records) {
-      if (r.first < first + n && first < r.first + r.count) wanted.push_back(r);
-    }
-    return read_records(wanted, first, n, progress);
+    return outline;
   });
 }
 
-Result<Cells> Session::read_records(const std::vector<Record>& records, size_t first, size_t n,
-                                    const Progress& progress) const {
-  Cells all = make_cells(coder_.shape, first, likely_cells(coder_.shape, records, n));
-  const size_t batch = static_cast<size_t>(thread_count());
-  for (size_t at = 0; at < records.size(); at += batch) {
-    KVS_TRY(progress.step("restore", at, records.size()));
-    const size_t some = std::min(batch, records.size() - at);
-    std::vector<Cells> parts(some);
-    KVS_TRY(parallel_try(some, [&](size_t i) -> Result<> {
-      KVS_ASSIGN(const Bytes payload, reader_.read(records[at + i]));
-      KVS_ASSIGN(parts[i], decode(payload, records[at + i], coder_));
+Result<KvBlock<uint16_t>> Session::read(size_t first, size_t n, const Progress& progress,
+                                        const ReadLimits& limits) const {
+  struct Part {
+    std::vector<int32_t> tokens;
+    bool lacks_windows = false;
+    std::optional<KvBlock<uint16_t>> apart;  // if there was no room for it
+  };
+  return within_memory([&]() -> Result<KvBlock<uint16_t>> {
+    KVS_ASSIGN(const auto records, records_of(first, n));
+    KVS_TRY(limits.check("a session", n, n * coder_.shape.f16_bytes_per_token()));
+    KvBlock<uint16_t> all(coder_.shape, Space::cached, first,
+                          likely_cells(coder_.shape, records, n));
+    const auto read_batch = [&](size_t at, size_t some) -> Result<> {
+      std::vector<Part> parts(some);
+      const KvPlace to = place_of(all, all.count());
+      KVS_TRY(parallel_try(some, [&](size_t i) -> Result<> {
+        const Record& r = records[at + i];
+        KVS_ASSIGN(Payload payload, read_payload(reader_, r));
+        KVS_ASSIGN(parts[i].lacks_windows, lacks_windows(payload, r.kind, coder_));
+        if (std::min(first + n, r.first + r.count) <= first + to.count) {
+          KVS_TRY(decode(payload, r, coder_, first, to));
+        } else {
+          KVS_ASSIGN(parts[i].apart, decode_apart(payload, r, coder_));
+        }
+        parts[i].tokens = std::move(payload.tokens);
+        return {};
+      }));
+      for (size_t i = 0; i < some; ++i) {
+        const Record& r = records[at + i];
+        const size_t from = std::max(first, r.first), end = std::min(first + n, r.first + r.count);
+        grow(all, end - first, n);
+        if (parts[i].apart) put(all, from - first, *parts[i].apart, from - r.first, end - from);
+        std::copy_n(parts[i].tokens.begin() + static_cast<ptrdiff_t>(from - r.first), end - from,
+                    all.tokens.begin() + static_cast<ptrdiff_t>(from - first));
+        if (parts[i].lacks_windows) all.absent = end - first;
+      }
       return {};
-    }));
-    for (size_t i = 0; i < some; ++i) {
-      const Record& r = records[at + i];
-      const size_t from = std::max(first, r.first), end = std::min(first + n, r.first + r.count);
-      grow(all, coder_.shape, end - first, n);
-      put(all, from - first, parts[i], from - r.first, end - from);
-    }
-  }
-  return all;
+    };
+    KVS_TRY(for_batches(records.size(), "restore", progress, read_batch));
+    return all;
+  });
+}
+
+Result<> Session::read(size_t first, size_t n, const KvPlace& to, const Progress& progress) const {
+  return within_memory([&]() -> Result<> {
+    KVS_ASSIGN(const auto records, records_of(first, n));
+    return for_batches(records.size(), "restore", progress, [&](size_t at, size_t some) {
+      return parallel_try(some, [&](size_t i) -> Result<> {
+        const Record& r = records[at + i];
+        KVS_ASSIGN(const Payload payload, read_payload(reader_, r));
+        KVS_ASSIGN(const bool lacks, lacks_windows(payload, r.kind, coder_));
+        if (lacks) KVS_TRY(check_place(to, std::min(n, r.first + r.count - first), coder_.shape));
+        return decode(payload, r, coder_, first, to);
+      });
+    });
+  });
 }
 
 Result<std::vector<int32_t>> read_tokens(const SessionReader& reader) {

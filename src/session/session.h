@@ -6,7 +6,9 @@
 #include <optional>
 #include <string>
 
+#include "codec/codec.h"
 #include "core/limits.h"
+#include "core/progress.h"
 #include "session/cells.h"
 #include "session/session_file.h"
 
@@ -30,9 +32,9 @@ struct PackOptions {
 };
 
 // Writes a new session of cells that begin at position 0. pending: tokens behind them.
-Result<> pack(OutputFile out, const Cells& cells, std::span<const int32_t> pending,
+Result<> pack(OutputFile out, const KvView& cells, std::span<const int32_t> pending,
               const Coder& coder, const PackOptions& options, const Progress& progress);
-Result<> pack(const std::string& path, const Cells& cells, std::span<const int32_t> pending,
+Result<> pack(const std::string& path, const KvView& cells, std::span<const int32_t> pending,
               const Coder& coder, const PackOptions& options, const Progress& progress);
 
 class Session {
@@ -42,16 +44,24 @@ class Session {
 
   const SessionReader& file() const { return reader_; }
   size_t size() const { return reader_.index().tokens(); }
-  // Cells [first, first + n); only the blocks they lie in are read. Layers with a window count as
-  // absent up to the last block that was packed without them. Memory follows what has been read:
-  // a small file that claims much takes little before the claim is found out.
-  Result<Cells> read(size_t first, size_t n, const Progress& progress,
-                     const ReadLimits& limits = {}) const;
+  // The tokens [first, first + n), and how many first ones have no rows in layers with a window: up
+  // to the last block that was packed without them. Nothing is decoded.
+  struct Outline {
+    std::vector<int32_t> tokens;
+    size_t absent = 0;
+  };
+  Result<Outline> outline(size_t first, size_t n) const;
+  // Cells [first, first + n); only the blocks they lie in are read. Memory follows what has been
+  // read: a small file that claims much takes little before the claim is found out.
+  Result<KvBlock<uint16_t>> read(size_t first, size_t n, const Progress& progress,
+                                 const ReadLimits& limits = {}) const;
+  // The same, each row straight to its place. `to` is for n tokens, and has no place in layers with
+  // a window for rows that are absent.
+  Result<> read(size_t first, size_t n, const KvPlace& to, const Progress& progress) const;
 
  private:
-  Result<Cells> read_records(const std::vector<Record>& records, size_t first, size_t n,
-                             const Progress& progress) const;
   Session(SessionReader reader, const Coder& coder) : reader_(std::move(reader)), coder_(coder) {}
+  Result<std::vector<Record>> records_of(size_t first, size_t n) const;
 
   SessionReader reader_;
   Coder coder_;
@@ -59,10 +69,10 @@ class Session {
 
 // Adds cells that follow at once. Blocks that are there stay as they are; what was the window is
 // coded now. Rewrites the file only when more than half of it would be forgotten records.
-Result<> extend(const std::string& path, const Cells& more, std::span<const int32_t> pending,
+Result<> extend(const std::string& path, const KvView& more, std::span<const int32_t> pending,
                 const Coder& coder, const Progress& progress);
 // The same by a writer of the session, or of its copy, that was held meanwhile.
-Result<> extend(SessionWriter writer, const Session& session, const Cells& more,
+Result<> extend(SessionWriter writer, const Session& session, const KvView& more,
                 std::span<const int32_t> pending, const Coder& coder, const Progress& progress);
 
 // The tokens of a session, which need neither model nor codec.

@@ -5,32 +5,18 @@
 #include <thread>
 
 #include "core/file.h"
-#include "session/generated_cells.h"
+#include "session/fitted_codec_test.h"
 
 namespace kvsplice::session {
 namespace {
-
-class Rows : public codec::RowSource {
- public:
-  explicit Rows(codec::CacheBlock block) : block_(std::move(block)) {}
-  std::span<const int32_t> tokens() const override { return block_.tokens; }
-  std::span<const int32_t> positions() const override { return block_.positions; }
-  Result<Matrix<float>> read(Kind kind, int layer) const override { return block_.of(kind)[layer]; }
-
- private:
-  codec::CacheBlock block_;
-};
 
 constexpr size_t kTokens = 150;
 
 class TwoThreads : public testing::Test {
  protected:
   void SetUp() override {
-    const auto text =
-        codec::parse_codec("layers(history=1,embedding=off) | klt | step(recall=32) | range");
-    auto codec = codec::Codec::create(text.value(), shape_).value();
-    const Rows rows(to_block(generate_cells(shape_, 0, 300, 9), shape_));
-    ASSERT_TRUE(codec.fit(rows, nullptr, {}).ok());
+    const codec::Codec codec =
+        fitted(shape_, "layers(history=1,embedding=off) | klt | step(recall=32) | range");
     ASSERT_TRUE(codec.save(codec_file_.path()).ok());
     ASSERT_TRUE(
         pack(session_file_.path(), cells_, {}, {shape_, &codec, nullptr}, {32, 4, 16}, {}).ok());
@@ -64,12 +50,11 @@ TEST_F(TwoThreads, LoadCodecsAndReadOneSession) {
 
 TEST_F(TwoThreads, CodeWithOneCodec) {
   const auto codec = codec::Codec::load(codec_file_.path()).value();
-  const codec::CacheBlock block = to_block(cells_, shape_);
   std::vector<Result<Bytes>> bytes(2);
-  std::vector<Result<codec::CacheBlock>> back(2);
+  std::vector<Result<KvBlock<float>>> back(2);
   twice_at_once([&](size_t i) {
-    bytes[i] = codec.encode(block, nullptr);
-    back[i] = codec.decode(*bytes[i], block.tokens, block.positions, nullptr);
+    bytes[i] = codec.encode(cells_, nullptr);
+    back[i] = codec.decode(*bytes[i], cells_.tokens, cells_.positions, nullptr);
   });
   EXPECT_EQ(*bytes[0], *bytes[1]);
   EXPECT_EQ(back[0]->keys, back[1]->keys);

@@ -10,13 +10,12 @@
 #include <optional>
 
 #include "core/file.h"
-#include "core/half.h"
 #include "host/model.h"
+#include "host/state_rows.h"
+#include "host/state_target.h"
 #include "host/tiny_model_test.h"
-#include "session/state_rows.h"
-#include "session/state_target.h"
 
-namespace kvsplice::session {
+namespace kvsplice::host {
 namespace {
 
 // Models, by name: the small one of the tests, a generated one with sliding windows, and Gemma 3
@@ -53,7 +52,7 @@ class LlamaFiles : public ::testing::TestWithParam<Case> {
                    << "'; tools/setup.sh --gemma gets it, only if asked to: 253 MB, "
                       "under Google's terms";
     }
-    described = host::Model::load(file).value();
+    described = Model::load(file).value();
     shape = described->shape();
     // Some more than a window holds.
     count = shape.longest_window() + 40;
@@ -128,7 +127,7 @@ class LlamaFiles : public ::testing::TestWithParam<Case> {
     return ok;
   }
 
-  std::optional<host::Model> described;
+  std::optional<Model> described;
   std::unique_ptr<llama_model, FreeModel> model;
   ModelShape shape;
   size_t count = 0;
@@ -252,22 +251,22 @@ TEST_P(LlamaFiles, CellsAreThoseOfAnUnroundedCache) {
   evaluate(context.get(), 0, count);
   ASSERT_TRUE(save(context.get(), StateForm::sequence_file));
   const Bytes saved = read_file(path_).value();
-  const Cells cells = to_cells(*parse_state(saved), shape, tokens).value().cells;
-  host::ContextOptions options;
+  const StateCells made = to_cells(*parse_state(saved), shape, tokens).value();
+  const KvView& cells = made.cells;
+  ContextOptions options;
   options.n_ctx = static_cast<int>(count);
-  auto plain = host::Context::create(*described, options).value();
+  auto plain = Context::create(*described, options).value();
   ASSERT_TRUE(plain.decode(std::span(tokens).first(count)).ok());
   const double least = 1 / (127 * std::sqrt(12.0)), most = std::sqrt(32.0) * least;
   for (Kind kind : {Kind::key, Kind::value}) {
     const size_t held = count - cells.absent;  // of the first layer
     Matrix<float> wanted(held, shape.layers[0].width(kind));
     ASSERT_TRUE(plain.read_cache(kind, 0, cells.absent, wanted).ok());
-    const auto rows = cells.of(kind)[0].view().row_range(cells.absent, held);
-    std::vector<float> met;
-    for (size_t r = 0; r < held; ++r) {
-      std::transform(rows.row(r).begin(), rows.row(r).end(), std::back_inserter(met), from_half);
-    }
-    const double apart = distance({wanted.flat().begin(), wanted.flat().end()}, met);
+    const RowsView& rows = cells.of(kind)[0];
+    Matrix<float> met(held, rows.cols);
+    read_rows(rows.row_range(rows.rows - held, held), met);
+    const double apart = distance({wanted.flat().begin(), wanted.flat().end()},
+                                  {met.flat().begin(), met.flat().end()});
     RecordProperty(name(kind), std::to_string(apart));
     if (is_f16()) {
       EXPECT_LT(apart, 2e-3) << name(kind);
@@ -287,4 +286,4 @@ INSTANTIATE_TEST_SUITE_P(
     });
 
 }  // namespace
-}  // namespace kvsplice::session
+}  // namespace kvsplice::host

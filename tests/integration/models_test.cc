@@ -3,13 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "codec/cache_io.h"
 #include "core/file.h"
-#include "host/model.h"
+#include "host/cache_block.h"
+#include "host/context_cells.h"
 #include "host/tiny_model_test.h"
 #include "quality/calibrate.h"
-#include "session/context_cells.h"
-#include "session/session.h"
 
 namespace kvsplice::session {
 namespace {
@@ -47,10 +45,10 @@ class UnlikeLayers : public ::testing::TestWithParam<const char*> {
     const auto tokens = letters(n);
     host::Context before = context(n + 1), after = context(n + 1);
     must(before.decode(tokens));
-    const Cells cells = must(cells_of(before, model_.shape(), tokens));
-    must(pack(dir_.file("s.kvz"), cells, {}, lossless_, {}, {}));
+    const auto state = must(host::cells_of(before, model_.shape(), tokens));
+    must(pack(dir_.file("s.kvz"), state.cells, {}, lossless_, {}, {}));
     const Session session = must(Session::open(dir_.file("s.kvz"), lossless_));
-    must(restore_cells(must(session.read(0, n, {})), model_.shape(), after));
+    EXPECT_EQ(must(host::restore_session(session, model_.shape(), after, {})), tokens);
     EXPECT_EQ(next_logits(after, 270), next_logits(before, 270)) << n;
   }
 
@@ -73,15 +71,15 @@ TEST_P(UnlikeLayers, HaveCodecs) {
   made.codec.save(dir_.file("codec")).value();
   const codec::Codec codec = must(codec::Codec::load(dir_.file("codec")));
   EXPECT_EQ(codec.shape(), model_.shape());
-  const codec::Embeddings embeddings = codec::embeddings_of(model_);
+  const codec::Embeddings embeddings = host::embeddings_of(model_);
   const Coder coder{model_.shape(), &codec, &embeddings};
   const auto tokens = letters(kTokens);
   host::Context context = this->context(kTokens);
   must(context.decode(tokens));
-  const Cells cells = must(cells_of(context, model_.shape(), tokens));
-  must(pack(dir_.file("s.kvz"), cells, {}, coder, {}, {}));
-  must(restore_cells(must(must(Session::open(dir_.file("s.kvz"), coder)).read(0, kTokens, {})),
-                     model_.shape(), context));
+  const auto state = must(host::cells_of(context, model_.shape(), tokens));
+  must(pack(dir_.file("s.kvz"), state.cells, {}, coder, {}, {}));
+  const Session session = must(Session::open(dir_.file("s.kvz"), coder));
+  must(host::restore_session(session, model_.shape(), context, {}));
 }
 
 INSTANTIATE_TEST_SUITE_P(All, UnlikeLayers,

@@ -125,7 +125,7 @@ TEST_F(Claims, RecordsOfTokensAlone) {
 TEST_F(Claims, ACallersLimitIsKept) {
   const ModelShape shape = session::small_shape();
   const session::Coder coder{shape, nullptr, nullptr};
-  const session::Cells cells = session::generate_cells(shape, 0, 100, 1);
+  const KvBlock<uint16_t> cells = session::generate_cells(shape, 0, 100, 1);
   ASSERT_TRUE(session::pack(file_.path(), cells, {}, coder, {}, {}).ok());
   const auto session = session::Session::open(file_.path(), coder).value();
   EXPECT_TRUE(session.read(0, 100, {}, {.tokens = 100, .bytes = 115200}).ok());
@@ -141,17 +141,17 @@ TEST_F(Claims, ACallersLimitIsKept) {
 void write_codec(const std::string& path, const ModelShape& shape, const std::string& pipeline,
                  const std::vector<int32_t>& versions,
                  const std::vector<std::pair<std::string, codec::StateArray>>& arrays) {
-  auto file = host::GgufWriter::create(path).value();
+  auto file = gguf::GgufWriter::create(path).value();
   file.set("kvsplice.kind", std::string("codec"));
   file.set("kvsplice.codec.format", int64_t{1});
   file.set("kvsplice.codec.pipeline", pipeline);
   file.set("kvsplice.codec.stage_versions", versions);
   file.set("kvsplice.codec.calibration_tokens", int64_t{1});
-  host::write_shape(file, shape);
+  gguf::write_shape(file, shape);
   const auto type_of = [](codec::Storage storage) {
-    return storage == codec::Storage::i8    ? host::TensorType::i8
-           : storage == codec::Storage::f16 ? host::TensorType::f16
-                                            : host::TensorType::f32;
+    return storage == codec::Storage::i8    ? gguf::TensorType::i8
+           : storage == codec::Storage::f16 ? gguf::TensorType::f16
+                                            : gguf::TensorType::f32;
   };
   for (const auto& [name, array] : arrays) file.declare({name, type_of(array.storage), array.dims});
   ASSERT_TRUE(file.begin_data().ok());
@@ -322,7 +322,7 @@ class DumpClaims : public testing::Test {
  protected:
   // A dump of one token that says it has others.
   void write(const std::vector<int32_t>& tokens, const std::vector<std::string>& signals) const {
-    auto file = host::GgufWriter::create(file_.path()).value();
+    auto file = gguf::GgufWriter::create(file_.path()).value();
     file.set("kvsplice.kind", std::string("dump"));
     file.set("kvsplice.dump.format", int64_t{1});
     file.set("kvsplice.dump.synthetic", false);
@@ -332,10 +332,10 @@ class DumpClaims : public testing::Test {
     file.set("kvsplice.dump.text.names", std::vector<std::string>(tokens.size(), "t"));
     file.set("kvsplice.dump.text.hashes", std::vector<std::string>(tokens.size(), "h"));
     file.set("kvsplice.dump.text.tokens", tokens);
-    host::write_shape(file, codec::make_shape({{1, 8, 8}}));
-    file.declare({"tokens", host::TensorType::i32, {1}});
-    file.declare({"positions", host::TensorType::i32, {1}});
-    file.declare({"k.0", host::TensorType::f16, {8}});
+    gguf::write_shape(file, codec::make_shape({{1, 8, 8}}));
+    file.declare({"tokens", gguf::TensorType::i32, {1}});
+    file.declare({"positions", gguf::TensorType::i32, {1}});
+    file.declare({"k.0", gguf::TensorType::f16, {8}});
     ASSERT_TRUE(file.begin_data().ok());
     const std::vector<int32_t> zero = {0};
     ASSERT_TRUE(file.write("tokens", 0, std::span<const int32_t>(zero)).ok());

@@ -39,9 +39,9 @@ class OutOfMemory : public testing::TestWithParam<Way> {
       codec = codec::fit_codec(pipeline, shape).value();
       EXPECT_TRUE(codec->save(codec_.path()).ok());
     }
-    codec::CacheBlock block = codec::generate_block(shape, 150, 3);
+    KvBlock<float> block = codec::generate_block(shape, 150, 3);
     std::iota(block.positions.begin(), block.positions.end(), 0);
-    const Cells cells = from_block(std::move(block), shape);
+    const Cells cells = convert<uint16_t>(block, shape, Space::cached);
     const Coder coder{shape, codec ? &*codec : nullptr, &embeddings_};
     const auto packed = pack(session_.path(), cells, {}, coder, {64, 4, 16}, {});
     EXPECT_TRUE(packed.ok()) << packed.error().message;

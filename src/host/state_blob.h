@@ -13,10 +13,10 @@
 
 #include "core/bytes.h"
 #include "core/shape.h"
+#include "host/cell_rows.h"
 #include "host/state_format.h"
-#include "session/cell_rows.h"
 
-namespace kvsplice::session {
+namespace kvsplice::host {
 
 enum class StateForm { session_file, sequence_file, sequence_data };
 const char* name(StateForm form);
@@ -31,7 +31,7 @@ struct StateRows {
 struct StateCache {
   std::vector<int32_t> positions;  // cell by cell, in any order
   bool values_transposed = false;
-  host::Turns turns;                    // where the version says them
+  Turns turns;                          // where the version says them
   std::vector<StateRows> keys, values;  // layers that belong to this cache, in order
 
   size_t cells() const { return positions.size(); }
@@ -39,7 +39,7 @@ struct StateCache {
 
 struct StateBlob {
   StateForm form = StateForm::session_file;
-  host::StateVersion version;
+  StateVersion version;
   std::string architecture;     // session files only
   std::vector<int32_t> tokens;  // files only; may be longer than the cache (the last is pending)
   uint32_t streams = 1;         // of each cache; all but one are empty
@@ -50,7 +50,7 @@ struct StateBlob {
 // What the bytes do not say.
 struct StateHints {
   size_t caches = 0;  // of the model; 0: not known, what looks like a second one is one
-  host::StateVersion version = host::linked_state_version();  // of sequence data
+  StateVersion version = linked_state_version();  // of sequence data
   std::vector<size_t> empty = {};  // places in the first cache of layers without attention
 };
 std::vector<size_t> empty_places(const ModelShape& shape);
@@ -58,11 +58,18 @@ StateHints hints_of(const ModelShape& shape);
 
 // The spans of the result point into `bytes`.
 Result<StateBlob> parse_state(ByteSpan bytes, const StateHints& hints = {});
-Bytes write_state(const StateBlob& blob);
+
+// Where the rows of one cache's layers are among the bytes of a state.
+struct RowsAt {
+  std::vector<size_t> keys, values;
+};
+// Rows without data are zeros, for the caller to fill in: they are where `places` says, cache by
+// cache.
+Bytes write_state(const StateBlob& blob, std::vector<RowsAt>* places = nullptr);
 
 // The layers of `shape` that cache `index` holds (two caches: without a window, with one), or an
 // error saying how the state differs from what the model would save.
 Result<std::vector<int>> layers_of_cache(const StateBlob& blob, size_t index,
                                          const ModelShape& shape);
 
-}  // namespace kvsplice::session
+}  // namespace kvsplice::host

@@ -5,17 +5,32 @@
 #include <cmath>
 #include <cstring>
 
+#include "host/session_state.h"
+#include "host/state_rows.h"
 #include "session/generated_cells.h"
-#include "session/state_rows.h"
-#include "session/state_target.h"
 
-namespace kvsplice::session {
+namespace kvsplice::host {
 namespace {
 
+using session::all_rows;
+using session::Cells;
+using session::check_cells;
+using session::check_finite;
+using session::expect_equal;
+using session::generate_cells;
+using session::no_cells;
+using session::small_shape;
 using testing::HasSubstr;
 
 constexpr StateForm kForms[] = {StateForm::session_file, StateForm::sequence_file,
                                 StateForm::sequence_data};
+
+// The cells of a state, copied.
+Cells cells_in(const StateBlob& blob, const ModelShape& shape, std::span<const int32_t> tokens,
+               std::span<const Turns> turns = {}) {
+  const StateCells made = to_cells(blob, shape, tokens, turns).value();
+  return convert<uint16_t>(made.cells, shape, Space::cached);
+}
 
 ModelShape one_layer() {
   ModelShape shape = small_shape();
@@ -26,12 +41,12 @@ ModelShape one_layer() {
   return shape;
 }
 
-const host::StateVersion kOldest = host::kStateVersions[0], kNewest = host::kStateVersions[1];
+const StateVersion kOldest = kStateVersions[0], kNewest = kStateVersions[1];
 
 // Written by hand from llama.cpp's sources: llama_context::state_seq_save_file,
 // llama_kv_cache::state_write, state_write_meta, state_write_data. Each stream is told by the
 // sequences of its cells.
-Bytes file_by_hand(host::StateVersion version, const std::vector<int32_t>& tokens,
+Bytes file_by_hand(StateVersion version, const std::vector<int32_t>& tokens,
                    const std::vector<std::vector<int32_t>>& streams) {
   ByteWriter by_hand;
   by_hand.put(uint32_t{0x67677371});
@@ -67,16 +82,16 @@ using Tokens = std::vector<int32_t>;
 
 TEST(State, SequenceFilesHaveLlamasLayout) {
   const ModelShape shape = one_layer();
-  for (const host::StateVersion version : host::kStateVersions) {
+  for (const StateVersion version : kStateVersions) {
     const Bytes bytes = file_by_hand(version, {11, 22, 33}, {{0, 0}});
     const StateBlob blob = parse_state(bytes).value();
     EXPECT_EQ(blob.form, StateForm::sequence_file);
     EXPECT_EQ(blob.version, version);
     const StateCells made = to_cells(blob, shape, blob.tokens).value();
-    EXPECT_EQ(made.cells.tokens, (Tokens{11, 22}));
+    EXPECT_THAT(made.cells.tokens, testing::ElementsAre(11, 22));
     EXPECT_EQ(made.pending, Tokens{33});
-    EXPECT_EQ(made.cells.keys[0](1, 0), 0x4200);
-    EXPECT_EQ(made.cells.values[0](1, 0), 0xc000);
+    EXPECT_EQ(all_rows<uint16_t>(made.cells, Kind::key, 0)(1, 0), 0x4200);
+    EXPECT_EQ(all_rows<uint16_t>(made.cells, Kind::value, 0)(1, 0), 0xc000);
     // A sequence lists no more tokens than it has cells.
     EXPECT_EQ(to_state(made.cells, made.pending, shape, {.version = version}).value(),
               file_by_hand(version, {11, 22}, {{0, 0}}));
@@ -156,7 +171,7 @@ TEST(State, WhatIsBehindTheCachesIsCountedAndLeft) {
 TEST(State, SequenceDataIsOfTheVersionItIsSaidToBe) {
   const ModelShape shape = small_shape();
   const Cells cells = generate_cells(shape, 0, 3, 5);
-  for (const host::StateVersion version : host::kStateVersions) {
+  for (const StateVersion version : kStateVersions) {
     const Bytes bytes =
         to_state(cells, {}, shape, {.form = StateForm::sequence_data, .version = version}).value();
     const StateBlob blob = parse_state(bytes, {.version = version}).value();
@@ -194,7 +209,7 @@ TEST(State, F32IsRoundedToF16AndTold) {
   blob.form = StateForm::sequence_data;
   blob.caches = {cache};
   const StateCells made = to_cells(blob, shape, Tokens{8, 9}).value();
-  EXPECT_THAT(made.cells.keys[0].flat(),
+  EXPECT_THAT(all_rows<uint16_t>(made.cells, Kind::key, 0).flat(),
               testing::ElementsAre(0x3c00, 0x7bff, to_half(0.1f), 0xfbff));
   EXPECT_EQ(made.rounded, 4u);
   EXPECT_EQ(describe(*made.first_rounded), "value 1 of the keys of layer 0 at position 0");
@@ -247,7 +262,7 @@ TEST(State, CellsInAnyOrderAreSortedAndTransposedValuesTurned) {
   const Bytes written = write_state(blob);
   const StateBlob parsed = parse_state(written).value();
   const std::vector<int32_t> tokens = {8, 9};
-  const Cells cells = to_cells(parsed, one_layer(), tokens).value().cells;
+  const Cells cells = cells_in(parsed, one_layer(), tokens);
   EXPECT_THAT(cells.keys[0].flat(), testing::ElementsAre(1, 2, 3, 4));
   EXPECT_THAT(cells.values[0].flat(), testing::ElementsAre(5, 6));
 }
@@ -269,6 +284,71 @@ TEST(State, EveryFormAndExactTypeComesBackToTheBit) {
   }
 }
 
+// Rows that lie there as cells do are not copied, wherever a name of odd length moves them to.
+TEST(State, CellsOfF16StayWhereTheyAre) {
+  ModelShape shape = small_shape();
+  const Cells cells = generate_cells(shape, 0, 9, 1);
+  for (const char* architecture : {"llama", "qwen35"}) {
+    shape.architecture = architecture;
+    for (const bool transposed : {false, true}) {
+      const StateTarget target{.form = StateForm::session_file, .values_transposed = transposed};
+      const Bytes bytes = to_state(cells, Tokens{5}, shape, target).value();
+      const StateBlob blob = parse_state(bytes, hints_of(shape)).value();
+      const StateCells made = to_cells(blob, shape, blob.tokens).value();
+      EXPECT_TRUE(made.copied.empty());
+      for (Kind kind : {Kind::key, Kind::value}) {
+        for (const RowsView& rows : made.cells.of(kind)) {
+          EXPECT_GE(rows.data, bytes.data());
+          EXPECT_LT(rows.data, bytes.data() + bytes.size());
+        }
+      }
+      expect_equal(made.cells, cells);
+    }
+  }
+}
+
+// Decoded to where it lies in a state, or by way of a block, a session is the same state.
+TEST(State, SessionsBecomeStates) {
+  const ModelShape shape = small_shape();
+  const Cells cells = generate_cells(shape, 0, 100, 1);
+  const session::TemporaryFile file(".kvz");
+  const session::Coder coder{shape, nullptr, nullptr};
+  ASSERT_TRUE(session::pack(file.path(), cells, {}, coder, {32, 4, 16}, {}).ok());
+  const auto session = session::Session::open(file.path(), coder).value();
+  for (const StateForm form : kForms) {
+    for (const CellType type : {CellType::f16, CellType::f32, CellType::q8_0}) {
+      for (const bool transposed : {false, true}) {
+        if (transposed && type == CellType::q8_0) continue;
+        const StateTarget target{
+            .form = form, .key_type = type, .value_type = type, .values_transposed = transposed};
+        for (const Tokens& pending : {Tokens{}, Tokens{5}}) {
+          const SessionState state =
+              to_state(session, 90, pending, shape, target, true, {}).value();
+          EXPECT_TRUE(state.bytes ==
+                      to_state(cells.view().slice(0, 90), pending, shape, target).value());
+          EXPECT_EQ(state.tokens, Tokens(cells.tokens.begin(), cells.tokens.begin() + 90));
+        }
+      }
+    }
+  }
+}
+
+TEST(State, OfASessionIsFiniteIfItMust) {
+  const ModelShape shape = small_shape();
+  Cells cells = generate_cells(shape, 0, 10, 1);
+  cells.values[2](7, 3) = 0x7c00;
+  const session::TemporaryFile file(".kvz");
+  const session::Coder coder{shape, nullptr, nullptr};
+  ASSERT_TRUE(session::pack(file.path(), cells, {}, coder, {}, {}).ok());
+  const auto session = session::Session::open(file.path(), coder).value();
+  for (const CellType type : {CellType::f16, CellType::f32}) {
+    const StateTarget target{.key_type = type, .value_type = type};
+    EXPECT_TRUE(to_state(session, 10, {}, shape, target, false, {}).ok());
+    EXPECT_EQ(to_state(session, 10, {}, shape, target, true, {}).error().message,
+              "value 3 of the values of layer 2 at position 7 is infinite or not a number");
+  }
+}
+
 TEST(State, Q8IsCloseAndRotatedAsLlamaDoes) {
   const ModelShape shape = small_shape();
   Cells cells = generate_cells(shape, 0, 5, 2);
@@ -276,7 +356,7 @@ TEST(State, Q8IsCloseAndRotatedAsLlamaDoes) {
       to_state(cells, {}, shape, {.key_type = CellType::q8_0, .value_type = CellType::q8_0})
           .value();
   const StateBlob blob = parse_state(bytes).value();
-  const Cells back = to_cells(blob, shape, blob.tokens).value().cells;
+  const Cells back = cells_in(blob, shape, blob.tokens);
   for (Kind kind : {Kind::key, Kind::value}) {
     double error = 0, power = 0;
     for (size_t i = 0; i < back.of(kind)[0].size(); ++i) {
@@ -307,8 +387,7 @@ TEST(State, Q8IsCloseAndRotatedAsLlamaDoes) {
 // What llama.cpp has quantised comes back to the byte, turned or not.
 TEST(State, Q8CodesAndScalesComeBackAsTheyWere) {
   const ModelShape shape = small_shape();
-  for (const auto& turns :
-       {std::vector<host::Turns>(), std::vector<host::Turns>(shape.layers.size())}) {
+  for (const auto& turns : {std::vector<Turns>(), std::vector<Turns>(shape.layers.size())}) {
     const StateTarget target{
         .key_type = CellType::q8_0, .value_type = CellType::q8_0, .turns = turns};
     const Bytes made = to_state(generate_cells(shape, 0, 3, 2), {}, shape, target).value();
@@ -332,7 +411,7 @@ TEST(State, Q8CodesAndScalesComeBackAsTheyWere) {
     }
     const Bytes wanted = write_state(blob);
     const StateBlob read = parse_state(wanted).value();
-    const Cells cells = to_cells(read, shape, read.tokens, turns)->cells;
+    const Cells cells = cells_in(read, shape, read.tokens, turns);
     EXPECT_EQ(to_state(cells, {}, shape, target).value(), wanted);
   }
 }
@@ -348,7 +427,7 @@ TEST(State, Q8OfUnevenHeadsComesBackAsItWas) {
     const StateTarget target{.key_type = CellType::q8_0, .value_type = CellType::q8_0};
     constexpr size_t kRows = 200;
     const auto cells = [&] {
-      Cells made = make_cells(shape, 0, kRows);
+      Cells made = no_cells(shape, 0, kRows);
       for (uint16_t& x : made.keys[0].flat()) x = to_half(float(random.normal() / 8));
       for (size_t r = 0; r < kRows; ++r) {
         made.keys[0](r, random.below(size_t(dim))) = to_half(float(20 + 3 * random.normal()));
@@ -380,16 +459,16 @@ TEST(State, IsWrittenLikeAnother) {
         StateTarget{.key_type = T::q8_0,
         .value_type = T::q8_0,
         .version = kNewest,
-        .turns = std::vector<host::Turns>(shape.layers.size())}}) {
+        .turns = std::vector<Turns>(shape.layers.size())}}) {
     const Bytes bytes = to_state(cells, Tokens{4}, shape, target).value();
     const StateBlob blob = parse_state(bytes).value();
     const StateTarget like = target_like(blob, shape).value();
     EXPECT_EQ(to_state(cells, Tokens{4}, shape, like).value(), bytes);
-    const Cells back = to_cells(blob, shape, blob.tokens)->cells;
+    const Cells back = cells_in(blob, shape, blob.tokens);
     EXPECT_EQ(back.values, target.value_type == T::q8_0 ? back.values : cells.values);
     EXPECT_EQ(back.keys, target.key_type == T::q8_0 ? back.keys : cells.keys);
   }
-  const Bytes empty = to_state(make_cells(shape, 0, 0), {}, shape, {}).value();
+  const Bytes empty = to_state(no_cells(shape, 0, 0), {}, shape, {}).value();
   EXPECT_THAT(target_like(parse_state(empty).value(), shape).error().message,
               HasSubstr("is empty"));
   EXPECT_THAT(to_state(cells, {}, shape, {.value_type = T::q8_0, .values_transposed = true})
@@ -402,11 +481,11 @@ TEST(State, IsWrittenLikeAnother) {
 TEST(State, TurnsAreThoseTheStateSaysOrTheCallerKnows) {
   const ModelShape shape = small_shape();
   const Cells cells = generate_cells(shape, 0, 5, 2);
-  const std::vector<host::Turns> none(shape.layers.size());
-  const auto error_of = [&](const StateTarget& target, std::span<const host::Turns> told) {
+  const std::vector<Turns> none(shape.layers.size());
+  const auto error_of = [&](const StateTarget& target, std::span<const Turns> told) {
     const Bytes bytes = to_state(cells, {}, shape, target).value();
     const StateBlob blob = parse_state(bytes).value();
-    const Cells back = to_cells(blob, shape, blob.tokens, told)->cells;
+    const Cells back = cells_in(blob, shape, blob.tokens, told);
     double error = 0;
     for (size_t i = 0; i < back.keys[0].size(); ++i) {
       const double x = from_half(cells.keys[0].flat()[i]);
@@ -414,20 +493,20 @@ TEST(State, TurnsAreThoseTheStateSaysOrTheCallerKnows) {
     }
     return error;
   };
-  for (const auto& written : {std::vector<host::Turns>(), none}) {
+  for (const auto& written : {std::vector<Turns>(), none}) {
     const bool usual = written.empty();
     const StateTarget older{.key_type = CellType::q8_0,
                             .value_type = CellType::q8_0,
                             .version = kOldest,
                             .turns = written};
     EXPECT_LT(error_of(older, written), 0.1);
-    EXPECT_GT(error_of(older, usual ? none : host::usual_turns(shape)), 0.5);
+    EXPECT_GT(error_of(older, usual ? none : usual_turns(shape)), 0.5);
     const StateTarget newer{.key_type = CellType::q8_0,
                             .value_type = CellType::q8_0,
                             .version = kNewest,
                             .turns = written};
     EXPECT_LT(error_of(newer, written), 0.1);
-    EXPECT_LT(error_of(newer, usual ? none : host::usual_turns(shape)), 0.1);
+    EXPECT_LT(error_of(newer, usual ? none : usual_turns(shape)), 0.1);
   }
   // What a state says may be nonsense.
   Bytes bytes = to_state(cells, {}, shape, {.version = kNewest}).value();
@@ -501,4 +580,4 @@ TEST(State, WhatIsNotHandledIsNamed) {
 }
 
 }  // namespace
-}  // namespace kvsplice::session
+}  // namespace kvsplice::host

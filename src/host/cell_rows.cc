@@ -1,4 +1,4 @@
-#include "session/cell_rows.h"
+#include "host/cell_rows.h"
 
 #include <fmt/format.h>
 
@@ -14,7 +14,7 @@
 
 #include "core/half.h"
 
-namespace kvsplice::session {
+namespace kvsplice::host {
 
 namespace {
 
@@ -150,14 +150,15 @@ std::vector<Block> turned_blocks(std::span<const float> values, std::span<const 
 
 // row: as turned; cells: before.
 void encode_q8(std::span<const float> row, std::span<const float> cells, size_t turned,
-               ByteWriter& out) {
+               uint8_t* to) {
   const size_t side = turned > 0 ? turned : row.size();
   for (size_t first = 0; first < row.size(); first += side) {
     const auto values = row.subspan(first, side);
     for (const Block& block :
          turned > 0 ? turned_blocks(values, cells.subspan(first, side)) : blocks_of(values, 1)) {
-      out.put(block.scale);
-      out.put_array(std::span<const int8_t>(block.codes));
+      std::memcpy(to, &block.scale, sizeof block.scale);
+      std::memcpy(to + sizeof block.scale, block.codes.data(), kQ8Values);
+      to += kQ8Bytes;
     }
   }
 }
@@ -216,20 +217,23 @@ void decode_row(const uint8_t* from, const RowLayout& layout, std::span<float> r
   turn(row, layout.turned);
 }
 
-void encode_row(std::span<float> row, const RowLayout& layout, ByteWriter& out) {
+void encode_row(std::span<float> row, const RowLayout& layout, uint8_t* to) {
   const std::vector<float> cells(row.begin(), row.end());
   turn(row, layout.turned);
   switch (layout.type) {
     case CellType::f32:
-      out.put_array(std::span<const float>(row));
+      std::memcpy(to, row.data(), row.size_bytes());
       break;
     case CellType::f16:
-      for (const float value : row) out.put(to_finite_half(value));
+      for (size_t c = 0; c < row.size(); ++c) {
+        const uint16_t half = to_finite_half(row[c]);
+        std::memcpy(to + 2 * c, &half, sizeof half);
+      }
       break;
     case CellType::q8_0:
-      encode_q8(row, cells, layout.turned, out);
+      encode_q8(row, cells, layout.turned, to);
       break;
   }
 }
 
-}  // namespace kvsplice::session
+}  // namespace kvsplice::host

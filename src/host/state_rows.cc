@@ -1,14 +1,15 @@
-#include "session/state_rows.h"
+#include "host/state_rows.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 
 #include "core/half.h"
 
-namespace kvsplice::session {
+namespace kvsplice::host {
 
 namespace {
 
@@ -42,8 +43,27 @@ void round_row(std::span<const float> row, size_t r, bool count, Halves& out) {
   }
 }
 
+// Whether rows lie there as cells do, one behind the other.
+bool in_place(const Source& from, std::span<const size_t> order) {
+  if (from.layout.type != CellType::f16 || from.layout.turned != 0) return false;
+  for (size_t i = 0; i < order.size(); ++i) {
+    if (order[i] != order[0] + i) return false;
+  }
+  return true;
+}
+
+RowsView view_of(const Source& from, size_t first, size_t n) {
+  const auto width = static_cast<ptrdiff_t>(from.layout.width);
+  if (from.transposed) {
+    return {&from.rows.data[2 * first],         n,           from.layout.width, 1,
+            static_cast<ptrdiff_t>(from.cells), Element::f16};
+  }
+  return {
+      &from.rows.data[first * from.rows.row_bytes], n, from.layout.width, width, 1, Element::f16};
+}
+
 // Cells order[0], order[1], ...
-Result<Halves> read_rows(const Source& from, std::span<const size_t> order) {
+Result<Halves> copy_rows(const Source& from, std::span<const size_t> order) {
   const CellType type = from.layout.type;
   if (from.transposed && type == CellType::q8_0) {
     return Error{ErrorKind::unsupported, "transposed values of type q8_0"};
@@ -90,33 +110,41 @@ Result<std::vector<size_t>> order_of(const StateCache& cache, size_t first, size
 
 // How the heads of a layer lie turned: as the state says, or else as quantised ones are.
 uint32_t turned(const StateBlob& blob, const StateCache& cache, const StateRows& rows,
-                const host::Turns& usual, Kind kind) {
+                const Turns& usual, Kind kind) {
   if (blob.version.says_turns()) return cache.turns.of(kind);
   return rows.type == int32_t(CellType::q8_0) ? usual.of(kind) : 0;
 }
 
-// Rows of the layers of one cache of the state, into cells from `absent` on.
+// Rows of the layers of one cache of the state, which are cells from `absent` on.
 Result<> read_layers(const StateBlob& blob, size_t index, const ModelShape& shape,
-                     std::span<const host::Turns> turns, size_t absent, StateCells& made) {
+                     std::span<const Turns> turns, size_t absent, StateCells& made) {
   const StateCache& cache = blob.caches[index];
   KVS_ASSIGN(const std::vector<int> layers, layers_of_cache(blob, index, shape));
   KVS_ASSIGN(const std::vector<size_t> order, order_of(cache, absent, made.cells.count()));
-  if (order.empty()) return {};
   for (Kind kind : {Kind::key, Kind::value}) {
     for (size_t i = 0; i < layers.size(); ++i) {
       const LayerShape& layer = shape.layers[layers[i]];
+      RowsView& to = made.cells.of(kind)[layers[i]];
+      to = RowsView(nullptr, 0, size_t(layer.width(kind)), layer.width(kind), 1, Element::f16);
+      if (order.empty()) continue;
       const StateRows& rows = (kind == Kind::key ? cache.keys : cache.values)[i];
       const uint32_t side = turned(blob, cache, rows, turns[layers[i]], kind);
       KVS_ASSIGN(const RowLayout layout, row_layout(rows.type, layer, kind, side));
       const bool transposed = cache.values_transposed && kind == Kind::value;
-      KVS_ASSIGN(const Halves read, read_rows({rows, layout, cache.cells(), transposed}, order));
-      Matrix<uint16_t>& to = made.cells.of(kind)[layers[i]];
-      std::copy_n(read.rows.data(), read.rows.size(), to.data() + absent * to.cols());
+      const Source from{rows, layout, cache.cells(), transposed};
+      if (in_place(from, order)) {
+        to = view_of(from, order[0], order.size());
+        continue;
+      }
+      KVS_ASSIGN(Halves read, copy_rows(from, order));
       if (read.rounded > 0 && made.rounded == 0) {
-        made.first_rounded = CellPlace{kind, layer.layer, absent + read.first_rounded / to.cols(),
-                                       read.first_rounded % to.cols()};
+        made.first_rounded =
+            session::CellPlace{kind, layer.layer, absent + read.first_rounded / layout.width,
+                               read.first_rounded % layout.width};
       }
       made.rounded += read.rounded;
+      to = RowsView(read.rows.view());
+      made.copied.push_back(std::move(read.rows));
     }
   }
   return {};
@@ -128,27 +156,33 @@ size_t first_held(const StateCache& cache, const ModelShape& shape, size_t n) {
   const size_t usual = shape.tokens_out_of_sight(n);
   const auto& held = cache.positions;
   const bool there = std::find(held.begin(), held.end(), int32_t(usual)) != held.end();
-  return there ? usual : std::min(first_in_sight(shape, n), n);
+  return there ? usual : std::min(session::first_in_sight(shape, n), n);
 }
 
 }  // namespace
 
 Result<StateCells> to_cells(const StateBlob& blob, const ModelShape& shape,
-                            std::span<const int32_t> tokens, std::span<const host::Turns> turns) {
+                            std::span<const int32_t> tokens, std::span<const Turns> turns) {
   KVS_TRY(layers_of_cache(blob, 0, shape));
-  KVS_TRY(check_tokens(tokens, shape));
+  KVS_TRY(session::check_tokens(tokens, shape));
   const size_t n = blob.caches[0].cells();
   if (tokens.size() < n) {
     return Error{
         ErrorKind::format,
         fmt::format("the state has {} cells but only {} tokens are known", n, tokens.size())};
   }
-  const std::vector<host::Turns> usual = host::usual_turns(shape);
+  const std::vector<Turns> usual = usual_turns(shape);
   if (turns.empty()) turns = usual;
   StateCells made;
-  made.cells = make_cells(shape, 0, n);
-  std::copy_n(tokens.begin(), n, made.cells.tokens.begin());
+  made.tokens.assign(tokens.begin(), tokens.begin() + static_cast<ptrdiff_t>(n));
+  made.positions.resize(n);
+  std::iota(made.positions.begin(), made.positions.end(), 0);
   made.pending.assign(tokens.begin() + static_cast<ptrdiff_t>(n), tokens.end());
+  made.cells.tokens = made.tokens;
+  made.cells.positions = made.positions;
+  made.cells.space = Space::cached;
+  made.cells.keys.resize(shape.layers.size());
+  made.cells.values.resize(shape.layers.size());
   KVS_TRY(read_layers(blob, 0, shape, turns, 0, made));
   if (blob.caches.size() == 1) return made;
   made.cells.absent = first_held(blob.caches[1], shape, n);
@@ -156,4 +190,4 @@ Result<StateCells> to_cells(const StateBlob& blob, const ModelShape& shape,
   return made;
 }
 
-}  // namespace kvsplice::session
+}  // namespace kvsplice::host

@@ -8,9 +8,9 @@
 
 #include "kvsplice/result.h"
 
-namespace kvsplice::session {
+namespace kvsplice::host {
 
 // Error unsupported for media and for other formats of the record.
 Result<std::vector<int32_t>> unpack_token_field(std::vector<int32_t> words);
 
-}  // namespace kvsplice::session
+}  // namespace kvsplice::host

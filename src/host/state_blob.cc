@@ -1,13 +1,13 @@
-#include "session/state_blob.h"
+#include "host/state_blob.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
 
-#include "session/state_tokens.h"
+#include "host/state_tokens.h"
 
-namespace kvsplice::session {
+namespace kvsplice::host {
 
 namespace {
 
@@ -16,11 +16,11 @@ constexpr uint32_t kMostLayers = 4096;  // far above any model; bounds what a ba
 Error format_error(std::string message) { return {ErrorKind::format, std::move(message)}; }
 
 // The version whose number of this kind of file is there.
-Result<host::StateVersion> read_version(ByteReader& in, const char* what,
-                                        uint32_t host::StateVersion::*number) {
+Result<StateVersion> read_version(ByteReader& in, const char* what,
+                                  uint32_t StateVersion::*number) {
   KVS_ASSIGN(const uint32_t met, in.get<uint32_t>());
   std::vector<uint32_t> legal;
-  for (const host::StateVersion& version : host::kStateVersions) {
+  for (const StateVersion& version : kStateVersions) {
     if (met == version.*number) return version;
     legal.push_back(version.*number);
   }
@@ -37,15 +37,15 @@ Result<std::vector<int32_t>> read_tokens(ByteReader& in) {
 Result<StateBlob> read_head(ByteReader& in) {
   StateBlob blob;
   KVS_ASSIGN(const uint32_t magic, in.get<uint32_t>());
-  if (magic == host::kDataMagic) {
+  if (magic == kDataMagic) {
     blob.form = StateForm::sequence_data;
     KVS_TRY(in.get<int32_t>());  // the sequence's number where it was saved
-  } else if (magic == host::kSequenceMagic) {
+  } else if (magic == kSequenceMagic) {
     blob.form = StateForm::sequence_file;
-    KVS_ASSIGN(blob.version, read_version(in, "sequence file", &host::StateVersion::sequence));
+    KVS_ASSIGN(blob.version, read_version(in, "sequence file", &StateVersion::sequence));
     KVS_ASSIGN(blob.tokens, read_tokens(in));
-  } else if (magic == host::kSessionMagic) {
-    KVS_ASSIGN(blob.version, read_version(in, "session file", &host::StateVersion::session));
+  } else if (magic == kSessionMagic) {
+    KVS_ASSIGN(blob.version, read_version(in, "session file", &StateVersion::session));
     KVS_ASSIGN(blob.tokens, read_tokens(in));
     KVS_ASSIGN(const uint32_t length, in.get<uint32_t>());
     KVS_ASSIGN(const ByteSpan name, in.take(length));
@@ -102,7 +102,7 @@ Result<StateRows> read_rows(ByteReader& in, size_t cells, bool transposed) {
 }
 
 // What follows the number of cells of a stream that has some.
-Result<StateCache> read_stream(ByteReader& in, uint32_t cells, host::StateVersion version) {
+Result<StateCache> read_stream(ByteReader& in, uint32_t cells, StateVersion version) {
   StateCache cache;
   KVS_ASSIGN(cache.positions, read_cells(in, cells));
   KVS_ASSIGN(const uint32_t transposed, in.get<uint32_t>());
@@ -132,9 +132,9 @@ Result<StateCache> read_stream(ByteReader& in, uint32_t cells, host::StateVersio
 // One stream, or as many as the context can hold sequences: then the others are empty.
 Result<StateCache> read_cache(ByteReader& in, StateBlob& blob) {
   KVS_ASSIGN(blob.streams, in.get<uint32_t>());
-  if (blob.streams < 1 || blob.streams > host::kMostStreams) {
+  if (blob.streams < 1 || blob.streams > kMostStreams) {
     return format_error(
-        fmt::format("a state of {} streams; legal: 1 ... {}", blob.streams, host::kMostStreams));
+        fmt::format("a state of {} streams; legal: 1 ... {}", blob.streams, kMostStreams));
   }
   StateCache cache;
   uint32_t filled = 0;
@@ -180,15 +180,15 @@ void read_second_cache(ByteReader& in, StateBlob& blob) {
 void write_head(const StateBlob& blob, ByteWriter& out) {
   switch (blob.form) {
     case StateForm::sequence_data:
-      out.put(host::kDataMagic);
+      out.put(kDataMagic);
       out.put(int32_t{0});
       return;
     case StateForm::sequence_file:
-      out.put(host::kSequenceMagic);
+      out.put(kSequenceMagic);
       out.put(blob.version.sequence);
       break;
     case StateForm::session_file:
-      out.put(host::kSessionMagic);
+      out.put(kSessionMagic);
       out.put(blob.version.session);
       break;
   }
@@ -202,8 +202,20 @@ void write_head(const StateBlob& blob, ByteWriter& out) {
 // Elements of a transposed row are as wide as their type: only plain types can be transposed.
 uint32_t element_bytes(int32_t type) { return type == int32_t(CellType::f32) ? 4 : 2; }
 
-void write_cells(const StateCache& cache, host::StateVersion version, ByteWriter& out) {
-  if (cache.cells() == 0) return;
+// The offset of their first byte.
+size_t write_rows(const StateRows& rows, size_t cells, ByteWriter& out) {
+  const size_t at = out.size();
+  if (rows.data.empty()) {
+    out.put_zeros(cells * rows.row_bytes);
+  } else {
+    out.put_bytes(rows.data);
+  }
+  return at;
+}
+
+RowsAt write_cells(const StateCache& cache, StateVersion version, ByteWriter& out) {
+  RowsAt at;
+  if (cache.cells() == 0) return at;
   for (int32_t position : cache.positions) {
     out.put(position);
     out.put(uint32_t{1});
@@ -218,7 +230,7 @@ void write_cells(const StateCache& cache, host::StateVersion version, ByteWriter
   for (const StateRows& rows : cache.keys) {
     out.put(rows.type);
     out.put(uint64_t{rows.row_bytes});
-    out.put_bytes(rows.data);
+    at.keys.push_back(write_rows(rows, cache.cells(), out));
   }
   for (const StateRows& rows : cache.values) {
     out.put(rows.type);
@@ -229,16 +241,31 @@ void write_cells(const StateCache& cache, host::StateVersion version, ByteWriter
     } else {
       out.put(uint64_t{rows.row_bytes});
     }
-    out.put_bytes(rows.data);
+    at.values.push_back(write_rows(rows, cache.cells(), out));
   }
+  return at;
 }
 
 // The cells are in the first stream. llama.cpp puts them where the sequence belongs.
-void write_cache(const StateCache& cache, const StateBlob& blob, ByteWriter& out) {
+RowsAt write_cache(const StateCache& cache, const StateBlob& blob, ByteWriter& out) {
   out.put(blob.streams);
   out.put(static_cast<uint32_t>(cache.cells()));
-  write_cells(cache, blob.version, out);
+  RowsAt at = write_cells(cache, blob.version, out);
   for (uint32_t s = 1; s < blob.streams; ++s) out.put(uint32_t{0});
+  return at;
+}
+
+// At least as many bytes as the state has, and hardly more.
+size_t most_bytes(const StateBlob& blob) {
+  constexpr size_t kCell = 12, kNumbers = 32;
+  size_t bytes = kNumbers + 4 * blob.tokens.size() + blob.architecture.size();
+  for (const StateCache& cache : blob.caches) {
+    bytes += kNumbers + 4 * blob.streams + kCell * cache.cells();
+    for (const auto* layers : {&cache.keys, &cache.values}) {
+      for (const StateRows& rows : *layers) bytes += kNumbers + cache.cells() * rows.row_bytes;
+    }
+  }
+  return bytes;
 }
 
 Result<> check_rows(const StateRows& rows, const LayerShape& layer, Kind kind) {
@@ -298,10 +325,14 @@ Result<StateBlob> parse_state(ByteSpan bytes, const StateHints& hints) {
   return blob;
 }
 
-Bytes write_state(const StateBlob& blob) {
+Bytes write_state(const StateBlob& blob, std::vector<RowsAt>* places) {
   ByteWriter out;
+  out.reserve(most_bytes(blob));
   write_head(blob, out);
-  for (const StateCache& cache : blob.caches) write_cache(cache, blob, out);
+  for (const StateCache& cache : blob.caches) {
+    RowsAt at = write_cache(cache, blob, out);
+    if (places != nullptr) places->push_back(std::move(at));
+  }
   return out.take();
 }
 
@@ -336,4 +367,4 @@ Result<std::vector<int>> layers_of_cache(const StateBlob& blob, size_t index,
   return layers;
 }
 
-}  // namespace kvsplice::session
+}  // namespace kvsplice::host

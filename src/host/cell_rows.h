@@ -5,10 +5,9 @@
 #include <cstdint>
 #include <span>
 
-#include "core/bytes.h"
 #include "core/shape.h"
 
-namespace kvsplice::session {
+namespace kvsplice::host {
 
 // ggml's numbers of the types that are handled.
 enum class CellType : int32_t { f32 = 0, f16 = 1, q8_0 = 8 };
@@ -26,7 +25,7 @@ struct RowLayout {
 Result<RowLayout> row_layout(int32_t type, const LayerShape& layer, Kind kind, uint32_t turned);
 
 void decode_row(const uint8_t* from, const RowLayout& layout, std::span<float> row);
-// Of values that are finite.
-void encode_row(std::span<float> row, const RowLayout& layout, ByteWriter& out);
+// Of values that are finite; `to` has room for the row's bytes.
+void encode_row(std::span<float> row, const RowLayout& layout, uint8_t* to);
 
-}  // namespace kvsplice::session
+}  // namespace kvsplice::host

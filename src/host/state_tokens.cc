@@ -1,10 +1,10 @@
-#include "session/state_tokens.h"
+#include "host/state_tokens.h"
 
 #include <fmt/format.h>
 
 #include <string>
 
-namespace kvsplice::session {
+namespace kvsplice::host {
 
 namespace {
 
@@ -41,4 +41,4 @@ Result<std::vector<int32_t>> unpack_token_field(std::vector<int32_t> words) {
   return words;
 }
 
-}  // namespace kvsplice::session
+}  // namespace kvsplice::host

@@ -1,4 +1,4 @@
-#include "session/exact.h"
+#include "session/lossless_record.h"
 
 #include <fmt/format.h>
 
@@ -97,12 +97,13 @@ class BinaryDecoder {
   uint32_t code_ = 0, range_ = 0xffffffffu;
 };
 
-Bytes encode_high(const Matrix<uint16_t>& cells) {
-  std::vector<ByteModel> models(cells.cols());
+Bytes encode_high(const RowsView& cells, std::span<uint16_t> row) {
+  std::vector<ByteModel> models(cells.cols);
   BinaryEncoder encoder;
-  for (size_t r = 0; r < cells.rows(); ++r) {
-    for (size_t c = 0; c < cells.cols(); ++c) {
-      const unsigned byte = cells(r, c) >> 8;
+  for (size_t r = 0; r < cells.rows; ++r) {
+    read_rows(cells.row_range(r, 1), MatrixView<uint16_t>(row.data(), 1, row.size()));
+    for (size_t c = 0; c < cells.cols; ++c) {
+      const unsigned byte = row[c] >> 8;
       for (unsigned node = 1, i = 8; i-- > 0;) {
         const bool bit = byte >> i & 1;
         encoder.put(models[c].zero[node], bit);
@@ -113,62 +114,68 @@ Bytes encode_high(const Matrix<uint16_t>& cells) {
   return encoder.finish();
 }
 
-bool decode_high(ByteSpan bytes, Matrix<uint16_t>& cells) {
-  std::vector<ByteModel> models(cells.cols());
-  BinaryDecoder decoder(bytes);
-  for (size_t r = 0; r < cells.rows(); ++r) {
-    for (size_t c = 0; c < cells.cols(); ++c) {
+void put_low(const RowsView& cells, std::span<uint16_t> row, ByteWriter& out) {
+  for (size_t r = 0; r < cells.rows; ++r) {
+    read_rows(cells.row_range(r, 1), MatrixView<uint16_t>(row.data(), 1, row.size()));
+    for (const uint16_t cell : row) out.put(static_cast<uint8_t>(cell));
+  }
+}
+
+// Hands on row after row: take(r, cells).
+template <class Take>
+bool decode_rows(ByteSpan high, ByteSpan low, size_t count, size_t width, const Take& take) {
+  std::vector<ByteModel> models(width);
+  std::vector<uint16_t> row(width);
+  BinaryDecoder decoder(high);
+  for (size_t r = 0; r < count; ++r) {
+    for (size_t c = 0; c < width; ++c) {
       unsigned node = 1;
       while (node < 256) node = 2 * node + decoder.get(models[c].zero[node]);
-      cells(r, c) = static_cast<uint16_t>((node & 0xff) << 8);
+      row[c] = static_cast<uint16_t>((node & 0xff) << 8 | low[r * width + c]);
     }
+    take(r, std::span<const uint16_t>(row));
   }
   return decoder.at_end();
 }
 
 }  // namespace
 
-void put_exact(const Cells& cells, const std::vector<LayerShape>& layers, ByteWriter& out) {
-  for (size_t l = 0; l < cells.keys.size(); ++l) {
+void put_lossless(const KvView& cells, const std::vector<LayerShape>& layers, ByteWriter& out) {
+  for (size_t l = 0; l < layers.size(); ++l) {
     for (Kind kind : {Kind::key, Kind::value}) {
       if (cells.absent > 0 && layers[l].window > 0) {
         out.put_varint(0);
         continue;
       }
-      const Matrix<uint16_t>& rows = cells.of(kind)[l];
-      const Bytes high = encode_high(rows);
+      const RowsView& rows = cells.of(kind)[l];
+      std::vector<uint16_t> row(rows.cols);
+      const Bytes high = encode_high(rows, row);
       out.put_varint(high.size());
       out.put_bytes(high);
-      for (uint16_t cell : rows.flat()) out.put(static_cast<uint8_t>(cell));
+      put_low(rows, row, out);
     }
   }
 }
 
-Result<Cells> get_exact(ByteReader& in, size_t first, std::vector<int32_t> tokens,
-                        const std::vector<LayerShape>& layers) {
-  Cells cells;
-  cells.first = first;
-  cells.tokens = std::move(tokens);
+Result<LosslessRecord> LosslessRecord::parse(ByteReader& in, size_t count,
+                                             const std::vector<LayerShape>& layers) {
+  LosslessRecord record;
+  record.count_ = count;
   size_t with_window = 0, absent = 0;  // layers, keys and values counted apart
   for (const LayerShape& layer : layers) {
     for (Kind kind : {Kind::key, Kind::value}) {
+      Rows rows;
+      rows.width = static_cast<size_t>(layer.width(kind));
+      rows.layer = layer.layer;
       KVS_ASSIGN(const uint64_t size, in.get_varint());
       with_window += layer.window > 0;
-      if (size == 0 && layer.window > 0) {
-        cells.of(kind).emplace_back(cells.count(), layer.width(kind));
-        ++absent;
-        continue;
+      rows.absent = size == 0 && layer.window > 0;
+      absent += rows.absent;
+      if (!rows.absent) {
+        KVS_ASSIGN(rows.high, in.take(size));
+        KVS_ASSIGN(rows.low, in.take(count * rows.width));
       }
-      KVS_ASSIGN(const ByteSpan high, in.take(size));
-      KVS_ASSIGN(const ByteSpan low, in.take(cells.count() * layer.width(kind)));
-      Matrix<uint16_t> rows(cells.count(), layer.width(kind));
-      if (!decode_high(high, rows)) {
-        return Error{ErrorKind::format, fmt::format("layer {} {}s: the coded bytes do not end with "
-                                                    "the cells",
-                                                    layer.layer, name(kind))};
-      }
-      for (size_t i = 0; i < rows.size(); ++i) rows.flat()[i] |= low[i];
-      cells.of(kind).push_back(std::move(rows));
+      record.rows_.push_back(rows);
     }
   }
   if (in.left() > 0) {
@@ -177,8 +184,21 @@ Result<Cells> get_exact(ByteReader& in, size_t first, std::vector<int32_t> token
   if (absent > 0 && absent < with_window) {
     return Error{ErrorKind::format, "only some of the layers with a window are there"};
   }
-  if (absent > 0) cells.absent = cells.count();
-  return cells;
+  record.lacks_windows_ = absent > 0;
+  return record;
+}
+
+Result<> LosslessRecord::decode(Kind kind, size_t layer, ptrdiff_t at, const KvPlace& to) const {
+  const Rows& rows = this->rows(kind, layer);
+  if (rows.absent) return {};
+  const auto take = [&](size_t r, std::span<const uint16_t> row) {
+    to.put(kind, layer, at + ptrdiff_t(r), MatrixView<const uint16_t>(row.data(), 1, row.size()));
+  };
+  const bool sound = decode_rows(rows.high, rows.low, count_, rows.width, take);
+  if (sound) return {};
+  return Error{ErrorKind::format, fmt::format("layer {} {}s: the coded bytes do not end with the "
+                                              "cells",
+                                              rows.layer, name(kind))};
 }
 
 }  // namespace kvsplice::session
