@@ -4,11 +4,10 @@
 #include <filesystem>
 #include <optional>
 
-#include "codec/cache_io.h"
 #include "command.h"
 #include "core/same_cache.h"
 #include "core/threads.h"
-#include "host/model.h"
+#include "host/cache_block.h"
 #include "number_option.h"
 #include "report/evaluate_report.h"
 #include "terminal.h"
@@ -57,7 +56,7 @@ Result<> run(const EvaluateArguments& a) {
   if (!a.model.empty()) {
     KVS_ASSIGN(model, host::Model::load(a.model));
     KVS_TRY(same_model(a.dump + " is of", dump.info().shape, a.model, model->shape()));
-    embeddings = codec::embeddings_of(*model);
+    embeddings = host::embeddings_of(*model);
   }
   std::vector<report::EvaluatedCodec> codecs;
   for (const std::string& path : a.codecs) {

@@ -26,6 +26,8 @@ class ByteWriter {
     const auto* p = reinterpret_cast<const uint8_t*>(&value);
     bytes_.insert(bytes_.end(), p, p + sizeof value);
   }
+  void reserve(size_t bytes) { bytes_.reserve(bytes); }  // in all
+  void put_zeros(size_t n) { bytes_.resize(bytes_.size() + n); }
   void put_varint(uint64_t value);  // LEB128: 7 bits a byte, low bits first
   void put_bytes(ByteSpan bytes) { bytes_.insert(bytes_.end(), bytes.begin(), bytes.end()); }
   void put_string(std::string_view text);  // varint length, then the characters
