@@ -21,7 +21,7 @@ extract::DumpInfo describe(std::vector<Signal> signals) {
 }
 
 Result<Bytes> write_dump(const extract::DumpInfo& info, const std::string& path) {
-  KVS_ASSIGN(host::GgufWriter file, extract::begin_dump(path, info, small_block().tokens));
+  KVS_ASSIGN(gguf::GgufWriter file, extract::begin_dump(path, info, small_block().tokens));
   for (int layer : info.layers) {
     for (Signal signal : info.signals) {
       const size_t width = extract::dumped_heads(info, signal, layer) *

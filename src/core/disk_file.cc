@@ -72,14 +72,21 @@ Result<OutputFile> DiskFile::reserve_copy(const std::string& path) const {
 Result<Bytes> DiskFile::read(uint64_t first, size_t n) const {
   if (first > size_ || n > size_ - first) return truncated(first, n);
   Bytes bytes(n);
-  for (size_t done = 0; done < n;) {
+  KVS_TRY(read(first, bytes));
+  return bytes;
+}
+
+Result<> DiskFile::read(uint64_t first, std::span<uint8_t> out) const {
+  if (first > size_ || out.size() > size_ - first) return truncated(first, out.size());
+  for (size_t done = 0; done < out.size();) {
     const auto at = static_cast<off_t>(first + done);
-    const ssize_t got = retried([&] { return ::pread(fd(), bytes.data() + done, n - done, at); });
+    const ssize_t got =
+        retried([&] { return ::pread(fd(), out.data() + done, out.size() - done, at); });
     if (got < 0) return system_error("read", path_);
-    if (got == 0) return truncated(first, n);  // someone has cut it
+    if (got == 0) return truncated(first, out.size());  // someone has cut it
     done += static_cast<size_t>(got);
   }
-  return bytes;
+  return {};
 }
 
 Result<> DiskFile::write(uint64_t first, ByteSpan bytes) {

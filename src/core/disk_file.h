@@ -28,6 +28,7 @@ class DiskFile {
   uint64_t size() const { return size_; }  // when opened, or after what was written and cut since
   // Bytes [first, first + n), which must exist.
   Result<Bytes> read(uint64_t first, size_t n) const;
+  Result<> read(uint64_t first, std::span<uint8_t> out) const;
   Result<> write(uint64_t first, ByteSpan bytes);
   Result<> resize(uint64_t size);
   Result<> flush();  // to the disk

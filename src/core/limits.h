@@ -29,6 +29,11 @@ constexpr size_t kBlockTokens = 4096;               // that are coded together
 constexpr size_t kString = size_t{1} << 16;         // bytes of a name
 constexpr size_t kSessionHeader = size_t{1} << 20;  // bytes
 
+// GGUF files: codecs and dumps.
+constexpr size_t kGgufHeader = size_t{1} << 28;  // bytes before the data of the tensors
+constexpr size_t kTensorName = 63;               // bytes; ggml reads no more
+constexpr size_t kTensorDims = 4;
+
 // Codecs.
 constexpr size_t kPipelineText = size_t{1} << 14;    // bytes of a codec's pipelines
 constexpr size_t kStages = 32;                       // of a pipeline

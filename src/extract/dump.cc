@@ -23,12 +23,12 @@ std::span<const int> DumpInfo::heads_of(int layer) const {
 
 Result<Dump> Dump::open(const std::string& path, const ReadLimits& limits) {
   return within_memory([&]() -> Result<Dump> {
-    KVS_ASSIGN(host::GgufReader file, host::GgufReader::open(path));
+    KVS_ASSIGN(gguf::GgufReader file, gguf::GgufReader::open(path));
     return read_from(std::move(file), limits);
   });
 }
 
-Result<Dump> Dump::read_from(host::GgufReader file, const ReadLimits& limits) {
+Result<Dump> Dump::read_from(gguf::GgufReader file, const ReadLimits& limits) {
   Dump dump(std::move(file), limits);
   KVS_ASSIGN(dump.info_, read_info(dump.file_));
   KVS_TRY(

@@ -9,7 +9,7 @@
 #include "core/limits.h"
 #include "core/progress.h"
 #include "core/shape.h"
-#include "host/gguf_file.h"
+#include "gguf/gguf_file.h"
 #include "host/model.h"
 
 namespace kvsplice::extract {
@@ -87,10 +87,10 @@ class Dump {
   Result<Matrix<float>> read_queries(int layer, size_t first, size_t n) const;
 
  private:
-  Dump(host::GgufReader file, const ReadLimits& limits) : file_(std::move(file)), limits_(limits) {}
-  static Result<Dump> read_from(host::GgufReader file, const ReadLimits& limits);
+  Dump(gguf::GgufReader file, const ReadLimits& limits) : file_(std::move(file)), limits_(limits) {}
+  static Result<Dump> read_from(gguf::GgufReader file, const ReadLimits& limits);
 
-  host::GgufReader file_;
+  gguf::GgufReader file_;
   ReadLimits limits_;
   DumpInfo info_;
   std::vector<int32_t> tokens_, positions_;

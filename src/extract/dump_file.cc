@@ -16,11 +16,11 @@ constexpr int64_t format = 1;
 constexpr Signal all_signals[] = {Signal::key_before_rope, Signal::key, Signal::value,
                                   Signal::query};
 
-Error damaged(const host::GgufReader& file, const std::string& what) {
+Error damaged(const gguf::GgufReader& file, const std::string& what) {
   return {ErrorKind::format, fmt::format("{}: {}", file.path(), what)};
 }
 
-Result<> check_kind(const host::GgufReader& file) {
+Result<> check_kind(const gguf::GgufReader& file) {
   const Result<std::string> kind = file.text("kvsplice.kind");
   if (!kind.ok() || *kind != "dump") {
     return damaged(file, "not a dump of KVSplice (kvsplice.kind is not 'dump')");
@@ -35,7 +35,7 @@ Result<> check_kind(const host::GgufReader& file) {
 }
 
 // Ascending numbers, at least one, each in [0, below).
-Result<std::vector<int>> read_subset(const host::GgufReader& file, const std::string& key,
+Result<std::vector<int>> read_subset(const gguf::GgufReader& file, const std::string& key,
                                      int below) {
   KVS_ASSIGN(std::vector<int32_t> values, file.integers(key));
   bool sound = !values.empty() && values.front() >= 0 && values.back() < below;
@@ -47,7 +47,7 @@ Result<std::vector<int>> read_subset(const host::GgufReader& file, const std::st
   return values;
 }
 
-Result<std::vector<Signal>> read_signals(const host::GgufReader& file) {
+Result<std::vector<Signal>> read_signals(const gguf::GgufReader& file) {
   KVS_ASSIGN(std::vector<std::string> names, file.texts("kvsplice.dump.signals"));
   std::vector<Signal> signals;
   for (const std::string& name : names) {
@@ -64,7 +64,7 @@ Result<std::vector<Signal>> read_signals(const host::GgufReader& file) {
   return signals;
 }
 
-Result<std::vector<TextInfo>> read_texts(const host::GgufReader& file) {
+Result<std::vector<TextInfo>> read_texts(const gguf::GgufReader& file) {
   KVS_ASSIGN(std::vector<std::string> names, file.texts("kvsplice.dump.text.names"));
   KVS_ASSIGN(std::vector<std::string> hashes, file.texts("kvsplice.dump.text.hashes"));
   KVS_ASSIGN(std::vector<int32_t> tokens, file.integers("kvsplice.dump.text.tokens"));
@@ -80,9 +80,9 @@ Result<std::vector<TextInfo>> read_texts(const host::GgufReader& file) {
   return texts;
 }
 
-Result<> check_tensor(const host::GgufReader& file, const std::string& name, host::TensorType type,
+Result<> check_tensor(const gguf::GgufReader& file, const std::string& name, gguf::TensorType type,
                       size_t count) {
-  const host::TensorInfo* tensor = file.find(name);
+  const gguf::TensorInfo* tensor = file.find(name);
   if (tensor == nullptr) return damaged(file, fmt::format("tensor '{}' is missing", name));
   if (tensor->type != type || tensor->count() != count) {
     return damaged(file, fmt::format("tensor '{}' has {} values where {} of its type belong", name,
@@ -91,9 +91,9 @@ Result<> check_tensor(const host::GgufReader& file, const std::string& name, hos
   return {};
 }
 
-Result<> check_tensors(const host::GgufReader& file, const DumpInfo& info) {
-  KVS_TRY(check_tensor(file, "tokens", host::TensorType::i32, info.tokens()));
-  KVS_TRY(check_tensor(file, "positions", host::TensorType::i32, info.tokens()));
+Result<> check_tensors(const gguf::GgufReader& file, const DumpInfo& info) {
+  KVS_TRY(check_tensor(file, "tokens", gguf::TensorType::i32, info.tokens()));
+  KVS_TRY(check_tensor(file, "positions", gguf::TensorType::i32, info.tokens()));
   for (int layer : info.layers) {
     if (info.heads_of(layer).empty()) {
       return damaged(file, fmt::format("layer {} has no KV head {}", layer, info.heads.front()));
@@ -101,7 +101,7 @@ Result<> check_tensors(const host::GgufReader& file, const DumpInfo& info) {
     for (Signal signal : info.signals) {
       const size_t width =
           dumped_heads(info, signal, layer) * size_t(dumped_dim(info, signal, layer));
-      KVS_TRY(check_tensor(file, tensor_name(signal, layer), host::TensorType::f16,
+      KVS_TRY(check_tensor(file, tensor_name(signal, layer), gguf::TensorType::f16,
                            info.tokens() * width));
     }
   }
@@ -142,9 +142,9 @@ std::vector<int32_t> positions_of(const DumpInfo& info) {
   return positions;
 }
 
-Result<host::GgufWriter> begin_dump(const std::string& path, const DumpInfo& info,
+Result<gguf::GgufWriter> begin_dump(const std::string& path, const DumpInfo& info,
                                     std::span<const int32_t> tokens) {
-  KVS_ASSIGN(host::GgufWriter file, host::GgufWriter::create(path, Readers::owner));
+  KVS_ASSIGN(gguf::GgufWriter file, gguf::GgufWriter::create(path, Readers::owner));
   file.set("kvsplice.kind", std::string("dump"));
   file.set("kvsplice.dump.format", format);
   file.set("kvsplice.dump.synthetic", info.synthetic);
@@ -162,16 +162,16 @@ Result<host::GgufWriter> begin_dump(const std::string& path, const DumpInfo& inf
   file.set("kvsplice.dump.text.names", names);
   file.set("kvsplice.dump.text.hashes", hashes);
   file.set("kvsplice.dump.text.tokens", lengths);
-  host::write_shape(file, info.shape);
+  gguf::write_shape(file, info.shape);
 
   const size_t n = info.tokens();
-  file.declare({"tokens", host::TensorType::i32, {n}});
-  file.declare({"positions", host::TensorType::i32, {n}});
+  file.declare({"tokens", gguf::TensorType::i32, {n}});
+  file.declare({"positions", gguf::TensorType::i32, {n}});
   for (int layer : info.layers) {
     for (Signal signal : info.signals) {
       file.declare(
           {tensor_name(signal, layer),
-           host::TensorType::f16,
+           gguf::TensorType::f16,
            {n, dumped_heads(info, signal, layer), size_t(dumped_dim(info, signal, layer))}});
     }
   }
@@ -181,10 +181,10 @@ Result<host::GgufWriter> begin_dump(const std::string& path, const DumpInfo& inf
   return file;
 }
 
-Result<DumpInfo> read_info(const host::GgufReader& file) {
+Result<DumpInfo> read_info(const gguf::GgufReader& file) {
   KVS_TRY(check_kind(file));
   DumpInfo info;
-  KVS_ASSIGN(info.shape, host::read_shape(file));
+  KVS_ASSIGN(info.shape, gguf::read_shape(file));
   KVS_ASSIGN(info.synthetic, file.flag("kvsplice.dump.synthetic"));
   const auto layers = static_cast<int>(info.shape.layers.size());
   KVS_ASSIGN(info.layers, read_subset(file, "kvsplice.dump.layers", layers));

@@ -21,10 +21,10 @@ Matrix<float> pick_heads(MatrixView<const float> rows, std::span<const int> head
 
 // Metadata and tensors of `info`, tokens and positions too; what is missing are the signals'
 // values.
-Result<host::GgufWriter> begin_dump(const std::string& path, const DumpInfo& info,
+Result<gguf::GgufWriter> begin_dump(const std::string& path, const DumpInfo& info,
                                     std::span<const int32_t> tokens);
 
-Result<DumpInfo> read_info(const host::GgufReader& file);
+Result<DumpInfo> read_info(const gguf::GgufReader& file);
 
 // Positions of all rows: 0, 1, 2, ... from every text's start.
 std::vector<int32_t> positions_of(const DumpInfo& info);

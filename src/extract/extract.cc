@@ -84,7 +84,7 @@ Result<std::vector<Sequence>> beginnings(const host::Model& model,
 }
 
 // Writes one capture; the rows of the text being evaluated start at `text_start` in the dump.
-Result<> store(host::GgufWriter& file, const DumpInfo& info, size_t text_start, const Capture& c) {
+Result<> store(gguf::GgufWriter& file, const DumpInfo& info, size_t text_start, const Capture& c) {
   if (!std::binary_search(info.layers.begin(), info.layers.end(), c.layer)) return {};
   const std::string tensor = tensor_name(c.signal, c.layer);
   const size_t row = text_start + c.first;
@@ -123,7 +123,7 @@ Result<DumpInfo> extract(const host::Model& model, const std::vector<Sequence>& 
     tokens.insert(tokens.end(), s.tokens.begin(), s.tokens.end());
     longest = std::max(longest, s.tokens.size());
   }
-  KVS_ASSIGN(host::GgufWriter file, begin_dump(out, info, tokens));
+  KVS_ASSIGN(gguf::GgufWriter file, begin_dump(out, info, tokens));
 
   size_t text_start = 0;
   host::ContextOptions context_options;

@@ -115,7 +115,7 @@ Result<DumpInfo> extract_synthetic(const SyntheticOptions& options, const std::s
   KVS_TRY(check_range("tokens", options.tokens, 1 << 24));
   const DumpInfo info = describe(options);
   const std::vector<int32_t> tokens(options.tokens, 0);
-  KVS_ASSIGN(host::GgufWriter file, begin_dump(out, info, tokens));
+  KVS_ASSIGN(gguf::GgufWriter file, begin_dump(out, info, tokens));
   Random random(options.seed);
   for (int layer : info.layers) {
     const double along = options.layers > 1 ? double(layer) / (options.layers - 1) : 0;

@@ -1,13 +1,15 @@
 #include <fmt/format.h>
-#include <ggml.h>
 
-#include <cstring>
+#include <algorithm>
+#include <numeric>
 
+#include "core/half.h"
+#include "core/limits.h"
 #include "core/memory.h"
-#include "host/gguf_file.h"
-#include "host/gguf_source.h"
+#include "gguf/gguf_file.h"
+#include "gguf/metadata.h"
 
-namespace kvsplice::host {
+namespace kvsplice::gguf {
 
 size_t TensorInfo::count() const {
   size_t n = 1;
@@ -17,88 +19,175 @@ size_t TensorInfo::count() const {
 
 namespace {
 
-Result<TensorInfo> describe(const GgufSource& file, const SourceTensor& tensor) {
-  TensorInfo info{tensor.name, TensorType::f32, {}};
-  switch (tensor.type) {
-    case GGML_TYPE_F32:
-      info.type = TensorType::f32;
-      break;
-    case GGML_TYPE_F16:
-      info.type = TensorType::f16;
-      break;
-    case GGML_TYPE_I8:
-      info.type = TensorType::i8;
-      break;
-    case GGML_TYPE_I32:
-      info.type = TensorType::i32;
-      break;
-    default:
-      return Error{ErrorKind::format,
-                   fmt::format("{}: tensor '{}' has type {}; f32, f16, i8 and i32 are read",
-                               file.path(), tensor.name, ggml_type_name(tensor.type))};
+constexpr size_t kPiece = size_t{1} << 14;  // values that are converted at a time
+
+struct TensorList {
+  std::vector<TensorInfo> infos;
+  std::vector<uint64_t> offsets;
+  std::vector<uint32_t> by_name;  // infos in the order of their names
+  uint64_t data = 0;              // where in the file offsets count from
+
+  const std::string& name(uint32_t i) const { return infos[i].name; }
+};
+
+Error bad_tensor(const FileStart& in, const std::string& name, const std::string& what) {
+  return in.damaged(fmt::format("tensor '{}' {}", name, what));
+}
+
+// As ggml has it, innermost first, and without the outermost ones that are 1.
+Result<std::vector<size_t>> take_dims(FileStart& in, const std::string& name) {
+  KVS_ASSIGN(const uint32_t n, in.get<uint32_t>());
+  if (n > limits::kTensorDims) return bad_tensor(in, name, fmt::format("has {} dimensions", n));
+  std::vector<size_t> dims;
+  uint64_t count = 1;
+  for (uint32_t i = 0; i < n; ++i) {
+    KVS_ASSIGN(const uint64_t dim, in.get<uint64_t>());
+    // A value takes a byte at least.
+    if (dim == 0 || dim > in.source().size() / count) {
+      return bad_tensor(in, name, fmt::format("has a dimension of {}", dim));
+    }
+    count *= dim;
+    dims.push_back(dim);
   }
-  size_t n_dims = 4;
-  while (n_dims > 1 && tensor.ne[n_dims - 1] == 1) --n_dims;
-  for (size_t i = n_dims; i-- > 0;) info.dims.push_back(tensor.ne[i]);
+  while (dims.size() > 1 && dims.back() == 1) dims.pop_back();
+  if (dims.empty()) dims.push_back(1);
+  return dims;
+}
+
+Result<TensorInfo> take_info(FileStart& in) {
+  TensorInfo info;
+  KVS_ASSIGN(const Part name, in.take_text());
+  info.name = in.text(name);
+  if (name.size > limits::kTensorName) return bad_tensor(in, info.name, "has too long a name");
+  KVS_ASSIGN(info.dims, take_dims(in, info.name));
+  std::reverse(info.dims.begin(), info.dims.end());
+  KVS_ASSIGN(const uint32_t type, in.get<uint32_t>());
+  const TensorFormat* format = find_format(type);
+  if (format == nullptr) {
+    return Error{ErrorKind::format,
+                 fmt::format("{}: tensor '{}' has type {}; f32 (0), f16 (1), i8 (24) and i32 (26) "
+                             "are read",
+                             in.name(), info.name, type)};
+  }
+  info.type = format->type;
   return info;
+}
+
+// One behind the other, as ggml wants them: an offset says nothing new.
+Result<TensorList> take_tensors(FileStart& in, uint64_t count, uint64_t alignment) {
+  TensorList list;
+  uint64_t end = 0;
+  for (uint64_t i = 0; i < count; ++i) {
+    KVS_ASSIGN(TensorInfo info, take_info(in));
+    KVS_ASSIGN(const uint64_t offset, in.get<uint64_t>());
+    if (offset != end) {
+      return bad_tensor(in, info.name, fmt::format("is at {}, not at {}", offset, end));
+    }
+    const uint64_t size = in.source().size(), each = format_of(info.type).bytes;
+    if (end > size || info.count() > (size - end) / each) {
+      return bad_tensor(in, info.name,
+                        fmt::format("has {} values, more than there are bytes for", info.count()));
+    }
+    end = padded(end + info.count() * each, alignment);
+    list.offsets.push_back(offset);
+    list.infos.push_back(std::move(info));
+  }
+  list.data = padded(in.position(), alignment);
+  return list;
+}
+
+// The last tensor needs no padding behind it.
+Result<> check_end(const FileStart& in, const TensorList& list) {
+  if (list.infos.empty()) return {};
+  const TensorInfo& last = list.infos.back();
+  const uint64_t bytes = uint64_t{last.count()} * format_of(last.type).bytes;
+  const uint64_t from = list.data + list.offsets.back(), size = in.source().size();
+  if (from <= size && bytes <= size - from) return {};
+  return bad_tensor(in, last.name, fmt::format("needs {} bytes at {} of {}", bytes, from, size));
+}
+
+Result<> sort_names(const FileStart& in, TensorList& list) {
+  list.by_name.resize(list.infos.size());
+  std::iota(list.by_name.begin(), list.by_name.end(), 0u);
+  std::sort(list.by_name.begin(), list.by_name.end(),
+            [&](uint32_t a, uint32_t b) { return list.name(a) < list.name(b); });
+  const auto twice =
+      std::adjacent_find(list.by_name.begin(), list.by_name.end(),
+                         [&](uint32_t a, uint32_t b) { return list.name(a) == list.name(b); });
+  return twice == list.by_name.end() ? Result<>()
+                                     : bad_tensor(in, list.name(*twice), "is there twice");
+}
+
+Result<TensorList> read_list(Metadata& metadata) {
+  FileStart& in = metadata.rest();
+  KVS_ASSIGN(TensorList list, take_tensors(in, metadata.tensor_count(), metadata.alignment()));
+  KVS_TRY(check_end(in, list));
+  KVS_TRY(sort_names(in, list));
+  return list;
 }
 
 }  // namespace
 
 struct GgufReader::Impl {
-  GgufSource file;
-  std::vector<TensorInfo> infos;
+  Metadata metadata;
+  TensorList list;
 
-  const gguf_context* header() const { return file.header(); }
-
-  Error wrong_type(int64_t key, const char* wanted) const {
-    const gguf_type type = gguf_get_kv_type(header(), key);
-    const std::string met =
-        type == GGUF_TYPE_ARRAY
-            ? fmt::format("array of {}", gguf_type_name(gguf_get_arr_type(header(), key)))
-            : gguf_type_name(type);
-    return {ErrorKind::format, fmt::format("{}: '{}' is of type {}, {} is wanted", file.path(),
-                                           gguf_get_key(header(), key), met, wanted)};
+  const uint32_t* find(const std::string& tensor) const {
+    const auto at =
+        std::lower_bound(list.by_name.begin(), list.by_name.end(), tensor,
+                         [&](uint32_t i, const std::string& name) { return list.name(i) < name; });
+    return at != list.by_name.end() && list.name(*at) == tensor ? &*at : nullptr;
   }
 
-  Result<int64_t> find_key(const std::string& key) const {
-    const int64_t id = gguf_find_key(header(), key.c_str());
-    if (id >= 0) return id;
-    return Error{ErrorKind::format, fmt::format("{} has no metadata '{}'", file.path(), key)};
+  // Where value `first` of one of the tensors stands, if there are n from it on.
+  Result<uint64_t> place(const TensorInfo& info, size_t first, size_t n) const {
+    if (first <= info.count() && n <= info.count() - first) {
+      const uint64_t offset = list.offsets[static_cast<size_t>(&info - list.infos.data())];
+      return list.data + offset + first * format_of(info.type).bytes;
+    }
+    return Error{ErrorKind::usage,
+                 fmt::format("{}: values {} ... {} of tensor '{}', which has {}", metadata.name(),
+                             first, first + n, info.name, info.count())};
   }
 
-  Result<int64_t> find_key(const std::string& key, gguf_type type, const char* wanted) const {
-    KVS_ASSIGN(int64_t id, find_key(key));
-    if (gguf_get_kv_type(header(), id) != type) return wrong_type(id, wanted);
-    return id;
+  Result<const TensorInfo*> look_up(const std::string& tensor) const {
+    if (const uint32_t* i = find(tensor)) return &list.infos[*i];
+    return Error{ErrorKind::format, fmt::format("{} has no tensor '{}'", metadata.name(), tensor)};
   }
 
-  Result<int64_t> find_array(const std::string& key, gguf_type type, const char* wanted) const {
-    KVS_ASSIGN(int64_t id, find_key(key, GGUF_TYPE_ARRAY, wanted));
-    if (gguf_get_arr_type(header(), id) != type) return wrong_type(id, wanted);
-    return id;
+  Error wrong_type(const TensorInfo& info, const char* wanted) const {
+    return {ErrorKind::format,
+            fmt::format("{}: tensor '{}' holds {}, {} is wanted", metadata.name(), info.name,
+                        format_of(info.type).name, wanted)};
+  }
+
+  // Of a tensor whose values are Ts.
+  template <class T>
+  Result<> read(const TensorInfo& info, size_t first, std::span<T> out) const {
+    KVS_ASSIGN(const uint64_t at, place(info, first, out.size()));
+    return metadata.source().read(at, out.data(), out.size_bytes());
   }
 
   template <class T>
-  Result<std::vector<T>> array(const std::string& key, gguf_type type, const char* wanted) const {
-    KVS_ASSIGN(int64_t id, find_array(key, type, wanted));
-    const size_t n = gguf_get_arr_n(header(), id);
-    std::vector<T> values(n);
-    if (n > 0) std::memcpy(values.data(), gguf_get_arr_data(header(), id), n * sizeof(T));
-    return values;
+  Result<> read(const std::string& tensor, size_t first, TensorType type, std::span<T> out) const {
+    KVS_ASSIGN(const TensorInfo* info, look_up(tensor));
+    if (info->type != type) return wrong_type(*info, format_of(type).name);
+    return read(*info, first, out);
   }
 
-  Result<const SourceTensor*> range(const std::string& name, size_t first, size_t n) const {
-    const SourceTensor* t = file.find(name);
-    if (t == nullptr) {
-      return Error{ErrorKind::format, fmt::format("{} has no tensor '{}'", file.path(), name)};
+  // The same, in pieces and as floats.
+  template <class T, class Convert>
+  Result<> convert(const TensorInfo& info, size_t first, std::span<float> out,
+                   const Convert& to_float) const {
+    KVS_TRY(place(info, first, out.size()));
+    std::vector<T> piece(std::min(out.size(), kPiece));
+    for (size_t done = 0; done < out.size(); done += piece.size()) {
+      piece.resize(std::min(out.size() - done, kPiece));
+      KVS_TRY(read(info, first + done, std::span<T>(piece)));
+      std::transform(piece.begin(), piece.end(), out.begin() + static_cast<ptrdiff_t>(done),
+                     to_float);
     }
-    if (first > t->count() || n > t->count() - first) {
-      return Error{ErrorKind::usage,
-                   fmt::format("{}: values {} ... {} of tensor '{}', which has {}", file.path(),
-                               first, first + n, name, t->count())};
-    }
-    return t;
+    return {};
   }
 };
 
@@ -108,103 +197,73 @@ GgufReader& GgufReader::operator=(GgufReader&&) noexcept = default;
 GgufReader::~GgufReader() = default;
 
 Result<GgufReader> GgufReader::open(const std::string& path) {
+  KVS_ASSIGN(auto source, file_source(path));
+  return open(std::move(source), path);
+}
+
+Result<GgufReader> GgufReader::open(std::shared_ptr<const ByteSource> source,
+                                    const std::string& name) {
   return within_memory([&]() -> Result<GgufReader> {
-    KVS_ASSIGN(GgufSource file, GgufSource::open(path));
-    std::vector<TensorInfo> infos;
-    for (const SourceTensor& tensor : file.tensors()) {
-      KVS_ASSIGN(TensorInfo info, describe(file, tensor));
-      infos.push_back(std::move(info));
-    }
-    return GgufReader(std::make_unique<Impl>(Impl{std::move(file), std::move(infos)}));
+    KVS_ASSIGN(Metadata metadata, Metadata::read(std::move(source), name));
+    KVS_ASSIGN(TensorList list, read_list(metadata));
+    return GgufReader(std::make_unique<Impl>(Impl{std::move(metadata), std::move(list)}));
   });
 }
 
 Result<std::string> GgufReader::text(const std::string& key) const {
-  KVS_ASSIGN(int64_t id, impl_->find_key(key, GGUF_TYPE_STRING, "a string"));
-  return std::string(gguf_get_val_str(impl_->header(), id));
+  return impl_->metadata.text(key);
 }
-
 Result<int64_t> GgufReader::integer(const std::string& key) const {
-  KVS_ASSIGN(int64_t id, impl_->find_key(key));
-  return integer_value(impl_->header(), id);
+  return impl_->metadata.integer(key);
 }
-
 Result<double> GgufReader::number(const std::string& key) const {
-  KVS_ASSIGN(int64_t id, impl_->find_key(key));
-  switch (gguf_get_kv_type(impl_->header(), id)) {
-    case GGUF_TYPE_FLOAT32:
-      return double{gguf_get_val_f32(impl_->header(), id)};
-    case GGUF_TYPE_FLOAT64:
-      return gguf_get_val_f64(impl_->header(), id);
-    default:
-      return impl_->wrong_type(id, "a number with a fraction");
-  }
+  return impl_->metadata.number(key);
 }
-
-Result<bool> GgufReader::flag(const std::string& key) const {
-  KVS_ASSIGN(int64_t id, impl_->find_key(key, GGUF_TYPE_BOOL, "a truth value"));
-  return gguf_get_val_bool(impl_->header(), id);
-}
-
+Result<bool> GgufReader::flag(const std::string& key) const { return impl_->metadata.flag(key); }
 Result<std::vector<std::string>> GgufReader::texts(const std::string& key) const {
-  KVS_ASSIGN(int64_t id, impl_->find_array(key, GGUF_TYPE_STRING, "an array of strings"));
-  std::vector<std::string> values;
-  for (size_t i = 0; i < gguf_get_arr_n(impl_->header(), id); ++i) {
-    values.emplace_back(gguf_get_arr_str(impl_->header(), id, i));
-  }
-  return values;
+  return impl_->metadata.texts(key);
 }
-
 Result<std::vector<int32_t>> GgufReader::integers(const std::string& key) const {
-  return impl_->array<int32_t>(key, GGUF_TYPE_INT32, "an array of 32-bit integers");
+  return impl_->metadata.integers(key);
 }
-
 Result<std::vector<float>> GgufReader::numbers(const std::string& key) const {
-  return impl_->array<float>(key, GGUF_TYPE_FLOAT32, "an array of 32-bit floats");
+  return impl_->metadata.numbers(key);
 }
+bool GgufReader::has(const std::string& key) const { return impl_->metadata.has(key); }
+const std::string& GgufReader::path() const { return impl_->metadata.name(); }
 
-bool GgufReader::has(const std::string& key) const {
-  return gguf_find_key(impl_->header(), key.c_str()) >= 0;
-}
-
-const std::vector<TensorInfo>& GgufReader::tensors() const { return impl_->infos; }
+const std::vector<TensorInfo>& GgufReader::tensors() const { return impl_->list.infos; }
 
 const TensorInfo* GgufReader::find(const std::string& tensor) const {
-  const SourceTensor* t = impl_->file.find(tensor);
-  return t == nullptr ? nullptr : &impl_->infos[size_t(t - impl_->file.tensors().data())];
+  const uint32_t* i = impl_->find(tensor);
+  return i == nullptr ? nullptr : &impl_->list.infos[*i];
 }
 
 Result<> GgufReader::read(const std::string& tensor, size_t first, std::span<float> out) const {
-  KVS_ASSIGN(const SourceTensor* t, impl_->range(tensor, first, out.size()));
-  if (t->type == GGML_TYPE_F32) {
-    return impl_->file.read_bytes(t->offset + first * sizeof(float), out.data(), out.size_bytes());
+  KVS_ASSIGN(const TensorInfo* info, impl_->look_up(tensor));
+  switch (info->type) {
+    case TensorType::f32:
+      return impl_->read(*info, first, out);
+    case TensorType::f16:
+      return impl_->convert<uint16_t>(*info, first, out, from_half);
+    case TensorType::i8:
+      return impl_->convert<int8_t>(*info, first, out, [](int8_t v) { return float(v); });
+    case TensorType::i32:
+      break;
   }
-  if (t->type == GGML_TYPE_I8) {
-    std::vector<int8_t> bytes(out.size());
-    KVS_TRY(impl_->file.read_bytes(t->offset + first, bytes.data(), bytes.size()));
-    std::copy(bytes.begin(), bytes.end(), out.begin());
-    return {};
-  }
-  if (t->type != GGML_TYPE_F16) {
-    return Error{ErrorKind::format,
-                 fmt::format("{}: tensor '{}' holds integers, numbers are wanted", path(), tensor)};
-  }
-  std::vector<ggml_fp16_t> halves(out.size());
-  KVS_TRY(impl_->file.read_bytes(t->offset + first * sizeof(ggml_fp16_t), halves.data(),
-                                 halves.size() * sizeof(ggml_fp16_t)));
-  ggml_fp16_to_fp32_row(halves.data(), out.data(), static_cast<int64_t>(out.size()));
-  return {};
+  return impl_->wrong_type(*info, "a kind of float or i8");
 }
 
 Result<> GgufReader::read(const std::string& tensor, size_t first, std::span<int32_t> out) const {
-  KVS_ASSIGN(const SourceTensor* t, impl_->range(tensor, first, out.size()));
-  if (t->type != GGML_TYPE_I32) {
-    return Error{ErrorKind::format, fmt::format("{}: tensor '{}' holds {}, integers are wanted",
-                                                path(), tensor, ggml_type_name(t->type))};
-  }
-  return impl_->file.read_bytes(t->offset + first * sizeof(int32_t), out.data(), out.size_bytes());
+  return impl_->read(tensor, first, TensorType::i32, out);
 }
 
-const std::string& GgufReader::path() const { return impl_->file.path(); }
+Result<> GgufReader::read(const std::string& tensor, size_t first, std::span<int8_t> out) const {
+  return impl_->read(tensor, first, TensorType::i8, out);
+}
 
-}  // namespace kvsplice::host
+Result<> GgufReader::read(const std::string& tensor, size_t first, std::span<uint16_t> out) const {
+  return impl_->read(tensor, first, TensorType::f16, out);
+}
+
+}  // namespace kvsplice::gguf

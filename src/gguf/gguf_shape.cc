@@ -6,9 +6,9 @@
 #include <cmath>
 
 #include "core/limits.h"
-#include "host/gguf_file.h"
+#include "gguf/gguf_file.h"
 
-namespace kvsplice::host {
+namespace kvsplice::gguf {
 
 namespace {
 
@@ -199,4 +199,4 @@ Result<ModelShape> read_shape(const GgufReader& file) {
   return shape;
 }
 
-}  // namespace kvsplice::host
+}  // namespace kvsplice::gguf

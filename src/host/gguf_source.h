@@ -3,7 +3,7 @@
 //
 // ggml's parser bounds counts, strings and arrays by the bytes left in the file and returns null;
 // it does not compare the tensors with the end of the file when it loads no data, and its getters
-// abort on a wrong type. Both are done here and in gguf_reader.cc.
+// abort on a wrong type. Both are done here.
 #pragma once
 
 #include <gguf.h>

@@ -4,7 +4,7 @@
 
 #include <filesystem>
 
-#include "host/gguf_file.h"
+#include "gguf/gguf_file.h"
 #include "host/gradient.h"
 #include "linalg/linalg.h"
 #include "quality/calibration_rows.h"
@@ -77,11 +77,11 @@ Result<ModelInformation> measure(const host::Model& model,
 }
 
 Result<> save(ModelInformation& all, const std::string& path) {
-  KVS_ASSIGN(auto file, host::GgufWriter::create(path));
+  KVS_ASSIGN(auto file, gguf::GgufWriter::create(path));
   file.set("kvsplice.kind", std::string("information"));
   const auto declare = [&](Kind kind, size_t l, const Information& one) -> Result<> {
     const size_t dim = one.heads[0].cols();
-    file.declare({tensor_name(kind, l), host::TensorType::f32, {one.heads.size() * dim, dim}});
+    file.declare({tensor_name(kind, l), gguf::TensorType::f32, {one.heads.size() * dim, dim}});
     return {};
   };
   const auto write = [&](Kind kind, size_t l, const Information& one) -> Result<> {
@@ -100,7 +100,7 @@ Result<> save(ModelInformation& all, const std::string& path) {
 }
 
 Result<ModelInformation> load(const ModelShape& shape, const std::string& path) {
-  KVS_ASSIGN(const auto file, host::GgufReader::open(path));
+  KVS_ASSIGN(const auto file, gguf::GgufReader::open(path));
   ModelInformation all = nothing_yet(shape);
   const auto read = [&](Kind kind, size_t l, Information& one) -> Result<> {
     size_t at = 0;
