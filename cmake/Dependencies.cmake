@@ -1,22 +1,29 @@
 # Libraries by package. Which folder links which is said in Layers.cmake.
 
+# Of libkvsplice.
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)
-find_package(nlohmann_json REQUIRED)
-find_package(CLI11 REQUIRED)
 find_package(hwy REQUIRED)
-find_package(benchmark REQUIRED)
-pkg_check_modules(OPENBLAS REQUIRED IMPORTED_TARGET openblas)
-pkg_check_modules(LAPACKE REQUIRED IMPORTED_TARGET lapacke)
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 
+# Of the program.
+if(KVSPLICE_PROGRAM)
+  find_package(nlohmann_json REQUIRED)
+  find_package(CLI11 REQUIRED)
+  find_package(benchmark REQUIRED)
+  pkg_check_modules(OPENBLAS REQUIRED IMPORTED_TARGET openblas)
+  pkg_check_modules(LAPACKE REQUIRED IMPORTED_TARGET lapacke)
+endif()
+
 # Only tests need these two. By default tests are there if both are.
-find_package(GTest QUIET)
-find_package(rapidcheck QUIET)
 set(can_test OFF)
-if(GTest_FOUND AND rapidcheck_FOUND)
-  set(can_test ON)
+if(PROJECT_IS_TOP_LEVEL)
+  find_package(GTest QUIET)
+  find_package(rapidcheck QUIET)
+  if(GTest_FOUND AND rapidcheck_FOUND)
+    set(can_test ON)
+  endif()
 endif()
 option(KVSPLICE_TESTS "Tests and fuzz drivers" ${can_test})
 if(KVSPLICE_TESTS AND NOT can_test)

@@ -38,7 +38,8 @@ function(kvsplice_add_the_library)
   kvsplice_drop_stage_sources(sources)
   kvsplice_add_library(kvsplice ${sources})
   add_library(kvsplice::kvsplice ALIAS kvsplice)
-  set_target_properties(kvsplice PROPERTIES POSITION_INDEPENDENT_CODE ON)
+  set_target_properties(kvsplice PROPERTIES
+    POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
   target_link_libraries(kvsplice
     PUBLIC hwy::hwy Threads::Threads PRIVATE fmt::fmt-header-only PkgConfig::XXHASH PkgConfig::OPENBLAS PkgConfig::LAPACKE) # TEMPORARY
 endfunction()

@@ -1,12 +1,12 @@
 // kvsplice fit: fits a codec to dumps.
 #include <fmt/format.h>
 
-#include "fit/dump_source.h"
-#include "fit/fit_codec.h"
-#include "host/cache_block.h"
 #include "command.h"
 #include "core/same_cache.h"
 #include "core/threads.h"
+#include "fit/dump_source.h"
+#include "fit/fit_codec.h"
+#include "host/cache_block.h"
 #include "host/model.h"
 #include "number_option.h"
 #include "stopwatch.h"

@@ -4,10 +4,10 @@
 
 #include <algorithm>
 
-#include "fit/dump_source.h"
 #include "evaluate/dump_attention.h"
 #include "evaluate/metrics.h"
 #include "experiments/lists.h"
+#include "fit/dump_source.h"
 
 namespace kvsplice::experiment {
 

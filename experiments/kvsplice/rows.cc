@@ -1,8 +1,8 @@
 #include "experiments/kvsplice/rows.h"
 
-#include "fit/fit_codec.h"
-
 #include <numeric>
+
+#include "fit/fit_codec.h"
 
 namespace kvsplice::experiment {
 

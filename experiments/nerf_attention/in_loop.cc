@@ -97,9 +97,9 @@ class Judge {
     std::vector<codec::Codec> codecs;
     for (Kind kind : missing) {
       KVS_ASSIGN(const auto parsed, codec::parse_codec(pipeline(method, kind)));
-      auto codec = method.learns ? codec::fit_codec(parsed, model_->shape(), *calibration_, nullptr,
-                                                    progress)
-                                 : codec::Codec::create(parsed, model_->shape());
+      auto codec = method.learns
+                       ? codec::fit_codec(parsed, model_->shape(), *calibration_, nullptr, progress)
+                       : codec::Codec::create(parsed, model_->shape());
       if (!codec.ok()) return codec.error();
       codecs.push_back(std::move(*codec));
     }

@@ -149,9 +149,8 @@ Result<std::unique_ptr<codec::Codec>> fit_part(const Ground& ground, const Part&
   }
   KVS_ASSIGN(const auto text, codec_text(o));
   const codec::StageInfo::Traits needs = codec::traits_of(text);
-  KVS_ASSIGN(const auto dumps,
-             quality::dump_sequences(ground.model, sequences, needs.attention,
-                                     ground.work(), o.threads, ground.progress));
+  KVS_ASSIGN(const auto dumps, quality::dump_sequences(ground.model, sequences, needs.attention,
+                                                       ground.work(), o.threads, ground.progress));
   const auto is_used = [&](size_t i) { return used[i]; };
   KVS_ASSIGN(const auto rows, codec::DumpSource::open(dumps, size_t(o.sinks), is_used));
   quality::ModelInformation information;
@@ -162,8 +161,8 @@ Result<std::unique_ptr<codec::Codec>> fit_part(const Ground& ground, const Part&
   }
   const quality::InformedRows source(rows, information);
   const codec::Embeddings embeddings = host::embeddings_of(ground.model);
-  KVS_ASSIGN(codec::Codec codec, codec::fit_codec(text, ground.model.shape(), source, &embeddings,
-                                                  ground.progress));
+  KVS_ASSIGN(codec::Codec codec,
+             codec::fit_codec(text, ground.model.shape(), source, &embeddings, ground.progress));
   return std::make_unique<codec::Codec>(std::move(codec));
 }
 

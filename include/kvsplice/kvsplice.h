@@ -9,9 +9,9 @@
  * stand in one of two spaces: raw, before rotary embedding, or cached, turned by their positions as
  * an engine's cache holds them. Values are the same in both.
  *
- * Errors. Functions return a status. If `error` is not NULL, it is filled with one sentence: what is
- * wrong, which value was met, what would have been legal. Nothing is printed, and no function ends
- * the process. What a failed call would have returned is NULL, 0 or untouched.
+ * Errors. Functions return a status. If `error` is not NULL, it is filled with one sentence: what
+ * is wrong, which value was met, what would have been legal. Nothing is printed, and no function
+ * ends the process. What a failed call would have returned is NULL, 0 or untouched.
  *
  * Threads. A codec may be used by several threads at once; so may a session that is read. A packing
  * of a session belongs to one thread. No global state of the process is touched.
@@ -70,7 +70,8 @@ typedef struct kvs_format_range {
 KVS_API kvs_format_range kvs_codec_formats(void);
 KVS_API kvs_format_range kvs_session_formats(void);
 
-/* ---- What a caller lends ---------------------------------------------------------------------- */
+/* ---- What a caller lends ----------------------------------------------------------------------
+ */
 
 /* What a caller is ready to take of files. 0: the library's own limits. */
 typedef struct kvs_limits {
@@ -99,8 +100,8 @@ typedef struct kvs_log {
   void (*write)(void* user, const char* message);
 } kvs_log;
 
-/* The model's token embeddings, which some codecs read: rows of the embedding table, each divided by
- * its root mean square. */
+/* The model's token embeddings, which some codecs read: rows of the embedding table, each divided
+ * by its root mean square. */
 typedef struct kvs_embeddings {
   void* user;
   int dim; /* numbers of a row */
@@ -126,7 +127,8 @@ typedef struct kvs_buffer {
 /* The buffer is empty afterwards. NULL and empty buffers are fine. */
 KVS_API void kvs_buffer_free(kvs_buffer* buffer);
 
-/* ---- Rows ------------------------------------------------------------------------------------- */
+/* ---- Rows -------------------------------------------------------------------------------------
+ */
 
 typedef enum kvs_kind { KVS_KEY = 0, KVS_VALUE = 1 } kvs_kind;
 typedef enum kvs_space { KVS_RAW = 0, KVS_CACHED = 1 } kvs_space;
@@ -151,7 +153,7 @@ typedef struct kvs_block {
   const int32_t* tokens;    /* count numbers in the model's vocabulary */
   const int32_t* positions; /* count numbers */
   kvs_space space;          /* of keys */
-  const kvs_rows* keys;     /* one for each layer of the codec or model; [count x kv_heads * key_dim] */
+  const kvs_rows* keys; /* one for each layer of the codec or model; [count x kv_heads * key_dim] */
   const kvs_rows* values;
   size_t absent; /* so many first tokens have no rows in layers with a window; 0, or for a codec's
                     block all or none */
@@ -163,7 +165,8 @@ typedef struct kvs_block {
 typedef int (*kvs_sink)(void* user, kvs_kind kind, int layer, const float* rows, size_t count,
                         size_t width, size_t stride);
 
-/* ---- Codecs ----------------------------------------------------------------------------------- */
+/* ---- Codecs -----------------------------------------------------------------------------------
+ */
 
 typedef struct kvs_codec kvs_codec;
 
@@ -172,8 +175,8 @@ KVS_API kvs_status kvs_codec_open(const char* path, const kvs_options* options, 
 /* The bytes of a codec file; they are copied. */
 KVS_API kvs_status kvs_codec_open_bytes(const void* bytes, size_t size, const kvs_options* options,
                                         kvs_codec** codec, kvs_error* error);
-/* A codec file wherever it is. read: bytes [offset, offset + n), all of them; returns 0, or any other
- * number to fail. It is not called any more when this function has returned. */
+/* A codec file wherever it is. read: bytes [offset, offset + n), all of them; returns 0, or any
+ * other number to fail. It is not called any more when this function has returned. */
 typedef struct kvs_source {
   void* user;
   uint64_t size;
@@ -189,14 +192,16 @@ KVS_API kvs_layer kvs_codec_layer(const kvs_codec* codec, int layer);
 KVS_API const char* kvs_codec_pipeline(const kvs_codec* codec);
 KVS_API const char* kvs_codec_fingerprint(const kvs_codec* codec); /* 32 hex digits */
 KVS_API const char* kvs_codec_model(const kvs_codec* codec);       /* fingerprint of the model */
-KVS_API int kvs_codec_needs_embeddings(const kvs_codec* codec);    /* 0 or 1 */
+KVS_API int kvs_codec_embedding_dim(const kvs_codec* codec);       /* 0: reads no embeddings */
 KVS_API int kvs_codec_is_lossless(const kvs_codec* codec);         /* of f16 rows in cached space */
-/* Rows of a block depend on rows before them, in runs of so many tokens: the best size of a block. */
+/* Rows of a block depend on rows before them, in runs of so many tokens: the best size of a block.
+ */
 KVS_API size_t kvs_codec_block_tokens(const kvs_codec* codec);
 
 /* A block's bytes do not hold its tokens and positions: keep them beside. */
 KVS_API kvs_status kvs_encode(const kvs_codec* codec, const kvs_block* block,
-                              const kvs_embeddings* embeddings, kvs_buffer* bytes, kvs_error* error);
+                              const kvs_embeddings* embeddings, kvs_buffer* bytes,
+                              kvs_error* error);
 KVS_API kvs_status kvs_decode(const kvs_codec* codec, const void* bytes, size_t size,
                               const int32_t* tokens, const int32_t* positions, size_t count,
                               kvs_space space, const kvs_embeddings* embeddings, kvs_sink sink,
@@ -207,7 +212,8 @@ KVS_API kvs_status kvs_decode_into(const kvs_codec* codec, const void* bytes, si
                                    kvs_block* block, const kvs_embeddings* embeddings,
                                    kvs_error* error);
 
-/* ---- Sessions --------------------------------------------------------------------------------- */
+/* ---- Sessions ---------------------------------------------------------------------------------
+ */
 
 /* What a lossless session must know of a model without a codec. */
 typedef struct kvs_model {
@@ -229,11 +235,11 @@ typedef struct kvs_pack_options {
 /* Writes a new session of a block that begins at position 0, in cached space. `pending`: tokens
  * behind the block that have no rows yet. codec NULL: without loss, of `model`; else `model` may be
  * NULL. A file that is there is replaced when the new one is whole. */
-KVS_API kvs_status kvs_session_pack(const char* path, const kvs_block* block, const int32_t* pending,
-                                    size_t pending_count, const kvs_codec* codec,
-                                    const kvs_model* model, const kvs_embeddings* embeddings,
-                                    const kvs_pack_options* pack, const kvs_options* options,
-                                    kvs_error* error);
+KVS_API kvs_status kvs_session_pack(const char* path, const kvs_block* block,
+                                    const int32_t* pending, size_t pending_count,
+                                    const kvs_codec* codec, const kvs_model* model,
+                                    const kvs_embeddings* embeddings, const kvs_pack_options* pack,
+                                    const kvs_options* options, kvs_error* error);
 /* Adds a block that follows at once. What is there stays readable whatever happens. */
 KVS_API kvs_status kvs_session_extend(const char* path, const kvs_block* block,
                                       const int32_t* pending, size_t pending_count,
@@ -242,8 +248,8 @@ KVS_API kvs_status kvs_session_extend(const char* path, const kvs_block* block,
 
 typedef struct kvs_session kvs_session;
 
-/* codec: the one it was packed by, NULL for lossless ones. It and the embeddings must live as long as
- * the session. */
+/* codec: the one it was packed by, NULL for lossless ones. It and the embeddings must live as long
+ * as the session. */
 KVS_API kvs_status kvs_session_open(const char* path, const kvs_codec* codec,
                                     const kvs_embeddings* embeddings, const kvs_options* options,
                                     kvs_session** session, kvs_error* error);
@@ -255,10 +261,11 @@ KVS_API int kvs_session_layers(const kvs_session* session);
 KVS_API kvs_layer kvs_session_layer(const kvs_session* session, int layer);
 KVS_API const char* kvs_session_model(const kvs_session* session); /* fingerprint */
 /* All tokens, those with rows and then the pending ones: `tokens` has room for both. */
-KVS_API kvs_status kvs_session_tokens(const kvs_session* session, int32_t* tokens, kvs_error* error);
-/* The rows of tokens [first, first + block->count), to where block's rows are: f16 or f32, in cached
- * space. block->tokens and positions are not read. Only what they lie in is read of the file. Rows
- * that a window has passed stay as they are, and block->absent says how many. */
+KVS_API kvs_status kvs_session_tokens(const kvs_session* session, int32_t* tokens,
+                                      kvs_error* error);
+/* The rows of tokens [first, first + block->count), to where block's rows are: f16 or f32, in
+ * cached space. block->tokens and positions are not read. Only what they lie in is read of the
+ * file. Rows that a window has passed stay as they are, and block->absent says how many. */
 KVS_API kvs_status kvs_session_read(const kvs_session* session, size_t first, kvs_block* block,
                                     kvs_error* error);
 

@@ -78,7 +78,7 @@ class CodecHandle {
   std::string pipeline() const { return kvs_codec_pipeline(c()); }
   std::string fingerprint() const { return kvs_codec_fingerprint(c()); }
   std::string model() const { return kvs_codec_model(c()); }
-  bool needs_embeddings() const { return kvs_codec_needs_embeddings(c()) != 0; }
+  int embedding_dim() const { return kvs_codec_embedding_dim(c()); }
   bool is_lossless() const { return kvs_codec_is_lossless(c()) != 0; }
   size_t block_tokens() const { return kvs_codec_block_tokens(c()); }
 

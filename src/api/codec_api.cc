@@ -148,8 +148,9 @@ const char* kvs_codec_model(const kvs_codec* codec) {
   return codec == nullptr ? "" : codec->codec.shape().fingerprint.c_str();
 }
 
-int kvs_codec_needs_embeddings(const kvs_codec* codec) {
-  return codec != nullptr && codec->codec.needs_embeddings();
+int kvs_codec_embedding_dim(const kvs_codec* codec) {
+  if (codec == nullptr || !codec->codec.needs_embeddings()) return 0;
+  return codec->codec.shape().embedding_dim;
 }
 
 int kvs_codec_is_lossless(const kvs_codec* codec) {
@@ -173,9 +174,9 @@ kvs_status kvs_encode(const kvs_codec* codec, const kvs_block* block,
   });
 }
 
-kvs_status kvs_decode(const kvs_codec* codec, const void* bytes, size_t size,
-                      const int32_t* tokens, const int32_t* positions, size_t count,
-                      kvs_space space, const kvs_embeddings* embeddings, kvs_sink sink, void* user,
+kvs_status kvs_decode(const kvs_codec* codec, const void* bytes, size_t size, const int32_t* tokens,
+                      const int32_t* positions, size_t count, kvs_space space,
+                      const kvs_embeddings* embeddings, kvs_sink sink, void* user,
                       kvs_error* error) {
   return guarded(codec ? codec->options.executor : nullptr, error, [&]() -> Result<> {
     if (codec == nullptr) return missing("codec");

@@ -50,9 +50,9 @@ Result<KvView> cached_view(const kvs_block* block, const ModelShape& shape) {
 void tell_what_is_odd(const session::SessionReader& reader, const std::string& path,
                       const kvs_options& options) {
   if (reader.ignored_bytes() == 0 || options.log == nullptr) return;
-  const std::string message = fmt::format(
-      "{}: {} bytes behind its end are ignored: an append was interrupted", path,
-      reader.ignored_bytes());
+  const std::string message =
+      fmt::format("{}: {} bytes behind its end are ignored: an append was interrupted", path,
+                  reader.ignored_bytes());
   options.log->write(options.log->user, message.c_str());
 }
 

@@ -28,8 +28,8 @@ Result<Element> element_of(kvs_element element) {
 Result<> check_block(const kvs_block* block, const ModelShape& shape) {
   if (block == nullptr) return usage("no block");
   if (block->keys == nullptr || block->values == nullptr) {
-    return usage(fmt::format("no rows; keys and values of {} layers are wanted",
-                             shape.layers.size()));
+    return usage(
+        fmt::format("no rows; keys and values of {} layers are wanted", shape.layers.size()));
   }
   if (block->absent > block->count) {
     return usage(fmt::format("{} of {} tokens are absent", block->absent, block->count));
@@ -114,8 +114,8 @@ Result<ModelShape> shape_of(const kvs_model& model) {
   shape.model_name = text(model.name);
   shape.architecture = text(model.architecture);
   if (shape.fingerprint.empty() || shape.fingerprint.size() > 64) {
-    return usage(fmt::format("a fingerprint of {} characters; legal: 1 ... 64",
-                             shape.fingerprint.size()));
+    return usage(
+        fmt::format("a fingerprint of {} characters; legal: 1 ... 64", shape.fingerprint.size()));
   }
   if (model.layer_count < 1 || model.layer_count > limits::kLayers || model.layers == nullptr) {
     return usage(fmt::format("{} layers; legal: 1 ... {}", model.layer_count, limits::kLayers));
@@ -128,10 +128,10 @@ Result<ModelShape> shape_of(const kvs_model& model) {
     layer.key_dim = from.key_dim;
     layer.value_dim = from.value_dim;
     layer.window = from.window;
-    const bool legal = from.kv_heads >= 1 && from.kv_heads <= limits::kHeads &&
-                       from.key_dim >= 1 && from.key_dim <= limits::kHeadDim &&
-                       from.value_dim >= 1 && from.value_dim <= limits::kHeadDim &&
-                       from.window >= 0 && from.window <= limits::kWindow;
+    const bool legal = from.kv_heads >= 1 && from.kv_heads <= limits::kHeads && from.key_dim >= 1 &&
+                       from.key_dim <= limits::kHeadDim && from.value_dim >= 1 &&
+                       from.value_dim <= limits::kHeadDim && from.window >= 0 &&
+                       from.window <= limits::kWindow;
     if (!legal) {
       return usage(fmt::format("layer {}: {} heads of {} and {}, window {}", l, from.kv_heads,
                                from.key_dim, from.value_dim, from.window));

@@ -131,10 +131,10 @@ Result<> Codec::decode(ByteSpan bytes, std::span<const int32_t> tokens,
     KVS_ASSIGN(const std::vector<bool> left_out, units_left_out(lacking));
     for (size_t i = 0; i < units_.size(); ++i) {
       if (left_out[i] == parts[i].empty()) continue;
-      return Error{ErrorKind::format,
-                   fmt::format("{}: {} bytes in a block {} layers with a sliding window",
-                               name_of(units_[i].unit()), parts[i].size(),
-                               lacking ? "without" : "with")};
+      return Error{
+          ErrorKind::format,
+          fmt::format("{}: {} bytes in a block {} layers with a sliding window",
+                      name_of(units_[i].unit()), parts[i].size(), lacking ? "without" : "with")};
     }
     return for_units(coding, left_out, [&](size_t i) -> Result<> {
       const UnitCoder& unit = units_[i];

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "codec/block_coding.h"
 #include "codec/entropy_meter.h"
 #include "codec/pipeline.h"
-#include "codec/block_coding.h"
 #include "core/byte_source.h"
 #include "core/kv_block.h"
 #include "core/limits.h"
@@ -83,7 +83,7 @@ class Codec {
 
   CodecText text_;
   ModelShape shape_;
-  StageInfo::Traits traits_;  // of all stages
+  StageInfo::Traits traits_;      // of all stages
   std::vector<UnitCoder> units_;  // in coding order: keys then values, layer by layer
   size_t calibration_tokens_ = 0;
 };

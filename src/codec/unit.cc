@@ -25,7 +25,8 @@ namespace {
 
 Unit layer_unit(const ModelShape& shape, Kind kind, size_t layer) {
   const LayerShape& l = shape.layers[layer];
-  Unit unit{kind, static_cast<int>(layer),
+  Unit unit{kind,
+            static_cast<int>(layer),
             std::vector<int>(static_cast<size_t>(l.kv_heads), l.heads_dim(kind)),
             {}};
   if (kind == Kind::key) unit.rope = l.rope;
@@ -103,7 +104,8 @@ Result<Matrix<float>> gather(const KvView& block, const Unit& unit, const ModelS
   for (size_t l = 0; l < shape.layers.size(); ++l) {
     KVS_ASSIGN(const Matrix<float> one, gather_layer(block, unit.kind, l, shape, cells));
     for (size_t r = 0; r < one.rows(); ++r) {
-      std::copy_n(one.row(r).begin(), one.cols(), joined.row(r).begin() + static_cast<ptrdiff_t>(at));
+      std::copy_n(one.row(r).begin(), one.cols(),
+                  joined.row(r).begin() + static_cast<ptrdiff_t>(at));
     }
     at += one.cols();
   }
@@ -142,13 +144,12 @@ Result<> check_finite(const Matrix<float>& rows, const std::string& where) {
 
 Result<> check_shape(const KvView& block, const ModelShape& shape) {
   const size_t n = block.count(), layers = shape.layers.size();
-  if (block.positions.size() != n || block.keys.size() != layers ||
-      block.values.size() != layers) {
-    return Error{ErrorKind::usage,
-                 fmt::format("block of {} tokens, {} positions, {} key and {} value layers; the "
-                             "model has {} layers",
-                             n, block.positions.size(), block.keys.size(), block.values.size(),
-                             layers)};
+  if (block.positions.size() != n || block.keys.size() != layers || block.values.size() != layers) {
+    return Error{
+        ErrorKind::usage,
+        fmt::format("block of {} tokens, {} positions, {} key and {} value layers; the "
+                    "model has {} layers",
+                    n, block.positions.size(), block.keys.size(), block.values.size(), layers)};
   }
   if (block.absent != 0 && block.absent != n) {
     return Error{ErrorKind::usage,

@@ -42,8 +42,8 @@ Result<> UnitCoder::load(size_t s, const State& state) {
 }
 
 Error UnitCoder::within(size_t stage, const Error& error) const {
-  return {error.kind, fmt::format("{}, {}: {}", name_of(unit_), pipeline_->text[stage].name,
-                                  error.message)};
+  return {error.kind,
+          fmt::format("{}, {}: {}", name_of(unit_), pipeline_->text[stage].name, error.message)};
 }
 
 UnitCoder::Pass::Pass(const UnitCoder& coder, Matrix<float> rows, bool loop)
@@ -69,8 +69,8 @@ Result<Matrix<float>> UnitCoder::Pass::back(size_t count, CodeContext& context) 
     const auto done = coder_.stages_[s]->decode(rows_, count, context, side);
     if (!done.ok()) return coder_.within(s, done.error());
     if (side.left() > 0) {
-      return coder_.within(s, {ErrorKind::format,
-                               fmt::format("{} bytes of side data too many", side.left())});
+      return coder_.within(
+          s, {ErrorKind::format, fmt::format("{} bytes of side data too many", side.left())});
     }
   }
   if (rows_.quantised || rows_.values.rows() != count ||
@@ -117,8 +117,7 @@ Result<Bytes> UnitCoder::encode(Matrix<float> rows, CodeContext context,
   return payload;
 }
 
-Result<Matrix<float>> UnitCoder::decode(ByteSpan payload, size_t count,
-                                        CodeContext context) const {
+Result<Matrix<float>> UnitCoder::decode(ByteSpan payload, size_t count, CodeContext context) const {
   ByteReader in(payload);
   std::vector<Bytes> sides;
   for (size_t s = 0; s < stages_.size(); ++s) {

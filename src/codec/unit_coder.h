@@ -50,7 +50,7 @@ class UnitCoder {
 
     const UnitCoder& coder_;
     Rows rows_;
-    std::vector<Bytes> sides_;  // by stage
+    std::vector<Bytes> sides_;         // by stage
     std::vector<Matrix<float>> kept_;  // the same; empty if there is no loop
   };
 

@@ -86,7 +86,8 @@ TEST(Windows, WhatIsLeftIsCodedAsWithTheOthersBesideIt) {
   EXPECT_LT(of_part.size(), of_whole.size() * 6 / 10);
   const auto a = codec.payloads(of_whole).value(), b = codec.payloads(of_part).value();
   const KvBlock<float> made = codec.decode(of_part, part.tokens, part.positions, nullptr).value();
-  const KvBlock<float> wanted = codec.decode(of_whole, part.tokens, part.positions, nullptr).value();
+  const KvBlock<float> wanted =
+      codec.decode(of_whole, part.tokens, part.positions, nullptr).value();
   const KvBlock<float> direct = codec.roundtrip(part, nullptr, nullptr).value();
   for (size_t i = 0; i < codec.units().size(); ++i) {
     const Unit& unit = codec.units()[i].unit();

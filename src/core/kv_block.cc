@@ -74,7 +74,8 @@ RowsView RowsView::row_range(size_t first, size_t n) const {
   RowsView part = *this;
   const auto skip = static_cast<ptrdiff_t>(first) * row_stride;
   if (n > 0) {
-    part.data = static_cast<const uint8_t*>(data) + skip * static_cast<ptrdiff_t>(bytes_of(element));
+    part.data =
+        static_cast<const uint8_t*>(data) + skip * static_cast<ptrdiff_t>(bytes_of(element));
   }
   part.rows = n;
   return part;
@@ -86,7 +87,8 @@ void read_rows(const RowsView& from, MatrixView<float> out) {
       for_elements<float>(from, [&](size_t r, size_t c, float x) { out(r, c) = x; });
       return;
     case Element::f16:
-      for_elements<uint16_t>(from, [&](size_t r, size_t c, uint16_t x) { out(r, c) = from_half(x); });
+      for_elements<uint16_t>(from,
+                             [&](size_t r, size_t c, uint16_t x) { out(r, c) = from_half(x); });
       return;
     case Element::bf16:
       for_elements<uint16_t>(from,

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "codec/dump_source.h"
+#include "fit/dump_source.h"
 
 namespace kvsplice::evaluate {
 

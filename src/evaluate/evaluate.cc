@@ -5,15 +5,14 @@
 #include <algorithm>
 #include <chrono>
 
-#include "fit/dump_source.h"
 #include "core/same_cache.h"
 #include "evaluate/dump_attention.h"
+#include "fit/dump_source.h"
 
 namespace kvsplice::evaluate {
 
 namespace {
 
-using KvBlock<float>;
 using codec::Codec;
 using host::Signal;
 

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "analyse/attention.h"
-#include "fit/row_source.h"
 #include "extract/dump.h"
+#include "fit/row_source.h"
 
 namespace kvsplice::codec {
 

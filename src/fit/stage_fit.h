@@ -29,8 +29,8 @@ struct Information {
 // What a stage may look at while it learns: all it has while it codes the same rows, and more.
 struct FitContext : CodeContext {
   Progress progress = {};
-  double rms = 0;         // of the unit's rows about their mean, as they came
-  double step_scale = 1;  // of quantisers' steps, by an allocation among units
+  double rms = 0;                            // of the unit's rows about their mean, as they came
+  double step_scale = 1;                     // of quantisers' steps, by an allocation among units
   const Attention* attention = nullptr;      // of the layer, for stages that ask for it
   const Information* information = nullptr;  // of the unit, for stages that ask for it
 };
@@ -57,8 +57,9 @@ Result<std::unique_ptr<Stage>> fit_stage(const std::string& stage, const KeyValu
 // StageFit::fit for a function of a parameter struct (see codec/make_stage.h).
 template <class Params, class Fit>
 StageFit stage_fit(std::string name, Fit fit) {
-  return {name, [name, fit](const KeyValues& pairs, const Rows& rows,
-                            const FitContext& context) -> Result<State> {
+  return {name,
+          [name, fit](const KeyValues& pairs, const Rows& rows,
+                      const FitContext& context) -> Result<State> {
             KVS_ASSIGN(const Params params, parse_params<Params>(name, pairs));
             return fit(params, rows, context);
           }};

@@ -204,8 +204,8 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
   }
   KVS_TRY(codec::Codec::make_units(text, model.shape()));
   const codec::StageInfo::Traits needs = codec::traits_of(text);
-  KVS_ASSIGN(const auto dumps, dump_sequences(model, sequences, needs.attention, work,
-                                              o.threads, progress));
+  KVS_ASSIGN(const auto dumps,
+             dump_sequences(model, sequences, needs.attention, work, o.threads, progress));
   const auto is_used = [&](size_t sequence) { return !holds_out || !is_held(sequence); };
   KVS_ASSIGN(const auto rows, codec::DumpSource::open(dumps, o.sinks, is_used));
   std::vector<std::string> notes;

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "codec/codec.h"
 #include "extract/dump.h"
+#include "fit/row_source.h"
 #include "host/model.h"
 
 namespace kvsplice::quality {

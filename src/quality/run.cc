@@ -60,8 +60,8 @@ KvBlock<float> joined(const std::vector<KvBlock<float>>& pieces) {
 }
 
 // Rows [first, first + n); those of layers with a window only if wanted.
-KvBlock<float> slice(const KvBlock<float>& all, size_t first, size_t n,
-                        const ModelShape& shape, bool windows) {
+KvBlock<float> slice(const KvBlock<float>& all, size_t first, size_t n, const ModelShape& shape,
+                     bool windows) {
   KvBlock<float> part;
   part.tokens.assign(all.tokens.begin() + first, all.tokens.begin() + first + n);
   part.positions.assign(all.positions.begin() + first, all.positions.begin() + first + n);

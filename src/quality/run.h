@@ -45,7 +45,7 @@ class Run {
   size_t replaced_ = 0;  // rows [sinks, replaced_) of this chunk went through the codec
   std::vector<KvBlock<float>> originals_;  // those rows as they were, for counting bytes
   std::vector<KvBlock<float>> open_;       // those of the block that is not full, if rows depend
-  std::vector<LogProbs> rows_;                // scored positions of the step
+  std::vector<LogProbs> rows_;             // scored positions of the step
   Perplexity perplexity_;
   Divergence divergence_;
   codec::EntropyMeter meter_;

@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
-#include "host/cache_block.h"
 #include "core/same_cache.h"
+#include "host/cache_block.h"
 
 namespace kvsplice::quality {
 

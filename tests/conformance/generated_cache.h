@@ -160,7 +160,8 @@ inline KvBlock<float> generate_block(const ModelShape& shape, size_t tokens, uin
 
 class BlockSource : public RowSource {
  public:
-  BlockSource(const KvBlock<float>& block, const ModelShape& shape) : block_(block), shape_(shape) {}
+  BlockSource(const KvBlock<float>& block, const ModelShape& shape)
+      : block_(block), shape_(shape) {}
   std::span<const int32_t> tokens() const override { return block_.tokens; }
   std::span<const int32_t> positions() const override { return block_.positions; }
   Result<Matrix<float>> read(Kind kind, int layer) const override { return block_.of(kind)[layer]; }

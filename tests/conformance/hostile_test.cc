@@ -101,7 +101,7 @@ TEST_P(Hostile, FlippedBitsGiveAnErrorOrABlockOfTheRightShape) {
 
 TEST_P(Hostile, WrongNumberOfTokensIsAnError) {
   const KvBlock<float> block = generate_block(usual_shape(), 12, 3),
-                   longer = generate_block(usual_shape(), 200, 3);
+                       longer = generate_block(usual_shape(), 200, 3);
   EXPECT_FALSE(decode(encode(block), longer).ok());
 }
 

@@ -46,7 +46,7 @@ TEST_P(Shapes, EmptyBlock) {
 // The first row as it is decoded with others behind it: nothing but whole blocks looks at those.
 TEST_P(Shapes, OneRow) {
   const KvBlock<float> block = generate_block(usual_shape(), 1, 2),
-                   longer = lengthened(block, generate_block(usual_shape(), 9, 3));
+                       longer = lengthened(block, generate_block(usual_shape(), 9, 3));
   const auto bytes = codec().encode(block, &embeddings_);
   ASSERT_TRUE(bytes.ok()) << bytes.error().message;
   const auto back = decode(*bytes, block);
