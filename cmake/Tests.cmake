@@ -1,5 +1,6 @@
 # Tests: one GoogleTest program per folder of src/ (label `unit`), one per folder of tests/ (label:
-# the folder's name), and every tests/*/*_test.py. All are found by name, none is listed.
+# the folder's name), and every tests/*/*_test.py. All are found by name, none is listed. Programs
+# tests/*/make_*.cc make files that tests read; they are built with them and run by hand.
 
 # What a test may want to know of its surroundings.
 set(KVSPLICE_TEST_SETTINGS
@@ -24,7 +25,7 @@ add_custom_target(unit_tests)
 add_custom_target(thread_tests)
 set(KVSPLICE_THREADED_LAYERS core linalg range codec session solve)
 # Folders of tests/ that need neither, too.
-set(KVSPLICE_UNIT_FOLDERS conformance)
+set(KVSPLICE_UNIT_FOLDERS conformance golden)
 
 function(kvsplice_add_all_tests)
   add_library(kvsplice_test_main STATIC tests/test_main.cc)
@@ -73,6 +74,13 @@ function(kvsplice_add_test_folder folder)
       add_dependencies(test_${name} kvsplice_program)
     endif()
   endif()
+  file(GLOB makers CONFIGURE_DEPENDS ${folder}/make_*.cc)
+  foreach(source ${makers})
+    cmake_path(GET source STEM maker)
+    add_executable(${maker} ${source})
+    set_target_properties(${maker} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+    target_link_libraries(${maker} PRIVATE kvsplice kvsplice_flags kvsplice_warnings)
+  endforeach()
 endfunction()
 
 # PRE_TEST: the program is asked for its tests when ctest starts, not while building.
