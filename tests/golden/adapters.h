@@ -6,7 +6,7 @@
 #include <numeric>
 #include <optional>
 
-#include "codec/block_rows.h"
+#include "codec/codec.h"
 #include "codec/pack.h"
 #include "golden_file.h"
 #include "session/session.h"
@@ -47,8 +47,9 @@ inline Result<Units<float>> decode_block(const Codec& codec, const GoldenFile& f
   if (codec.needs_embeddings()) {
     KVS_ASSIGN(embeddings, embeddings_in(file));
   }
-  KVS_ASSIGN(codec::CacheBlock block,
-             codec.decode_cells(bytes.flat(), tokens.flat(), positions.flat(), &embeddings));
+  const Space space = keeps_cells(codec) ? Space::cached : Space::raw;
+  KVS_ASSIGN(KvBlock<float> block,
+             codec.decode(bytes.flat(), tokens.flat(), positions.flat(), &embeddings, space));
   Units<float> units;
   for (Kind kind : {Kind::key, Kind::value}) {
     for (size_t l = 0; l < block.of(kind).size(); ++l) {
@@ -59,27 +60,21 @@ inline Result<Units<float>> decode_block(const Codec& codec, const GoldenFile& f
 }
 
 // The integers that the quantiser of a unit made of its n rows; none if it has no quantiser.
-inline Result<Matrix<int32_t>> decode_codes(const Codec::UnitPipeline& unit,
-                                            const codec::PipelineText& text, ByteSpan part,
-                                            size_t n) {
-  const auto is = [](const codec::StageText& stage, const char* group) {
-    return codec::find_stage(stage.name)->group == group;
-  };
-  const bool coded = is(text.back(), "entropy");
-  const bool quantised =
-      std::any_of(text.begin(), text.end(), [&](const auto& s) { return is(s, "quantise"); });
+inline Result<Matrix<int32_t>> decode_codes(const codec::UnitCoder& unit, ByteSpan part, size_t n) {
+  const codec::Pipeline& pipeline = unit.pipeline();
   ByteReader in(part);
   ByteSpan side;
-  size_t width = unit.unit.width();
-  for (const auto& stage : unit.stages) {
+  size_t width = unit.unit().width();
+  for (const auto& stage : unit.stages()) {
     KVS_ASSIGN(const uint64_t size, in.get_varint());
     KVS_ASSIGN(side, in.take(size));
     width = stage->output_width(width);
   }
-  KVS_ASSIGN(codec::Rows rows, codec::unpack(in, n, width, quantised && !coded));
-  if (coded) {
+  const bool quantised = pipeline.quantises && !pipeline.entropy_coded;
+  KVS_ASSIGN(codec::Rows rows, codec::unpack(in, n, width, quantised));
+  if (pipeline.entropy_coded) {
     ByteReader last(side);
-    KVS_TRY(unit.stages.back()->decode(rows, n, {unit.unit, {}, {}}, last));
+    KVS_TRY(unit.stages().back()->decode(rows, n, {unit.unit(), {}, {}}, last));
   }
   return std::move(rows.codes);
 }
@@ -90,11 +85,10 @@ inline Result<Units<int32_t>> decode_codes(const Codec& codec, const GoldenFile&
   KVS_ASSIGN(const std::vector<ByteSpan> parts, codec.payloads(bytes.flat()));
   Units<int32_t> units;
   for (size_t i = 0; i < parts.size(); ++i) {
-    const Codec::UnitPipeline& unit = codec.units()[i];
-    const codec::PipelineText& text = codec.text().of(unit.unit.kind);
+    const codec::UnitCoder& unit = codec.units()[i];
     if (parts[i].empty()) continue;  // a layer with a window that is left out
-    KVS_ASSIGN(Matrix<int32_t> codes, decode_codes(unit, text, parts[i], tokens.rows()));
-    if (!codes.empty()) units[unit_name(unit.unit.kind, unit.unit.layer)] = std::move(codes);
+    KVS_ASSIGN(Matrix<int32_t> codes, decode_codes(unit, parts[i], tokens.rows()));
+    if (!codes.empty()) units[unit_name(unit.unit().kind, unit.unit().layer)] = std::move(codes);
   }
   return units;
 }
@@ -131,7 +125,7 @@ inline Result<Restored> read_session(const std::string& path, const Codec* codec
     coder.shape = codec->shape();
   }
   KVS_ASSIGN(const auto opened, session::Session::open(path, coder));
-  KVS_ASSIGN(session::Cells cells, opened.read(0, opened.size(), {}));
+  KVS_ASSIGN(KvBlock<uint16_t> cells, opened.read(0, opened.size(), {}));
   const session::Index& index = opened.file().index();
   Restored restored{opened.file().info().codec, cells.tokens, index.pending, {}, cells.absent, {}};
   for (const session::Record& record : index.records) {
@@ -149,9 +143,9 @@ inline Result<Restored> read_session(const std::string& path, const Codec* codec
 // The rest is the maker's alone.
 
 // As a context would hold them: at positions 0, 1, ..., without what no window sees any more.
-inline session::Cells cells_of(codec::CacheBlock block, const ModelShape& shape) {
+inline KvBlock<uint16_t> cells_of(KvBlock<float> block, const ModelShape& shape) {
   std::iota(block.positions.begin(), block.positions.end(), 0);
-  session::Cells cells = session::from_block(std::move(block), shape);
+  KvBlock<uint16_t> cells = convert<uint16_t>(block, shape, Space::cached);
   cells.absent = shape.tokens_out_of_sight(cells.count());
   for (Kind kind : {Kind::key, Kind::value}) {
     for (size_t l = 0; l < shape.layers.size(); ++l) {
@@ -164,31 +158,30 @@ inline session::Cells cells_of(codec::CacheBlock block, const ModelShape& shape)
 
 // Layers with a window are left out, as they are of most blocks of such models; rows are cells
 // where the codec keeps those.
-inline Result<Bytes> encode_block(const Codec& codec, codec::CacheBlock block,
+inline Result<Bytes> encode_block(const Codec& codec, KvBlock<float> block,
                                   const codec::Embeddings& embeddings) {
   const ModelShape& shape = codec.shape();
   for (Kind kind : {Kind::key, Kind::value}) {
     for (size_t l = 0; l < shape.layers.size(); ++l) {
       if (shape.layers[l].window == 0) continue;
       block.of(kind)[l] = Matrix<float>(0, shape.layers[l].width(kind));
+      block.absent = block.count();
     }
   }
-  if (keeps_cells(codec)) {
-    block = session::to_cell_block(session::from_block(std::move(block), shape), shape);
-  }
-  return codec.encode_cells(block, &embeddings);
+  if (!keeps_cells(codec)) return codec.encode(block, &embeddings);
+  return codec.encode(convert<uint16_t>(block, shape, Space::cached), &embeddings);
 }
 
 // In small records; with `turns`, the second half of the cells is added to a session of the first.
 inline Result<> pack_session(const std::string& path, const ModelShape& shape, const Codec* codec,
-                             const session::Cells& cells, std::span<const int32_t> pending,
+                             const KvView& cells, std::span<const int32_t> pending,
                              const codec::Embeddings& embeddings, bool turns) {
   const session::Coder coder{shape, codec, &embeddings};
   const session::PackOptions options{16, 4, 8};
   if (!turns) return session::pack(path, cells, pending, coder, options, {});
   const size_t n = cells.count() / 2;
-  KVS_TRY(session::pack(path, slice(cells, 0, n), {}, coder, options, {}));
-  return session::extend(path, slice(cells, n, cells.count() - n), pending, coder, {});
+  KVS_TRY(session::pack(path, cells.slice(0, n), {}, coder, options, {}));
+  return session::extend(path, cells.slice(n, cells.count() - n), pending, coder, {});
 }
 
 }  // namespace kvsplice::golden

@@ -39,8 +39,8 @@ ModelShape sliding() {
 }
 
 // Rows of the same token have much in common that no other unit tells of, so that recall pays.
-codec::CacheBlock generate(const ModelShape& shape, size_t tokens, uint64_t seed) {
-  codec::CacheBlock block = codec::generate_block(shape, tokens, seed);
+KvBlock<float> generate(const ModelShape& shape, size_t tokens, uint64_t seed) {
+  KvBlock<float> block = codec::generate_block(shape, tokens, seed);
   for (Kind kind : {Kind::key, Kind::value}) {
     for (const LayerShape& layer : shape.layers) {
       const uint64_t unit = 100 + 2 * uint64_t(layer.layer) + (kind == Kind::key ? 0 : 1);
@@ -55,10 +55,10 @@ codec::CacheBlock generate(const ModelShape& shape, size_t tokens, uint64_t seed
 
 Result<Codec> fit(const std::string& pipeline, const ModelShape& shape) {
   KVS_ASSIGN(const codec::CodecText text, codec::parse_codec(pipeline));
-  KVS_ASSIGN(Codec codec, Codec::create(text, shape));
-  const codec::CacheBlock rows = generate(shape, codec::kFitTokens, 1);
+  const KvBlock<float> rows = generate(shape, codec::kFitTokens, 1);
   const codec::Embeddings embeddings = codec::generate_embeddings();
-  KVS_TRY(codec.fit(codec::BlockSource(rows, shape), &embeddings, {}));
+  KVS_ASSIGN(const Codec codec, codec::fit_codec(text, shape, codec::BlockSource(rows, shape),
+                                                 &embeddings, {}));
   return codec;
 }
 
@@ -136,7 +136,7 @@ Result<> check_free(const std::string& path) {
   return {};
 }
 
-Result<> add_block(const Codec& codec, const codec::CacheBlock& block,
+Result<> add_block(const Codec& codec, const KvBlock<float>& block,
                    const codec::Embeddings& embeddings, GoldenFile& file) {
   if (codec.needs_embeddings()) {
     Matrix<float> rows(block.count(), size_t(embeddings.dim));
@@ -155,7 +155,7 @@ Result<> add_block(const Codec& codec, const codec::CacheBlock& block,
 Result<> make(const Case& wanted, const std::string& path) {
   KVS_TRY(check_free(path));
   const ModelShape shape = wanted.shape();
-  const codec::CacheBlock block = generate(shape, kTokens, 2);
+  const KvBlock<float> block = generate(shape, kTokens, 2);
   const codec::Embeddings embeddings = codec::generate_embeddings();
   GoldenFile file;
   file.put<int32_t>("tokens", block.tokens);
