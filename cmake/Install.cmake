@@ -3,7 +3,7 @@
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
-add_library(kvsplice_shared SHARED)
+add_library(kvsplice_shared SHARED include/kvsplice/kvsplice.h)
 set_target_properties(kvsplice_shared PROPERTIES
   OUTPUT_NAME kvsplice EXPORT_NAME kvsplice LINKER_LANGUAGE CXX
   VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}

@@ -35,8 +35,8 @@ Result<UnitCoder> UnitCoder::create(Unit unit, std::shared_ptr<const Pipeline> p
 }
 
 Result<> UnitCoder::load(size_t s, const State& state) {
-  widths_.resize(s + 1);
   KVS_TRY(stages_[s]->load(state, widths_[s]));
+  widths_.resize(s + 1);
   widths_.push_back(stages_[s]->output_width(widths_[s]));
   return {};
 }
