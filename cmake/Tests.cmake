@@ -79,7 +79,7 @@ function(kvsplice_add_test_folder folder)
     cmake_path(GET source STEM maker)
     add_executable(${maker} ${source})
     set_target_properties(${maker} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
-    target_link_libraries(${maker} PRIVATE kvsplice kvsplice_flags kvsplice_warnings)
+    target_link_libraries(${maker} PRIVATE kvsplice_all kvsplice_flags kvsplice_warnings)
   endforeach()
 endfunction()
 

@@ -57,8 +57,8 @@ Result<Codec> fit(const std::string& pipeline, const ModelShape& shape) {
   KVS_ASSIGN(const codec::CodecText text, codec::parse_codec(pipeline));
   const KvBlock<float> rows = generate(shape, codec::kFitTokens, 1);
   const codec::Embeddings embeddings = codec::generate_embeddings();
-  KVS_ASSIGN(const Codec codec, codec::fit_codec(text, shape, codec::BlockSource(rows, shape),
-                                                 &embeddings, {}));
+  KVS_ASSIGN(Codec codec,
+             codec::fit_codec(text, shape, codec::BlockSource(rows, shape), &embeddings, {}));
   return codec;
 }
 

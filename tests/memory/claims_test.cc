@@ -283,10 +283,10 @@ TEST_P(EveryStage, ClaimsOfTheShapeAreCheckedAgainstTheArrays) {
   std::vector<std::pair<std::string, codec::StateArray>> arrays;
   size_t bytes = 0;
   for (const auto& unit : codec().units()) {
-    for (size_t s = 0; s < unit.stages.size(); ++s) {
-      for (const auto& [name, array] : unit.stages[s]->save()) {
-        const std::string kind = unit.unit.kind == Kind::key ? "k" : "v";
-        const std::string layer = unit.unit.layer < 0 ? "all" : std::to_string(unit.unit.layer);
+    for (size_t s = 0; s < unit.stages().size(); ++s) {
+      for (const auto& [name, array] : unit.stages()[s]->save()) {
+        const std::string kind = unit.unit().kind == Kind::key ? "k" : "v";
+        const std::string layer = unit.unit().layer < 0 ? "all" : std::to_string(unit.unit().layer);
         arrays.emplace_back(fmt::format("{}.{}.{}.{}", kind, layer, s, name), array);
         bytes += array.values.size() * sizeof(float);
       }
