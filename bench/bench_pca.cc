@@ -6,7 +6,7 @@
 #include "bench/bench.h"
 #include "core/random.h"
 #include "core/threads.h"
-#include "linalg/linalg.h"
+#include "solve/solve.h"
 
 namespace kvsplice::bench {
 

@@ -1,99 +1,93 @@
-// A product of matrices by the kernels that OpenBLAS runs, beside others it has for this processor.
+// Products of matrices as codecs make them, one on each thread, beside OpenBLAS's.
+#include <cblas.h>
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
-#include <optional>
+#include <vector>
 
 #include "bench/bench.h"
 #include "core/random.h"
-#include "core/temporary_folder.h"
-#include "linalg/blas_core.h"
+#include "core/threads.h"
 #include "linalg/linalg.h"
-#include "report/manifest.h"
-#include "report/subprocess.h"
-#include "simd/target.h"
+#include "solve/blas_core.h"
+#include "solve/one_blas_thread.h"
 
 namespace kvsplice::bench {
 
 namespace {
 
-constexpr size_t kSize = 1024;
+// b is [inner x cols] or, `across`, its transpose; a `lower` one is lower triangular.
+struct Shape {
+  const char* what;
+  size_t rows, inner, cols;
+  bool across = false, lower = false;
 
-// Also what OpenBLAS would have taken by itself.
-std::vector<std::string> other_cores(const BlasCore& here) {
-  const std::vector<std::string> targets = simd_targets();
-  const auto can = [&](const char* target) {
-    return std::find(targets.begin(), targets.end(), target) != targets.end();
-  };
-  std::vector<std::string> cores;
-  if (!here.corrected.empty()) cores.push_back(here.corrected);
-  if (can("AVX2")) cores.insert(cores.end(), {"Haswell", "Zen"});
-  if (can("AVX3")) cores.insert(cores.end(), {"SkylakeX", "Cooperlake", "SapphireRapids"});
-  std::erase(cores, here.name);
-  return cores;
-}
-
-// OpenBLAS chooses once per process, so another one runs this same case.
-Result<report::StoredResults> run_with(const std::string& core) {
-  KVS_ASSIGN(const TemporaryFolder folder, TemporaryFolder::create("bench"));
-  std::error_code unknown;
-  const std::string self = std::filesystem::read_symlink("/proc/self/exe", unknown).string();
-  KVS_ASSIGN(const report::Finished run,
-             report::run_program({"env", "OPENBLAS_CORETYPE=" + core, self, "bench", "--only",
-                                  "product", "-o", folder.path()},
-                                 ""));
-  if (run.exit_code != 0) {
-    return Error{ErrorKind::io, fmt::format("exit code {}: {}", run.exit_code, run.errors)};
+  double operations() const {
+    return (lower ? 1.0 : 2.0) * double(rows) * double(inner) * double(cols);
   }
-  return report::read_results(folder.path());
-}
+};
 
-// No peer where OpenBLAS has no such kernels and took others.
-Result<std::optional<Peer>> peer_of(const std::string& core) {
-  KVS_ASSIGN(const report::StoredResults results, run_with(core));
-  const auto setting = std::find_if(results.machine.begin(), results.machine.end(),
-                                    [](const auto& pair) { return pair.first == "openblas"; });
-  if (setting == results.machine.end() || !setting->second.starts_with(core + " ")) {
-    return std::optional<Peer>();
-  }
-  const double* ms = std::get_if<double>(&results.tables.at(0).rows().at(0).at(2));
-  if (ms == nullptr) return Error{ErrorKind::format, "bench.json has no time"};
-  return std::optional<Peer>({"OPENBLAS_CORETYPE=" + core, *ms});
-}
+constexpr Shape kShapes[] = {
+    {"predictor", 512, 1400, 192, true},
+    {"klt", 256, 192, 192, true},
+    {"klt, back", 256, 192, 192},
+    {"head", 512, 64, 64},
+    {"distances", 512, 192, 512, true},
+    {"recall", 512, 512, 192, false, true},
+    {"strip", 32, 256, 192},
+    {"wide", 512, 1024, 1024, true},
+};
 
-std::vector<Peer> peers(Surroundings& here, const BlasCore& core) {
-  std::vector<Peer> all;
-  if (core.by_user) return all;
-  for (const std::string& other : other_cores(core)) {
-    const auto peer = peer_of(other);
-    if (!peer.ok()) {
-      here.note(fmt::format("product with {} is left out: {}", other, peer.error().message));
-    } else if (*peer) {
-      all.push_back(**peer);
+struct Operands {
+  Matrix<float> a, b, c;
+
+  explicit Operands(const Shape& s)
+      : a(s.rows, s.inner),
+        b(s.across ? s.cols : s.inner, s.across ? s.inner : s.cols),
+        c(s.rows, s.cols) {
+    Random random(1);
+    for (float& x : a.flat()) x = static_cast<float>(random.normal());
+    for (float& x : b.flat()) x = static_cast<float>(random.normal());
+    for (size_t r = 0; s.lower && r < s.rows; ++r) {
+      std::fill(a.row(r).begin() + r + 1, a.row(r).end(), 0.f);
     }
   }
-  return all;
+};
+
+void by_us(const Shape& s, Operands& o) {
+  if (s.lower) return multiply_lower(o.a, o.b, o.c);
+  gemm(Trans::no, s.across ? Trans::yes : Trans::no, 1.f, o.a, o.b, 0.f, o.c);
 }
 
-// Arithmetic only: a thousand operations for each value read.
+// OpenBLAS has triangular products, but in place of b and no faster than this.
+void by_blas(const Shape& s, Operands& o) {
+  const OneBlasThread one;
+  cblas_sgemm(CblasRowMajor, CblasNoTrans, s.across ? CblasTrans : CblasNoTrans, blasint(s.rows),
+              blasint(s.cols), blasint(s.inner), 1, o.a.data(), blasint(o.a.cols()), o.b.data(),
+              blasint(o.b.cols()), 0, o.c.data(), blasint(o.c.cols()));
+}
+
 Result<std::vector<Measurement>> run(Surroundings& here) {
-  Random random(1);
-  Matrix<float> a(kSize, kSize), b(kSize, kSize), c(kSize, kSize);
-  for (float& x : a.flat()) x = static_cast<float>(random.normal());
-  for (float& x : b.flat()) x = static_cast<float>(random.normal());
-  const double ms = best_ms([&] { gemm(Trans::no, Trans::no, 1.0f, a, b, 0.0f, c); });
-  const BlasCore core = blas_core();
-  return std::vector<Measurement>{{fmt::format("{0} x {0} by {0}: {1}", kSize, core.text()), ms,
-                                   here.limit_ms(2.0 * kSize * kSize * kSize, 0),
-                                   peers(here, core)}};
+  const size_t threads = static_cast<size_t>(thread_count());
+  std::vector<Measurement> all;
+  for (const Shape& shape : kShapes) {
+    std::vector<Operands> operands(threads, Operands(shape));
+    const auto timed = [&](void (*multiply)(const Shape&, Operands&)) {
+      return best_ms(
+          [&] { parallel_for(threads, [&](size_t i) { multiply(shape, operands[i]); }); });
+    };
+    all.push_back({fmt::format("{}: {} x {} x {}", shape.what, shape.rows, shape.inner, shape.cols),
+                   timed(by_us),
+                   here.limit_ms(shape.operations() * static_cast<double>(threads), 0),
+                   {{fmt::format("OpenBLAS {}", blas_core().text()), timed(by_blas)}}});
+  }
+  return all;
 }
 
 }  // namespace
 
 BenchCase product_bench() {
-  return {"product",
-          "a product of matrices by OpenBLAS, with each of its kernels for this processor", run};
+  return {"product", "products of matrices of the sizes that codecs have, one on each thread", run};
 }
 
 }  // namespace kvsplice::bench

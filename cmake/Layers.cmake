@@ -41,7 +41,7 @@ function(kvsplice_add_the_library)
   set_target_properties(kvsplice PROPERTIES
     POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON)
   target_link_libraries(kvsplice
-    PUBLIC hwy::hwy Threads::Threads PRIVATE fmt::fmt-header-only PkgConfig::XXHASH PkgConfig::OPENBLAS PkgConfig::LAPACKE) # TEMPORARY
+    PUBLIC hwy::hwy Threads::Threads PRIVATE fmt::fmt-header-only PkgConfig::XXHASH)
 endfunction()
 
 # The rest, a library for each folder, and kvsplice_all for all of it.
@@ -75,7 +75,7 @@ function(kvsplice_add_extras)
     kvsplice_names_of(names "bench_" ".cc" ${bench})
     kvsplice_write_table(kvsplice_bench bench bench_table BenchCase bench "bench/bench.h" "${names}")
     kvsplice_embed_peers(kvsplice_bench)
-    target_link_libraries(kvsplice_bench PRIVATE nlohmann_json::nlohmann_json)
+    target_link_libraries(kvsplice_bench PRIVATE nlohmann_json::nlohmann_json PkgConfig::OPENBLAS)
     target_link_libraries(kvsplice_bench PUBLIC
       benchmark::benchmark $<TARGET_NAME_IF_EXISTS:kvsplice_stage_cases>)
   endif()

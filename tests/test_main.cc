@@ -3,7 +3,7 @@
 
 #include <cstdio>
 
-#include "linalg/blas_core.h"
+#include "solve/blas_core.h"
 
 int main(int argc, char** argv) {
   if (const auto corrected = kvsplice::correct_blas_core(argv); !corrected.ok()) {

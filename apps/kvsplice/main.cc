@@ -12,7 +12,7 @@
 #include "command.h"
 #include "core/version.h"
 #include "host/log.h"
-#include "linalg/blas_core.h"
+#include "solve/blas_core.h"
 #include "terminal.h"
 
 namespace {

@@ -7,7 +7,7 @@
 #include "functions/dct.h"
 #include "functions/fourier.h"
 #include "functions/least_squares.h"
-#include "linalg/linalg.h"
+#include "solve/solve.h"
 
 namespace kvsplice::experiment::nerf {
 

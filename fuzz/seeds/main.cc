@@ -4,8 +4,8 @@
 
 #include "core/file.h"
 #include "core/threads.h"
-#include "linalg/blas_core.h"
 #include "seeds.h"
+#include "solve/blas_core.h"
 
 namespace kvsplice::fuzz {
 namespace {

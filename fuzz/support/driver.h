@@ -6,7 +6,7 @@
 
 #include "core/bytes.h"
 #include "core/random.h"
-#include "linalg/blas_core.h"
+#include "solve/blas_core.h"
 
 extern "C" {
 // Called first, by both. OpenBLAS's oldest kernels read behind the ends of matrices.

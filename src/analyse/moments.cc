@@ -2,7 +2,7 @@
 
 #include <cassert>
 
-#include "linalg/linalg.h"
+#include "solve/solve.h"
 
 namespace kvsplice::analyse {
 

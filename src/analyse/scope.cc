@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "analyse/spectrum.h"
-#include "linalg/linalg.h"
+#include "solve/solve.h"
 
 namespace kvsplice::analyse {
 

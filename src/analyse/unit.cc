@@ -8,7 +8,7 @@
 
 #include "analyse/sequence.h"
 #include "core/threads.h"
-#include "linalg/linalg.h"
+#include "solve/solve.h"
 
 namespace kvsplice::analyse {
 

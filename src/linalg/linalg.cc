@@ -1,155 +1,67 @@
 #include "linalg/linalg.h"
 
-#include <cblas.h>
-
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 
 #include "core/threads.h"
-#include "linalg/one_blas_thread.h"
+#include "linalg/product_kernel.h"
 
 namespace kvsplice {
 
 namespace {
 
-CBLAS_TRANSPOSE blas(Trans t) { return t == Trans::no ? CblasNoTrans : CblasTrans; }
+using product_kernel::Operand;
+using product_kernel::Product;
 
-// BLAS wants a stride of at least one, even of an empty matrix.
-template <class T>
-blasint stride(MatrixView<T> m) {
-  return static_cast<blasint>(std::max<size_t>(m.stride, 1));
+Operand operand(Trans t, MatrixView<const float> m) {
+  return t == Trans::no ? Operand{m.data, m.stride, 1} : Operand{m.data, 1, m.stride};
 }
 
-void blas_gemm(Trans ta, Trans tb, size_t inner, float alpha, MatrixView<const float> a,
-               MatrixView<const float> b, float beta, MatrixView<float> c) {
-  cblas_sgemm(CblasRowMajor, blas(ta), blas(tb), c.rows, c.cols, inner, alpha, a.data, stride(a),
-              b.data, stride(b), beta, c.data, stride(c));
+size_t round_up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
+
+Product rows_of(const Product& whole, size_t first, size_t n) {
+  Product part = whole;
+  part.rows = n;
+  part.a.data += first * whole.a.down;
+  part.c += first * whole.c_step;
+  part.reach += first;
+  return part;
 }
 
-void blas_gemm(Trans ta, Trans tb, size_t inner, double alpha, MatrixView<const double> a,
-               MatrixView<const double> b, double beta, MatrixView<double> c) {
-  cblas_dgemm(CblasRowMajor, blas(ta), blas(tb), c.rows, c.cols, inner, alpha, a.data, stride(a),
-              b.data, stride(b), beta, c.data, stride(c));
+Product cols_of(const Product& whole, size_t first, size_t n) {
+  Product part = whole;
+  part.cols = n;
+  part.b.data += first * whole.b.right;
+  part.c += first;
+  return part;
 }
 
-void blas_syrk(MatrixView<const float> x, float beta, MatrixView<float> c) {
-  cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, c.cols, x.rows, 1, x.data, stride(x), beta,
-              c.data, stride(c));
+// So many rows of a stay in cache for all columns of b.
+void multiply_here(const Product& whole) {
+  constexpr size_t kMostRows = 512;
+  const size_t pieces = (whole.rows + kMostRows - 1) / kMostRows;
+  const size_t chunk = round_up((whole.rows + pieces - 1) / pieces, product_kernel::kTall);
+  for (size_t first = 0; first < whole.rows; first += chunk) {
+    product_kernel::multiply(rows_of(whole, first, std::min(chunk, whole.rows - first)));
+  }
 }
 
-void blas_syrk(MatrixView<const double> x, double beta, MatrixView<double> c) {
-  cblas_dsyrk(CblasRowMajor, CblasUpper, CblasTrans, c.cols, x.rows, 1, x.data, stride(x), beta,
-              c.data, stride(c));
-}
-
-constexpr size_t kGemmChunk = 256;
-
-template <class T>
-void chunked_gemm(Trans ta, Trans tb, T alpha, MatrixView<const T> a, MatrixView<const T> b, T beta,
-                  MatrixView<T> c) {
-  const size_t inner = ta == Trans::no ? a.cols : a.rows;
-  assert((ta == Trans::no ? a.rows : a.cols) == c.rows);
-  assert((tb == Trans::no ? b.cols : b.rows) == c.cols);
-  assert((tb == Trans::no ? b.rows : b.cols) == inner);
-  const auto multiply = [&](MatrixView<const T> pa, MatrixView<const T> pb, MatrixView<T> pc) {
-    OneBlasThread one;
-    blas_gemm(ta, tb, inner, alpha, pa, pb, beta, pc);
-  };
-  if (c.rows == 0 || c.cols == 0) return;
-  if (c.rows <= kGemmChunk && c.cols <= kGemmChunk) return multiply(a, b, c);
-  if (c.rows >= c.cols) {
-    parallel_chunks(c.rows, kGemmChunk, [&](size_t first, size_t n) {
-      multiply(ta == Trans::no ? a.row_range(first, n) : a.col_range(first, n), b,
-               c.row_range(first, n));
-    });
+// Threads get pieces of any size: values do not depend on them.
+void multiply(const Product& whole) {
+  constexpr size_t kWorthAThread = size_t{1} << 21;  // multiply-adds: some tens of microseconds
+  if (whole.rows == 0 || whole.cols == 0) return;
+  const size_t work = whole.rows * whole.cols * whole.inner / kWorthAThread;
+  const size_t threads = std::clamp<size_t>(work, 1, static_cast<size_t>(thread_count()));
+  if (threads == 1) return multiply_here(whole);
+  const bool by_rows = whole.rows >= whole.cols;
+  const size_t share = ((by_rows ? whole.rows : whole.cols) + threads - 1) / threads;
+  if (by_rows) {
+    parallel_chunks(whole.rows, round_up(share, product_kernel::kTall),
+                    [&](size_t i, size_t n) { multiply_here(rows_of(whole, i, n)); });
   } else {
-    parallel_chunks(c.cols, kGemmChunk, [&](size_t first, size_t n) {
-      multiply(a, tb == Trans::no ? b.col_range(first, n) : b.row_range(first, n),
-               c.col_range(first, n));
-    });
-  }
-}
-
-// How a sum over rows is cut for threads, by its shape alone: narrow results are summed over four
-// ranges of rows at a time, wide ones strip of columns by strip (more copies would take too much).
-struct Cut {
-  size_t strip, strips, lane, lanes;
-
-  Cut(size_t rows, size_t cols, size_t result) {
-    constexpr size_t kStrip = 512, kLanes = 4, kNarrow = size_t{1} << 20;
-    const bool narrow = result <= kNarrow;
-    strip = std::max<size_t>(narrow ? cols : kStrip, 1);
-    strips = (cols + strip - 1) / strip;
-    lanes = narrow ? kLanes : 1;
-    lane = (rows + lanes - 1) / lanes;
-  }
-};
-
-// `mean` in the precision of the sums; zeros if it is empty.
-template <class T>
-std::vector<T> centre_of(std::span<const double> mean, size_t first, size_t n) {
-  if (mean.empty()) return std::vector<T>(n);
-  return {mean.begin() + first, mean.begin() + first + n};
-}
-
-template <class T>
-void centre(MatrixView<const float> x, const std::vector<T>& middle, MatrixView<T> block) {
-  for (size_t r = 0; r < x.rows; ++r) {
-    const float* from = &x(r, 0);
-    T* to = &block(r, 0);
-    for (size_t c = 0; c < x.cols; ++c) to[c] = static_cast<T>(from[c]) - middle[c];
-  }
-}
-
-// sum = beta * sum + block^T block: of its first `sum.rows` columns (upper triangle) with all.
-template <class T>
-void add_products(MatrixView<const T> block, T beta, MatrixView<T> sum) {
-  const size_t width = sum.rows, rest = sum.cols - width;
-  blas_syrk(block.col_range(0, width), beta, sum.col_range(0, width));
-  if (rest == 0) return;
-  blas_gemm(Trans::yes, Trans::no, block.rows, T(1), block.col_range(0, width),
-            block.col_range(width, rest), beta, sum.col_range(width, rest));
-}
-
-// sum += the products of the centred rows of x, as in add_products.
-void sum_exactly(MatrixView<const float> x, const std::vector<double>& middle,
-                 MatrixView<double> sum) {
-  constexpr size_t kBlock = 128;
-  Matrix<double> buffer(std::min(kBlock, x.rows), x.cols);
-  for (size_t first = 0; first < x.rows; first += kBlock) {
-    const auto block = buffer.view().row_range(0, std::min(kBlock, x.rows - first));
-    centre(x.row_range(first, block.rows), middle, block);
-    add_products<double>(block, 1, sum);
-  }
-}
-
-// The same in float within blocks of rows, in double over them.
-void sum_fast(MatrixView<const float> x, const std::vector<float>& middle, MatrixView<double> sum) {
-  constexpr size_t kBlock = 256;
-  Matrix<float> buffer(std::min(kBlock, x.rows), x.cols), products(sum.rows, sum.cols);
-  for (size_t first = 0; first < x.rows; first += kBlock) {
-    const auto block = buffer.view().row_range(0, std::min(kBlock, x.rows - first));
-    centre(x.row_range(first, block.rows), middle, block);
-    add_products<float>(block, 0, products);
-    for (size_t r = 0; r < sum.rows; ++r) {
-      double* to = &sum(r, 0);
-      const float* from = &products(r, 0);
-      for (size_t c = r; c < sum.cols; ++c) to[c] += from[c];
-    }
-  }
-}
-
-void sum_lanes(std::vector<Matrix<double>>& sums) {
-  for (size_t lane = 1; lane < sums.size(); ++lane) {
-    std::span<double> to = sums[0].flat();
-    for (size_t i = 0; i < to.size(); ++i) to[i] += sums[lane].flat()[i];
-  }
-}
-
-void mirror_upper(Matrix<double>& a) {
-  for (size_t r = 0; r < a.rows(); ++r) {
-    for (size_t c = 0; c < r; ++c) a(r, c) = a(c, r);
+    parallel_chunks(whole.cols, round_up(share, product_kernel::kWide),
+                    [&](size_t i, size_t n) { multiply_here(cols_of(whole, i, n)); });
   }
 }
 
@@ -157,12 +69,32 @@ void mirror_upper(Matrix<double>& a) {
 
 void gemm(Trans ta, Trans tb, float alpha, MatrixView<const float> a, MatrixView<const float> b,
           float beta, MatrixView<float> c) {
-  chunked_gemm<float>(ta, tb, alpha, a, b, beta, c);
+  assert((ta == Trans::no ? a.rows : a.cols) == c.rows);
+  assert((tb == Trans::no ? b.cols : b.rows) == c.cols);
+  assert((tb == Trans::no ? b.rows : b.cols) == (ta == Trans::no ? a.cols : a.rows));
+  multiply({.rows = c.rows,
+            .inner = ta == Trans::no ? a.cols : a.rows,
+            .cols = c.cols,
+            .alpha = alpha,
+            .a = operand(ta, a),
+            .b = operand(tb, b),
+            .beta = beta,
+            .c = c.data,
+            .c_step = c.stride});
 }
 
-void gemm(Trans ta, Trans tb, double alpha, MatrixView<const double> a, MatrixView<const double> b,
-          double beta, MatrixView<double> c) {
-  chunked_gemm<double>(ta, tb, alpha, a, b, beta, c);
+void multiply_lower(MatrixView<const float> l, MatrixView<const float> b, MatrixView<float> c) {
+  assert(l.rows == l.cols && l.cols == b.rows && c.rows == l.rows && c.cols == b.cols);
+  multiply({.rows = c.rows,
+            .inner = l.cols,
+            .cols = c.cols,
+            .alpha = 1,
+            .a = operand(Trans::no, l),
+            .b = operand(Trans::no, b),
+            .beta = 0,
+            .c = c.data,
+            .c_step = c.stride,
+            .reach = 1});
 }
 
 std::vector<double> column_means(MatrixView<const float> x) {
@@ -197,55 +129,6 @@ double rms_about_mean(MatrixView<const float> x) {
   });
   const double sum = std::accumulate(sums.begin(), sums.end(), 0.0);
   return std::sqrt(sum / static_cast<double>(std::max<size_t>(x.rows * x.cols, 1)));
-}
-
-Matrix<double> scatter(MatrixView<const float> x, std::span<const double> mean, Sums precision) {
-  const Cut cut(x.rows, x.cols, x.cols * x.cols);
-  std::vector<Matrix<double>> sums(cut.lanes, Matrix<double>(x.cols, x.cols));
-  parallel_for(cut.lanes * cut.strips, [&](size_t task) {
-    OneBlasThread one;
-    const size_t left = task / cut.lanes * cut.strip, lane = task % cut.lanes;
-    const size_t top = std::min(lane * cut.lane, x.rows), n = std::min(cut.lane, x.rows - top);
-    const size_t height = std::min(cut.strip, x.cols - left), width = x.cols - left;
-    const auto part = x.row_range(top, n).col_range(left, width);
-    const auto sum = sums[lane].view().row_range(left, height).col_range(left, width);
-    if (precision == Sums::fast) {
-      sum_fast(part, centre_of<float>(mean, left, width), sum);
-    } else {
-      sum_exactly(part, centre_of<double>(mean, left, width), sum);
-    }
-  });
-  sum_lanes(sums);
-  mirror_upper(sums[0]);
-  return std::move(sums[0]);
-}
-
-Matrix<double> cross_scatter(MatrixView<const float> x, std::span<const double> x_mean,
-                             MatrixView<const float> y, std::span<const double> y_mean) {
-  assert(x.rows == y.rows);
-  constexpr size_t kBlock = 128;
-  const Cut cut(x.rows, x.cols, x.cols * y.cols);
-  std::vector<Matrix<double>> sums(cut.lanes, Matrix<double>(x.cols, y.cols));
-  const std::vector<double> y_middle = centre_of<double>(y_mean, 0, y.cols);
-  parallel_for(cut.lanes * cut.strips, [&](size_t task) {
-    OneBlasThread one;
-    const size_t left = task / cut.lanes * cut.strip, lane = task % cut.lanes;
-    const size_t top = std::min(lane * cut.lane, x.rows);
-    const size_t end = std::min(top + cut.lane, x.rows);
-    const size_t height = std::min(cut.strip, x.cols - left);
-    const std::vector<double> x_middle = centre_of<double>(x_mean, left, height);
-    Matrix<double> x_buffer(kBlock, height), y_buffer(kBlock, y.cols);
-    for (size_t first = top; first < end; first += kBlock) {
-      const size_t n = std::min(kBlock, end - first);
-      const auto xs = x_buffer.view().row_range(0, n), ys = y_buffer.view().row_range(0, n);
-      centre(x.row_range(first, n).col_range(left, height), x_middle, xs);
-      centre(y.row_range(first, n), y_middle, ys);
-      blas_gemm(Trans::yes, Trans::no, n, 1.0, xs, ys, 1.0,
-                sums[lane].view().row_range(left, height));
-    }
-  });
-  sum_lanes(sums);
-  return std::move(sums[0]);
 }
 
 }  // namespace kvsplice

@@ -1,6 +1,5 @@
-// Dense linear algebra behind a few functions (OpenBLAS, LAPACK). Matrices are row-major; shapes
-// are stated as [rows x columns]. Statistics accumulate in double: float Gram matrices lose
-// definiteness.
+// The linear algebra that decoding needs, by kernels of our own. Matrices are row-major; shapes are
+// stated as [rows x columns]. What needs BLAS and LAPACK is in solve/.
 #pragma once
 
 #include <span>
@@ -13,60 +12,25 @@ namespace kvsplice {
 
 enum class Trans { no, yes };
 
-// c = alpha * op(a) op(b) + beta * c.
+// c = alpha * op(a) op(b) + beta * c, where c shares no memory with a or b. A value does not depend
+// on the number of threads, nor on which other rows and columns are computed with it; processors
+// with fused multiply-adds all get the same.
 void gemm(Trans ta, Trans tb, float alpha, MatrixView<const float> a, MatrixView<const float> b,
           float beta, MatrixView<float> c);
-void gemm(Trans ta, Trans tb, double alpha, MatrixView<const double> a, MatrixView<const double> b,
-          double beta, MatrixView<double> c);
+
+// c = l b for lower triangular l [n x n], whose other values are zeros; half the work of gemm, and
+// the same values.
+void multiply_lower(MatrixView<const float> l, MatrixView<const float> b, MatrixView<float> c);
 
 std::vector<double> column_means(MatrixView<const float> x);  // size x.cols
 double rms_about_mean(MatrixView<const float> x);  // of all values, about the mean of their column
 
-// How sums over rows are made: in double throughout, or in float over 64 rows at a time, which
-// takes half the time. Fast sums are for eigenvectors: eigenvalues of 1e-6 of the largest are good
-// to 1e-3.
-enum class Sums { exact, fast };
+// Lower triangular l with l l^T = a, of well-conditioned a [n x n], whose lower triangle is read.
+// Error numeric if a is not positive definite.
+Result<Matrix<float>> cholesky(Matrix<float> a);
 
-// Sum over rows of (x - mean)(x - mean)^T, [cols x cols], not divided by the number of rows.
-// An empty mean stands for zeros.
-Matrix<double> scatter(MatrixView<const float> x, std::span<const double> mean,
-                       Sums sums = Sums::exact);
-// Sum over rows of (x - x_mean)(y - y_mean)^T, [x.cols x y.cols].
-Matrix<double> cross_scatter(MatrixView<const float> x, std::span<const double> x_mean,
-                             MatrixView<const float> y, std::span<const double> y_mean);
-
-struct Eigen {
-  std::vector<double> values;  // descending
-  Matrix<double> vectors;      // row i belongs to values[i]; unit length; the entry of largest
-                               // magnitude is positive, so that the result has one sign
-};
-Result<Eigen> symmetric_eigen(Matrix<double> a);  // a: [n x n], upper triangle read
-// Of the `count` <= n largest values; faster for a few.
-Result<Eigen> leading_eigen(Matrix<double> a, size_t count);
-
-struct Svd {
-  Matrix<float> u;            // [n x r]
-  std::vector<float> values;  // descending, size r = min(n, d)
-  Matrix<float> vt;           // [r x d]; signs as for Eigen
-};
-Result<Svd> thin_svd(MatrixView<const float> a);
-// The first `rank` of them, by way of the smaller Gram matrix: far faster, and as good for
-// rebuilding `a`, but vectors whose singular value is below 1e-7 of the largest need not be
-// orthogonal.
-Result<Svd> truncated_svd(MatrixView<const float> a, size_t rank);
-Result<std::vector<double>> singular_values(MatrixView<const float> a);
-
-// Lower triangular l with l l^T = a; error numeric if a [n x n] is not positive definite.
-Result<Matrix<double>> cholesky(Matrix<double> a);
-Result<Matrix<float>> cholesky(Matrix<float> a);  // for well-conditioned matrices
-// Solves l l^T x = b [n x m].
-Matrix<double> solve_with_factor(const Matrix<double>& l, Matrix<double> b);
-
-// Solves a x = b for symmetric positive definite a [n x n], b [n x m]; error numeric if not
-// definite.
-Result<Matrix<double>> solve_spd(Matrix<double> a, Matrix<double> b);
-
-// Of a symmetric positive definite matrix of a head's width; error numeric if it is not definite.
-Result<Matrix<double>> inverse_spd(Matrix<double> a);  // until branch linalg brings its own
+// The inverse of symmetric positive definite a [n x n], whose lower triangle is read; exactly
+// symmetric. Error numeric if a is not definite. For a head's width: takes n^3 steps on one thread.
+Result<Matrix<double>> inverse_spd(const Matrix<double>& a);
 
 }  // namespace kvsplice

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numeric>
 
 #include "core/random.h"
 #include "core/threads.h"
@@ -18,20 +17,6 @@ Matrix<float> noise(size_t rows, size_t cols, uint64_t seed) {
   Matrix<float> m(rows, cols);
   for (float& x : m.flat()) x = static_cast<float>(random.normal());
   return m;
-}
-
-// Rows whose covariance has eigenvalues from 1 down to `smallest`, in no particular direction.
-Matrix<float> coloured(size_t rows, size_t cols, double smallest, uint64_t seed) {
-  Matrix<float> scaled = noise(rows, cols, seed);
-  for (size_t c = 0; c < cols; ++c) {
-    const double scale =
-        std::pow(smallest, 0.5 * double(c) / double(std::max<size_t>(cols - 1, 1)));
-    for (size_t r = 0; r < rows; ++r) scaled(r, c) *= static_cast<float>(scale);
-  }
-  const Svd turn = thin_svd(noise(cols, cols, seed + 1)).value();
-  Matrix<float> out(rows, cols);
-  gemm(Trans::no, Trans::no, 1.f, scaled, turn.vt, 0.f, out);
-  return out;
 }
 
 template <class T>
@@ -60,37 +45,6 @@ double largest_difference(std::span<const double> a, std::span<const double> b) 
   return most;
 }
 
-// A second way to singular values: one-sided Jacobi rotations in double. Returns them descending.
-std::vector<double> jacobi_singular_values(MatrixView<const float> a) {
-  Matrix<double> m = transposed_if(Trans::yes, a);  // row i is column i of a
-  const auto dot = [&](size_t i, size_t j) {
-    return std::inner_product(m.row(i).begin(), m.row(i).end(), m.row(j).begin(), 0.0);
-  };
-  for (int sweep = 0; sweep < 30; ++sweep) {
-    double off = 0;
-    for (size_t i = 0; i < m.rows(); ++i) {
-      for (size_t j = i + 1; j < m.rows(); ++j) {
-        const double p = dot(i, j), q = dot(i, i), r = dot(j, j);
-        if (p == 0) continue;
-        off = std::max(off, std::abs(p) / std::sqrt(q * r));
-        const double angle = 0.5 * std::atan2(2 * p, q - r);
-        const double c = std::cos(angle), s = std::sin(angle);
-        for (size_t k = 0; k < m.cols(); ++k) {
-          const double u = m(i, k), v = m(j, k);
-          m(i, k) = c * u + s * v;
-          m(j, k) = c * v - s * u;
-        }
-      }
-    }
-    if (off < 1e-14) break;
-  }
-  std::vector<double> values;
-  for (size_t i = 0; i < m.rows(); ++i) values.push_back(std::sqrt(dot(i, i)));
-  std::sort(values.rbegin(), values.rend());
-  values.resize(std::min(a.rows, a.cols));
-  return values;
-}
-
 TEST(Gemm, EqualsPlainProductForEveryTransposition) {
   const size_t sizes[][3] = {{3, 4, 5}, {300, 17, 40}, {40, 33, 700}, {1, 1, 1}, {513, 5, 513}};
   for (const auto& [n, k, m] : sizes) {
@@ -112,43 +66,36 @@ TEST(Gemm, EqualsPlainProductForEveryTransposition) {
   }
 }
 
-// OpenBLAS has kernels of their own for small products, and edges for each size of block: some
-// releases computed nonsense there on one kind of processor. Views with gaps between rows.
-template <class T>
-void expect_small_products(double tolerance) {
+// Views with gaps between rows.
+TEST(Gemm, SmallAndOddShapesEqualPlainProducts) {
   Random random(4);
   for (int trial = 0; trial < 600; ++trial) {
     const auto side = [&] { return 1 + random.below(trial % 10 == 0 ? 150 : 36); };
     const size_t n = side(), k = side(), m = side();
     const Trans ta = trial & 1 ? Trans::yes : Trans::no, tb = trial & 2 ? Trans::yes : Trans::no;
     const auto matrix = [&](size_t rows, size_t cols) {
-      Matrix<T> made(rows, cols + trial % 3);
-      for (T& x : made.flat()) x = static_cast<T>(random.normal());
+      Matrix<float> made(rows, cols + trial % 3);
+      for (float& x : made.flat()) x = static_cast<float>(random.normal());
       return made;
     };
-    const Matrix<T> a = ta == Trans::no ? matrix(n, k) : matrix(k, n);
-    const Matrix<T> b = tb == Trans::no ? matrix(k, m) : matrix(m, k);
-    Matrix<T> c = matrix(n, m);
+    const Matrix<float> a = ta == Trans::no ? matrix(n, k) : matrix(k, n);
+    const Matrix<float> b = tb == Trans::no ? matrix(k, m) : matrix(m, k);
+    Matrix<float> c = matrix(n, m);
     const auto wide_a = a.view().col_range(0, ta == Trans::no ? k : n);
     const auto wide_b = b.view().col_range(0, tb == Trans::no ? m : k);
     const Matrix<double> product =
         plain_product(transposed_if(ta, wide_a), transposed_if(tb, wide_b));
-    const T beta = T(trial % 5) / 4;
+    const float beta = static_cast<float>(trial % 5) / 4;
     Matrix<double> wanted = transposed_if(Trans::no, c.view());
     for (size_t r = 0; r < n; ++r) {
       for (size_t col = 0; col < m; ++col) {
         wanted(r, col) = 1.5 * product(r, col) + beta * wanted(r, col);
       }
     }
-    gemm(ta, tb, T(1.5), wide_a, wide_b, beta, c.view().col_range(0, m));
+    gemm(ta, tb, 1.5f, wide_a, wide_b, beta, c.view().col_range(0, m));
     const std::vector<double> got(c.flat().begin(), c.flat().end());
-    ASSERT_LT(largest_difference(got, wanted.flat()), tolerance) << n << ' ' << k << ' ' << m;
+    ASSERT_LT(largest_difference(got, wanted.flat()), 1e-4) << n << ' ' << k << ' ' << m;
   }
-}
-
-TEST(Gemm, SmallAndOddShapesEqualPlainProducts) {
-  expect_small_products<float>(1e-4);
-  expect_small_products<double>(1e-12);
 }
 
 TEST(Gemm, EmptySumScalesByBeta) {
@@ -158,237 +105,145 @@ TEST(Gemm, EmptySumScalesByBeta) {
   EXPECT_EQ(c, Matrix<float>(2, 2));
 }
 
-TEST(Statistics, MeansAndScatterEqualPlainSums) {
+// Pieces for threads and strips of rows are cut anywhere.
+TEST(Gemm, ValuesDoNotDependOnTheNumberOfThreadsOrTheirSurroundings) {
+  const auto a = noise(1100, 300, 1), b = noise(300, 200, 2), wide = noise(300, 1500, 3);
+  const int before = thread_count();
+  set_thread_count(1);
+  Matrix<float> tall(1100, 200), broad(1100, 1500), one_row(1, 200), one_column(1100, 1);
+  gemm(Trans::no, Trans::no, 1.f, a, b, 0.f, tall);
+  gemm(Trans::no, Trans::no, 1.f, a, wide, 0.f, broad);
+  for (int threads : {2, 3, 7}) {
+    set_thread_count(threads);
+    Matrix<float> again(1100, 200), broad_again(1100, 1500);
+    gemm(Trans::no, Trans::no, 1.f, a, b, 0.f, again);
+    gemm(Trans::no, Trans::no, 1.f, a, wide, 0.f, broad_again);
+    EXPECT_EQ(again, tall) << threads;
+    EXPECT_EQ(broad_again, broad) << threads;
+  }
+  set_thread_count(before);
+  gemm(Trans::no, Trans::no, 1.f, a.view().row_range(777, 1), b, 0.f, one_row);
+  gemm(Trans::no, Trans::no, 1.f, a, b.view().col_range(131, 1), 0.f, one_column);
+  for (size_t c = 0; c < 200; ++c) EXPECT_EQ(one_row(0, c), tall(777, c));
+  for (size_t r = 0; r < 1100; ++r) EXPECT_EQ(one_column(r, 0), tall(r, 131));
+}
+
+TEST(Gemm, EmptyShapesDoNothing) {
+  Matrix<float> none(0, 3), c(0, 5), high(4, 0);
+  gemm(Trans::no, Trans::no, 1.f, none, Matrix<float>(3, 5), 0.f, c);
+  gemm(Trans::no, Trans::no, 1.f, Matrix<float>(4, 3), Matrix<float>(3, 0), 0.f, high);
+  gemm(Trans::yes, Trans::yes, 1.f, Matrix<float>(), Matrix<float>(), 0.f, Matrix<float>());
+  EXPECT_TRUE(c.empty());
+}
+
+TEST(MultiplyLower, IsTheProductWithTheWhole) {
+  for (size_t n : {0, 1, 5, 64, 300, 513, 700}) {
+    Matrix<float> l = noise(n, n, n + 1);
+    for (size_t r = 0; r < n; ++r) std::fill(l.row(r).begin() + r + 1, l.row(r).end(), 0.f);
+    const Matrix<float> b = noise(n, 193, 5);
+    Matrix<float> wanted(n, 193), got = noise(n, 193, 6);
+    gemm(Trans::no, Trans::no, 1.f, l, b, 0.f, wanted);
+    multiply_lower(l, b, got);
+    EXPECT_EQ(got, wanted) << n;
+  }
+}
+
+// A matrix whose eigenvalues are within 1 and about 5.
+Matrix<double> definite(size_t n, uint64_t seed) {
+  const Matrix<float> x = noise(n, n, seed);
+  Matrix<double> a =
+      plain_product(transposed_if(Trans::no, x.view()), transposed_if(Trans::yes, x.view()));
+  for (double& v : a.flat()) v /= double(n);
+  for (size_t i = 0; i < n; ++i) a(i, i) += 1;
+  return a;
+}
+
+TEST(Cholesky, TheFactorsProductIsTheMatrix) {
+  for (size_t n : {0, 1, 2, 31, 32, 33, 64, 100, 300}) {
+    const Matrix<double> a = definite(n, n);
+    Matrix<float> given(n, n);
+    for (size_t r = 0; r < n; ++r) {
+      for (size_t c = 0; c < n; ++c) {
+        given(r, c) = c <= r ? static_cast<float>(a(r, c)) : 1e9f;  // not read
+      }
+    }
+    const Matrix<float> l = cholesky(given).value();
+    const auto wide = transposed_if(Trans::no, l.view());
+    for (size_t r = 0; r < n; ++r) {
+      EXPECT_GT(l(r, r), 0);
+      for (size_t c = r + 1; c < n; ++c) ASSERT_EQ(l(r, c), 0) << n;
+    }
+    const auto product = plain_product(wide, transposed_if(Trans::yes, l.view()));
+    EXPECT_LT(largest_difference(product.flat(), a.flat()), 3e-6) << n;
+  }
+}
+
+TEST(Cholesky, RefusesWhatIsNotDefiniteAndSaysWhere) {
+  for (size_t row : {0, 5, 32, 77}) {
+    Matrix<float> a(80, 80);
+    for (size_t i = 0; i < 80; ++i) a(i, i) = i == row ? -1.f : 1.f;
+    const auto made = cholesky(a);
+    ASSERT_FALSE(made.ok());
+    EXPECT_EQ(made.error().kind, ErrorKind::numeric);
+    EXPECT_NE(made.error().message.find("at row " + std::to_string(row) + ")"), std::string::npos)
+        << made.error().message;
+  }
+  Matrix<float> a(3, 3);
+  a(2, 0) = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_EQ(cholesky(a).error().kind, ErrorKind::numeric);
+}
+
+TEST(InverseSpd, TimesTheMatrixIsOne) {
+  for (size_t n : {0, 1, 2, 7, 64, 129}) {
+    const Matrix<double> a = definite(n, n + 1);
+    Matrix<double> lower = a;
+    for (size_t r = 0; r < n; ++r) {
+      for (size_t c = r + 1; c < n; ++c) lower(r, c) = 1e9;  // not read
+    }
+    const Matrix<double> inverse = inverse_spd(lower).value();
+    Matrix<double> one(n, n);
+    for (size_t r = 0; r < n; ++r) {
+      one(r, r) = 1;
+      for (size_t c = 0; c < r; ++c) ASSERT_EQ(inverse(r, c), inverse(c, r));
+    }
+    EXPECT_LT(largest_difference(plain_product(a, inverse).flat(), one.flat()), 1e-13) << n;
+  }
+}
+
+TEST(InverseSpd, OfAnUnevenMatrixIsExactEnough) {
+  Matrix<double> a(3, 3);  // of Hilbert, whose inverse is known
+  for (size_t r = 0; r < 3; ++r) {
+    for (size_t c = 0; c < 3; ++c) a(r, c) = 1.0 / double(r + c + 1);
+  }
+  const double wanted[] = {9, -36, 30, -36, 192, -180, 30, -180, 180};
+  const Matrix<double> inverse = inverse_spd(a).value();
+  for (size_t i = 0; i < 9; ++i) EXPECT_NEAR(inverse.flat()[i], wanted[i], 1e-10);
+}
+
+TEST(InverseSpd, RefusesWhatIsNotDefinite) {
+  Matrix<double> a(2, 2);
+  a(0, 0) = 1, a(1, 1) = 1, a(1, 0) = 1;
+  EXPECT_EQ(inverse_spd(a).error().kind, ErrorKind::numeric);
+  a(1, 0) = std::numeric_limits<double>::infinity();
+  EXPECT_EQ(inverse_spd(a).error().kind, ErrorKind::numeric);
+}
+
+TEST(Statistics, MeansEqualPlainSums) {
   for (size_t rows : {0, 1, 3, 127, 129, 1500}) {
-    const auto x = noise(rows, 21, rows + 1), y = noise(rows, 9, rows + 2);
-    const auto mx = column_means(x), my = column_means(y);
-    Matrix<double> cx(rows, 21), cy(rows, 9);
+    const auto x = noise(rows, 21, rows + 1);
+    const auto means = column_means(x);
     std::vector<double> plain(21);
     for (size_t r = 0; r < rows; ++r) {
       for (size_t c = 0; c < 21; ++c) plain[c] += x(r, c) / double(rows);
-      for (size_t c = 0; c < 21; ++c) cx(r, c) = x(r, c) - mx[c];
-      for (size_t c = 0; c < 9; ++c) cy(r, c) = y(r, c) - my[c];
     }
-    EXPECT_LT(largest_difference(mx, plain), 1e-14);
+    EXPECT_LT(largest_difference(means, plain), 1e-14);
     double squares = 0;
-    for (double v : cx.flat()) squares += v * v / double(rows * 21);
-    EXPECT_NEAR(rms_about_mean(x), std::sqrt(squares), 1e-12);
-    const auto xt = transposed_if(Trans::yes, cx.view());
-    EXPECT_LT(largest_difference(scatter(x, mx).flat(), plain_product(xt, cx).flat()), 1e-10);
-    EXPECT_LT(largest_difference(cross_scatter(x, mx, y, my).flat(), plain_product(xt, cy).flat()),
-              1e-10);
-  }
-}
-
-TEST(Statistics, FastSumsKeepSmallEigenvalues) {
-  const auto x = coloured(3000, 128, 1e-6, 8);
-  const auto mean = column_means(x);
-  const auto exact = symmetric_eigen(scatter(x, mean)).value();
-  const auto fast = symmetric_eigen(scatter(x, mean, Sums::fast)).value();
-  double worst = 0;
-  for (size_t i = 0; i < 128; ++i) {
-    worst = std::max(worst, std::abs(fast.values[i] / exact.values[i] - 1));
-  }
-  EXPECT_LT(worst, 3e-3);
-  EXPECT_GT(worst, 1e-9);  // they are different sums
-}
-
-TEST(Statistics, WideScatterIsCutIntoStripsOfColumns) {
-  const auto x = noise(40, 1100, 5);
-  const Matrix<double> d = transposed_if(Trans::no, x.view());
-  const auto wanted = plain_product(transposed_if(Trans::yes, x.view()), d);
-  EXPECT_LT(largest_difference(scatter(x, {}).flat(), wanted.flat()), 1e-12);
-  EXPECT_LT(largest_difference(scatter(x, {}, Sums::fast).flat(), wanted.flat()), 1e-4);
-  EXPECT_LT(largest_difference(cross_scatter(x, {}, x, {}).flat(), wanted.flat()), 1e-12);
-}
-
-TEST(Statistics, DoNotDependOnTheNumberOfThreads) {
-  const auto x = coloured(3000, 96, 1e-6, 3);
-  const int before = thread_count();
-  set_thread_count(1);
-  const auto means = column_means(x);
-  const auto one = scatter(x, means);
-  const auto eigen = symmetric_eigen(one).value();
-  const auto svd = thin_svd(x).value();
-  Matrix<float> product(3000, 96);
-  gemm(Trans::no, Trans::no, 1.f, x, svd.vt, 0.f, product);
-  set_thread_count(2);
-  EXPECT_EQ(column_means(x), means);
-  EXPECT_EQ(scatter(x, means), one);
-  for (int i = 0; i < 50; ++i) ASSERT_EQ(symmetric_eigen(one)->vectors, eigen.vectors);
-  EXPECT_EQ(thin_svd(x)->u, svd.u);
-  Matrix<float> again(3000, 96);
-  gemm(Trans::no, Trans::no, 1.f, x, svd.vt, 0.f, again);
-  EXPECT_EQ(again, product);
-  EXPECT_EQ(thread_count(), 2);
-  set_thread_count(before);
-}
-
-TEST(SymmetricEigen, MatchesClosedFormOfThePathGraph) {
-  const size_t n = 40;  // tridiagonal (-1, 2, -1): 2 - 2 cos(k pi / (n + 1))
-  Matrix<double> a(n, n);
-  for (size_t i = 0; i < n; ++i) {
-    a(i, i) = 2;
-    if (i + 1 < n) a(i, i + 1) = -1;  // upper triangle only
-  }
-  const auto eigen = symmetric_eigen(a).value();
-  for (size_t i = 0; i < n; ++i) {
-    EXPECT_NEAR(eigen.values[i], 2 - 2 * std::cos((n - i) * M_PI / (n + 1)), 1e-13);
-    const auto v = eigen.vectors.row(i);
-    const double largest = *std::max_element(v.begin(), v.end());
-    const double smallest = *std::min_element(v.begin(), v.end());
-    EXPECT_GE(largest, -smallest * (1 - 1e-12));
-    EXPECT_NEAR(std::inner_product(v.begin(), v.end(), v.begin(), 0.0), 1, 1e-13);
-  }
-}
-
-TEST(SymmetricEigen, VectorsRebuildTheMatrix) {
-  for (size_t n : {1, 2, 5, 60, 192}) {
-    const auto x = noise(2 * n, n, n);
-    const auto a = scatter(x, {});
-    auto eigen = symmetric_eigen(a).value();
-    Matrix<double> scaled = eigen.vectors;
-    for (size_t i = 0; i < n; ++i) {
-      for (double& v : scaled.row(i)) v *= eigen.values[i];
-      EXPECT_GE(eigen.values[i == 0 ? 0 : i - 1], eigen.values[i]);
+    for (size_t r = 0; r < rows; ++r) {
+      for (size_t c = 0; c < 21; ++c) squares += std::pow(x(r, c) - means[c], 2);
     }
-    Matrix<double> rebuilt(n, n);
-    gemm(Trans::yes, Trans::no, 1.0, eigen.vectors, scaled, 0.0, rebuilt);
-    EXPECT_LT(largest_difference(rebuilt.flat(), a.flat()), 1e-12 * eigen.values[0]);
+    EXPECT_NEAR(rms_about_mean(x), std::sqrt(squares / double(std::max<size_t>(rows * 21, 1))),
+                1e-12);
   }
-}
-
-// Few vectors and many: the same values and subspace as of the whole, however values are spaced.
-TEST(LeadingEigen, IsTheHeadOfTheWhole) {
-  Matrix<double> ones(40, 40), tied(40, 40), halves = scatter(noise(80, 40, 3), {});
-  for (size_t i = 0; i < 40; ++i) {
-    ones(i, i) = 1;
-    tied(i, i) = i < 12 ? 5 : 1;
-    for (size_t j = 0; j < 20; ++j) {
-      if (i >= 20) halves(i, j) = halves(j, i) = 0;
-    }
-  }
-  for (const auto& a : {scatter(noise(300, 40, 1), {}), scatter(coloured(300, 40, 1e-9, 2), {}),
-                        halves, ones, tied, Matrix<double>(40, 40)}) {
-    const auto all = symmetric_eigen(a).value();
-    for (size_t count : {1, 4, 10, 12, 40}) {
-      const auto some = leading_eigen(a, count).value();
-      ASSERT_EQ(some.values.size(), count);
-      const double scale = all.values[0] + 1e-300;
-      Matrix<double> product(count, count), turned(count, 40);
-      gemm(Trans::no, Trans::yes, 1.0, some.vectors, some.vectors, 0.0, product);
-      gemm(Trans::no, Trans::no, 1.0, some.vectors, a, 0.0, turned);
-      for (size_t i = 0; i < count; ++i) {
-        EXPECT_NEAR(some.values[i], all.values[i], 1e-13 * scale);
-        for (size_t j = 0; j < count; ++j) EXPECT_NEAR(product(i, j), i == j, 1e-12);
-        for (size_t c = 0; c < 40; ++c) {
-          EXPECT_NEAR(turned(i, c), some.values[i] * some.vectors(i, c), 1e-12 * scale);
-        }
-        EXPECT_GE(*std::max_element(some.vectors.row(i).begin(), some.vectors.row(i).end()),
-                  -(1 - 1e-12) *
-                      *std::min_element(some.vectors.row(i).begin(), some.vectors.row(i).end()));
-      }
-    }
-  }
-}
-
-TEST(LeadingEigen, RefusesWhatIsNotFiniteAndTakesEmpty) {
-  Matrix<double> a(8, 8);
-  EXPECT_TRUE(leading_eigen(a, 0)->values.empty());
-  EXPECT_EQ(leading_eigen(a, 1)->values[0], 0);
-  a(1, 2) = a(2, 1) = NAN;
-  EXPECT_EQ(leading_eigen(a, 1).error().kind, ErrorKind::numeric);
-}
-
-// LAPACK writes to the reflectors while it applies them, so threads must not share them.
-TEST(SymmetricEigen, ThreadsDoNotDisturbEachOther) {
-  const auto a = scatter(coloured(600, 512, 1e-9, 3), {});
-  const int threads = thread_count();
-  set_thread_count(1);
-  const auto expected = symmetric_eigen(a).value();
-  set_thread_count(4);
-  for (int repeat = 0; repeat < 12; ++repeat) {
-    EXPECT_EQ(symmetric_eigen(a)->vectors, expected.vectors) << repeat;
-  }
-  set_thread_count(threads);
-}
-
-TEST(ThinSvd, MatchesJacobiAndRebuilds) {
-  const size_t sizes[][2] = {{1, 1}, {7, 3}, {3, 7}, {60, 60}, {300, 64}, {20, 128}};
-  for (const auto& [n, d] : sizes) {
-    const auto a = coloured(n, d, 1e-4, n + d);
-    const auto svd = thin_svd(a).value();
-    const std::vector<double> got(svd.values.begin(), svd.values.end());
-    const auto wanted = jacobi_singular_values(a);
-    EXPECT_LT(largest_difference(got, wanted), 1e-5 * wanted[0]) << n << " x " << d;
-    EXPECT_LT(largest_difference(singular_values(a).value(), wanted), 1e-12 * wanted[0]);
-    Matrix<float> us = svd.u;
-    for (size_t r = 0; r < n; ++r) {
-      for (size_t i = 0; i < got.size(); ++i) us(r, i) *= svd.values[i];
-    }
-    Matrix<float> rebuilt = a;
-    gemm(Trans::no, Trans::no, 1.f, us, svd.vt, -1.f, rebuilt);
-    for (float x : rebuilt.flat()) EXPECT_LT(std::abs(x), 1e-5 * wanted[0]);
-    for (size_t i = 0; i < got.size(); ++i) {
-      const auto v = svd.vt.row(i);
-      EXPECT_GE(*std::max_element(v.begin(), v.end()), -*std::min_element(v.begin(), v.end()));
-    }
-  }
-}
-
-TEST(TruncatedSvd, IsTheHeadOfTheThinOne) {
-  const size_t sizes[][2] = {{1, 1}, {300, 64}, {20, 128}, {500, 128}};
-  for (const auto& size : sizes) {
-    const size_t n = size[0], d = size[1];
-    const auto a = coloured(n, d, 1e-4, n * d);
-    const size_t rank = (std::min(n, d) + 1) / 2;
-    const auto full = thin_svd(a).value();
-    const auto part = truncated_svd(a, rank).value();
-    Matrix<float> difference(n, d);
-    const auto add_product = [&](const Svd& svd, float sign) {
-      Matrix<float> us(n, rank);
-      for (size_t r = 0; r < n; ++r) {
-        for (size_t i = 0; i < rank; ++i) us(r, i) = svd.u(r, i) * svd.values[i];
-      }
-      gemm(Trans::no, Trans::no, sign, us, svd.vt.view().row_range(0, rank), 1.f, difference);
-    };
-    add_product(full, 1);
-    add_product(part, -1);
-    for (size_t i = 0; i < rank; ++i) {
-      EXPECT_NEAR(part.values[i], full.values[i], 1e-5 * full.values[0]);
-    }
-    for (float x : difference.flat()) EXPECT_LT(std::abs(x), 1e-4 * full.values[0]);
-  }
-  EXPECT_EQ(truncated_svd(Matrix<float>(5, 3), 2)->u,
-            Matrix<float>(5, 2));  // zeros have no direction
-}
-
-TEST(ThinSvd, RefusesWhatIsNotFiniteAndTakesEmpty) {
-  Matrix<float> a(3, 3);
-  a(1, 1) = std::numeric_limits<float>::infinity();
-  EXPECT_FALSE(thin_svd(a).ok());
-  EXPECT_FALSE(singular_values(a).ok());
-  EXPECT_TRUE(thin_svd(Matrix<float>(0, 3)).ok());
-  Matrix<double> e(2, 2);
-  e(0, 1) = std::numeric_limits<double>::quiet_NaN();
-  EXPECT_FALSE(symmetric_eigen(e).ok());
-  EXPECT_TRUE(symmetric_eigen(Matrix<double>()).ok());
-}
-
-TEST(SolveSpd, ReturnsWhatWasMultiplied) {
-  const size_t n = 70, m = 300;
-  const auto a = scatter(noise(200, n, 1), {});
-  const auto x = transposed_if(Trans::no, noise(n, m, 2).view());
-  EXPECT_LT(largest_difference(solve_spd(a, plain_product(a, x))->flat(), x.flat()), 1e-11);
-}
-
-TEST(SolveSpd, RefusesIndefiniteMatrices) {
-  Matrix<double> a(2, 2);
-  a(0, 0) = 1, a(1, 1) = -1;
-  const auto solved = solve_spd(a, Matrix<double>(2, 1));
-  ASSERT_FALSE(solved.ok());
-  EXPECT_EQ(solved.error().kind, ErrorKind::numeric);
-  EXPECT_NE(solved.error().message.find("at row 1"), std::string::npos);
 }
 
 }  // namespace

@@ -6,8 +6,8 @@
 
 #include "gguf/gguf_file.h"
 #include "host/gradient.h"
-#include "linalg/linalg.h"
 #include "quality/calibration_rows.h"
+#include "solve/solve.h"
 
 namespace kvsplice::quality {
 

@@ -8,8 +8,8 @@
 #include "core/file.h"
 #include "host/gradient.h"
 #include "host/tiny_model_test.h"
-#include "linalg/linalg.h"
 #include "quality/calibrate.h"
+#include "solve/solve.h"
 
 namespace kvsplice::quality {
 namespace {

@@ -7,8 +7,8 @@
 
 #include <fstream>
 
-#include "linalg/blas_core.h"
 #include "simd/limits_kernel.h"
+#include "solve/blas_core.h"
 
 namespace kvsplice::report {
 

@@ -7,6 +7,7 @@
 #include <numbers>
 
 #include "core/random.h"
+#include "solve/qr.h"
 #include "solve/solve.h"
 
 namespace kvsplice::train {

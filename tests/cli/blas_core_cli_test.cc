@@ -2,9 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "linalg/blas_core.h"
 #include "program.h"
 #include "report/machine.h"
+#include "solve/blas_core.h"
 
 namespace kvsplice::cli {
 namespace {

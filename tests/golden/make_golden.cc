@@ -9,7 +9,7 @@
 #include "../conformance/generated_cache.h"
 #include "adapters.h"
 #include "core/threads.h"
-#include "linalg/blas_core.h"
+#include "solve/blas_core.h"
 
 namespace kvsplice::golden {
 namespace {

@@ -1,9 +1,9 @@
-#include "linalg/qr.h"
+#include "solve/qr.h"
 
 #include <fmt/format.h>
 #include <lapacke.h>
 
-#include "linalg/one_blas_thread.h"
+#include "solve/one_blas_thread.h"
 
 namespace kvsplice {
 

@@ -1,4 +1,4 @@
-#include "linalg/qr.h"
+#include "solve/qr.h"
 
 #include <gtest/gtest.h>
 
@@ -6,7 +6,7 @@
 
 #include "core/random.h"
 #include "core/threads.h"
-#include "linalg/linalg.h"
+#include "solve/solve.h"
 
 namespace kvsplice {
 namespace {

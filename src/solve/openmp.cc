@@ -1,4 +1,4 @@
-#include "linalg/openmp.h"
+#include "solve/openmp.h"
 
 #include <sched.h>
 

@@ -6,8 +6,8 @@
 #include <cmath>
 
 #include "core/threads.h"
-#include "linalg/linalg.h"
-#include "linalg/one_blas_thread.h"
+#include "solve/one_blas_thread.h"
+#include "solve/solve.h"
 
 namespace kvsplice {
 
@@ -232,27 +232,15 @@ Result<std::vector<double>> singular_values(MatrixView<const float> a) {
   return values;
 }
 
-namespace {
-
-lapack_int potrf(size_t n, double* a) {
-  return lapack_done(LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'U', n, a, n));
-}
-lapack_int potrf(size_t n, float* a) {
-  return lapack_done(LAPACKE_spotrf(LAPACK_COL_MAJOR, 'U', n, a, n));
-}
-
-template <class T>
-Result<Matrix<T>> factor(Matrix<T> a) {
+Result<Matrix<double>> cholesky(Matrix<double> a) {
   assert(a.rows() == a.cols());
   const size_t n = a.rows();
-  if (!std::all_of(a.flat().begin(), a.flat().end(), [](T x) { return std::isfinite(x); })) {
-    return not_finite("least squares");
-  }
+  if (!all_finite(a.view())) return not_finite("least squares");
   if (n == 0) return a;
   {
     OneBlasThread one;
     // The upper factor by columns is the lower one by rows.
-    const lapack_int info = potrf(n, a.data());
+    const lapack_int info = lapack_done(LAPACKE_dpotrf(LAPACK_COL_MAJOR, 'U', n, a.data(), n));
     if (info != 0) {
       return Error{ErrorKind::numeric,
                    fmt::format("the matrix of {0} x {0} is not positive definite (at row {1}); "
@@ -260,14 +248,9 @@ Result<Matrix<T>> factor(Matrix<T> a) {
                                n, info - 1)};
     }
   }
-  for (size_t r = 0; r < n; ++r) std::fill(a.row(r).begin() + r + 1, a.row(r).end(), T(0));
+  for (size_t r = 0; r < n; ++r) std::fill(a.row(r).begin() + r + 1, a.row(r).end(), 0.0);
   return a;
 }
-
-}  // namespace
-
-Result<Matrix<double>> cholesky(Matrix<double> a) { return factor(std::move(a)); }
-Result<Matrix<float>> cholesky(Matrix<float> a) { return factor(std::move(a)); }
 
 Matrix<double> solve_with_factor(const Matrix<double>& l, Matrix<double> b) {
   assert(l.rows() == l.cols() && l.rows() == b.rows());

@@ -1,4 +1,4 @@
-#include "linalg/blas_memory.h"
+#include "solve/blas_memory.h"
 
 #include <lapacke.h>
 #include <sys/mman.h>

@@ -1,4 +1,4 @@
-#include "linalg/blas_core.h"
+#include "solve/blas_core.h"
 
 #include <gtest/gtest.h>
 

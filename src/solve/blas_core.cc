@@ -1,4 +1,4 @@
-#include "linalg/blas_core.h"
+#include "solve/blas_core.h"
 
 #include <cblas.h>
 #include <fmt/format.h>
@@ -7,9 +7,9 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "linalg/openmp.h"
-#include "linalg/start_again.h"
 #include "simd/target.h"
+#include "solve/openmp.h"
+#include "solve/start_again.h"
 
 namespace kvsplice {
 

@@ -3,8 +3,8 @@
 
 #include <cblas.h>
 
-#include "linalg/blas_memory.h"
-#include "linalg/openmp.h"
+#include "solve/blas_memory.h"
+#include "solve/openmp.h"
 
 namespace kvsplice {
 

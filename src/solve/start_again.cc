@@ -1,4 +1,4 @@
-#include "linalg/start_again.h"
+#include "solve/start_again.h"
 
 #include <fmt/format.h>
 #include <sys/auxv.h>
