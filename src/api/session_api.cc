@@ -1,14 +1,17 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "api/errors.h"
 #include "api/handles.h"
 #include "api/views.h"
 
-namespace kvsplice::api {
+using namespace kvsplice;
+using namespace kvsplice::api;
 
 namespace {
 
-Error missing(const char* what) { return {ErrorKind::usage, fmt::format("no {}", what)}; }
+using codec::Embeddings;
 
 // What a session says of its model, which is all that a lossless one needs.
 ModelShape shape_of(const session::SessionInfo& info) {
@@ -20,112 +23,151 @@ ModelShape shape_of(const session::SessionInfo& info) {
   return shape;
 }
 
-// A codec, or a model without one, and what they read.
-struct Lent {
-  session::Coder coder;
-  std::optional<codec::Embeddings> embeddings;
-
-  session::Coder with_embeddings() const {
-    session::Coder all = coder;
-    all.embeddings = embeddings ? &*embeddings : nullptr;
-    return all;
-  }
-};
-
-Lent lent_of(const kvs_codec* codec, ModelShape shape, const kvs_embeddings* embeddings) {
-  Lent lent{{codec != nullptr ? codec->codec.shape() : std::move(shape),
-             codec != nullptr ? &codec->codec : nullptr, nullptr},
-            embeddings_of(embeddings)};
-  return lent;
+// The codec's model; without a codec what the session says.
+Result<ModelShape> shape_for(const kvs_codec* codec, const char* path) {
+  if (codec != nullptr) return codec->codec->shape();
+  KVS_ASSIGN(const session::SessionReader reader, session::SessionReader::open(path));
+  return shape_of(reader.info());
 }
 
-std::span<const int32_t> span_of(const int32_t* tokens, size_t n) { return {tokens, n}; }
+session::Coder coder_of(ModelShape shape, const kvs_codec* codec,
+                        const std::optional<Embeddings>& embeddings) {
+  return {std::move(shape), codec != nullptr ? codec->codec.get() : nullptr,
+          embeddings ? &*embeddings : nullptr};
+}
 
 Result<KvView> cached_view(const kvs_block* block, const ModelShape& shape) {
   KVS_ASSIGN(KvView view, view_of(block, shape));
   if (view.space == Space::cached) return view;
-  return Error{ErrorKind::usage, "sessions take keys in cached space, KVS_CACHED"};
+  return Error{ErrorKind::usage, "keys in raw space; sessions take KVS_CACHED"};
 }
 
-void tell_what_is_odd(const session::SessionReader& reader, const std::string& path,
-                      const kvs_options& options) {
-  if (reader.ignored_bytes() == 0 || options.log == nullptr) return;
+Result<std::span<const int32_t>> pending_of(const int32_t* tokens, size_t n) {
+  if (tokens == nullptr && n > 0) return missing("pending tokens");
+  return std::span(tokens, n);
+}
+
+session::PackOptions pack_options_of(const kvs_pack_options* lent) {
+  session::PackOptions options;
+  if (lent == nullptr) return options;
+  if (lent->block_tokens > 0) options.block_tokens = lent->block_tokens;
+  options.sinks = lent->sinks;
+  options.window = lent->window;
+  return options;
+}
+
+void tell_what_is_odd(const session::SessionReader& reader, const char* path,
+                      const Options& options) {
+  if (reader.ignored_bytes() == 0 || !options.log) return;
   const std::string message =
       fmt::format("{}: {} bytes behind its end are ignored: an append was interrupted", path,
                   reader.ignored_bytes());
   options.log->write(options.log->user, message.c_str());
 }
 
-kvs_options options_of(const kvs_options* options) {
-  return options != nullptr ? *options : kvs_options{};
+Result<> check_range(size_t first, size_t count, size_t size) {
+  if (first <= size && count <= size - first) return {};
+  return Error{ErrorKind::usage,
+               fmt::format("{} tokens from number {} on, of a session of {}", count, first, size)};
+}
+
+bool all_halves(const kvs_block& block, size_t layers) {
+  for (Kind kind : {Kind::key, Kind::value}) {
+    const kvs_rows* rows = rows_of(block, kind);
+    if (std::any_of(rows, rows + layers, [](auto& r) { return r.element != KVS_F16; }))
+      return false;
+  }
+  return true;
+}
+
+Result<> read_halves(const kvs_session& from, size_t first, const kvs_block& block, size_t absent) {
+  return from.session->read(first, block.count, place_of(block, from.shape, absent),
+                            from.options.progress);
+}
+
+// Where the records end in which `at` and the next tokens lie, so that none is decoded twice.
+size_t end_of_records(const kvs_session& from, size_t at, size_t end) {
+  constexpr size_t kAtOnce = 512;
+  for (const session::Record& r : from.session->file().index().records) {
+    if (r.first + r.count >= at + kAtOnce) return std::min(end, r.first + r.count);
+  }
+  return end;
+}
+
+// Some at a time, so that the halves of a session take little memory beside the caller's rows.
+Result<> read_others(const kvs_session& from, size_t first, const kvs_block& block) {
+  const size_t end = first + block.count;
+  for (size_t at = first, next; at < end; at = next) {
+    KVS_TRY(from.options.progress.step("restore", at - first, block.count));
+    next = end_of_records(from, at, end);
+    KVS_ASSIGN(const auto cells, from.session->read(at, next - at, {}));
+    for (Kind kind : {Kind::key, Kind::value}) {
+      for (size_t l = 0; l < from.shape.layers.size(); ++l) {
+        const size_t skip = from.shape.layers[l].window > 0 ? cells.absent : 0;
+        const auto halves = cells.of(kind)[l].view().row_range(skip, next - at - skip);
+        Matrix<float> rows(halves.rows, halves.cols);
+        read_rows(halves, rows);
+        write(rows, at - first + skip, rows_of(block, kind)[l]);
+      }
+    }
+  }
+  return {};
 }
 
 }  // namespace
-
-}  // namespace kvsplice::api
-
-using namespace kvsplice;
-using namespace kvsplice::api;
 
 extern "C" {
 
 kvs_status kvs_session_pack(const char* path, const kvs_block* block, const int32_t* pending,
                             size_t pending_count, const kvs_codec* codec, const kvs_model* model,
-                            const kvs_embeddings* embeddings, const kvs_pack_options* pack,
+                            const kvs_embeddings* lent, const kvs_pack_options* pack,
                             const kvs_options* options, kvs_error* error) {
-  return guarded(options_of(options).executor, error, [&]() -> Result<> {
+  return guarded(error, [&]() -> Result<> {
     if (path == nullptr) return missing("path");
     if (codec == nullptr && model == nullptr) return missing("codec and no model");
-    ModelShape shape;
-    if (codec == nullptr) {
-      KVS_ASSIGN(shape, shape_of(*model));
-    }
-    const Lent lent = lent_of(codec, std::move(shape), embeddings);
-    KVS_ASSIGN(const KvView view, cached_view(block, lent.coder.shape));
-    session::PackOptions how;
-    if (pack != nullptr) {
-      if (pack->block_tokens > 0) how.block_tokens = pack->block_tokens;
-      how.sinks = pack->sinks;
-      how.window = pack->window;
-    }
-    return session::pack(std::string(path), view, span_of(pending, pending_count),
-                         lent.with_embeddings(), how, {});
+    KVS_ASSIGN(const Options own, Options::of(options));
+    KVS_ASSIGN(ModelShape shape, codec != nullptr ? codec->codec->shape() : shape_of(*model));
+    KVS_ASSIGN(const KvView view, cached_view(block, shape));
+    KVS_ASSIGN(const auto behind, pending_of(pending, pending_count));
+    KVS_ASSIGN(const auto embeddings, embeddings_for(codec ? codec->codec.get() : nullptr, lent));
+    const OnLentThreads threads(own);
+    return session::pack(path, view, behind, coder_of(std::move(shape), codec, embeddings),
+                         pack_options_of(pack), own.progress);
   });
 }
 
 kvs_status kvs_session_extend(const char* path, const kvs_block* block, const int32_t* pending,
                               size_t pending_count, const kvs_codec* codec,
-                              const kvs_embeddings* embeddings, const kvs_options* options,
+                              const kvs_embeddings* lent, const kvs_options* options,
                               kvs_error* error) {
-  return guarded(options_of(options).executor, error, [&]() -> Result<> {
+  return guarded(error, [&]() -> Result<> {
     if (path == nullptr) return missing("path");
-    KVS_ASSIGN(const session::SessionReader reader, session::SessionReader::open(path));
-    const Lent lent = lent_of(codec, shape_of(reader.info()), embeddings);
-    KVS_ASSIGN(const KvView view, cached_view(block, lent.coder.shape));
-    return session::extend(std::string(path), view, span_of(pending, pending_count),
-                           lent.with_embeddings(), {});
+    KVS_ASSIGN(const Options own, Options::of(options));
+    KVS_ASSIGN(ModelShape shape, shape_for(codec, path));
+    KVS_ASSIGN(const KvView view, cached_view(block, shape));
+    KVS_ASSIGN(const auto behind, pending_of(pending, pending_count));
+    KVS_ASSIGN(const auto embeddings, embeddings_for(codec ? codec->codec.get() : nullptr, lent));
+    const OnLentThreads threads(own);
+    return session::extend(path, view, behind, coder_of(std::move(shape), codec, embeddings),
+                           own.progress);
   });
 }
 
-kvs_status kvs_session_open(const char* path, const kvs_codec* codec,
-                            const kvs_embeddings* embeddings, const kvs_options* options,
-                            kvs_session** session, kvs_error* error) {
+kvs_status kvs_session_open(const char* path, const kvs_codec* codec, const kvs_embeddings* lent,
+                            const kvs_options* options, kvs_session** session, kvs_error* error) {
   if (session != nullptr) *session = nullptr;
-  const kvs_options own = options_of(options);
-  return guarded(own.executor, error, [&]() -> Result<> {
+  return guarded(error, [&]() -> Result<> {
     if (path == nullptr) return missing("path");
     if (session == nullptr) return missing("place for the session");
-    KVS_ASSIGN(const session::SessionReader reader, session::SessionReader::open(path));
     auto made = std::make_unique<kvs_session>();
-    Lent lent = lent_of(codec, shape_of(reader.info()), embeddings);
-    made->embeddings = std::move(lent.embeddings);
-    lent.coder.embeddings = made->embeddings ? &*made->embeddings : nullptr;
-    made->shape = lent.coder.shape;
-    made->options = own;
-    made->limits = limits_of(options);
-    KVS_ASSIGN(made->session, session::Session::open(path, lent.coder));
-    KVS_TRY(made->limits.check(path, made->session->size(), 0));
-    tell_what_is_odd(made->session->file(), path, own);
+    KVS_ASSIGN(made->options, Options::of(options));
+    KVS_ASSIGN(made->shape, shape_for(codec, path));
+    if (codec != nullptr) made->codec = codec->codec;
+    KVS_ASSIGN(made->embeddings, embeddings_for(made->codec.get(), lent));
+    KVS_ASSIGN(made->session,
+               session::Session::open(path, coder_of(made->shape, codec, made->embeddings)));
+    KVS_TRY(made->options.limits.check(path, made->session->size(), 0));
+    tell_what_is_odd(made->session->file(), path, made->options);
     *session = made.release();
     return {};
   });
@@ -151,50 +193,52 @@ kvs_layer kvs_session_layer(const kvs_session* session, int layer) {
 }
 
 const char* kvs_session_model(const kvs_session* session) {
-  return session == nullptr ? "" : session->shape.fingerprint.c_str();
+  return session == nullptr ? "" : session->session->file().info().model.c_str();
 }
 
-kvs_status kvs_session_tokens(const kvs_session* session, int32_t* tokens, kvs_error* error) {
-  return guarded(nullptr, error, [&]() -> Result<> {
+const char* kvs_session_codec(const kvs_session* session) {
+  return session == nullptr ? "" : session->session->file().info().codec.c_str();
+}
+
+kvs_status kvs_session_tokens(const kvs_session* session, size_t first, size_t count,
+                              int32_t* tokens, kvs_error* error) {
+  return guarded(error, [&]() -> Result<> {
     if (session == nullptr) return missing("session");
-    KVS_ASSIGN(const std::vector<int32_t> all, session::read_tokens(session->session->file()));
-    if (tokens == nullptr && !all.empty()) return missing("place for the tokens");
-    std::copy(all.begin(), all.end(), tokens);
+    if (tokens == nullptr && count > 0) return missing("place for the tokens");
+    const session::SessionReader& file = session->session->file();
+    KVS_TRY(check_range(first, count, kvs_session_size(session) + kvs_session_pending(session)));
+    KVS_ASSIGN(std::vector<int32_t> all, session::read_tokens(file));
+    all.insert(all.end(), file.index().pending.begin(), file.index().pending.end());
+    std::copy_n(all.begin() + static_cast<ptrdiff_t>(first), count, tokens);
     return {};
   });
 }
 
 kvs_status kvs_session_read(const kvs_session* session, size_t first, kvs_block* block,
                             kvs_error* error) {
-  return guarded(session ? session->options.executor : nullptr, error, [&]() -> Result<> {
+  return guarded(error, [&]() -> Result<> {
     if (session == nullptr) return missing("session");
-    KVS_TRY(check_place(block, session->shape));
-    if (block->space != KVS_CACHED) {
-      return Error{ErrorKind::usage, "sessions give keys in cached space, KVS_CACHED"};
+    if (block == nullptr) return missing("block");
+    KVS_ASSIGN(const Space space, space_of(block->space));
+    if (space != Space::cached) {
+      return Error{ErrorKind::usage, "keys in raw space; sessions give KVS_CACHED"};
     }
-    const session::Session& from = *session->session;
-    if (first > from.size() || block->count > from.size() - first) {
-      return Error{ErrorKind::usage, fmt::format("tokens {} ... {} of a session of {}", first,
-                                                 first + block->count, from.size())};
+    KVS_TRY(check_range(first, block->count, session->session->size()));
+    KVS_TRY(session->options.limits.check("what is read", 0,
+                                          block->count * session->shape.f16_bytes_per_token()));
+    size_t absent = 0;
+    if (session->shape.longest_window() > 0) {
+      KVS_ASSIGN(const auto outline, session->session->outline(first, block->count));
+      absent = outline.absent;
     }
-    // Some at a time, so that rows in float take little memory beside the caller's.
-    KVS_ASSIGN(const auto outline, from.outline(first, block->count));
-    constexpr size_t kAtOnce = 512;
-    for (size_t at = 0; at < block->count; at += kAtOnce) {
-      const size_t n = std::min(kAtOnce, block->count - at);
-      KVS_ASSIGN(const KvBlock<uint16_t> cells, from.read(first + at, n, {}, session->limits));
-      const KvView view = cells.view();
-      for (Kind kind : {Kind::key, Kind::value}) {
-        for (size_t l = 0; l < view.of(kind).size(); ++l) {
-          const size_t skip = session->shape.layers[l].window > 0 ? cells.absent : 0;
-          const RowsView rows = view.of(kind)[l].row_range(skip, n - skip);
-          Matrix<float> values(rows.rows, rows.cols);
-          read_rows(rows, values);
-          write(values, at + skip, (kind == Kind::key ? block->keys : block->values)[l]);
-        }
-      }
+    KVS_TRY(check_place(*block, session->shape, absent));
+    const OnLentThreads threads(session->options);
+    if (all_halves(*block, session->shape.layers.size())) {
+      KVS_TRY(read_halves(*session, first, *block, absent));
+    } else {
+      KVS_TRY(read_others(*session, first, *block));
     }
-    block->absent = outline.absent;
+    block->absent = absent;
     return {};
   });
 }

@@ -2,10 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <cstdlib>
+#include <bit>
+#include <cmath>
 #include <cstring>
 
 #include "core/half.h"
+#include "core/limits.h"
 
 namespace kvsplice::api {
 
@@ -22,85 +24,134 @@ Result<Element> element_of(kvs_element element) {
     case KVS_BF16:
       return Element::bf16;
   }
-  return usage(fmt::format("element type {}; legal: KVS_F32, KVS_F16, KVS_BF16", int(element)));
+  return usage(fmt::format("element type {}; legal: KVS_F32, KVS_F16, KVS_BF16", element));
 }
 
-Result<> check_block(const kvs_block* block, const ModelShape& shape) {
-  if (block == nullptr) return usage("no block");
-  if (block->keys == nullptr || block->values == nullptr) {
-    return usage(
-        fmt::format("no rows; keys and values of {} layers are wanted", shape.layers.size()));
-  }
-  if (block->absent > block->count) {
-    return usage(fmt::format("{} of {} tokens are absent", block->absent, block->count));
+Result<> check_rows(const kvs_rows& rows, size_t count, size_t width, bool absent) {
+  KVS_TRY(element_of(rows.element));
+  if (absent || count == 0) return {};
+  if (rows.data == nullptr) return usage("no rows");
+  if ((rows.row_stride == 0 && count > 1) || (rows.col_stride == 0 && width > 1)) {
+    return usage(fmt::format("{} rows of {} with strides {} and {}; none may be 0", count, width,
+                             rows.row_stride, rows.col_stride));
   }
   return {};
 }
+
+bool all_absent(const LayerShape& layer, size_t count, size_t absent) {
+  return layer.window > 0 && absent == count;
+}
+
+Result<> check_block(const kvs_block& block, const ModelShape& shape, size_t absent) {
+  if (block.keys == nullptr || block.values == nullptr) {
+    return usage(
+        fmt::format("no keys or no values; those of {} layers are wanted", shape.layers.size()));
+  }
+  if (absent > block.count) {
+    return usage(fmt::format("{} of {} tokens are absent", absent, block.count));
+  }
+  for (Kind kind : {Kind::key, Kind::value}) {
+    for (size_t l = 0; l < shape.layers.size(); ++l) {
+      const LayerShape& layer = shape.layers[l];
+      const auto checked =
+          check_rows(rows_of(block, kind)[l], block.count, size_t(layer.width(kind)),
+                     all_absent(layer, block.count, absent));
+      if (checked.ok()) continue;
+      return usage(fmt::format("{}s of layer {}: {}", name(kind), l, checked.error().message));
+    }
+  }
+  return {};
+}
+
+// To the nearest, ties to even.
+uint16_t to_bfloat(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  if (std::isnan(value)) return static_cast<uint16_t>(bits >> 16 | 0x40u);
+  return static_cast<uint16_t>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
+// The memory need not be aligned. E is what `convert` makes of a value.
+template <class Convert>
+void write_as(MatrixView<const float> rows, size_t at, const kvs_rows& to, const Convert& convert) {
+  using E = decltype(convert(0.f));
+  constexpr auto kBytes = static_cast<ptrdiff_t>(sizeof(E));
+  for (size_t r = 0; r < rows.rows; ++r) {
+    auto* place =
+        static_cast<uint8_t*>(to.data) + static_cast<ptrdiff_t>(at + r) * to.row_stride * kBytes;
+    for (size_t c = 0; c < rows.cols; ++c, place += to.col_stride * kBytes) {
+      const E element = convert(rows(r, c));
+      std::memcpy(place, &element, sizeof element);
+    }
+  }
+}
+
+}  // namespace
 
 const kvs_rows* rows_of(const kvs_block& block, Kind kind) {
   return kind == Kind::key ? block.keys : block.values;
 }
 
-}  // namespace
-
-Result<KvView> view_of(const kvs_block* block, const ModelShape& shape) {
-  KVS_TRY(check_block(block, shape));
-  if (block->count > 0 && (block->tokens == nullptr || block->positions == nullptr)) {
+Result<Tokens> tokens_of(const kvs_block& block) {
+  if (block.count > limits::kTokens) {
+    return usage(fmt::format("{} tokens; at most {}", block.count, limits::kTokens));
+  }
+  if (block.count > 0 && (block.tokens == nullptr || block.positions == nullptr)) {
     return usage("no tokens or no positions");
   }
-  if (block->count > limits::kTokens) {
-    return usage(fmt::format("{} tokens; at most {}", block->count, limits::kTokens));
-  }
+  return Tokens{{block.tokens, block.count}, {block.positions, block.count}};
+}
+
+Result<KvView> view_of(const kvs_block* block, const ModelShape& shape) {
+  if (block == nullptr) return usage("no block");
+  KVS_TRY(check_block(*block, shape, block->absent));
+  KVS_ASSIGN(const Tokens tokens, tokens_of(*block));
   KvView view;
-  view.tokens = {block->tokens, block->count};
-  view.positions = {block->positions, block->count};
-  view.space = space_of(block->space);
+  view.tokens = tokens.tokens;
+  view.positions = tokens.positions;
+  KVS_ASSIGN(view.space, space_of(block->space));
   view.absent = block->absent;
   for (Kind kind : {Kind::key, Kind::value}) {
     for (size_t l = 0; l < shape.layers.size(); ++l) {
+      const LayerShape& layer = shape.layers[l];
       const kvs_rows& rows = rows_of(*block, kind)[l];
-      const auto width = static_cast<size_t>(shape.layers[l].width(kind));
       KVS_ASSIGN(const Element element, element_of(rows.element));
-      const bool lacking = block->absent == block->count && shape.layers[l].window > 0;
-      if (rows.data == nullptr && block->count > 0 && !lacking) {
-        return usage(fmt::format("no rows of layer {} {}s", l, name(kind)));
-      }
-      const size_t n = rows.data == nullptr ? 0 : block->count;
-      view.of(kind).emplace_back(rows.data, n, width, rows.row_stride, rows.col_stride, element);
+      const size_t n = all_absent(layer, block->count, block->absent) ? 0 : block->count;
+      view.of(kind).emplace_back(rows.data, n, size_t(layer.width(kind)), rows.row_stride,
+                                 rows.col_stride, element);
     }
   }
   return view;
 }
 
-Result<> check_place(const kvs_block* block, const ModelShape& shape) {
-  KVS_TRY(check_block(block, shape));
-  for (Kind kind : {Kind::key, Kind::value}) {
-    for (size_t l = 0; l < shape.layers.size(); ++l) {
-      const kvs_rows& rows = rows_of(*block, kind)[l];
-      if (rows.data == nullptr && block->count > 0) {
-        return usage(fmt::format("no place for the rows of layer {} {}s", l, name(kind)));
-      }
-      if (rows.element != KVS_F32 && rows.element != KVS_F16) {
-        return usage(fmt::format("element type {} of a place for rows; legal: KVS_F32, KVS_F16",
-                                 int(rows.element)));
-      }
-    }
-  }
-  return {};
+Result<> check_place(const kvs_block& block, const ModelShape& shape, size_t absent) {
+  return check_block(block, shape, absent);
 }
 
 void write(MatrixView<const float> rows, size_t at, const kvs_rows& to) {
-  for (size_t r = 0; r < rows.rows; ++r) {
-    const ptrdiff_t first = static_cast<ptrdiff_t>(at + r) * to.row_stride;
-    for (size_t c = 0; c < rows.cols; ++c) {
-      const ptrdiff_t place = first + static_cast<ptrdiff_t>(c) * to.col_stride;
-      if (to.element == KVS_F32) {
-        static_cast<float*>(to.data)[place] = rows(r, c);
-      } else {
-        static_cast<uint16_t*>(to.data)[place] = to_finite_half(rows(r, c));
-      }
+  switch (to.element) {
+    case KVS_F32:
+      return write_as(rows, at, to, [](float x) { return x; });
+    case KVS_F16:
+      return write_as(rows, at, to, to_finite_half);
+    default:
+      return write_as(rows, at, to, to_bfloat);
+  }
+}
+
+KvPlace place_of(const kvs_block& block, const ModelShape& shape, size_t absent) {
+  KvPlace place;
+  place.count = block.count;
+  for (Kind kind : {Kind::key, Kind::value}) {
+    for (size_t l = 0; l < shape.layers.size(); ++l) {
+      const LayerShape& layer = shape.layers[l];
+      const kvs_rows& rows = rows_of(block, kind)[l];
+      const RowsPlace all(rows.data, block.count, size_t(layer.width(kind)), rows.row_stride,
+                          rows.col_stride);
+      const size_t skip = layer.window > 0 ? absent : 0;
+      place.of(kind).push_back(all.row_range(skip, block.count - skip));
     }
   }
+  return place;
 }
 
 kvs_layer layer_of(const LayerShape& layer) {
@@ -143,43 +194,10 @@ Result<ModelShape> shape_of(const kvs_model& model) {
   return shape;
 }
 
-std::optional<codec::Embeddings> embeddings_of(const kvs_embeddings* lent) {
-  if (lent == nullptr || lent->lookup == nullptr) return std::nullopt;
-  const kvs_embeddings e = *lent;
-  return codec::Embeddings{
-      e.dim, [e](std::span<const int32_t> tokens, MatrixView<float> out) -> Result<> {
-        Matrix<float> rows(tokens.size(), static_cast<size_t>(e.dim));
-        if (e.lookup(e.user, tokens.data(), tokens.size(), rows.data()) != 0) {
-          return Error{ErrorKind::io, "the caller gave no token embeddings"};
-        }
-        for (size_t r = 0; r < rows.rows(); ++r) {
-          std::copy(rows.row(r).begin(), rows.row(r).end(), out.row(r).begin());
-        }
-        return {};
-      }};
-}
-
-ReadLimits limits_of(const kvs_options* options) {
-  ReadLimits limits;
-  if (options == nullptr || options->limits == nullptr) return limits;
-  if (options->limits->tokens > 0) limits.tokens = options->limits->tokens;
-  if (options->limits->bytes > 0) limits.bytes = options->limits->bytes;
-  return limits;
-}
-
-Space space_of(kvs_space space) { return space == KVS_CACHED ? Space::cached : Space::raw; }
-
-kvs_kind kind_of(Kind kind) { return kind == Kind::key ? KVS_KEY : KVS_VALUE; }
-
-Result<> hand_out(ByteSpan bytes, const kvs_options& options, kvs_buffer& out) {
-  kvs_allocator from{nullptr, nullptr, nullptr};
-  if (options.allocator != nullptr) from = *options.allocator;
-  const size_t size = bytes.empty() ? 1 : bytes.size();
-  void* data = from.allocate != nullptr ? from.allocate(from.user, size) : std::malloc(size);
-  if (data == nullptr) return Error{ErrorKind::memory, "out of memory"};
-  if (!bytes.empty()) std::memcpy(data, bytes.data(), bytes.size());
-  out = {static_cast<uint8_t*>(data), bytes.size(), from};
-  return {};
+Result<Space> space_of(kvs_space space) {
+  if (space == KVS_RAW) return Space::raw;
+  if (space == KVS_CACHED) return Space::cached;
+  return usage(fmt::format("space {}; legal: KVS_RAW, KVS_CACHED", space));
 }
 
 }  // namespace kvsplice::api

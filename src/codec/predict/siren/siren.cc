@@ -55,7 +55,12 @@ class Siren : public Stage {
     return fitted_.empty() ? State{} : save_networks(fitted_, fitted_rows_);
   }
 
+  // Without state no rows are known, and every block trains its own networks.
   Result<> load(const State& state, size_t width) override {
+    if (state.empty()) {
+      fitted_.clear();
+      return {};
+    }
     KVS_ASSIGN(const uint64_t hash, load_hash(state));
     std::vector<functions::SirenModel> models;
     for (size_t columns = 0; columns < width; columns += models.back().shape.outputs) {

@@ -100,7 +100,7 @@ class Step : public Stage {
     parallel_for(mixings->groups.size(), [&](size_t i) {
       const MatrixView<float> rows = rows_of(values, mixings->groups[i]);
       const Matrix<float> innovations = copy(rows);
-      gemm(Trans::no, Trans::no, 1.f, mixings->of_group[i].view(), innovations.view(), 0.f, rows);
+      multiply_lower(mixings->of_group[i], innovations, rows);
     });
     return {};
   }
