@@ -1,0 +1,262 @@
+// kvsplice._core: the C interface as Python sees it. What is convenient stands in kvsplice/*.py.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <memory>
+#include <numeric>
+#include <tuple>
+
+#include "arrays.h"
+
+namespace kvsplice::python {
+namespace {
+
+using LayerNumbers = std::tuple<int, int, int, int>;  // KV heads, key dim, value dim, window
+
+LayerNumbers numbers_of(const kvs_layer& layer) {
+  return {layer.kv_heads, layer.key_dim, layer.value_dim, layer.window};
+}
+
+kvs_layer layer_of(const LayerNumbers& numbers) {
+  const auto& [heads, key_dim, value_dim, window] = numbers;
+  return {heads, key_dim, value_dim, window};
+}
+
+struct FreeCodec {
+  void operator()(kvs_codec* codec) const { kvs_codec_free(codec); }
+};
+struct FreeSession {
+  void operator()(kvs_session* session) const { kvs_session_free(session); }
+};
+
+// Calls the library without Python's lock.
+template <class F>
+void call(const F& f) {
+  kvs_error error{};
+  kvs_status status;
+  {
+    const nb::gil_scoped_release unlocked;
+    status = f(&error);
+  }
+  check(status, error);
+}
+
+// The same; what the embeddings threw comes before what the library says of it.
+template <class F>
+void call(Lookup& lookup, const F& f) {
+  try {
+    call(f);
+  } catch (const StatusError&) {
+    lookup.rethrow();
+    throw;
+  }
+}
+
+void check_count(const Numbers& tokens, const Numbers& positions) {
+  if (tokens.shape(0) == positions.shape(0)) return;
+  throw StatusError{KVS_ERROR_USAGE, std::to_string(tokens.shape(0)) + " tokens and " +
+                                         std::to_string(positions.shape(0)) + " positions"};
+}
+
+struct Codec {
+  std::unique_ptr<kvs_codec, FreeCodec> c;
+  std::vector<kvs_layer> layers;
+
+  static Codec of(kvs_codec* codec) {
+    Codec made{std::unique_ptr<kvs_codec, FreeCodec>(codec), {}};
+    for (int l = 0; l < kvs_codec_layers(codec); ++l) {
+      made.layers.push_back(kvs_codec_layer(codec, l));
+    }
+    return made;
+  }
+
+  static Codec open(const std::string& path) {
+    kvs_codec* codec = nullptr;
+    call([&](kvs_error* e) { return kvs_codec_open(path.c_str(), nullptr, &codec, e); });
+    return of(codec);
+  }
+
+  static Codec open_bytes(const nb::bytes& bytes) {
+    kvs_codec* codec = nullptr;
+    call([&](kvs_error* e) {
+      return kvs_codec_open_bytes(bytes.data(), bytes.size(), nullptr, &codec, e);
+    });
+    return of(codec);
+  }
+
+  nb::bytes encode(const Numbers& tokens, const Numbers& positions, const Arrays& keys,
+                   const Arrays& values, bool cached, size_t absent,
+                   const nb::object& embeddings) const {
+    check_count(tokens, positions);
+    const size_t count = tokens.shape(0);
+    const Rows k = Rows::read(keys, KVS_KEY, layers, count);
+    const Rows v = Rows::read(values, KVS_VALUE, layers, count);
+    const kvs_block block{
+        count, tokens.data(), positions.data(), cached ? KVS_CACHED : KVS_RAW, k.c(),
+        v.c(), absent};
+    Lookup lookup(embeddings);
+    kvs_buffer bytes{};
+    call(lookup, [&](kvs_error* e) { return kvs_encode(c.get(), &block, lookup.c(), &bytes, e); });
+    const std::unique_ptr<kvs_buffer, void (*)(kvs_buffer*)> owner(&bytes, kvs_buffer_free);
+    return nb::bytes(bytes.data, bytes.size);
+  }
+
+  size_t decode_into(const nb::bytes& bytes, const Numbers& tokens, const Numbers& positions,
+                     bool cached, const nb::object& embeddings, const Arrays& keys,
+                     const Arrays& values) const {
+    check_count(tokens, positions);
+    const size_t count = tokens.shape(0);
+    const Rows k = Rows::write(keys, KVS_KEY, layers, count);
+    const Rows v = Rows::write(values, KVS_VALUE, layers, count);
+    kvs_block block{
+        count, tokens.data(), positions.data(), cached ? KVS_CACHED : KVS_RAW, k.c(), v.c(), 0};
+    Lookup lookup(embeddings);
+    call(lookup, [&](kvs_error* e) {
+      return kvs_decode_into(c.get(), bytes.data(), bytes.size(), &block, lookup.c(), e);
+    });
+    return block.absent;
+  }
+};
+
+// The embeddings that it reads are kept alive.
+struct Session {
+  std::unique_ptr<Lookup> lookup;
+  std::unique_ptr<kvs_session, FreeSession> c;
+  std::vector<kvs_layer> layers;
+
+  static Session open(const std::string& path, const Codec* codec, nb::object embeddings) {
+    Session made{std::make_unique<Lookup>(std::move(embeddings)), nullptr, {}};
+    kvs_session* session = nullptr;
+    call(*made.lookup, [&](kvs_error* e) {
+      return kvs_session_open(path.c_str(), codec ? codec->c.get() : nullptr, made.lookup->c(),
+                              nullptr, &session, e);
+    });
+    made.c.reset(session);
+    for (int l = 0; l < kvs_session_layers(session); ++l) {
+      made.layers.push_back(kvs_session_layer(session, l));
+    }
+    return made;
+  }
+
+  void read_tokens(nb::ndarray<int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu> out) const {
+    const size_t n = kvs_session_size(c.get()) + kvs_session_pending(c.get());
+    if (out.shape(0) != n) {
+      throw StatusError{KVS_ERROR_USAGE, "room for " + std::to_string(out.shape(0)) + " of " +
+                                             std::to_string(n) + " tokens"};
+    }
+    call([&](kvs_error* e) { return kvs_session_tokens(c.get(), 0, n, out.data(), e); });
+  }
+
+  size_t read_into(size_t first, size_t count, const Arrays& keys, const Arrays& values) {
+    const Rows k = Rows::write(keys, KVS_KEY, layers, count);
+    const Rows v = Rows::write(values, KVS_VALUE, layers, count);
+    kvs_block block{count, nullptr, nullptr, KVS_CACHED, k.c(), v.c(), 0};
+    call(*lookup, [&](kvs_error* e) { return kvs_session_read(c.get(), first, &block, e); });
+    return block.absent;
+  }
+};
+
+void pack(const std::string& path, const Numbers& tokens, const Numbers& positions,
+          const Arrays& keys, const Arrays& values, size_t absent, const Numbers& pending,
+          const Codec* codec, const std::string& fingerprint, const std::string& architecture,
+          const std::vector<LayerNumbers>& layers, const nb::object& embeddings,
+          size_t block_tokens, size_t sinks, size_t window) {
+  check_count(tokens, positions);
+  const size_t count = tokens.shape(0);
+  std::vector<kvs_layer> shape;
+  for (const LayerNumbers& numbers : layers) shape.push_back(layer_of(numbers));
+  const kvs_model model{fingerprint.c_str(), nullptr, architecture.c_str(),
+                        static_cast<int>(shape.size()), shape.data()};
+  const auto& wanted = codec != nullptr ? codec->layers : shape;
+  const Rows k = Rows::read(keys, KVS_KEY, wanted, count);
+  const Rows v = Rows::read(values, KVS_VALUE, wanted, count);
+  const kvs_block block{count, tokens.data(), positions.data(), KVS_CACHED, k.c(), v.c(), absent};
+  const kvs_pack_options how{block_tokens, sinks, window};
+  Lookup lookup(embeddings);
+  call(lookup, [&](kvs_error* e) {
+    return kvs_session_pack(path.c_str(), &block, pending.data(), pending.shape(0),
+                            codec ? codec->c.get() : nullptr, codec ? nullptr : &model, lookup.c(),
+                            &how, nullptr, e);
+  });
+}
+
+void extend(const std::string& path, const Numbers& tokens, const Arrays& keys,
+            const Arrays& values, size_t absent, const Numbers& pending, const Codec* codec,
+            const nb::object& embeddings) {
+  const size_t count = tokens.shape(0);
+  const Session there = Session::open(path, codec, embeddings);
+  std::vector<int32_t> positions(count);
+  std::iota(positions.begin(), positions.end(),
+            static_cast<int32_t>(kvs_session_size(there.c.get())));
+  const Rows k = Rows::read(keys, KVS_KEY, there.layers, count);
+  const Rows v = Rows::read(values, KVS_VALUE, there.layers, count);
+  const kvs_block block{count, tokens.data(), positions.data(), KVS_CACHED, k.c(), v.c(), absent};
+  call(*there.lookup, [&](kvs_error* e) {
+    return kvs_session_extend(path.c_str(), &block, pending.data(), pending.shape(0),
+                              codec ? codec->c.get() : nullptr, there.lookup->c(), nullptr, e);
+  });
+}
+
+void raise(const std::exception_ptr& thrown, void*) {
+  try {
+    std::rethrow_exception(thrown);
+  } catch (const StatusError& e) {
+    const nb::object type = nb::module_::import_("kvsplice.errors").attr("Error");
+    const nb::object error = type(e.message, static_cast<int>(e.status));
+    PyErr_SetObject(type.ptr(), error.ptr());
+  }
+}
+
+template <class T>
+std::vector<LayerNumbers> layers_of(const T& of) {
+  std::vector<LayerNumbers> numbers;
+  for (const kvs_layer& layer : of.layers) numbers.push_back(numbers_of(layer));
+  return numbers;
+}
+
+}  // namespace
+}  // namespace kvsplice::python
+
+using namespace kvsplice::python;
+using namespace nanobind::literals;
+
+NB_MODULE(_core, m) {
+  m.doc() = "The C interface of KVSplice. kvsplice/*.py is what programs call.";
+  nb::register_exception_translator(raise);
+  m.def("version", &kvs_version);
+
+  nb::class_<Codec>(m, "Codec")
+      .def_static("open", &Codec::open, "path"_a)
+      .def_static("open_bytes", &Codec::open_bytes, "data"_a)
+      .def_prop_ro("layers", &layers_of<Codec>)
+      .def_prop_ro("pipeline", [](const Codec& c) { return kvs_codec_pipeline(c.c.get()); })
+      .def_prop_ro("fingerprint", [](const Codec& c) { return kvs_codec_fingerprint(c.c.get()); })
+      .def_prop_ro("model", [](const Codec& c) { return kvs_codec_model(c.c.get()); })
+      .def_prop_ro("embedding_dim",
+                   [](const Codec& c) { return kvs_codec_embedding_dim(c.c.get()); })
+      .def_prop_ro("is_lossless",
+                   [](const Codec& c) { return kvs_codec_is_lossless(c.c.get()) != 0; })
+      .def_prop_ro("block_tokens", [](const Codec& c) { return kvs_codec_block_tokens(c.c.get()); })
+      .def("encode", &Codec::encode, "tokens"_a, "positions"_a, "keys"_a, "values"_a, "cached"_a,
+           "absent"_a, "embeddings"_a.none())
+      .def("decode_into", &Codec::decode_into, "data"_a, "tokens"_a, "positions"_a, "cached"_a,
+           "embeddings"_a.none(), "keys"_a, "values"_a);
+
+  nb::class_<Session>(m, "Session")
+      .def_static("open", &Session::open, "path"_a, "codec"_a.none(), "embeddings"_a.none())
+      .def_prop_ro("layers", &layers_of<Session>)
+      .def_prop_ro("size", [](const Session& s) { return kvs_session_size(s.c.get()); })
+      .def_prop_ro("pending", [](const Session& s) { return kvs_session_pending(s.c.get()); })
+      .def_prop_ro("model", [](const Session& s) { return kvs_session_model(s.c.get()); })
+      .def("read_tokens", &Session::read_tokens, "out"_a.noconvert())
+      .def("read_into", &Session::read_into, "first"_a, "count"_a, "keys"_a, "values"_a);
+
+  m.def("pack", &pack, "path"_a, "tokens"_a, "positions"_a, "keys"_a, "values"_a, "absent"_a,
+        "pending"_a, "codec"_a.none(), "fingerprint"_a, "architecture"_a, "layers"_a,
+        "embeddings"_a.none(), "block_tokens"_a, "sinks"_a, "window"_a);
+  m.def("extend", &extend, "path"_a, "tokens"_a, "keys"_a, "values"_a, "absent"_a, "pending"_a,
+        "codec"_a.none(), "embeddings"_a.none());
+}

@@ -1,0 +1,104 @@
+"""Sessions: files of compressed blocks that also say which tokens they hold."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _core
+from .codec import Codec, Layer, Path, Rows, integers, room
+from .embeddings import EmbeddingTable
+
+
+class Session:
+    """A session file that is read. Several threads may read one at once."""
+
+    def __init__(self, core: _core.Session):
+        """Session.open makes sessions."""
+        self._core = core
+
+    @classmethod
+    def open(cls, path: Path, codec: Codec | None = None,
+             embeddings: EmbeddingTable | None = None) -> "Session":
+        """codec: the one it was packed by; None for lossless sessions without one."""
+        return cls(_core.Session.open(os.fspath(path), _core_of(codec), embeddings))
+
+    @staticmethod
+    def pack(path: Path, tokens: npt.ArrayLike, keys: Sequence[Any], values: Sequence[Any],
+             codec: Codec | None = None, embeddings: EmbeddingTable | None = None, *,
+             model: str = "", architecture: str = "", layers: Sequence[Layer] = (),
+             pending: npt.ArrayLike = (), absent: int = 0, block_tokens: int = 0, sinks: int = 4,
+             window: int = 32) -> None:
+        """Writes a new session of the tokens at positions 0, 1, ...
+
+        tokens: [n]. keys, values: as Codec.encode takes them, in cached space. pending: tokens
+        behind them that have no rows yet. absent: so many first tokens have no rows in layers with a
+        window. Without a codec nothing is lost; `model`, a text of at most 64 characters that tells
+        the model from others, and `layers` are needed then. block_tokens: coded together; 0: what
+        suits the codec. The first `sinks` and the newest `window` tokens are kept exactly.
+        """
+        held = integers(tokens)
+        positions = np.arange(len(held), dtype=np.int32)
+        _core.pack(os.fspath(path), held, positions, list(keys), list(values), absent,
+                   integers(pending), _core_of(codec), model, architecture,
+                   list(layers), embeddings, block_tokens, sinks, window)
+
+    @staticmethod
+    def extend(path: Path, tokens: npt.ArrayLike, keys: Sequence[Any], values: Sequence[Any],
+               codec: Codec | None = None, embeddings: EmbeddingTable | None = None, *,
+               pending: npt.ArrayLike = (), absent: int = 0) -> None:
+        """Adds the tokens that follow those with rows at once; all that was pending among them.
+
+        What is there is not coded again, but for the newest tokens, and stays readable whatever
+        happens.
+        """
+        _core.extend(os.fspath(path), integers(tokens), list(keys), list(values), absent,
+                     integers(pending), _core_of(codec), embeddings)
+
+    def __len__(self) -> int:
+        """The number of tokens that have rows."""
+        return self._core.size
+
+    @property
+    def layers(self) -> list[Layer]:
+        """Those of the model that own a cache, in order."""
+        return [Layer(*numbers) for numbers in self._core.layers]
+
+    @property
+    def model(self) -> str:
+        """The fingerprint of the model."""
+        return self._core.model
+
+    @property
+    def tokens(self) -> npt.NDArray[np.int32]:
+        """Those that have rows, and then the pending ones."""
+        tokens = np.empty(self._core.size + self._core.pending, np.int32)
+        self._core.read_tokens(tokens)
+        return tokens
+
+    def read(self, first: int = 0, count: int | None = None,
+             dtype: npt.DTypeLike = np.float16) -> tuple[Rows, Rows]:
+        """Keys and values of the tokens [first, first + count), in cached space: an array
+        [count, KV heads, dim] for each layer, of float16 or float32. Only what they lie in is read of
+        the file. Rows that a window has passed are zeros."""
+        n = len(self) - first if count is None else count
+        keys, values = room(self.layers, max(n, 0), dtype)
+        self.read_into(first, keys, values)
+        return keys, values
+
+    def read_into(self, first: int, keys: Sequence[Any], values: Sequence[Any]) -> int:
+        """The same, into arrays that are there; as many tokens as these have.
+
+        Returns of how many tokens layers with a window have no rows; these stay as they are.
+        """
+        count = int(keys[0].shape[0]) if len(keys) > 0 else 0
+        return self._core.read_into(first, count, list(keys), list(values))
+
+    def __repr__(self) -> str:
+        return f"<kvsplice.Session of {len(self)} tokens>"
+
+
+def _core_of(codec: Codec | None) -> _core.Codec | None:
+    return None if codec is None else codec._core

@@ -1,0 +1,34 @@
+#!/usr/bin/env python3
+"""Builds the Python package as pip does, puts it into a folder, and runs pytest on it there."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SKIPPED = 77
+
+
+def run(*command, **more):
+    return subprocess.run([str(word) for word in command], **more).returncode
+
+
+def main():
+    python = os.environ.get("KVSPLICE_TEST_PACKAGE_PYTHON", "")
+    if not os.path.exists(python):
+        print("no Python environment to build the package in: run tools/setup.sh --python")
+        return SKIPPED
+    with tempfile.TemporaryDirectory() as folder:
+        pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        if run(*pip, "--no-deps", "--no-build-isolation", "--target", folder, ROOT) != 0:
+            return 1
+        environment = {**os.environ, "PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"}
+        return run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider",
+                   "-o", "python_files=test_*.py", Path(__file__).parent, env=environment,
+                   cwd=folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

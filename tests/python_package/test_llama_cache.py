@@ -1,0 +1,155 @@
+"""LlamaCache on states made here. test_llama_cpp.py has it at work in llama-cpp-python."""
+
+import gc
+import warnings
+
+import numpy as np
+import pytest
+
+from stand_in import LlamaState
+
+import kvsplice
+from golden import FOLDER, Golden
+
+N_CTX, WIDTH, VOCABULARY = 512, 32, 1000
+
+
+def row_of(token, layer, kind):
+    random = np.random.default_rng([token, layer, kind])
+    return random.standard_normal(WIDTH).astype(np.float16)
+
+
+def make_state(tokens, dtype=np.float16, n_ctx=N_CTX, layers=2, seed=7):
+    """As Llama.save_state makes it; every row is told by its token."""
+    keys, values = ([np.stack([row_of(t, layer, kind) for t in tokens]).astype(dtype)
+                     for layer in range(layers)] for kind in (0, 1))
+    data = kvsplice.pack_state(kvsplice.State(
+        keys, values, form="context data", architecture="llama", values_transposed=True))
+    ids = np.zeros(n_ctx, np.intc)
+    ids[:len(tokens)] = tokens
+    return LlamaState(ids, np.ones((len(tokens), VOCABULARY), np.single), len(tokens), data,
+                      len(data), seed)
+
+
+def expect_restored(state, tokens, dtype=np.float16, n_ctx=N_CTX):
+    """In the order of Llama.load_state."""
+    assert state.scores.shape == (1, 1) and not state.scores.any()
+    assert state.input_ids.dtype == np.intc and len(state.input_ids) == n_ctx
+    assert state.input_ids[:len(tokens)].tolist() == list(tokens)
+    assert (state.input_ids[len(tokens):] == -1).all()
+    assert state.n_tokens == len(tokens) and state.seed == 7
+    wanted = make_state(tokens, dtype, n_ctx)
+    assert state.llama_state == wanted.llama_state
+    assert state.llama_state_size == len(wanted.llama_state)
+
+
+def tokens_of(first, n):
+    return list(range(first, first + n))
+
+
+def test_the_longest_prefix_is_restored(tmp_path):
+    cache = kvsplice.LlamaCache(model="a", path=tmp_path)
+    one, other = tokens_of(10, 60), tokens_of(10, 20) + tokens_of(500, 50)
+    with pytest.raises(KeyError):
+        cache[one]
+    cache[one + [999]] = make_state(one)
+    cache[other] = make_state(other)
+    assert one in cache and [10] in cache and [11] not in cache
+    expect_restored(cache[one], one)
+    expect_restored(cache[one + [3, 4]], one)
+    expect_restored(cache[one[:33] + [3, 4]], one[:33])
+    expect_restored(cache[other + [3]], other)
+    expect_restored(cache[other[:20] + [3]], other[:20])
+    with pytest.raises(KeyError):
+        cache[[11, 12]]
+
+
+def test_a_conversation_that_goes_on_stays_one_file(tmp_path):
+    cache = kvsplice.LlamaCache(model="a", path=tmp_path)
+    for n in (40, 41, 200, 90):
+        cache[tokens_of(10, n)] = make_state(tokens_of(10, n))
+        assert len(list(tmp_path.glob("*/*.kvz"))) == 1
+    expect_restored(cache[tokens_of(10, 300)], tokens_of(10, 200))
+
+
+def test_another_process_finds_what_there_is(tmp_path):
+    first = kvsplice.LlamaCache(model="a", path=tmp_path)
+    second = kvsplice.LlamaCache(model="a", path=tmp_path)
+    other = kvsplice.LlamaCache(model="b", path=tmp_path)
+    first[tokens_of(10, 30)] = make_state(tokens_of(10, 30))
+    expect_restored(second[tokens_of(10, 40)], tokens_of(10, 30))
+    first[tokens_of(10, 50)] = make_state(tokens_of(10, 50))
+    expect_restored(second[tokens_of(10, 80)], tokens_of(10, 50))
+    assert tokens_of(10, 30) not in other and other.cache_size == 0
+    assert second.cache_size == first.cache_size > 0
+    bigger = kvsplice.LlamaCache(model="a", path=tmp_path, n_ctx=700)
+    expect_restored(bigger[tokens_of(10, 50)], tokens_of(10, 50), n_ctx=700)
+
+
+def test_other_caches_come_back_as_they_were(tmp_path):
+    cache = kvsplice.LlamaCache(model="a", path=tmp_path)
+    cache[tokens_of(1, 20)] = make_state(tokens_of(1, 20), np.float32)
+    expect_restored(cache[tokens_of(1, 20)], tokens_of(1, 20), np.float32)
+
+
+def test_memory_is_given_back():
+    cache = kvsplice.LlamaCache(model="a")
+    cache[tokens_of(1, 20)] = make_state(tokens_of(1, 20))
+    folder = cache._folder
+    expect_restored(cache[tokens_of(1, 20)], tokens_of(1, 20))
+    assert folder.exists()
+    del cache
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+    assert not folder.exists()
+
+
+def test_the_longest_unused_make_room(tmp_path):
+    cache = kvsplice.LlamaCache(model="a", path=tmp_path)
+    for first in (100, 200, 300):
+        cache[tokens_of(first, 40)] = make_state(tokens_of(first, 40))
+    cache[tokens_of(100, 40)].scores  # used, so that the second is the longest unused
+    cache.capacity_bytes = cache.cache_size + 10
+    cache[tokens_of(400, 40)] = make_state(tokens_of(400, 40))
+    assert [tokens_of(first, 40) in cache for first in (100, 200, 300, 400)] == [
+        True, False, True, True]
+    assert cache.cache_size <= cache.capacity_bytes
+
+
+def test_what_cannot_be_kept_is_warned_of(tmp_path):
+    cache = kvsplice.LlamaCache(model="a", path=tmp_path)
+    state = make_state(tokens_of(1, 20))
+    state.n_tokens = 19
+    with pytest.warns(RuntimeWarning, match="20 cells for 19 tokens"):
+        cache[tokens_of(1, 20)] = state
+    state.llama_state = b"no state"
+    with pytest.warns(RuntimeWarning):
+        cache[tokens_of(1, 20)] = state
+    assert cache.cache_size == 0
+
+
+def test_what_has_gone_is_a_miss(tmp_path):
+    cache = kvsplice.LlamaCache(model="a", path=tmp_path)
+    cache[tokens_of(1, 20)] = make_state(tokens_of(1, 20))
+    held = cache[tokens_of(1, 20)]
+    for path in tmp_path.glob("*/*.kvz"):
+        path.unlink()
+    with pytest.warns(RuntimeWarning), pytest.raises(KeyError):
+        held.scores
+    with pytest.raises(KeyError):
+        cache[tokens_of(1, 20)]
+    cache[tokens_of(1, 20)] = make_state(tokens_of(1, 20))
+    for path in tmp_path.glob("*/*.kvz"):
+        path.write_bytes(path.read_bytes()[:-40])
+    assert tokens_of(1, 20) not in cache or cache[tokens_of(1, 20)].n_tokens <= 20
+
+
+def test_a_codec_is_of_its_model(tmp_path):
+    with pytest.raises(kvsplice.Error, match="neither"):
+        kvsplice.LlamaCache(path=tmp_path)
+    with pytest.raises(kvsplice.Error, match="embeddings"):
+        kvsplice.LlamaCache(FOLDER / "default.gguf", path=tmp_path)
+    cache = kvsplice.LlamaCache(Golden("exact").codec, path=tmp_path)
+    with pytest.warns(RuntimeWarning, match="layer"):  # of two wide layers, not three narrow ones
+        cache[tokens_of(1, 20)] = make_state(tokens_of(1, 20))
