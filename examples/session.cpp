@@ -1,38 +1,47 @@
 // Prints what a session holds, and the first numbers of its cache:  session file.kvz [codec.gguf]
-// Only lossless sessions, and codecs that read no embeddings, can be read without a model.
+// Sessions of a codec that reads token embeddings cannot be read here: they need the model's.
+#include <algorithm>
 #include <cstdio>
 #include <kvsplice/kvsplice.hpp>
 #include <optional>
 
+using kvsplice::Codec, kvsplice::Result, kvsplice::Session;
+
 namespace {
 
-kvsplice::Result<> show(const char* path, const char* codec_path) {
-  std::optional<kvsplice::CodecHandle> codec;
-  if (codec_path != nullptr) {
-    KVS_ASSIGN(codec, kvsplice::CodecHandle::open(std::string(codec_path)));
-  }
-  KVS_ASSIGN(const auto session,
-             kvsplice::SessionHandle::open(path, codec ? &*codec : nullptr));
-  KVS_ASSIGN(const auto tokens, session.tokens());
-  std::printf("%zu tokens, %zu of them pending, of model %s\n", tokens.size(), session.pending(),
-              session.model().c_str());
-
-  // The rows of the first tokens, as floats, one layer behind the other.
-  const size_t count = std::min<size_t>(4, session.size());
-  std::vector<std::vector<float>> rows;
-  std::vector<kvs_rows> keys, values;
-  for (int l = 0; l < session.layers(); ++l) {
-    const kvs_layer layer = session.layer(l);
-    for (const int dim : {layer.key_dim, layer.value_dim}) {
-      const ptrdiff_t width = layer.kv_heads * dim;
-      rows.emplace_back(count * size_t(width));
-      (keys.size() == values.size() ? keys : values)
-          .push_back({rows.back().data(), width, 1, KVS_F32});
+// Places for the rows of some tokens, as floats.
+struct Place {
+  Place(const Session& session, size_t count) {
+    for (int l = 0; l < session.layers(); ++l) {
+      const kvs_layer layer = session.layer(l);
+      keys.push_back(add(count, layer.kv_heads * layer.key_dim));
+      values.push_back(add(count, layer.kv_heads * layer.value_dim));
     }
   }
-  kvs_block block{count, nullptr, nullptr, KVS_CACHED, keys.data(), values.data(), 0};
-  KVS_TRY(session.read(0, block));
-  std::printf("layer 0, first key: %.4f %.4f %.4f ...\n", rows[0][0], rows[0][1], rows[0][2]);
+  kvs_rows add(size_t count, int width) {
+    numbers.emplace_back(count * size_t(width));
+    return {numbers.back().data(), width, 1, KVS_F32};
+  }
+
+  std::vector<std::vector<float>> numbers;
+  std::vector<kvs_rows> keys, values;
+};
+
+Result<> show(const char* path, const char* codec_path) {
+  std::optional<Codec> codec;
+  if (codec_path != nullptr) {
+    KVS_ASSIGN(codec, Codec::open(std::string(codec_path)));
+  }
+  KVS_ASSIGN(const Session session, Session::open(path, codec ? &*codec : nullptr));
+  KVS_ASSIGN(const std::vector<int32_t> tokens, session.tokens());
+  std::printf("%zu tokens, %zu of them pending, of model %s\n", tokens.size(), session.pending(),
+              session.model().c_str());
+  // The newest tokens have rows in every layer, those with a window included.
+  const size_t count = std::min<size_t>(4, session.size());
+  const Place place(session, count);
+  kvs_block block{count, nullptr, nullptr, KVS_CACHED, place.keys.data(), place.values.data(), 0};
+  KVS_TRY(session.read(session.size() - count, block));
+  if (count > 0) std::printf("key of a token near the end: %.4f ...\n", place.numbers[0][0]);
   return {};
 }
 

@@ -13,11 +13,18 @@
  * is wrong, which value was met, what would have been legal. Nothing is printed, and no function
  * ends the process. What a failed call would have returned is NULL, 0 or untouched.
  *
- * Threads. A codec may be used by several threads at once; so may a session that is read. A packing
- * of a session belongs to one thread. No global state of the process is touched.
+ * Threads. A codec may be used by several threads at once; so may a session that is read. A file is
+ * packed or extended by one call at a time. No global state of the process is touched. Functions of
+ * the caller's must not throw.
  *
  * Files and bytes may be hostile: sizes are checked before memory is taken for them, and kvs_limits
  * says what a caller is ready to take.
+ *
+ * Compatibility. Structs are filled with zeros before their fields are set (`kvs_block b = {0}`):
+ * zero always means what was there before a field was. They carry no sizes and no reserved fields.
+ * Until 1.0 a new minor version may lengthen them, and the library's soname names the minor
+ * version, so that a program never meets a library with other structs. From 1.0 on structs stay as
+ * they are.
  */
 #ifndef KVSPLICE_KVSPLICE_H
 #define KVSPLICE_KVSPLICE_H
@@ -43,7 +50,9 @@ extern "C" {
 
 /* ---- Status ---------------------------------------------------------------------------------- */
 
-typedef enum kvs_status {
+/* Such types are 32 bits wide for every compiler; other values than those named are refused. */
+typedef int32_t kvs_status;
+enum {
   KVS_OK = 0,
   KVS_ERROR_USAGE = 1,       /* an argument is not legal */
   KVS_ERROR_IO = 2,          /* the operating system, or a callback, refused */
@@ -53,7 +62,7 @@ typedef enum kvs_status {
   KVS_ERROR_NUMERIC = 6,     /* not a number, or beyond what can be coded */
   KVS_ERROR_MEMORY = 7,      /* there is not enough, or kvs_limits says so */
   KVS_ERROR_INTERRUPTED = 8  /* a callback asked to stop */
-} kvs_status;
+};
 
 typedef struct kvs_error {
   kvs_status status;
@@ -70,13 +79,13 @@ typedef struct kvs_format_range {
 KVS_API kvs_format_range kvs_codec_formats(void);
 KVS_API kvs_format_range kvs_session_formats(void);
 
-/* ---- What a caller lends ----------------------------------------------------------------------
- */
+/* ---- What a caller lends --------------------------------------------------------------------- */
 
-/* What a caller is ready to take of files. 0: the library's own limits. */
+/* What a caller is ready to take of files; more is KVS_ERROR_MEMORY. 0: the library's own limits.
+ */
 typedef struct kvs_limits {
   uint64_t tokens; /* of a session */
-  uint64_t bytes;  /* of memory, for what is read */
+  uint64_t bytes;  /* of memory: of a codec, or of the rows that one call reads, as f16 */
 } kvs_limits;
 
 /* A caller's threads. */
@@ -87,7 +96,7 @@ typedef struct kvs_executor {
   void (*run)(void* user, size_t n, void (*body)(void* data, size_t i), void* data);
 } kvs_executor;
 
-/* Where buffers that are handed out come from. */
+/* Where buffers that are handed out come from: both functions, or neither for malloc and free. */
 typedef struct kvs_allocator {
   void* user;
   void* (*allocate)(void* user, size_t bytes); /* NULL: there is no memory */
@@ -100,22 +109,31 @@ typedef struct kvs_log {
   void (*write)(void* user, const char* message);
 } kvs_log;
 
+/* Told how far packing, extending or reading a session is, between its blocks and on the thread
+ * that called. Returns 0, or any other number to stop with KVS_ERROR_INTERRUPTED. */
+typedef struct kvs_progress {
+  void* user;
+  int (*step)(void* user, size_t done, size_t total);
+} kvs_progress;
+
 /* The model's token embeddings, which some codecs read: rows of the embedding table, each divided
  * by its root mean square. */
 typedef struct kvs_embeddings {
   void* user;
-  int dim; /* numbers of a row */
-  /* Row i of `rows` [n x dim] becomes that of tokens[i]. Returns 0, or any other number to fail. */
+  int dim; /* numbers of a row, as kvs_codec_embedding_dim says */
+  /* Row i of `rows` [n x dim] becomes that of tokens[i]. Returns 0, or any other number to fail
+   * with KVS_ERROR_IO. Sessions call it from several threads at once. */
   int (*lookup)(void* user, const int32_t* tokens, size_t n, float* rows);
 } kvs_embeddings;
 
-/* All of them optional. They must stay where they are for as long as
- * the object they are given to; embeddings are given with each call that may need them. */
+/* All of them optional. The structs are copied; what their functions and `user` need must last as
+ * long as the object they are given to. */
 typedef struct kvs_options {
   const kvs_limits* limits;
   const kvs_executor* executor;
   const kvs_allocator* allocator;
   const kvs_log* log;
+  const kvs_progress* progress;
 } kvs_options;
 
 /* A buffer handed out. */
@@ -127,12 +145,14 @@ typedef struct kvs_buffer {
 /* The buffer is empty afterwards. NULL and empty buffers are fine. */
 KVS_API void kvs_buffer_free(kvs_buffer* buffer);
 
-/* ---- Rows -------------------------------------------------------------------------------------
- */
+/* ---- Rows ------------------------------------------------------------------------------------ */
 
-typedef enum kvs_kind { KVS_KEY = 0, KVS_VALUE = 1 } kvs_kind;
-typedef enum kvs_space { KVS_RAW = 0, KVS_CACHED = 1 } kvs_space;
-typedef enum kvs_element { KVS_F32 = 0, KVS_F16 = 1, KVS_BF16 = 2 } kvs_element;
+typedef int32_t kvs_kind;
+enum { KVS_KEY = 0, KVS_VALUE = 1 };
+typedef int32_t kvs_space;
+enum { KVS_RAW = 0, KVS_CACHED = 1 };
+typedef int32_t kvs_element;
+enum { KVS_F32 = 0, KVS_F16 = 1, KVS_BF16 = 2 };
 
 typedef struct kvs_layer {
   int kv_heads, key_dim, value_dim; /* dims: of a head */
@@ -140,23 +160,25 @@ typedef struct kvs_layer {
 } kvs_layer;
 
 /* Rows of one layer's keys or values, in place: number (r, c) is element
- * r * row_stride + c * col_stride behind data. */
+ * r * row_stride + c * col_stride behind data, which need not be aligned. Strides may be negative,
+ * and are 0 only where there is one row or column. */
 typedef struct kvs_rows {
-  void* data; /* read only where a function says so */
+  void* data; /* only read where a block is const */
   ptrdiff_t row_stride, col_stride;
   kvs_element element;
 } kvs_rows;
 
-/* The cache of `count` tokens. */
+/* The cache of `count` tokens. A codec's block has rows of all tokens in layers with a window, or
+ * of none; in a session's the first may lack. What stands in the place of absent rows is neither
+ * read nor written, and where all are absent, data may be NULL. */
 typedef struct kvs_block {
   size_t count;
   const int32_t* tokens;    /* count numbers in the model's vocabulary */
   const int32_t* positions; /* count numbers */
   kvs_space space;          /* of keys */
-  const kvs_rows* keys; /* one for each layer of the codec or model; [count x kv_heads * key_dim] */
-  const kvs_rows* values;
-  size_t absent; /* so many first tokens have no rows in layers with a window; 0, or for a codec's
-                    block all or none */
+  const kvs_rows* keys;     /* of each layer of the codec or model, [count x kv_heads * key_dim] */
+  const kvs_rows* values;   /* the same, [count x kv_heads * value_dim] */
+  size_t absent;            /* so many first tokens have no rows in layers with a window */
 } kvs_block;
 
 /* Takes decoded rows [count x width] of one layer, row r at rows + r * stride. Called once for each
@@ -165,8 +187,7 @@ typedef struct kvs_block {
 typedef int (*kvs_sink)(void* user, kvs_kind kind, int layer, const float* rows, size_t count,
                         size_t width, size_t stride);
 
-/* ---- Codecs -----------------------------------------------------------------------------------
- */
+/* ---- Codecs ---------------------------------------------------------------------------------- */
 
 typedef struct kvs_codec kvs_codec;
 
@@ -175,15 +196,17 @@ KVS_API kvs_status kvs_codec_open(const char* path, const kvs_options* options, 
 /* The bytes of a codec file; they are copied. */
 KVS_API kvs_status kvs_codec_open_bytes(const void* bytes, size_t size, const kvs_options* options,
                                         kvs_codec** codec, kvs_error* error);
-/* A codec file wherever it is. read: bytes [offset, offset + n), all of them; returns 0, or any
- * other number to fail. It is not called any more when this function has returned. */
+/* A codec file wherever it is. */
 typedef struct kvs_source {
   void* user;
   uint64_t size;
+  /* Reads bytes [offset, offset + n), all of them; returns 0, or any other number to fail with
+   * KVS_ERROR_IO. Several threads call at once, none any more when the codec is open. */
   int (*read)(void* user, uint64_t offset, void* out, size_t n);
 } kvs_source;
 KVS_API kvs_status kvs_codec_open_source(const kvs_source* source, const kvs_options* options,
                                          kvs_codec** codec, kvs_error* error);
+/* Sessions that were opened with the codec may be used on. */
 KVS_API void kvs_codec_free(kvs_codec* codec);
 
 KVS_API int kvs_codec_layers(const kvs_codec* codec);
@@ -198,7 +221,8 @@ KVS_API int kvs_codec_is_lossless(const kvs_codec* codec);         /* of f16 row
  */
 KVS_API size_t kvs_codec_block_tokens(const kvs_codec* codec);
 
-/* A block's bytes do not hold its tokens and positions: keep them beside. */
+/* The bytes do not hold the block's tokens and positions: keep them beside. embeddings may be NULL
+ * for codecs that read none. */
 KVS_API kvs_status kvs_encode(const kvs_codec* codec, const kvs_block* block,
                               const kvs_embeddings* embeddings, kvs_buffer* bytes,
                               kvs_error* error);
@@ -206,14 +230,13 @@ KVS_API kvs_status kvs_decode(const kvs_codec* codec, const void* bytes, size_t 
                               const int32_t* tokens, const int32_t* positions, size_t count,
                               kvs_space space, const kvs_embeddings* embeddings, kvs_sink sink,
                               void* user, kvs_error* error);
-/* The same, to where `block`'s rows are: of any element type but bf16, in its space. Of layers that
- * the bytes lack, rows stay as they are, and block->absent becomes the count. */
+/* The same, to where `block`'s rows are: in its space, rounded to its elements. block->absent says
+ * afterwards whether the bytes have rows in layers with a window: 0, or the count. */
 KVS_API kvs_status kvs_decode_into(const kvs_codec* codec, const void* bytes, size_t size,
                                    kvs_block* block, const kvs_embeddings* embeddings,
                                    kvs_error* error);
 
-/* ---- Sessions ---------------------------------------------------------------------------------
- */
+/* ---- Sessions -------------------------------------------------------------------------------- */
 
 /* What a lossless session must know of a model without a codec. */
 typedef struct kvs_model {
@@ -224,17 +247,18 @@ typedef struct kvs_model {
   const kvs_layer* layers;
 } kvs_model;
 
+/* NULL where they are wanted: KVS_PACK_DEFAULTS. */
 typedef struct kvs_pack_options {
-  size_t block_tokens; /* coded together; 0: what suits the codec */
+  size_t block_tokens; /* coded together, at most 4096; 0: what suits the codec */
   size_t sinks;        /* first tokens that are kept exactly */
   size_t window;       /* newest tokens that are kept exactly */
 } kvs_pack_options;
 #define KVS_PACK_DEFAULTS \
   { 0, 4, 32 }
 
-/* Writes a new session of a block that begins at position 0, in cached space. `pending`: tokens
- * behind the block that have no rows yet. codec NULL: without loss, of `model`; else `model` may be
- * NULL. A file that is there is replaced when the new one is whole. */
+/* Writes a new session of a block of f16 elements in cached space, at positions 0, 1, ...
+ * `pending`: tokens behind the block that have no rows yet. codec NULL: without loss, of `model`;
+ * else `model` is not read. A file that is there is replaced when the new one is whole. */
 KVS_API kvs_status kvs_session_pack(const char* path, const kvs_block* block,
                                     const int32_t* pending, size_t pending_count,
                                     const kvs_codec* codec, const kvs_model* model,
@@ -248,8 +272,8 @@ KVS_API kvs_status kvs_session_extend(const char* path, const kvs_block* block,
 
 typedef struct kvs_session kvs_session;
 
-/* codec: the one it was packed by, NULL for lossless ones. It and the embeddings must live as long
- * as the session. */
+/* codec: the one it was packed by, NULL for lossless ones. What the embeddings need must last as
+ * long as the session. */
 KVS_API kvs_status kvs_session_open(const char* path, const kvs_codec* codec,
                                     const kvs_embeddings* embeddings, const kvs_options* options,
                                     kvs_session** session, kvs_error* error);
@@ -259,13 +283,16 @@ KVS_API size_t kvs_session_size(const kvs_session* session);    /* tokens that h
 KVS_API size_t kvs_session_pending(const kvs_session* session); /* tokens behind them */
 KVS_API int kvs_session_layers(const kvs_session* session);
 KVS_API kvs_layer kvs_session_layer(const kvs_session* session, int layer);
-KVS_API const char* kvs_session_model(const kvs_session* session); /* fingerprint */
-/* All tokens, those with rows and then the pending ones: `tokens` has room for both. */
-KVS_API kvs_status kvs_session_tokens(const kvs_session* session, int32_t* tokens,
-                                      kvs_error* error);
-/* The rows of tokens [first, first + block->count), to where block's rows are: f16 or f32, in
- * cached space. block->tokens and positions are not read. Only what they lie in is read of the
- * file. Rows that a window has passed stay as they are, and block->absent says how many. */
+/* Fingerprints, which live as long as the session. */
+KVS_API const char* kvs_session_model(const kvs_session* session);
+KVS_API const char* kvs_session_codec(const kvs_session* session); /* "" if it is lossless */
+/* Tokens [first, first + count) of those that have rows and, behind them, the pending ones. */
+KVS_API kvs_status kvs_session_tokens(const kvs_session* session, size_t first, size_t count,
+                                      int32_t* tokens, kvs_error* error);
+/* The rows of tokens [first, first + block->count), to where block's rows are, in cached space; to
+ * f16 elements without a copy between. block->tokens and positions are not read, and of the file
+ * only the blocks that the tokens lie in. block->absent says afterwards how many first tokens have
+ * no rows in layers with a window: windows have passed them. */
 KVS_API kvs_status kvs_session_read(const kvs_session* session, size_t first, kvs_block* block,
                                     kvs_error* error);
 

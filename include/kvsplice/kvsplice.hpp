@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -35,41 +34,42 @@ class Buffer {
 
 namespace detail {
 
-inline Error error_of(const kvs_error& error) {
-  return {static_cast<ErrorKind>(int(error.status) - 1), error.message};
-}
+// Statuses are the kinds of errors, behind KVS_OK.
+static_assert(int(ErrorKind::usage) + 1 == KVS_ERROR_USAGE);
+static_assert(int(ErrorKind::interrupted) + 1 == KVS_ERROR_INTERRUPTED);
 
+// Error of what f, given a place for one, reports.
 template <class F>
 Result<> call(const F& f) {
   kvs_error error;
-  return f(&error) == KVS_OK ? Result<>() : Result<>(error_of(error));
+  if (f(&error) == KVS_OK) return {};
+  return Error{static_cast<ErrorKind>(error.status - 1), error.message};
 }
 
-struct FreeCodec {
+struct Free {
   void operator()(kvs_codec* codec) const { kvs_codec_free(codec); }
-};
-struct FreeSession {
   void operator()(kvs_session* session) const { kvs_session_free(session); }
 };
 
 }  // namespace detail
 
 // A fitted codec. Several threads may use one.
-class CodecHandle {
+class Codec {
  public:
-  static Result<CodecHandle> open(const std::string& path, const kvs_options* options = nullptr) {
-    kvs_codec* codec = nullptr;
-    KVS_TRY(detail::call(
-        [&](kvs_error* e) { return kvs_codec_open(path.c_str(), options, &codec, e); }));
-    return CodecHandle(codec);
+  static Result<Codec> open(const std::string& path, const kvs_options* options = nullptr) {
+    return made([&](kvs_codec** codec, kvs_error* e) {
+      return kvs_codec_open(path.c_str(), options, codec, e);
+    });
   }
-  static Result<CodecHandle> open(std::span<const uint8_t> bytes,
-                                  const kvs_options* options = nullptr) {
-    kvs_codec* codec = nullptr;
-    KVS_TRY(detail::call([&](kvs_error* e) {
-      return kvs_codec_open_bytes(bytes.data(), bytes.size(), options, &codec, e);
-    }));
-    return CodecHandle(codec);
+  static Result<Codec> open(std::span<const uint8_t> bytes, const kvs_options* options = nullptr) {
+    return made([&](kvs_codec** codec, kvs_error* e) {
+      return kvs_codec_open_bytes(bytes.data(), bytes.size(), options, codec, e);
+    });
+  }
+  static Result<Codec> open(const kvs_source& source, const kvs_options* options = nullptr) {
+    return made([&](kvs_codec** codec, kvs_error* e) {
+      return kvs_codec_open_source(&source, options, codec, e);
+    });
   }
 
   const kvs_codec* c() const { return codec_.get(); }
@@ -97,22 +97,31 @@ class CodecHandle {
   }
 
  private:
-  explicit CodecHandle(kvs_codec* codec) : codec_(codec) {}
-  std::unique_ptr<kvs_codec, detail::FreeCodec> codec_;
+  template <class F>
+  static Result<Codec> made(const F& open) {
+    kvs_codec* codec = nullptr;
+    KVS_TRY(detail::call([&](kvs_error* e) { return open(&codec, e); }));
+    return Codec(codec);
+  }
+  explicit Codec(kvs_codec* codec) : codec_(codec) {}
+
+  std::unique_ptr<kvs_codec, detail::Free> codec_;
 };
 
-// A session that is read. The codec must live as long.
-class SessionHandle {
+// A session that is read. Several threads may use one. Sessions are written by kvs_session_pack and
+// kvs_session_extend.
+class Session {
  public:
-  static Result<SessionHandle> open(const std::string& path, const CodecHandle* codec,
-                                    const kvs_embeddings* embeddings = nullptr,
-                                    const kvs_options* options = nullptr) {
+  // codec: null for lossless sessions.
+  static Result<Session> open(const std::string& path, const Codec* codec,
+                              const kvs_embeddings* embeddings = nullptr,
+                              const kvs_options* options = nullptr) {
     kvs_session* session = nullptr;
     KVS_TRY(detail::call([&](kvs_error* e) {
       return kvs_session_open(path.c_str(), codec ? codec->c() : nullptr, embeddings, options,
                               &session, e);
     }));
-    return SessionHandle(session);
+    return Session(session);
   }
 
   const kvs_session* c() const { return session_.get(); }
@@ -121,10 +130,13 @@ class SessionHandle {
   int layers() const { return kvs_session_layers(c()); }
   kvs_layer layer(int i) const { return kvs_session_layer(c(), i); }
   std::string model() const { return kvs_session_model(c()); }
+  std::string codec() const { return kvs_session_codec(c()); }
 
+  // The pending ones last.
   Result<std::vector<int32_t>> tokens() const {
     std::vector<int32_t> all(size() + pending());
-    KVS_TRY(detail::call([&](kvs_error* e) { return kvs_session_tokens(c(), all.data(), e); }));
+    KVS_TRY(detail::call(
+        [&](kvs_error* e) { return kvs_session_tokens(c(), 0, all.size(), all.data(), e); }));
     return all;
   }
   Result<> read(size_t first, kvs_block& block) const {
@@ -132,8 +144,9 @@ class SessionHandle {
   }
 
  private:
-  explicit SessionHandle(kvs_session* session) : session_(session) {}
-  std::unique_ptr<kvs_session, detail::FreeSession> session_;
+  explicit Session(kvs_session* session) : session_(session) {}
+
+  std::unique_ptr<kvs_session, detail::Free> session_;
 };
 
 }  // namespace kvsplice
