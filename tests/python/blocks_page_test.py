@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""docs/codecs.md on blocks: its worked example, and the values it has for parameters that a text does not give."""
+"""docs/codecs.md on blocks: its worked example, and its values of parameters that a text does not give."""
 
 import os
 import re

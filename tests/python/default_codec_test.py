@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""A reader that shares no code with ours decodes calibrate's default codec, and others of the same stages, from the
-pages alone: its rows are those of the program, and so are its integers."""
+"""A reader that shares no code with ours decodes calibrate's default codec, and others of the same stages,
+from the pages alone: its rows are those of the program, and so are its integers."""
 
 import os
 import tempfile
@@ -11,24 +11,26 @@ import kvz
 from program import beyond_rounding, expect, read_state, run, source
 from tiny_model import TinyModel
 
-# Of a row's rms: how far rows may be from the program's, which adds floats of single precision in another order.
-MOST = 1e-4
-# The same stages, their parameters and the pipelines of keys and values unlike. Tokens recall less than a block.
-UNLIKE = ("k: layers(history=2,embedding=off,rank=24) | fisher | focus(limit=2) | klt(scope=head,stored=packed) "
-          "| step(delta=0.4,recall=48,recall_history=2,recall_width=1.5,recall_noise=0.5) | range ; "
+# Of a row's rms: how far rows may be from the program's, which computes in single precision.
+MOST = 1e-5
+# The same stages with other parameters, unlike for keys and values. Fewer tokens recall than a block has.
+UNLIKE = ("k: layers(history=2,embedding=off,rank=24) | fisher | focus(limit=2) "
+          "| klt(scope=head,stored=packed) "
+          "| step(delta=0.4,recall=200,recall_history=2,recall_width=0.8,recall_noise=0.25) | range ; "
           "v: layers(history=1) | focus | pca(rank=60) | step(delta=0.5)")
 # What a real model's codec takes seconds for, but still all that `layers` and `focus` read.
 QUICK = "layers(history=0) | focus | klt(stored=packed) | step(delta=0.6,recall=64) | range"
 
 
 def texts():
-    return [source("samples", f"{name}.txt") for name in ("fiction", "code", "technical", "conversation")]
+    names = ("fiction", "code", "technical", "conversation")
+    return [source("samples", f"{name}.txt") for name in names]
 
 
 def least_change(codec, unit):
-    """A bound from below on what one integer changes a row's rms by: the stages behind `step` shrink nothing more, on
-    the way back, than this."""
-    change = 1 / np.sqrt(sum(codec.shape.head_dims(*unit)))  # klt turns one column's step into the unit's columns
+    """A bound from below on what one integer changes a row's rms by: the stages behind `step` shrink nothing
+    more, on the way back, than this."""
+    change = 1 / np.sqrt(sum(codec.shape.head_dims(*unit)))  # klt spreads a step over the unit's columns
     for name, params, state in codec.stages_of(unit):
         if name == "step":
             change *= float(state["step"].ravel()[0])
@@ -40,8 +42,9 @@ def least_change(codec, unit):
 
 
 def check_integers(codec, keys, values):
-    """An integer that differed by one would change its own row by a step, whatever tokens recall (the factor of a token's
-    own innovation is 1), which is far more than rows differ by. So rows that agree have the same integers."""
+    """An integer that differed by one would change its own row by a step, whatever tokens recall (the factor
+    of a token's own innovation is 1), which is far more than rows differ by. So rows that agree have the
+    same integers. golden_reader_test.py compares integers themselves."""
     for kind, layer in codec.units:
         rows = (keys if kind == "k" else values)[layer].astype(np.float64)
         largest = np.sqrt((rows[~np.isnan(rows).any(1)] ** 2).mean(1)).max()
@@ -76,7 +79,8 @@ def has(codec, stage, array):
 def check_generated(folder, architecture):
     model, rows = (os.path.join(folder, f"{architecture}.{end}") for end in ("gguf", "rows"))
     TinyModel(model, architecture)
-    calibrate = ["calibrate", "-m", model, "-f", *texts(), "-n", 2048, "--sequence", 256, "--work", rows, "--threads", 1]
+    calibrate = ["calibrate", "-m", model, "-f", *texts(), "-n", 2048, "--sequence", 256, "--work", rows,
+                 "--threads", 1]
     path = os.path.join(folder, f"{architecture}.codec")
     run(*calibrate, "-o", path)
     codec = check(model, path, 600)
@@ -88,7 +92,8 @@ def check_generated(folder, architecture):
     run(*calibrate, "--codec", UNLIKE, "-o", path)
     codec = check(model, path, 300)
     expect("directions of a prediction", has(codec, "layers", "up") > 0)
-    expect("tokens that recall others", has(codec, "step", "weights") > 0)
+    if architecture == "llama":
+        expect("tokens that recall others", has(codec, "step", "weights") > 0)
 
 
 def check_real(folder, model):

@@ -37,8 +37,8 @@ def example_of_page(name):
 
 
 def read_state(path, windows):
-    """Tokens and cells of llama.cpp's sequence file, f16, keys and values of each layer: [cells x width], not numbers
-    where a layer's window has passed the cell. windows: of the layers, 0 for none."""
+    """Tokens and cells of llama.cpp's sequence file, f16, keys and values of each layer: [cells x width], not
+    numbers where a layer's window has passed the cell. windows: of the layers, 0 for none."""
     with open(path, "rb") as file:
         data = kvz.Bytes(file.read())
     u32 = lambda: struct.unpack("<I", data.take(4))[0]
@@ -58,14 +58,15 @@ def read_state(path, windows):
             number_type, row = struct.unpack("<iQ", data.take(12))
             expect("f16 cells", number_type == 1)
             part = np.frombuffer(data.take(cells * row), np.float16).reshape(cells, -1)
-            found[kind, layer] = np.concatenate([np.full((count - cells, part.shape[1]), np.nan, np.float16), part])
+            absent = np.full((count - cells, part.shape[1]), np.nan, np.float16)
+            found[kind, layer] = np.concatenate([absent, part])
     expect("nothing behind the state", data.left() == 0)
     return tokens, *([found[kind, i] for i in range(len(windows))] for kind in "kv")
 
 
 def beyond_rounding(ours, theirs):
-    """How far `ours` is from anything that rounds to the halves of `theirs`: of each row that theirs has, the rms
-    of what is left of the difference over the rms of the row."""
+    """How far `ours` is from anything that rounds to the halves of `theirs`: of each row that theirs has, the
+    rms of what is left of the difference over the rms of the row."""
     there = ~np.isnan(theirs).any(1)
     ours, theirs = ours[there], theirs[there]
     # Of cells that are as small as half precision has them, too. The gap below a power of two is half this.

@@ -75,6 +75,7 @@ class Codec:
         """arrays: {name in the codec file: array}; embedding: tokens to rows, where `layers` reads them."""
         self.pipelines, self.shape, self.embedding = parse(text), shape, embedding
         self.units = list(self.order())
+        self.codes = {}  # of the last block's units, by their names: what the quantisers had made
         self.state = {}
         for name, array in arrays.items():
             kind, layer, stage, array_name = name.split(".", 3)
@@ -138,7 +139,7 @@ class Codec:
 
     def rows(self, data, tokens, positions):
         """What the units' pipelines hand back, by (kind, layer)."""
-        block = Bytes(data)
+        block, self.codes = Bytes(data), {}
         parts = [block.take(size) for size in block.varints(len(self.units))]
         expect("nothing behind the parts", block.left() == 0)
         lacking = any(len(part) == 0 for part in parts)
@@ -195,6 +196,8 @@ class Codec:
         about = stages.Unit(kind, layer, self.shape.head_dims(kind, layer), self.shape, positions, made,
                             self.shape.below(layer), embedded)
         for side, (name, params, state) in reversed(list(zip(sides, self.stages_of(unit)))):
+            if name in stages.QUANTISERS:
+                self.codes[unit] = rows
             rows = stages.decode(name, rows, side, state, params, about)
         expect("rows of the unit's width", rows.shape == (about.count, about.width))
         return rows
