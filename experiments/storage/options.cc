@@ -3,11 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdlib>
 
 namespace kvsplice::experiment::storage {
 
 namespace {
+
+constexpr Range kFactors{1e-3, 1e3};
 
 bool contains(const std::vector<std::string>& list, const std::string& name) {
   return std::find(list.begin(), list.end(), name) != list.end();
@@ -32,7 +33,7 @@ Result<> check_numbers(const char* key, const std::string& given) {
   if (parts.empty()) return not_allowed(key, given, "numbers above 0, by commas");
   for (const auto& part : parts) {
     double number = 0;
-    KVS_TRY(params_detail::parse(key, part, Range{1e-3, 1e3}, number));
+    KVS_TRY(params_detail::parse(key, part, kFactors, number));
   }
   return {};
 }
@@ -66,7 +67,9 @@ bool Options::compares(const std::string& method) const {
 
 std::vector<double> numbers(const std::string& list) {
   std::vector<double> all;
-  for (const auto& part : split(list)) all.push_back(std::strtod(part.c_str(), nullptr));
+  for (const auto& part : split(list)) {
+    (void)params_detail::parse("factors", part, kFactors, all.emplace_back()).ok();
+  }
   return all;
 }
 

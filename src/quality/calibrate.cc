@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <optional>
 
 #include "core/temporary_folder.h"
@@ -21,6 +22,8 @@ namespace {
 constexpr size_t kHeldEvery = 8;  // every eighth sequence is kept out when there is a target
 constexpr size_t kBlock = 256;
 constexpr int kMostTrials = 8;
+constexpr double kMost = std::numeric_limits<double>::max();
+constexpr Range kAnyNumber{-kMost, kMost};
 
 bool is_held(size_t sequence) { return sequence % kHeldEvery == kHeldEvery - 1; }
 
@@ -179,7 +182,9 @@ codec::CodecText scale_steps(codec::CodecText text, double factor) {
                                        [](const auto& param) { return param.name == "delta"; });
         delta = stage.params.insert(delta, {"delta", info->default_value});
       }
-      delta->second = fmt::format("{:.6g}", std::stod(delta->second) * factor);
+      double value = 0;
+      (void)params_detail::parse("delta", delta->second, kAnyNumber, value).ok();  // it is one
+      delta->second = fmt::format("{:.6g}", value * factor);
     }
   }
   return text;

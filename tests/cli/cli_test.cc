@@ -11,8 +11,6 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-const std::string kModel = KVSPLICE_TEST_MODEL;
-
 void expect_failure(const std::string& arguments, int code, const std::string& says) {
   const Outcome outcome = run(arguments);
   EXPECT_EQ(outcome.code, code) << arguments << "\n" << outcome.text;

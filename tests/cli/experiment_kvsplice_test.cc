@@ -13,8 +13,6 @@ namespace {
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
 
-const std::string kModel = KVSPLICE_TEST_MODEL;
-
 Json table(const Folder& folder, const std::string& name) {
   return Json::parse(slurp(folder / (name + ".json")));
 }

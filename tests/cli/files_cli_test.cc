@@ -19,7 +19,6 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 const std::string kProgram = KVSPLICE_BINARY;
-const std::string kModel = KVSPLICE_TEST_MODEL;
 const std::string kTexts = " --threads 1 -m " + kModel + " -f " + sample("news") + " ";
 
 class Files : public ::testing::Test {
@@ -27,17 +26,6 @@ class Files : public ::testing::Test {
   Files() : before_(::umask(022)) {}
   ~Files() override { ::umask(before_); }
 
-  static std::string must(const std::string& arguments) {
-    const Outcome outcome = run(arguments);
-    EXPECT_EQ(outcome.code, 0) << arguments << "\n" << outcome.text;
-    return outcome.text;
-  }
-  static void refused(const std::string& arguments, int code, const std::string& says) {
-    const Outcome outcome = run(arguments);
-    EXPECT_EQ(outcome.code, code) << arguments << "\n" << outcome.text;
-    EXPECT_THAT(outcome.text, HasSubstr(says)) << arguments;
-    EXPECT_EQ(std::count(outcome.text.begin(), outcome.text.end(), '\n'), 1) << outcome.text;
-  }
   // A script of bash, for pipelines and jobs.
   Outcome bash(const std::string& script) const {
     spill(tmp_ / "script", script);

@@ -22,20 +22,16 @@ class Identity : public ::testing::Test {
     save(options, "turned");
     spill(*made / "text", std::string(4000, 'a') + std::string(4000, 'b'));
     for (const std::string model : {"original", "renamed", "turned"}) {
-      succeeds("extract -m " + gguf(model) + " -f " + *made / "text" + " -n 128 -o " + dump(model));
+      must("extract -m " + gguf(model) + " -f " + *made / "text" + " -n 128 -o " + dump(model));
     }
-    succeeds("fit " + dump("original") + codec_stages() + " -o " + *made / "codec.gguf");
-    succeeds("pack -m " + gguf("original") + codec() + text() + " -o " + *made / "s.kvz");
-    succeeds("pack -m " + gguf("original") + " --lossless" + text() + " -o " + *made / "l.kvz");
+    must("fit " + dump("original") + codec_stages() + " -o " + *made / "codec.gguf");
+    must("pack -m " + gguf("original") + codec() + text() + " -o " + *made / "s.kvz");
+    must("pack -m " + gguf("original") + " --lossless" + text() + " -o " + *made / "l.kvz");
   }
   static void TearDownTestSuite() { delete made; }
 
   static void save(const kvsplice::testing::TinyOptions& options, const std::string& name) {
     kvsplice::testing::TinyModel(options).save(gguf(name));
-  }
-  static void succeeds(const std::string& arguments) {
-    const Outcome outcome = run(arguments);
-    EXPECT_EQ(outcome.code, 0) << arguments << "\n" << outcome.text;
   }
   static std::string gguf(const std::string& model) { return *made / (model + ".gguf"); }
   static std::string dump(const std::string& model) { return *made / (model + ".dump"); }
@@ -66,7 +62,7 @@ class Identity : public ::testing::Test {
 TEST_F(Identity, ARenamedModelIsTheSame) {
   for (const std::string& arguments : uses("renamed")) {
     std::filesystem::remove_all(*made / "out");
-    succeeds(arguments);
+    must(arguments);
   }
 }
 

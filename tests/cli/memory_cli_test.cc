@@ -9,8 +9,6 @@ namespace {
 using ::testing::AnyOf;
 using ::testing::HasSubstr;
 
-const std::string kModel = KVSPLICE_TEST_MODEL;
-
 // Addresses are limited, in megabytes, because OpenBLAS and threads take many of them.
 Outcome run_within(int megabytes, int seconds, const std::string& arguments) {
   return shell("ulimit -v " + std::to_string(megabytes * 1000) + "; timeout -k 5 " +
@@ -19,10 +17,6 @@ Outcome run_within(int megabytes, int seconds, const std::string& arguments) {
 
 TEST(Memory, TooLittleIsAnErrorAtEveryLimit) {
   const Folder folder;
-  const auto must = [](const std::string& arguments) {
-    const Outcome outcome = run(arguments);
-    ASSERT_EQ(outcome.code, 0) << arguments << "\n" << outcome.text;
-  };
   must("extract -m " + kModel + " -f " + sample("fiction") + " -n 64 --no-queries -o " +
        folder / "dump.gguf");
   must("fit " + folder / "dump.gguf" + " -m " + kModel + " --codec " +

@@ -1,8 +1,10 @@
 // Runs the program as a user would and keeps what it said.
 #pragma once
 
+#include <gmock/gmock.h>
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -10,6 +12,8 @@
 #include <string>
 
 namespace kvsplice::cli {
+
+inline const std::string kModel = KVSPLICE_TEST_MODEL;
 
 struct Outcome {
   int code;
@@ -43,6 +47,21 @@ inline Outcome shell(const std::string& command) {
 // `arguments` are words for the shell.
 inline Outcome run(const std::string& arguments) {
   return shell(std::string(KVSPLICE_BINARY) + " " + arguments);
+}
+
+// What it said, if it did what it was asked.
+inline std::string must(const std::string& arguments) {
+  const Outcome outcome = run(arguments);
+  EXPECT_EQ(outcome.code, 0) << arguments << "\n" << outcome.text;
+  return outcome.text;
+}
+
+// It must say why not, in one line.
+inline void refused(const std::string& arguments, int code, const std::string& says) {
+  const Outcome outcome = run(arguments);
+  EXPECT_EQ(outcome.code, code) << arguments << "\n" << outcome.text;
+  EXPECT_THAT(outcome.text, ::testing::HasSubstr(says)) << arguments;
+  EXPECT_EQ(std::count(outcome.text.begin(), outcome.text.end(), '\n'), 1) << outcome.text;
 }
 
 inline std::string sample(const std::string& name) {

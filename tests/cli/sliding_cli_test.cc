@@ -35,11 +35,6 @@ class Sliding : public ::testing::TestWithParam<Case> {
     m_ = " -m " + model_ + " ";
     n_ = std::to_string(GetParam().tokens);
   }
-  std::string must(const std::string& arguments) {
-    const Outcome outcome = run(arguments);
-    EXPECT_EQ(outcome.code, 0) << arguments << "\n" << outcome.text;
-    return outcome.text;
-  }
 
   Folder tmp_;
   std::string model_, m_, n_;

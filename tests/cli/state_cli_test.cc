@@ -29,16 +29,8 @@ class StateVerbs : public ::testing::Test {
   }
   static void TearDownTestSuite() { delete made; }
 
-  static std::string must(const std::string& arguments) {
-    const Outcome outcome = run(arguments);
-    EXPECT_EQ(outcome.code, 0) << arguments << "\n" << outcome.text;
-    return outcome.text;
-  }
   void refused(const std::string& arguments, int code, const std::string& says) const {
-    const Outcome outcome = run(arguments + m_ + " -o " + tmp_ / "refused");
-    EXPECT_EQ(outcome.code, code) << arguments << "\n" << outcome.text;
-    EXPECT_THAT(outcome.text, HasSubstr(says)) << arguments;
-    EXPECT_EQ(std::count(outcome.text.begin(), outcome.text.end(), '\n'), 1) << outcome.text;
+    cli::refused(arguments + m_ + " -o " + tmp_ / "refused", code, says);
     EXPECT_FALSE(std::filesystem::exists(tmp_ / "refused")) << arguments;
   }
   std::string pack(const std::string& bytes, const std::string& options = "") const {
@@ -79,7 +71,6 @@ class StateVerbs : public ::testing::Test {
   }
 
   static inline Folder* made = nullptr;
-  static inline const std::string kModel = KVSPLICE_TEST_MODEL;
   const std::string m_ = " -m " + kModel, exact_ = *made / "exact.kvz";
   Folder tmp_;
 };

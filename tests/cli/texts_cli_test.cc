@@ -15,8 +15,6 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-const std::string kModel = KVSPLICE_TEST_MODEL;
-
 class Texts : public ::testing::Test {
  protected:
   Texts() {
@@ -25,17 +23,6 @@ class Texts : public ::testing::Test {
     TinyModel(o).save(tmp / "m.gguf");
     for (char& c : text) c = char('a' + (&c - text.data()) * 7 % 26);
     for (size_t i = 5; i < text.size(); i += 6) text[i] = ' ';
-  }
-  void refused(const std::string& arguments, int code, const std::string& says) {
-    const Outcome outcome = run(arguments);
-    EXPECT_EQ(outcome.code, code) << arguments << "\n" << outcome.text;
-    EXPECT_THAT(outcome.text, HasSubstr(says)) << arguments;
-    EXPECT_EQ(std::count(outcome.text.begin(), outcome.text.end(), '\n'), 1) << outcome.text;
-  }
-  std::string must(const std::string& arguments) {
-    const Outcome outcome = run(arguments);
-    EXPECT_EQ(outcome.code, 0) << arguments << "\n" << outcome.text;
-    return outcome.text;
   }
 
   Folder tmp;

@@ -3,9 +3,9 @@
 #include <gmock/gmock.h>
 
 #include <cstring>
-#include <filesystem>
 
 #include "core/file.h"
+#include "core/temporary_folder.h"
 #include "every_variant.h"
 
 namespace kvsplice::codec {
@@ -15,13 +15,7 @@ using testing::HasSubstr;
 
 class CodecFile : public testing::Test {
  protected:
-  CodecFile() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "kvsplice-XXXXXX").string();
-    folder_ = mkdtemp(pattern.data());
-  }
-  ~CodecFile() override { std::filesystem::remove_all(folder_); }
-
-  std::string path() const { return (folder_ / "codec.gguf").string(); }
+  std::string path() const { return folder_.file("codec.gguf"); }
   // The file with one array of 32-bit integers of the metadata replaced.
   Result<Codec> load_with(const std::string& key, const std::vector<int32_t>& values) const {
     Bytes bytes = read_file(path()).value();
@@ -34,7 +28,7 @@ class CodecFile : public testing::Test {
   }
 
  private:
-  std::filesystem::path folder_;
+  const TemporaryFolder folder_ = TemporaryFolder::create("test").value();
 };
 
 TEST_F(CodecFile, OfAVersionThatIsNotReadIsNamedByItsStage) {
