@@ -4,14 +4,13 @@
 
 #include "bench/bench.h"
 #include "bench/prompt.h"
+#include "calibrate/calibrate.h"
+#include "calibrate/calibration_data.h"
 #include "core/temporary_folder.h"
 #include "fit/dump_source.h"
 #include "fit/fit_codec.h"
 #include "host/cache_block.h"
 #include "host/context_cells.h"
-#include "quality/calibrate.h"
-#include "quality/calibration_rows.h"
-#include "quality/information.h"
 
 namespace kvsplice::bench {
 
@@ -23,15 +22,10 @@ constexpr int kLengths[] = {1024, 4096};
 Result<codec::Codec> fit_codec(const host::Model& model, const codec::Embeddings& embeddings,
                                const TemporaryFolder& folder) {
   const std::vector<extract::Sequence> prompt = {{"prompt", "", random_prompt(model, kLengths[0])}};
-  KVS_ASSIGN(const codec::CodecText text, codec::parse_codec(quality::CalibrateOptions().pipeline));
-  KVS_ASSIGN(const auto dumps,
-             quality::dump_sequences(model, prompt, codec::traits_of(text).attention, folder.path(),
-                                     0, {}));
-  KVS_ASSIGN(const auto rows, codec::DumpSource::open(dumps, 0));
-  KVS_ASSIGN(const auto information,
-             quality::measure_information(model, prompt, 0, folder.path(), 0, {}));
-  const quality::InformedRows source(rows, information);
-  return codec::fit_codec(text, model.shape(), source, &embeddings, {});
+  KVS_ASSIGN(const codec::CodecText text, codec::parse_codec(calibrate::kDefaultPipeline));
+  KVS_ASSIGN(const auto data, calibrate::CalibrationData::gather(
+                                  model, prompt, codec::traits_of(text), {0, folder.path()}, {}));
+  return codec::fit_codec(text, model.shape(), data.source(), &embeddings, {});
 }
 
 // From llama.cpp's cache to a file.

@@ -17,6 +17,7 @@ set_target_properties(kvsplice_shared PROPERTIES
 target_link_libraries(kvsplice_shared PRIVATE $<LINK_LIBRARY:WHOLE_ARCHIVE,kvsplice>)
 target_include_directories(kvsplice_shared INTERFACE
   $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+target_compile_features(kvsplice_shared INTERFACE cxx_std_20)
 
 # Parts of the standard library that are compiled in would be exported otherwise.
 if(CMAKE_SYSTEM_NAME STREQUAL "Linux")

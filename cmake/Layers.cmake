@@ -5,7 +5,7 @@
 set(KVSPLICE_LIBRARY_LAYERS core simd linalg gguf range functions codec session api)
 # ------------------------------------------------------------------------------ Behind it, the rest.
 set(KVSPLICE_PROGRAM_LAYERS
-  solve host extract analyse train fit evaluate quality report)
+  solve host extract analyse train fit evaluate quality calibrate report)
 
 # What a folder of the program needs beyond the earlier folders. PUBLIC where our headers show the
 # library.
@@ -116,5 +116,5 @@ function(kvsplice_add_program)
       target_link_libraries(kvsplice_program PRIVATE ${extra})
     endif()
   endforeach()
-  install(TARGETS kvsplice_program)
+  install(TARGETS kvsplice_program COMPONENT program)
 endfunction()

@@ -61,10 +61,20 @@ function(kvsplice_add_layer_tests layer)
   endif()
 endfunction()
 
+# These see the library as callers do: its shared form comes first, and stands for every kvs_ name.
+function(kvsplice_add_api_tests)
+  kvsplice_add_test_program(test_api unit ${KVSPLICE_UNIT_TIMEOUT} ${ARGN})
+  target_link_libraries(test_api PRIVATE kvsplice_shared kvsplice)
+  add_dependencies(unit_tests test_api)
+  add_dependencies(thread_tests test_api)
+endfunction()
+
 function(kvsplice_add_test_folder folder)
   cmake_path(GET folder FILENAME name)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${folder}/*_test.cc)
-  if(sources)
+  if(sources AND name STREQUAL "api")
+    kvsplice_add_api_tests(${sources})
+  elseif(sources)
     kvsplice_add_test_program(test_${name} ${name} 300 ${sources})
     target_link_libraries(test_${name} PRIVATE
       kvsplice_all llama kvsplice_stage_cases)

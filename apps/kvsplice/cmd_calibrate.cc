@@ -1,10 +1,10 @@
 // kvsplice calibrate: from texts to a codec in one command.
 #include <fmt/format.h>
 
+#include "calibrate/calibrate.h"
 #include "command.h"
 #include "core/threads.h"
 #include "number_option.h"
-#include "quality/calibrate.h"
 #include "stopwatch.h"
 #include "terminal.h"
 
@@ -15,7 +15,7 @@ namespace {
 struct CalibrateArguments {
   std::string model, out;
   std::vector<std::string> texts;
-  quality::CalibrateOptions options;
+  calibrate::CalibrateOptions options;
 };
 
 Result<> run(const CalibrateArguments& a) {
@@ -23,7 +23,7 @@ Result<> run(const CalibrateArguments& a) {
   const Stopwatch watch;
   KVS_ASSIGN(OutputFile out, OutputFile::reserve(a.out));
   KVS_ASSIGN(const auto model, host::Model::load(a.model));
-  KVS_ASSIGN(const auto made, quality::calibrate(model, a.texts, a.options, terminal_progress()));
+  KVS_ASSIGN(const auto made, calibrate::calibrate(model, a.texts, a.options, terminal_progress()));
   KVS_TRY(made.codec.save(std::move(out)));
   end_progress();
   std::FILE* const summary = summary_stream(a.out);
@@ -32,11 +32,6 @@ Result<> run(const CalibrateArguments& a) {
     if (t.ratio == 0) continue;
     fmt::print(summary, "steps x {:.4f}: ratio {:.2f}{}\n", t.factor, t.ratio,
                t.kld > 0 ? fmt::format(", divergence above the floor {:.5f}", t.kld) : "");
-  }
-  for (const auto& s : made.shares) {
-    fmt::print(summary,
-               "{}s of layers {:2} to {:2}: divergence {:.5f}, {:.1f} bytes/token, step x {:.3f}\n",
-               name(s.kind), s.first, s.first + s.layers - 1, s.kld, s.bytes, s.scale);
   }
   fmt::print(summary,
              "{}: {}, fitted on {} tokens of {} texts in {:.1f} s, {:.2f} MB of state ({:.1f} % of "
@@ -60,7 +55,8 @@ Command calibrate_command() {
         app.add_option("-m,--model", a->model, "model, GGUF")->required();
         app.add_option("-f,--file", a->texts, "texts of the kind the cache will hold")->required();
         app.add_option("-o,--out", a->out, "codec file to write")->required();
-        app.add_option("--codec", o.pipeline, "pipeline to fit")->capture_default_str();
+        app.add_option("--codec", o.pipeline, "pipeline to fit")
+            ->default_str(calibrate::kDefaultPipeline);
         add_number(app, "-n,--tokens", o.tokens, kSomeTokens,
                    "tokens of all texts together, at most");
         add_number(app, "--sequence", o.sequence, kSomeTokens, "tokens evaluated as one sequence");
@@ -69,9 +65,6 @@ Command calibrate_command() {
                    "scale the step until f16 bytes / bytes is this");
         add_number(app, "--target-kld", o.kld, {1e-6, 100},
                    "scale the step until the mean divergence above the floor is this");
-        app.add_flag("--allocate", o.allocate,
-                     "scale the steps of layers, keys and values by what their errors do to the "
-                     "model, measured in the loop");
         app.add_option("--work", o.work,
                        "folder to keep evaluated texts in: a run that was interrupted goes on, "
                        "another codec needs them only once");

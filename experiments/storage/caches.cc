@@ -64,7 +64,7 @@ CodecText behind_spline(const CodecText& text, const ModelShape& shape) {
 void add_steps(std::vector<Cache>& all, const std::string& method, const CodecText& text,
                const std::string& factors) {
   for (double factor : numbers(factors)) {
-    all.push_back({method, factor, std::nullopt, quality::scale_steps(text, factor), true});
+    all.push_back({method, factor, std::nullopt, calibrate::scale_steps(text, factor), true});
   }
 }
 
@@ -156,7 +156,7 @@ Result<std::unique_ptr<codec::Codec>> codec_of(const Ground& ground, const Cache
   if (!std::filesystem::exists(path, unknown)) {
     std::filesystem::create_directories(dir, unknown);
     KVS_ASSIGN(OutputFile out, OutputFile::reserve(path));
-    quality::CalibrateOptions options;
+    calibrate::CalibrateOptions options;
     options.pipeline = pipeline;
     options.tokens = size_t(ground.options.calibration);
     options.sequence = size_t(ground.options.sequence);
@@ -164,7 +164,7 @@ Result<std::unique_ptr<codec::Codec>> codec_of(const Ground& ground, const Cache
     options.work = ground.work();
     options.threads = ground.options.threads;
     KVS_ASSIGN(const auto made,
-               quality::calibrate(ground.model, ground.texts(), options, ground.progress));
+               calibrate::calibrate(ground.model, ground.texts(), options, ground.progress));
     KVS_TRY(made.codec.save(std::move(out)));
   }
   KVS_ASSIGN(codec::Codec codec, codec::Codec::load(path));

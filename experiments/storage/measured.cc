@@ -5,11 +5,11 @@
 #include <algorithm>
 #include <map>
 
+#include "calibrate/calibration_data.h"
+#include "calibrate/calibration_rows.h"
 #include "fit/dump_source.h"
 #include "fit/fit_codec.h"
 #include "host/cache_block.h"
-#include "quality/calibration_rows.h"
-#include "quality/information.h"
 
 namespace kvsplice::experiment::storage {
 
@@ -138,8 +138,8 @@ Result<std::unique_ptr<codec::Codec>> fit_part(const Ground& ground, const Part&
   const Options& o = ground.options;
   const auto texts = ground.texts();
   KVS_ASSIGN(
-      const quality::Spread spread,
-      quality::spread_sequences(ground.model, texts, size_t(o.calibration), size_t(o.sequence)));
+      const calibrate::Spread spread,
+      calibrate::spread_sequences(ground.model, texts, size_t(o.calibration), size_t(o.sequence)));
   const auto& sequences = spread.sequences;
   std::vector<bool> used;
   std::map<std::string, std::pair<size_t, size_t>> seen;  // text: its number, its sequences so far
@@ -148,21 +148,14 @@ Result<std::unique_ptr<codec::Codec>> fit_part(const Ground& ground, const Part&
     used.push_back(part.use(text, turn++));
   }
   KVS_ASSIGN(const auto text, codec_text(o));
-  const codec::StageInfo::Traits needs = codec::traits_of(text);
-  KVS_ASSIGN(const auto dumps, quality::dump_sequences(ground.model, sequences, needs.attention,
-                                                       ground.work(), o.threads, ground.progress));
-  const auto is_used = [&](size_t i) { return used[i]; };
-  KVS_ASSIGN(const auto rows, codec::DumpSource::open(dumps, size_t(o.sinks), is_used));
-  quality::ModelInformation information;
-  if (needs.information) {
-    KVS_ASSIGN(information,
-               quality::measure_information(ground.model, sequences, size_t(o.sinks), ground.work(),
-                                            o.threads, ground.progress, is_used));
-  }
-  const quality::InformedRows source(rows, information);
+  const calibrate::GatherOptions options{size_t(o.sinks), ground.work(), o.threads,
+                                         [&](size_t i) { return bool(used[i]); }};
+  KVS_ASSIGN(const auto data,
+             calibrate::CalibrationData::gather(ground.model, sequences, codec::traits_of(text),
+                                                options, ground.progress));
   const codec::Embeddings embeddings = host::embeddings_of(ground.model);
-  KVS_ASSIGN(codec::Codec codec,
-             codec::fit_codec(text, ground.model.shape(), source, &embeddings, ground.progress));
+  KVS_ASSIGN(codec::Codec codec, codec::fit_codec(text, ground.model.shape(), data.source(),
+                                                  &embeddings, ground.progress));
   return std::make_unique<codec::Codec>(std::move(codec));
 }
 

@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "calibrate/calibrate.h"
 #include "core/params.h"
 #include "experiments/lists.h"
-#include "quality/calibrate.h"
 
 namespace kvsplice::experiment::storage {
 
@@ -17,7 +17,7 @@ const std::vector<std::string>& method_names();
 struct Options {
   std::string text = "samples/fiction.txt,samples/technical.txt,samples/code.txt";
   std::string test_text = "samples/news.txt";
-  std::string codec = quality::CalibrateOptions().pipeline;
+  std::string codec = calibrate::kDefaultPipeline;
   std::string factors = "0.2,0.4,0.75,1.2,1.7";
   std::string other_factors = "0.4,0.75,1.2";
   std::string parts = "all", methods = "all";

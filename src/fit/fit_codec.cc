@@ -92,8 +92,7 @@ Result<Matrix<float>> fit_unit(UnitCoder& unit, Matrix<float> values, FitContext
 }  // namespace
 
 Result<Codec> fit_codec(const CodecText& text, const ModelShape& shape, const RowSource& source,
-                        const Embeddings* embeddings, const Progress& progress,
-                        std::span<const double> step_scales) {
+                        const Embeddings* embeddings, const Progress& progress) {
   return within_memory([&]() -> Result<Codec> {
     const std::span<const int32_t> tokens = source.tokens(), positions = source.positions();
     if (tokens.empty()) {
@@ -112,7 +111,6 @@ Result<Codec> fit_codec(const CodecText& text, const ModelShape& shape, const Ro
       KVS_TRY(progress.step("fit " + where, i, units.size()));
       FitContext context{coding.context(unit), progress};
       context.shared = &shared;
-      context.step_scale = step_scales.empty() ? 1 : step_scales[i];
       KVS_TRY(knowledge.find(unit, context));
       KVS_ASSIGN(Matrix<float> values, read_unit(source, unit.unit(), shape));
       KVS_TRY(check_finite(values, where));

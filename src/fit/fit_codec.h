@@ -8,9 +8,7 @@
 
 namespace kvsplice::codec {
 
-// step_scales: of the steps of each unit, in coding order, beside what the pipeline says; empty: 1.
 Result<Codec> fit_codec(const CodecText& text, const ModelShape& shape, const RowSource& source,
-                        const Embeddings* embeddings, const Progress& progress,
-                        std::span<const double> step_scales = {});
+                        const Embeddings* embeddings, const Progress& progress);
 
 }  // namespace kvsplice::codec

@@ -33,8 +33,6 @@ struct Subject {
   std::string name;
   std::optional<host::CacheType> type;
   const codec::Codec* codec = nullptr;
-  // Which rows go through the codec; empty: all. Bytes are counted as if all did.
-  std::function<bool(Kind kind, size_t layer)> replaces = {};
 };
 
 struct Outcome {

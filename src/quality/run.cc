@@ -10,8 +10,6 @@ namespace kvsplice::quality {
 
 namespace {
 
-constexpr size_t kBlock = 256;  // tokens in an encoded block, as in sessions, at least
-
 using Clock = std::chrono::steady_clock;
 
 // Adds the time until it goes out of scope.
@@ -167,11 +165,6 @@ Result<> Run::replace(std::span<const host::Token> chunk, size_t first, size_t e
   } else {
     KVS_ASSIGN(made, reconstruct(block));
   }
-  for (Kind kind : {Kind::key, Kind::value}) {
-    for (size_t l = 0; subject_.replaces && l < made.of(kind).size(); ++l) {
-      if (!subject_.replaces(kind, l)) made.of(kind)[l] = block.of(kind)[l];
-    }
-  }
   KVS_TRY(host::write_block(*context_, model_->shape(), std::move(made)));
   if (subject_.codec != nullptr && !subject_.codec->whole_block()) {
     originals_.push_back(std::move(block));
@@ -183,7 +176,7 @@ Result<> Run::replace(std::span<const host::Token> chunk, size_t first, size_t e
 bool Run::depends() const { return subject_.codec != nullptr && subject_.codec->reach() > 1; }
 
 size_t Run::block_tokens() const {
-  return subject_.codec == nullptr ? kBlock : std::max(kBlock, subject_.codec->reach());
+  return subject_.codec == nullptr ? codec::kBlockTokens : subject_.codec->block_tokens();
 }
 
 Result<KvBlock<float>> Run::reconstruct(const KvBlock<float>& block) {

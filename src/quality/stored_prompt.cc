@@ -11,7 +11,6 @@ namespace kvsplice::quality {
 
 namespace {
 
-constexpr size_t kBlock = 256;  // tokens in an encoded block, as in sessions
 constexpr int kStep = 512;
 
 }  // namespace
@@ -64,7 +63,7 @@ Result<size_t> StoredPrompt::restore(const codec::Codec* codec) {
   KVS_TRY(
       same_cache("the codec was fitted for", codec->shape(), "the model at hand", model_->shape()));
   const codec::Embeddings embeddings = host::embeddings_of(*model_);
-  const size_t block = codec->whole_block() ? size() : std::max(kBlock, codec->reach());
+  const size_t block = codec->whole_block() ? size() : codec->block_tokens();
   size_t encoded = 0;
   for (size_t at = options_.sinks; at < size(); at += block) {
     const size_t n = std::min(block, size() - at);

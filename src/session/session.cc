@@ -15,8 +15,6 @@ namespace kvsplice::session {
 
 namespace {
 
-constexpr size_t kBlockTokens = 256;
-
 SessionInfo describe(const Coder& coder, const PackOptions& options) {
   SessionInfo info;
   if (coder.codec != nullptr) {
@@ -26,8 +24,8 @@ SessionInfo describe(const Coder& coder, const PackOptions& options) {
   info.model = coder.shape.fingerprint;
   info.model_name = coder.shape.model_name;
   info.architecture = coder.shape.architecture;
-  const size_t reach = coder.codec != nullptr ? coder.codec->reach() : 0;
-  info.block_tokens = options.block_tokens.value_or(std::max(kBlockTokens, reach));
+  info.block_tokens = options.block_tokens.value_or(
+      coder.codec != nullptr ? coder.codec->block_tokens() : codec::kBlockTokens);
   info.sinks = options.sinks;
   info.window = options.window;
   if (coder.codec != nullptr && coder.codec->of_cells()) info.sinks = info.window = 0;
@@ -252,7 +250,7 @@ Result<> write_cells(const CellsToWrite& cells, size_t first, const Coder& coder
 }
 
 Result<> check_options(const PackOptions& options) {
-  const size_t tokens = options.block_tokens.value_or(kBlockTokens);
+  const size_t tokens = options.block_tokens.value_or(codec::kBlockTokens);
   if (tokens < 1 || tokens > limits::kBlockTokens) {
     return Error{ErrorKind::usage,
                  fmt::format("blocks of {} tokens; legal: 1 ... {}", tokens, limits::kBlockTokens)};

@@ -42,7 +42,8 @@ TEST(Memory, TooLittleIsAnErrorAtEveryLimit) {
     ++refused;
     EXPECT_EQ(outcome.code, 1) << megabytes << " MB: " << outcome.text;
     // The OpenMP of llama.cpp ends the process by itself, in its own words.
-    EXPECT_THAT(outcome.text, AnyOf(HasSubstr("out of memory"), HasSubstr("Thread creation failed")))
+    EXPECT_THAT(outcome.text,
+                AnyOf(HasSubstr("out of memory"), HasSubstr("Thread creation failed")))
         << megabytes << " MB";
     EXPECT_EQ(std::count(outcome.text.begin(), outcome.text.end(), '\n'), 1) << outcome.text;
   }

@@ -3,11 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "calibrate/calibrate.h"
 #include "core/file.h"
 #include "host/cache_block.h"
 #include "host/context_cells.h"
 #include "host/tiny_model_test.h"
-#include "quality/calibrate.h"
 
 namespace kvsplice::session {
 namespace {
@@ -63,11 +63,11 @@ TEST_P(UnlikeLayers, HaveCodecs) {
   std::string text;
   for (int32_t token : letters(2000)) text += char('a' + (token - 260) % 7);
   must(write_text(dir_.file("text"), text));
-  quality::CalibrateOptions options;
+  calibrate::CalibrateOptions options;
   options.pipeline = "layers(history=2) | klt | step(delta=0.05) | range";
   options.tokens = 1024;
   options.sequence = 256;
-  const auto made = must(quality::calibrate(model_, {dir_.file("text")}, options, {}));
+  const auto made = must(calibrate::calibrate(model_, {dir_.file("text")}, options, {}));
   made.codec.save(dir_.file("codec")).value();
   const codec::Codec codec = must(codec::Codec::load(dir_.file("codec")));
   EXPECT_EQ(codec.shape(), model_.shape());

@@ -1,4 +1,4 @@
-#include "quality/calibrate.h"
+#include "calibrate/calibrate.h"
 
 #include <fmt/format.h>
 
@@ -7,20 +7,20 @@
 #include <limits>
 #include <optional>
 
+#include "calibrate/calibration_data.h"
+#include "calibrate/calibration_rows.h"
+#include "calibrate/information.h"
 #include "core/temporary_folder.h"
 #include "fit/dump_source.h"
 #include "fit/fit_codec.h"
 #include "host/cache_block.h"
-#include "quality/calibration_rows.h"
-#include "quality/information.h"
 #include "quality/quality.h"
 
-namespace kvsplice::quality {
+namespace kvsplice::calibrate {
 
 namespace {
 
 constexpr size_t kHeldEvery = 8;  // every eighth sequence is kept out when there is a target
-constexpr size_t kBlock = 256;
 constexpr int kMostTrials = 8;
 constexpr double kMost = std::numeric_limits<double>::max();
 constexpr Range kAnyNumber{-kMost, kMost};
@@ -49,7 +49,7 @@ Result<Held> read_held(const std::vector<std::string>& paths, size_t sinks) {
   const auto positions = source.positions();
   for (size_t first = 0; first < positions.size();) {
     size_t n = 1;
-    while (n < kBlock && first + n < positions.size() &&
+    while (n < codec::kBlockTokens && first + n < positions.size() &&
            positions[first + n] == positions[first + n - 1] + 1) {
       ++n;
     }
@@ -80,8 +80,8 @@ Result<double> measured_ratio(const codec::Codec& codec, const Held& held,
   return f16 / bytes;
 }
 
-Options loop_options(const Held& held, const CalibrateOptions& o, size_t most_chunks) {
-  Options options;
+quality::Options loop_options(const Held& held, const CalibrateOptions& o, size_t most_chunks) {
+  quality::Options options;
   options.n_ctx = static_cast<int>(o.sequence);
   options.chunks = static_cast<int>(std::min(held.sequences, most_chunks));
   options.sinks = static_cast<int>(o.sinks);
@@ -92,12 +92,12 @@ Options loop_options(const Held& held, const CalibrateOptions& o, size_t most_ch
 // Mean divergence above the noise floor.
 Result<double> measured_kld(const host::Model& model, const codec::Codec& codec, const Held& held,
                             const CalibrateOptions& o, const Progress& progress) {
-  const std::vector<Subject> subjects = {{"floor", std::nullopt, nullptr},
-                                         {"codec", std::nullopt, &codec}};
+  const std::vector<quality::Subject> subjects = {{"floor", std::nullopt, nullptr},
+                                                  {"codec", std::nullopt, &codec}};
   KVS_ASSIGN(const auto outcomes,
-             measure(model, held.tokens, subjects, loop_options(held, o, 4), progress));
+             quality::measure(model, held.tokens, subjects, loop_options(held, o, 4), progress));
   double floor = 0, kld = 0;
-  for (const Outcome& outcome : outcomes) {
+  for (const quality::Outcome& outcome : outcomes) {
     if (outcome.cache == "floor") floor = outcome.kld_mean;
     if (outcome.cache == "codec") kld = outcome.kld_mean;
   }
@@ -160,14 +160,6 @@ class Search {
   std::optional<Point> low_, high_;
 };
 
-Result<codec::Codec> fit(const codec::CodecText& text, double factor,
-                         const std::vector<double>& step_scales, const ModelShape& shape,
-                         const codec::RowSource& source, const codec::Embeddings& embeddings,
-                         const Progress& progress) {
-  return codec::fit_codec(scale_steps(text, factor), shape, source, &embeddings, progress,
-                          step_scales);
-}
-
 }  // namespace
 
 codec::CodecText scale_steps(codec::CodecText text, double factor) {
@@ -190,71 +182,38 @@ codec::CodecText scale_steps(codec::CodecText text, double factor) {
   return text;
 }
 
-Result<Calibration> calibrate(const host::Model& model, const std::vector<std::string>& texts,
-                              const CalibrateOptions& o, const Progress& progress) {
-  KVS_ASSIGN(codec::CodecText text, codec::parse_codec(o.pipeline));
-  KVS_TRY(check_target(o, text));
-  const bool has_target = o.ratio || o.kld, holds_out = has_target || o.allocate;
-  std::optional<TemporaryFolder> own;
-  if (o.work.empty()) {
-    KVS_ASSIGN(own, TemporaryFolder::create("calibrate"));
+namespace {
+
+// What the pipeline learns from. The default pipeline goes without `fisher` where gradients are not
+// known; `text` and `notes` say so then.
+Result<CalibrationData> gather(const host::Model& model,
+                               const std::vector<extract::Sequence>& sequences,
+                               const CalibrateOptions& o, const GatherOptions& options,
+                               const Progress& progress, codec::CodecText& text,
+                               std::vector<std::string>& notes) {
+  auto data = CalibrationData::gather(model, sequences, codec::traits_of(text), options, progress);
+  if (data.ok() || data.error().kind != ErrorKind::unsupported) return data;
+  if (o.pipeline) {
+    return Error{ErrorKind::unsupported, data.error().message + "; leave 'fisher' out"};
   }
-  const std::string work = own ? own->path() : o.work;
-  KVS_ASSIGN(const Spread spread, spread_sequences(model, texts, o.tokens, o.sequence));
-  const auto& sequences = spread.sequences;
-  if (holds_out && sequences.size() < kHeldEvery) {
-    return Error{ErrorKind::usage,
-                 fmt::format("a target or an allocation needs at least {} sequences of {} tokens",
-                             kHeldEvery, o.sequence)};
-  }
-  KVS_TRY(codec::Codec::make_units(text, model.shape()));
-  const codec::StageInfo::Traits needs = codec::traits_of(text);
-  KVS_ASSIGN(const auto dumps,
-             dump_sequences(model, sequences, needs.attention, work, o.threads, progress));
-  const auto is_used = [&](size_t sequence) { return !holds_out || !is_held(sequence); };
-  KVS_ASSIGN(const auto rows, codec::DumpSource::open(dumps, o.sinks, is_used));
-  std::vector<std::string> notes;
-  if (!spread.note.empty()) notes.push_back(spread.note);
-  Result<ModelInformation> known = ModelInformation{};
-  if (needs.information) {
-    known = measure_information(model, sequences, o.sinks, work, o.threads, progress, is_used);
-  }
-  if (!known.ok() && known.error().kind == ErrorKind::unsupported) {
-    if (o.pipeline != CalibrateOptions().pipeline) {
-      return Error{ErrorKind::unsupported, known.error().message + "; leave 'fisher' out"};
-    }
-    notes.push_back(fmt::format("without 'fisher': {}", known.error().message));
-    text = codec::without("fisher", text);
-    known = ModelInformation{};
-  }
-  KVS_ASSIGN(const ModelInformation information, std::move(known));
-  const InformedRows source(rows, information);
-  const ModelShape& shape = rows.shape();
+  notes.push_back(fmt::format("without 'fisher': {}", data.error().message));
+  text = codec::without("fisher", text);
+  return CalibrationData::gather(model, sequences, codec::traits_of(text), options, progress);
+}
+
+// Fits until the sequences kept out meet the target.
+Result<Calibration> meet_target(const host::Model& model, const codec::CodecText& text,
+                                const CalibrationData& data, const CalibrateOptions& o,
+                                const Progress& progress) {
   const codec::Embeddings embeddings = host::embeddings_of(model);
-  Held held;
-  if (holds_out) {
-    KVS_ASSIGN(held, read_held(dumps, o.sinks));
-  }
-  std::vector<Share> shares;
-  std::vector<double> step_scales;
-  if (o.allocate) {
-    KVS_ASSIGN(const codec::Codec even, fit(text, 1, {}, shape, source, embeddings, progress));
-    AllocationOptions options;
-    options.loop = loop_options(held, o, 2);
-    KVS_ASSIGN(shares, measure_shares(model, even, held.blocks, held.tokens, options, progress));
-    apply(shares, even, step_scales);
-  }
-  if (!has_target) {
-    KVS_ASSIGN(codec::Codec codec, fit(text, 1, step_scales, shape, source, embeddings, progress));
-    return Calibration{std::move(codec),       {{}},           shares,
-                       source.tokens().size(), held.sequences, notes};
-  }
+  const InformedRows source = data.source();
+  KVS_ASSIGN(const Held held, read_held(data.dumps(), o.sinks));
   Search search(o.ratio ? *o.ratio : *o.kld);
   std::vector<Trial> trials;
   while (trials.size() < kMostTrials) {
     Trial trial{search.factor(), 0, 0};
-    KVS_ASSIGN(codec::Codec codec,
-               fit(text, trial.factor, step_scales, shape, source, embeddings, progress));
+    KVS_ASSIGN(codec::Codec codec, codec::fit_codec(scale_steps(text, trial.factor), data.shape(),
+                                                    source, &embeddings, progress));
     KVS_ASSIGN(trial.ratio, measured_ratio(codec, held, embeddings));
     if (o.kld) {
       KVS_ASSIGN(trial.kld, measured_kld(model, codec, held, o, progress));
@@ -262,8 +221,7 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
     trials.push_back(trial);
     const double reached = o.kld ? trial.kld : trial.ratio;
     if (search.met(reached)) {
-      return Calibration{std::move(codec),       trials,         shares,
-                         source.tokens().size(), held.sequences, notes};
+      return Calibration{std::move(codec), trials, source.tokens().size(), held.sequences, {}};
     }
     search.learn(reached);
   }
@@ -274,4 +232,39 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
                            o.kld ? fmt::format(" and a divergence of {:.5f}", last.kld) : "")};
 }
 
-}  // namespace kvsplice::quality
+}  // namespace
+
+Result<Calibration> calibrate(const host::Model& model, const std::vector<std::string>& texts,
+                              const CalibrateOptions& o, const Progress& progress) {
+  KVS_ASSIGN(codec::CodecText text, codec::parse_codec(o.pipeline.value_or(kDefaultPipeline)));
+  KVS_TRY(check_target(o, text));
+  KVS_TRY(codec::Codec::make_units(text, model.shape()));
+  const bool has_target = o.ratio || o.kld;
+  KVS_ASSIGN(const Spread spread, spread_sequences(model, texts, o.tokens, o.sequence));
+  if (has_target && spread.sequences.size() < kHeldEvery) {
+    return Error{ErrorKind::usage, fmt::format("a target needs at least {} sequences of {} tokens",
+                                               kHeldEvery, o.sequence)};
+  }
+  std::optional<TemporaryFolder> own;
+  if (o.work.empty()) {
+    KVS_ASSIGN(own, TemporaryFolder::create("calibrate"));
+  }
+  std::vector<std::string> notes;
+  if (!spread.note.empty()) notes.push_back(spread.note);
+  const GatherOptions options{o.sinks, own ? own->path() : o.work, o.threads,
+                              [&](size_t i) { return !has_target || !is_held(i); }};
+  KVS_ASSIGN(const CalibrationData data,
+             gather(model, spread.sequences, o, options, progress, text, notes));
+  if (has_target) {
+    KVS_ASSIGN(Calibration made, meet_target(model, text, data, o, progress));
+    made.notes = std::move(notes);
+    return made;
+  }
+  const codec::Embeddings embeddings = host::embeddings_of(model);
+  const InformedRows source = data.source();
+  KVS_ASSIGN(codec::Codec codec,
+             codec::fit_codec(text, data.shape(), source, &embeddings, progress));
+  return Calibration{std::move(codec), {{}}, source.tokens().size(), 0, notes};
+}
+
+}  // namespace kvsplice::calibrate

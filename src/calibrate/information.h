@@ -10,7 +10,7 @@
 #include "fit/row_source.h"
 #include "host/model.h"
 
-namespace kvsplice::quality {
+namespace kvsplice::calibrate {
 
 // Of each layer's keys and values.
 struct ModelInformation {
@@ -48,4 +48,4 @@ class InformedRows : public codec::RowSource {
   const ModelInformation& information_;
 };
 
-}  // namespace kvsplice::quality
+}  // namespace kvsplice::calibrate

@@ -1,15 +1,15 @@
-#include "quality/calibrate.h"
+#include "calibrate/calibrate.h"
 
 #include <gmock/gmock.h>
 
 #include <algorithm>
 #include <filesystem>
 
+#include "calibrate/calibration_rows.h"
 #include "core/file.h"
 #include "host/tiny_model_test.h"
-#include "quality/calibration_rows.h"
 
-namespace kvsplice::quality {
+namespace kvsplice::calibrate {
 namespace {
 
 using ::kvsplice::testing::must;
@@ -137,30 +137,6 @@ TEST_F(CalibrateTest, MeetsATargetDivergence) {
   EXPECT_GT(made.trials.back().ratio, 1);
 }
 
-TEST_F(CalibrateTest, AllocatesByWhatItMeasures) {
-  options.allocate = true;
-  options.sequence = 96;
-  options.tokens = 3 * 384;
-  const auto made = must(calibrate(*model, texts, options, {}));
-  options.allocate = false;
-  const auto even = must(calibrate(*model, texts, options, {}));
-  ASSERT_EQ(made.shares.size(), 2 * model->shape().layers.size());
-  EXPECT_EQ(made.held, 1u);
-  const auto step_of = [](const codec::Codec& codec, size_t unit) {
-    const codec::State state = codec.units()[unit].stages()[1]->save();
-    return state.at("step").values[0];
-  };
-  double bytes = 0;
-  for (const Share& s : made.shares) {
-    bytes += s.bytes;
-    const size_t unit = 2 * s.first + (s.kind == Kind::value);
-    // The other fit has a twelfth more rows, hence another rms.
-    EXPECT_NEAR(step_of(made.codec, unit) / step_of(even.codec, unit) / s.scale, 1, 0.1);
-  }
-  EXPECT_GT(bytes, 0.1 * double(model->shape().f16_bytes_per_token()));
-  EXPECT_LT(bytes, double(model->shape().f16_bytes_per_token()));
-}
-
 TEST_F(CalibrateTest, SaysWhatIsWrong) {
   const auto message = [&] {
     const auto made = calibrate(*model, texts, options, {});
@@ -194,4 +170,4 @@ TEST(ScaleSteps, ScalesEveryStepAndNothingElse) {
 }
 
 }  // namespace
-}  // namespace kvsplice::quality
+}  // namespace kvsplice::calibrate

@@ -1,4 +1,4 @@
-#include "quality/calibration_rows.h"
+#include "calibrate/calibration_rows.h"
 
 #include <fmt/format.h>
 
@@ -7,7 +7,7 @@
 
 #include "core/bytes.h"
 
-namespace kvsplice::quality {
+namespace kvsplice::calibrate {
 
 namespace {
 
@@ -136,4 +136,4 @@ Result<std::vector<std::string>> dump_sequences(const host::Model& model,
   return paths;
 }
 
-}  // namespace kvsplice::quality
+}  // namespace kvsplice::calibrate

@@ -8,14 +8,15 @@
 
 #include "codec/codec.h"
 #include "host/model.h"
-#include "quality/allocation.h"
 
-namespace kvsplice::quality {
+namespace kvsplice::calibrate {
+
+inline constexpr char kDefaultPipeline[] =
+    "layers(history=3) | focus | fisher | klt(stored=packed) | step(delta=0.6,recall=512) | range";
 
 struct CalibrateOptions {
-  std::string pipeline =
-      "layers(history=3) | focus | fisher | klt(stored=packed) | step(delta=0.6,recall=512) | "
-      "range";
+  std::optional<std::string> pipeline =
+      {};                  // if none is given kDefaultPipeline, or what of it fits
   size_t tokens = 65536;   // of all texts together, at most
   size_t sequence = 1024;  // tokens evaluated as one sequence
   size_t sinks = 4;
@@ -23,9 +24,7 @@ struct CalibrateOptions {
   // the fit meet the target.
   std::optional<double> ratio;  // f16 bytes over bytes
   std::optional<double> kld;    // mean, in the loop, above the noise floor
-  // Scale the steps of layers, keys and values by what their errors do to the model (allocation.h).
-  bool allocate = false;
-  std::string work;  // folder for dumps, kept and used again; empty: a temporary one
+  std::string work;             // folder for dumps, kept and used again; empty: a temporary one
   int threads = 0;
 };
 
@@ -39,9 +38,8 @@ struct Trial {
 struct Calibration {
   codec::Codec codec;
   std::vector<Trial> trials;
-  std::vector<Share> shares;  // empty unless asked for
-  size_t tokens = 0;          // fitted on
-  size_t held = 0;            // sequences kept out
+  size_t tokens = 0;  // fitted on
+  size_t held = 0;    // sequences kept out
   // Texts that were joined or left out; what the default pipeline was fitted without, and why.
   std::vector<std::string> notes;
 };
@@ -55,4 +53,4 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
 // The pipeline with every step scaled.
 codec::CodecText scale_steps(codec::CodecText text, double factor);
 
-}  // namespace kvsplice::quality
+}  // namespace kvsplice::calibrate

@@ -1,15 +1,15 @@
-#include "quality/information.h"
+#include "calibrate/information.h"
 
 #include <fmt/format.h>
 
 #include <filesystem>
 
+#include "calibrate/calibration_rows.h"
 #include "gguf/gguf_file.h"
 #include "host/gradient.h"
-#include "quality/calibration_rows.h"
 #include "solve/solve.h"
 
-namespace kvsplice::quality {
+namespace kvsplice::calibrate {
 
 namespace {
 
@@ -145,4 +145,4 @@ Result<codec::Information> InformedRows::read_information(Kind kind, int layer) 
   return Error{ErrorKind::usage, "what errors do is known layer by layer, not of layers joined"};
 }
 
-}  // namespace kvsplice::quality
+}  // namespace kvsplice::calibrate

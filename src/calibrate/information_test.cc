@@ -1,17 +1,17 @@
-#include "quality/information.h"
+#include "calibrate/information.h"
 
 #include <gmock/gmock.h>
 
 #include <cmath>
 #include <filesystem>
 
+#include "calibrate/calibrate.h"
 #include "core/file.h"
 #include "host/gradient.h"
 #include "host/tiny_model_test.h"
-#include "quality/calibrate.h"
 #include "solve/solve.h"
 
-namespace kvsplice::quality {
+namespace kvsplice::calibrate {
 namespace {
 
 using ::kvsplice::testing::letters;
@@ -157,4 +157,4 @@ TEST_F(InformationTest, RowsOfJoinedLayersHaveNone) {
 }
 
 }  // namespace
-}  // namespace kvsplice::quality
+}  // namespace kvsplice::calibrate

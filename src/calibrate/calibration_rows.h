@@ -8,7 +8,7 @@
 #include "core/progress.h"
 #include "extract/dump.h"
 
-namespace kvsplice::quality {
+namespace kvsplice::calibrate {
 
 struct Spread {
   std::vector<extract::Sequence> sequences;
@@ -33,4 +33,4 @@ Result<std::vector<std::string>> dump_sequences(const host::Model& model,
                                                 bool queries, const std::string& folder,
                                                 int threads, const Progress& progress);
 
-}  // namespace kvsplice::quality
+}  // namespace kvsplice::calibrate

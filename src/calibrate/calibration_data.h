@@ -1,0 +1,46 @@
+// All that a codec learns from: rows of evaluated sequences and, where its pipeline asks, what
+// errors in them do to the model.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "calibrate/information.h"
+#include "core/progress.h"
+#include "fit/dump_source.h"
+
+namespace kvsplice::calibrate {
+
+struct GatherOptions {
+  size_t sinks = 4;
+  std::string work;  // folder for dumps; what is there already is not made again
+  int threads = 0;
+  std::function<bool(size_t sequence)> use = {};  // which sequences to learn from; empty: all
+};
+
+class CalibrationData {
+ public:
+  // What a pipeline with these traits needs. Error unsupported if it needs gradients that are not
+  // known of the model (host/gradient.h).
+  static Result<CalibrationData> gather(const host::Model& model,
+                                        const std::vector<extract::Sequence>& sequences,
+                                        const codec::StageInfo::Traits& needs,
+                                        const GatherOptions& options, const Progress& progress);
+
+  // Of as long as the data are there.
+  InformedRows source() const { return {rows_, information_}; }
+  const ModelShape& shape() const { return rows_.shape(); }
+  const std::vector<std::string>& dumps() const { return dumps_; }
+
+ private:
+  CalibrationData(std::vector<std::string> dumps, codec::DumpSource rows,
+                  ModelInformation information)
+      : dumps_(std::move(dumps)), rows_(std::move(rows)), information_(std::move(information)) {}
+
+  std::vector<std::string> dumps_;  // of all sequences, used or not
+  codec::DumpSource rows_;
+  ModelInformation information_;
+};
+
+}  // namespace kvsplice::calibrate
