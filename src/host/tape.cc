@@ -24,6 +24,9 @@ Values scaled(std::span<const float> values, float factor) {
   return made;
 }
 
+// llama.cpp's graphs hold what other inputs would need, too, such as rows beside tokens.
+bool is_left_out(const ggml_tensor* node) { return (node->flags & GGML_TENSOR_FLAG_COMPUTE) == 0; }
+
 bool only_looks(const ggml_tensor* node) {
   return node->op == GGML_OP_VIEW || node->op == GGML_OP_RESHAPE || node->op == GGML_OP_PERMUTE ||
          node->op == GGML_OP_TRANSPOSE;
@@ -81,7 +84,7 @@ bool Tape::on_node(ggml_tensor* node, bool ask) {
 }
 
 Result<> Tape::record(ggml_tensor* node) {
-  if (only_looks(node)) return {};
+  if (is_left_out(node) || only_looks(node)) return {};
   Record r{node, {}, {}};
   const auto keep = [&](const ggml_tensor* source) -> Result<> {
     KVS_ASSIGN(Values values, values_of(source));
@@ -250,16 +253,19 @@ Result<> Tape::through_choice(const Record& r, std::span<const float> dy) {
   return {};
 }
 
-// The second factor may be repeated.
+// The second factor may be one for all rows or a number for each.
 Result<> Tape::through_product(const Record& r, std::span<const float> dy) {
   ggml_tensor *a = r.node->src[0], *b = r.node->src[1];
   const Values& factor = r.values.back();
-  if (factor.size() != dy.size() && factor.size() != size_t(a->ne[0])) {
+  const auto width = static_cast<size_t>(a->ne[0]);
+  const bool of_rows = b->ne[0] == 1 && width > 1;
+  if (of_rows ? factor.size() * width != dy.size()
+              : factor.size() != dy.size() && factor.size() != width) {
     return unknown_derivative(r.node, "repeats its second factor in another way");
   }
   if (depends(a)) {
     Values da = copied(dy);
-    for (size_t i = 0; i < da.size(); ++i) da[i] *= factor[i % factor.size()];
+    for (size_t i = 0; i < da.size(); ++i) da[i] *= factor[of_rows ? i / width : i % factor.size()];
     add(a, da);
   }
   if (!depends(b)) return {};
