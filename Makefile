@@ -3,6 +3,7 @@
 JOBS ?= $(shell nproc)
 PRESET := release
 PROGRAM := build/kvsplice
+PREFIX ?= /usr/local
 CONFIGURE = cmake --preset $(PRESET) -DKVSPLICE_LLAMA_DIR=$(LLAMA_DIR) $(CMAKE_FLAGS)
 BUILD = cmake --build --preset $(PRESET) --parallel $(JOBS)
 # A path of yours may be relative; CMake and the scripts run elsewhere.
@@ -10,8 +11,8 @@ override LLAMA_DIR := $(abspath $(LLAMA_DIR))
 export LLAMA_DIR JOBS
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart build test bench experiment-nerf-attention experiment-kvsplice quick \
-        format check clean setup
+.PHONY: help quickstart build install test bench experiment-nerf-attention experiment-kvsplice \
+        quick format check clean setup
 
 help:  ## list these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 28
@@ -28,6 +29,11 @@ build: setup  ## build the program, build/kvsplice
 	@echo 'building the program (five minutes on two cores, the first time)'
 	$(CONFIGURE)
 	$(BUILD) --target kvsplice_program
+
+install: build  ## install the program and the library for others' programs below PREFIX
+	$(BUILD) --target kvsplice_shared
+	cmake --install build --prefix $(abspath $(PREFIX)) --component program
+	cmake --install build --prefix $(abspath $(PREFIX)) --component library
 
 test:  ## build and run every test
 	tools/setup.sh --tests

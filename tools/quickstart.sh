@@ -25,22 +25,20 @@ tools/texts.sh "$texts"
 "$program" calibrate -m "$model" -f "$texts"/*.txt -n 20480 --work "$out/rows" \
     --codec 'layers(history=3) | focus | fisher | klt(stored=packed) | step(delta=1.2,recall=512) | range' -o "$out/layers.gguf"
 
-step "three codecs, fitted on both texts (20 s)"
+step "two plain codecs, fitted on both texts (10 s)"
 fit() { "$program" fit "$out/dump.gguf" -m "$model" --codec "$1" -o "$out/$2.gguf"; }
 fit 'klt(scope=layer) | step(delta=0.6) | range' klt-layer
-fit 'klt(scope=head) | step(delta=0.75) | range' klt-head
 fit 'hadamard | uniform(bits=4,block=32)' hadamard4
 
 step "their errors, tensor by tensor (20 s)"
 "$program" extract -m "$model" -f samples/news.txt -n 1024 -o "$out/news.gguf"
 "$program" evaluate "$out/news.gguf" -m "$model" "$out/layers.gguf" "$out/klt-layer.gguf" \
-    "$out/klt-head.gguf" "$out/hadamard4.gguf" -o "$out/evaluation"
+    "$out/hadamard4.gguf" -o "$out/evaluation"
 
-step "their quality in the loop, on a text of a kind absent from calibration (a minute)"
+step "their quality in the loop, on a text of a kind absent from calibration (three minutes)"
 "$program" quality -m "$model" -f samples/news.txt --ctx 1024 --chunks 2 \
-    --cache q8_0 --cache q5_1 --cache q4_0 --cache floor \
-    --cache "$out/layers.gguf" --cache "$out/klt-layer.gguf" --cache "$out/klt-head.gguf" \
-    --cache "$out/hadamard4.gguf" \
+    --cache q8_0 --cache q4_0 --cache floor \
+    --cache "$out/layers.gguf" --cache "$out/klt-layer.gguf" --cache "$out/hadamard4.gguf" \
     -o "$out/quality"
 
 step "a prompt packed, and generation that goes on from it (10 s)"
