@@ -3,9 +3,9 @@
 
 #include "calibrate/calibrate.h"
 #include "command.h"
+#include "core/stopwatch.h"
 #include "core/threads.h"
 #include "number_option.h"
-#include "stopwatch.h"
 #include "terminal.h"
 
 namespace kvsplice::app {

@@ -6,10 +6,10 @@
 #include <memory>
 
 #include "command.h"
+#include "core/stopwatch.h"
 #include "core/threads.h"
 #include "extract/dump.h"
 #include "number_option.h"
-#include "stopwatch.h"
 #include "terminal.h"
 
 namespace kvsplice::app {

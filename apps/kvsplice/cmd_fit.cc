@@ -3,13 +3,13 @@
 
 #include "command.h"
 #include "core/same_cache.h"
+#include "core/stopwatch.h"
 #include "core/threads.h"
 #include "fit/dump_source.h"
 #include "fit/fit_codec.h"
 #include "host/cache_block.h"
 #include "host/model.h"
 #include "number_option.h"
-#include "stopwatch.h"
 #include "terminal.h"
 
 namespace kvsplice::app {

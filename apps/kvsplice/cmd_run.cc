@@ -6,13 +6,13 @@
 
 #include "command.h"
 #include "core/file.h"
+#include "core/stopwatch.h"
 #include "core/threads.h"
 #include "host/context_cells.h"
 #include "host/sampler.h"
 #include "host/texts.h"
 #include "loaded_coder.h"
 #include "number_option.h"
-#include "stopwatch.h"
 #include "terminal.h"
 
 namespace kvsplice::app {

@@ -4,11 +4,11 @@
 
 #include "command.h"
 #include "core/file.h"
+#include "core/stopwatch.h"
 #include "core/threads.h"
 #include "host/session_state.h"
 #include "loaded_coder.h"
 #include "number_option.h"
-#include "stopwatch.h"
 #include "terminal.h"
 
 namespace kvsplice::app {

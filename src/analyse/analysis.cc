@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <set>
 
+#include "core/errors.h"
+
 namespace kvsplice::analyse {
 
 namespace {
@@ -120,10 +122,6 @@ Result<> finish_joint(const JointRows& rows, const Plan& plan, SignalAnalysis& s
   signal.joint_fit_rows = std::count(in_fit.begin(), in_fit.end(), true);
   signal.joint_width = rows.width();
   return {};
-}
-
-Error within(const std::string& where, const Error& error) {
-  return {error.kind, where + ": " + error.message};
 }
 
 Result<> analyse_signal(const extract::Dump& dump, const Plan& plan, Signal signal,

@@ -13,6 +13,8 @@ namespace kvsplice::calibrate {
 
 namespace {
 
+// Changes whenever the same sequences would give something else.
+constexpr int kMethod = 2;
 constexpr size_t kMostSequences = 10, kMostTokens = 1024;
 
 using codec::Information;
@@ -130,7 +132,8 @@ Result<ModelInformation> measure_information(const host::Model& model,
     auto& tokens = some.back().tokens;
     tokens.resize(std::min(tokens.size(), kMostTokens));
   }
-  const std::string name = fmt::format("information-{}-{}.gguf", hash_of(model, some), sinks);
+  const std::string name =
+      fmt::format("information-{}-{}-{}.gguf", kMethod, hash_of(model, some), sinks);
   const std::string path = (std::filesystem::path(folder) / name).string();
   std::error_code unknown;
   if (std::filesystem::exists(path, unknown)) return load(model.shape(), path);

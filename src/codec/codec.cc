@@ -47,16 +47,6 @@ Codec::Codec(CodecText text, ModelShape shape, std::vector<UnitCoder> fitted,
       units_(std::move(fitted)),
       calibration_tokens_(calibration_tokens) {}
 
-Result<BlockCoding> Codec::begin(std::span<const int32_t> tokens,
-                                 std::span<const int32_t> positions,
-                                 const Embeddings* embeddings) const {
-  if (tokens.size() != positions.size()) {
-    return Error{ErrorKind::usage,
-                 fmt::format("{} tokens but {} positions", tokens.size(), positions.size())};
-  }
-  return BlockCoding::begin(shape_, traits_, tokens, positions, embeddings);
-}
-
 Result<std::vector<bool>> Codec::units_left_out(bool lacking) const {
   std::vector<bool> left_out(units_.size());
   for (size_t i = 0; lacking && i < units_.size(); ++i) {
@@ -70,10 +60,17 @@ Result<std::vector<bool>> Codec::units_left_out(bool lacking) const {
   return left_out;
 }
 
-// In order where units read what was made of others, on all threads elsewhere.
-Result<> Codec::for_units(BlockCoding& coding, const std::vector<bool>& left_out,
-                          const std::function<Result<>(size_t unit)>& body) const {
-  const auto one = [&](size_t i) -> Result<> { return left_out[i] ? Result<>() : body(i); };
+// Units go in order where some read what was made of others, on all threads elsewhere.
+Result<> Codec::for_units(std::span<const int32_t> tokens, std::span<const int32_t> positions,
+                          const Embeddings* embeddings, const std::vector<bool>& left_out,
+                          const std::function<Result<>(size_t, BlockCoding&)>& body) const {
+  if (tokens.size() != positions.size()) {
+    return Error{ErrorKind::usage,
+                 fmt::format("{} tokens but {} positions", tokens.size(), positions.size())};
+  }
+  KVS_ASSIGN(BlockCoding coding,
+             BlockCoding::begin(shape_, traits_, tokens, positions, embeddings));
+  const auto one = [&](size_t i) { return left_out[i] ? Result<>() : body(i, coding); };
   if (!coding.closed_loop()) return parallel_try(units_.size(), one);
   for (size_t i = 0; i < units_.size(); ++i) KVS_TRY(one(i));
   return {};
@@ -83,9 +80,8 @@ Result<Bytes> Codec::encode(const KvView& block, const Embeddings* embeddings) c
   return within_memory([&]() -> Result<Bytes> {
     KVS_TRY(check_shape(block, shape_));
     KVS_ASSIGN(const std::vector<bool> left_out, units_left_out(kvsplice::lacks_windows(block)));
-    KVS_ASSIGN(BlockCoding coding, begin(block.tokens, block.positions, embeddings));
     std::vector<Bytes> payloads(units_.size());
-    KVS_TRY(for_units(coding, left_out, [&](size_t i) -> Result<> {
+    const auto encode_unit = [&](size_t i, BlockCoding& coding) -> Result<> {
       const UnitCoder& unit = units_[i];
       KVS_ASSIGN(Matrix<float> rows, gather(block, unit.unit(), shape_, of_cells()));
       Matrix<float> made;
@@ -93,7 +89,8 @@ Result<Bytes> Codec::encode(const KvView& block, const Embeddings* embeddings) c
                                           coding.closed_loop() ? &made : nullptr));
       coding.keep(unit.unit(), std::move(made));
       return {};
-    }));
+    };
+    KVS_TRY(for_units(block.tokens, block.positions, embeddings, left_out, encode_unit));
     return join_payloads(payloads);
   });
 }
@@ -126,7 +123,6 @@ Result<> Codec::decode(ByteSpan bytes, std::span<const int32_t> tokens,
                        Space space, const KvSink& sink) const {
   return within_memory([&]() -> Result<> {
     KVS_ASSIGN(const std::vector<ByteSpan> parts, payloads(bytes));
-    KVS_ASSIGN(BlockCoding coding, begin(tokens, positions, embeddings));
     KVS_ASSIGN(const bool lacking, lacks_windows(bytes));
     KVS_ASSIGN(const std::vector<bool> left_out, units_left_out(lacking));
     for (size_t i = 0; i < units_.size(); ++i) {
@@ -136,47 +132,23 @@ Result<> Codec::decode(ByteSpan bytes, std::span<const int32_t> tokens,
           fmt::format("{}: {} bytes in a block {} layers with a sliding window",
                       name_of(units_[i].unit()), parts[i].size(), lacking ? "without" : "with")};
     }
-    return for_units(coding, left_out, [&](size_t i) -> Result<> {
+    const auto decode_unit = [&](size_t i, BlockCoding& coding) -> Result<> {
       const UnitCoder& unit = units_[i];
       KVS_ASSIGN(Matrix<float> rows, unit.decode(parts[i], tokens.size(), coding.context(unit)));
       KVS_TRY(hand_on(unit.unit(), rows, positions, space, sink));
       coding.keep(unit.unit(), std::move(rows));
       return {};
-    });
+    };
+    return for_units(tokens, positions, embeddings, left_out, decode_unit);
   });
 }
-
-// Without rows; a matrix for every layer.
-KvBlock<float> Codec::empty_block(std::span<const int32_t> tokens,
-                                  std::span<const int32_t> positions, Space space) const {
-  KvBlock<float> block;
-  block.tokens.assign(tokens.begin(), tokens.end());
-  block.positions.assign(positions.begin(), positions.end());
-  block.space = space;
-  for (const LayerShape& layer : shape_.layers) {
-    block.keys.emplace_back(0, static_cast<size_t>(layer.width(Kind::key)));
-    block.values.emplace_back(0, static_cast<size_t>(layer.width(Kind::value)));
-  }
-  return block;
-}
-
-namespace {
-
-KvSink sink_of(KvBlock<float>& block) {
-  return [&block](Kind kind, size_t layer, MatrixView<const float> rows) -> Result<> {
-    block.of(kind)[layer] = copy(rows);
-    return {};
-  };
-}
-
-}  // namespace
 
 Result<KvBlock<float>> Codec::decode(ByteSpan bytes, std::span<const int32_t> tokens,
                                      std::span<const int32_t> positions,
                                      const Embeddings* embeddings, Space space) const {
   return within_memory([&]() -> Result<KvBlock<float>> {
-    KvBlock<float> block = empty_block(tokens, positions, space);
-    KVS_TRY(decode(bytes, tokens, positions, embeddings, space, sink_of(block)));
+    KvBlock<float> block = empty_block(shape_, tokens, positions, space);
+    KVS_TRY(decode(bytes, tokens, positions, embeddings, space, rows_into(block)));
     KVS_ASSIGN(const bool lacking, lacks_windows(bytes));
     if (lacking) block.absent = tokens.size();
     return block;
@@ -188,12 +160,11 @@ Result<KvBlock<float>> Codec::roundtrip(const KvView& block, const Embeddings* e
   return within_memory([&]() -> Result<KvBlock<float>> {
     KVS_TRY(check_shape(block, shape_));
     KVS_ASSIGN(const std::vector<bool> left_out, units_left_out(kvsplice::lacks_windows(block)));
-    KVS_ASSIGN(BlockCoding coding, begin(block.tokens, block.positions, embeddings));
-    KvBlock<float> made = empty_block(block.tokens, block.positions, Space::raw);
+    KvBlock<float> made = empty_block(shape_, block.tokens, block.positions, Space::raw);
     made.absent = block.absent;
-    const KvSink sink = sink_of(made);
+    const KvSink sink = rows_into(made);
     std::vector<Matrix<int32_t>> codes(units_.size());
-    KVS_TRY(for_units(coding, left_out, [&](size_t i) -> Result<> {
+    const auto code_unit = [&](size_t i, BlockCoding& coding) -> Result<> {
       const UnitCoder& unit = units_[i];
       KVS_ASSIGN(Matrix<float> rows, gather(block, unit.unit(), shape_, of_cells()));
       KVS_ASSIGN(Matrix<float> back, unit.roundtrip(std::move(rows), coding.context(unit),
@@ -201,36 +172,13 @@ Result<KvBlock<float>> Codec::roundtrip(const KvView& block, const Embeddings* e
       KVS_TRY(hand_on(unit.unit(), back, block.positions, Space::raw, sink));
       coding.keep(unit.unit(), std::move(back));
       return {};
-    }));
+    };
+    KVS_TRY(for_units(block.tokens, block.positions, embeddings, left_out, code_unit));
     for (size_t i = 0; meter != nullptr && i < units_.size(); ++i) {
       if (!codes[i].empty()) meter->add(units_[i].unit(), codes[i]);
     }
     return made;
   });
-}
-
-size_t Codec::state_bytes() const {
-  size_t bytes = 0;
-  for (const UnitCoder& unit : units_) {
-    for (const auto& stage : unit.stages()) {
-      for (const auto& [name, array] : stage->save()) {
-        bytes += array.values.size() * bytes_of(array.storage);
-      }
-    }
-  }
-  return bytes;
-}
-
-size_t bytes_of(Storage storage) {
-  switch (storage) {
-    case Storage::f32:
-      return 4;
-    case Storage::f16:
-      return 2;
-    case Storage::i8:
-      return 1;
-  }
-  return 0;
 }
 
 }  // namespace kvsplice::codec

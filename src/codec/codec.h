@@ -70,16 +70,13 @@ class Codec {
   Codec(CodecText text, ModelShape shape, std::vector<UnitCoder> fitted, size_t calibration_tokens);
 
  private:
-  Result<> for_units(BlockCoding& coding, const std::vector<bool>& left_out,
-                     const std::function<Result<>(size_t unit)>& body) const;
-  Result<BlockCoding> begin(std::span<const int32_t> tokens, std::span<const int32_t> positions,
-                            const Embeddings* embeddings) const;
+  Result<> for_units(std::span<const int32_t> tokens, std::span<const int32_t> positions,
+                     const Embeddings* embeddings, const std::vector<bool>& left_out,
+                     const std::function<Result<>(size_t unit, BlockCoding&)>& body) const;
   Result<> hand_on(const Unit& unit, Matrix<float>& rows, std::span<const int32_t> positions,
                    Space space, const KvSink& sink) const;
   // Whether each unit is of a layer that a block which lacks layers with a window lacks.
   Result<std::vector<bool>> units_left_out(bool lacking) const;
-  KvBlock<float> empty_block(std::span<const int32_t> tokens, std::span<const int32_t> positions,
-                             Space space) const;
 
   CodecText text_;
   ModelShape shape_;

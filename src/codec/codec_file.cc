@@ -15,6 +15,18 @@
 
 namespace kvsplice::codec {
 
+size_t bytes_of(Storage storage) {
+  switch (storage) {
+    case Storage::f32:
+      return 4;
+    case Storage::f16:
+      return 2;
+    case Storage::i8:
+      return 1;
+  }
+  return 0;
+}
+
 namespace {
 
 constexpr int64_t kFormat = 1;  // readers accept formats 1 ... kFormat
@@ -219,6 +231,18 @@ Result<Codec> Codec::load(std::shared_ptr<const ByteSource> source, const std::s
   return within_memory([&]() -> Result<Codec> {
     return named(name, open_and_read(gguf::GgufReader::open(std::move(source), name), limits));
   });
+}
+
+size_t Codec::state_bytes() const {
+  size_t bytes = 0;
+  for (const UnitCoder& unit : units_) {
+    for (const auto& stage : unit.stages()) {
+      for (const auto& [name, array] : stage->save()) {
+        bytes += array.values.size() * bytes_of(array.storage);
+      }
+    }
+  }
+  return bytes;
 }
 
 std::string Codec::fingerprint() const {

@@ -124,6 +124,26 @@ Result<> for_layers(const Unit& unit, const ModelShape& shape, MatrixView<const 
   return {};
 }
 
+KvBlock<float> empty_block(const ModelShape& shape, std::span<const int32_t> tokens,
+                           std::span<const int32_t> positions, Space space) {
+  KvBlock<float> block;
+  block.tokens.assign(tokens.begin(), tokens.end());
+  block.positions.assign(positions.begin(), positions.end());
+  block.space = space;
+  for (const LayerShape& layer : shape.layers) {
+    block.keys.emplace_back(0, static_cast<size_t>(layer.width(Kind::key)));
+    block.values.emplace_back(0, static_cast<size_t>(layer.width(Kind::value)));
+  }
+  return block;
+}
+
+KvSink rows_into(KvBlock<float>& block) {
+  return [&block](Kind kind, size_t layer, MatrixView<const float> rows) -> Result<> {
+    block.of(kind)[layer] = copy(rows);
+    return {};
+  };
+}
+
 void to_cells(Matrix<float>& rows, const Unit& unit, std::span<const int32_t> positions) {
   if (rows.rows() > 0 && unit.rope.rotates()) {
     unit.rope.apply(rows, unit.head_dims[0], positions);

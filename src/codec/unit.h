@@ -27,6 +27,11 @@ Result<Matrix<float>> gather(const KvView& block, const Unit& unit, const ModelS
 Result<> for_layers(const Unit& unit, const ModelShape& shape, MatrixView<const float> rows,
                     const std::function<Result<>(size_t layer, MatrixView<const float>)>& body);
 
+// A matrix without rows for every layer, and what fills it.
+KvBlock<float> empty_block(const ModelShape& shape, std::span<const int32_t> tokens,
+                           std::span<const int32_t> positions, Space space);
+KvSink rows_into(KvBlock<float>& block);
+
 // Rounds keys of cells, raw as they came, to what the cache holds of them.
 void to_cells(Matrix<float>& rows, const Unit& unit, std::span<const int32_t> positions);
 

@@ -3,9 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 
+#include "core/errors.h"
 #include "core/same_cache.h"
+#include "core/stopwatch.h"
 #include "evaluate/dump_attention.h"
 #include "fit/dump_source.h"
 
@@ -17,10 +18,6 @@ using codec::Codec;
 using host::Signal;
 
 constexpr Kind kKinds[] = {Kind::key, Kind::value};
-
-Error within(const std::string& where, const Error& error) {
-  return {error.kind, where + ": " + error.message};
-}
 
 Result<> check_shape(const Codec& codec, const std::string& name, const extract::Dump& dump) {
   return same_cache(name + " was fitted for", codec.shape(), dump.path(),
@@ -84,10 +81,8 @@ void put_rows(const KvBlock<float>& from, size_t first, KvBlock<float>& into) {
 
 template <class T>
 Result<T> timed(double& seconds, const std::function<Result<T>()>& work) {
-  const auto start = std::chrono::steady_clock::now();
-  auto result = work();
-  seconds += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  return result;
+  const AddTime timer(seconds);
+  return work();
 }
 
 // One evaluation under way.

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "core/errors.h"
 #include "host/state_tokens.h"
 
 namespace kvsplice::host {
@@ -12,8 +13,6 @@ namespace kvsplice::host {
 namespace {
 
 constexpr uint32_t kMostLayers = 4096;  // far above any model; bounds what a bad count can cost
-
-Error format_error(std::string message) { return {ErrorKind::format, std::move(message)}; }
 
 // The version whose number of this kind of file is there.
 Result<StateVersion> read_version(ByteReader& in, const char* what,

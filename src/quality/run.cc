@@ -1,27 +1,14 @@
 #include "quality/run.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
+#include "core/stopwatch.h"
 #include "core/threads.h"
 
 namespace kvsplice::quality {
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-// Adds the time until it goes out of scope.
-class Stopwatch {
- public:
-  explicit Stopwatch(double& seconds) : seconds_(seconds) {}
-  ~Stopwatch() { seconds_ += std::chrono::duration<double>(Clock::now() - begun_).count(); }
-
- private:
-  double& seconds_;
-  Clock::time_point begun_ = Clock::now();
-};
 
 // The least a detour can do: rows rounded to a step of 1/500 of their rms, far below f16's effect
 // on attention, so that what it changes in the logits is the host's own noise.
@@ -116,7 +103,7 @@ Result<> Run::step(std::span<const host::Token> chunk, std::span<const host::Tok
   const size_t outputs = end > first_scored ? end - std::max(at, first_scored) : 0;
   rows_.clear();
   {
-    Stopwatch watch(seconds_);
+    const AddTime timer(seconds_);
     if (!subject_.type) KVS_TRY(replace_up_to(chunk, at));
     KVS_TRY(context_->decode(chunk.subspan(at, end - at), outputs));
   }
@@ -212,10 +199,10 @@ Result<> Run::count_bytes(size_t chunk) {
     if (depends()) KVS_TRY(subject_.codec->roundtrip(block, &embeddings_, &meter_));
     Bytes bytes;
     {
-      Stopwatch watch(encode_seconds_);
+      const AddTime timer(encode_seconds_);
       KVS_ASSIGN(bytes, subject_.codec->encode(block, &embeddings_));
     }
-    Stopwatch watch(decode_seconds_);
+    const AddTime timer(decode_seconds_);
     KVS_TRY(subject_.codec->decode(bytes, block.tokens, block.positions, &embeddings_));
     bytes_ += bytes.size();
     encoded_ += n;

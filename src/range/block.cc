@@ -2,13 +2,12 @@
 
 #include <fmt/format.h>
 
+#include "core/errors.h"
 #include "range/coder_kernel.h"
 
 namespace kvsplice::range {
 
 namespace {
-
-Error format_error(std::string message) { return {ErrorKind::format, std::move(message)}; }
 
 const char* sentence(DecodeError error) {
   switch (error) {

@@ -8,6 +8,7 @@
 #include <array>
 #include <limits>
 
+#include "core/errors.h"
 #include "core/limits.h"
 
 namespace kvsplice::session {
@@ -18,8 +19,6 @@ namespace {
 constexpr std::array<uint8_t, 8> kMagic = {0x89, 'K', 'V', 'Z', '\r', '\n', 0x1a, '\n'};
 constexpr std::array<uint8_t, 8> kEndMagic = {'K', 'V', 'Z', 'e', 'n', 'd', '\r', '\n'};
 constexpr size_t kChecksum = 8;
-
-Error format_error(std::string message) { return {ErrorKind::format, std::move(message)}; }
 
 uint64_t checksum(ByteSpan bytes) { return XXH64(bytes.data(), bytes.size(), 0); }
 

@@ -8,14 +8,13 @@
 
 #include "codec/checks.h"
 #include "codec/make_stage.h"
+#include "core/errors.h"
 #include "range/block.h"
 #include "range/coder_kernel.h"
 
 namespace kvsplice::codec {
 
 namespace {
-
-Error format_error(std::string message) { return {ErrorKind::format, std::move(message)}; }
 
 StateArray integers(std::vector<size_t> dims, std::vector<float> values) {
   const auto within = [&](float low, float high) {
