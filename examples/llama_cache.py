@@ -1,8 +1,9 @@
-"""Conversations of llama-cpp-python under its own caches and under KVSplice's: bytes, seconds, texts.
+"""What conversations of llama-cpp-python take in its own caches and in ours.
 
     python llama_cache.py model.gguf TEXT [TEXT ...] [--codec codec.gguf]
 
-Each text begins one conversation. They take turns, two each.
+Each text is a conversation that is kept twice, the second time a hundred tokens longer. Bytes of
+all, seconds of keeping them, and of restoring the last.
 """
 import argparse
 import os
@@ -19,17 +20,18 @@ def bytes_in(folder):
                for at, _, names in os.walk(folder) for name in names)
 
 
-def talk(model, cache, prompts, n_ctx):
-    llm = llama_cpp.Llama(model, n_ctx=n_ctx, verbose=False)
-    llm.set_cache(cache)
-    texts, spent = list(prompts), 0.0
-    for _ in range(2):
-        for i, text in enumerate(texts):
-            start = time.monotonic()
-            out = llm(text, max_tokens=32, temperature=0)["choices"][0]["text"]
-            spent += time.monotonic() - start
-            texts[i] = text + out + "\nGo on.\n"
-    return [text[len(prompt):] for text, prompt in zip(texts, prompts)], spent
+def conversations(options):
+    """Tokens and states, in the order in which they are kept."""
+    llm = llama_cpp.Llama(options.model, n_ctx=options.tokens + 100, verbose=False)
+    kept = []
+    for path in options.texts:
+        with open(path, "rb") as file:
+            tokens = llm.tokenize(file.read())[:options.tokens + 100]
+        llm.reset()
+        for part in (tokens[:-100], tokens[-100:]):
+            llm.eval(part)
+            kept.append((tokens[:llm.n_tokens], llm.save_state()))
+    return kept
 
 
 def main():
@@ -37,32 +39,33 @@ def main():
     parser.add_argument("model")
     parser.add_argument("texts", nargs="+")
     parser.add_argument("--codec")
-    parser.add_argument("--characters", type=int, default=2000, help="of each text")
-    parser.add_argument("--n-ctx", type=int, default=1024)
+    parser.add_argument("--tokens", type=int, default=500, help="of each text, at first")
     options = parser.parse_args()
-    prompts = [open(path).read()[:options.characters] for path in options.texts]
-
     makers = {
         "LlamaRAMCache": lambda folder: llama_cpp.LlamaRAMCache(),
         "LlamaDiskCache": lambda folder: llama_cpp.LlamaDiskCache(folder),
-        "kvsplice, lossless": lambda folder: kvsplice.LlamaCache(model=options.model, path=folder),
+        "ours, lossless": lambda folder: kvsplice.LlamaCache(model=options.model, path=folder),
     }
     if options.codec:
-        makers["kvsplice, codec"] = lambda folder: kvsplice.LlamaCache(
+        makers["ours, codec"] = lambda folder: kvsplice.LlamaCache(
             options.codec, model=options.model, path=folder)
-    first = None
+    kept = conversations(options)
     for name, make in makers.items():
         with tempfile.TemporaryDirectory() as folder:
-            cache = make(folder)
-            answers, spent = talk(options.model, cache, prompts, options.n_ctx)
-            size = bytes_in(folder)
-            if name == "LlamaRAMCache":
-                first = answers
-                size = sum(s.llama_state_size + s.scores.nbytes + s.input_ids.nbytes
-                           for s in cache.cache_state.values())
-            same = sum(a == b for a, b in zip(answers, first))
-            print(f"{name:20} {size / 1e6:9.2f} MB {spent:7.1f} s   "
-                  f"{same} of {len(prompts)} conversations like the first line's", flush=True)
+            cache, start = make(folder), time.monotonic()
+            for tokens, state in kept:
+                cache[tokens] = state
+            middle = time.monotonic()
+            restored = cache[kept[-1][0]]
+            restored.scores, restored.llama_state
+            end = time.monotonic()
+            size = bytes_in(folder) or sum(
+                s.llama_state_size + s.scores.nbytes + s.input_ids.nbytes
+                for s in cache.cache_state.values())
+            same = restored.llama_state == kept[-1][1].llama_state
+            print(f"{name:16} {size / 1e6:8.2f} MB   kept in {middle - start:.2f} s, "
+                  f"restored in {end - middle:.2f} s, {'the same' if same else 'other'} cells",
+                  flush=True)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <tuple>
 
 #include "arrays.h"
@@ -185,12 +186,12 @@ void pack(const std::string& path, const Numbers& tokens, const Numbers& positio
 
 void extend(const std::string& path, const Numbers& tokens, const Arrays& keys,
             const Arrays& values, size_t absent, const Numbers& pending, const Codec* codec,
-            const nb::object& embeddings) {
+            const nb::object& embeddings, std::optional<int32_t> first) {
   const size_t count = tokens.shape(0);
   const Session there = Session::open(path, codec, embeddings);
   std::vector<int32_t> positions(count);
-  std::iota(positions.begin(), positions.end(),
-            static_cast<int32_t>(kvs_session_size(there.c.get())));
+  const auto behind = static_cast<int32_t>(kvs_session_size(there.c.get()));
+  std::iota(positions.begin(), positions.end(), first.value_or(behind));
   const Rows k = Rows::read(keys, KVS_KEY, there.layers, count);
   const Rows v = Rows::read(values, KVS_VALUE, there.layers, count);
   const kvs_block block{count, tokens.data(), positions.data(), KVS_CACHED, k.c(), v.c(), absent};
@@ -258,5 +259,5 @@ NB_MODULE(_core, m) {
         "pending"_a, "codec"_a.none(), "fingerprint"_a, "architecture"_a, "layers"_a,
         "embeddings"_a.none(), "block_tokens"_a, "sinks"_a, "window"_a);
   m.def("extend", &extend, "path"_a, "tokens"_a, "keys"_a, "values"_a, "absent"_a, "pending"_a,
-        "codec"_a.none(), "embeddings"_a.none());
+        "codec"_a.none(), "embeddings"_a.none(), "first"_a.none());
 }

@@ -83,9 +83,9 @@ class Codec:
         """The bytes of a block.
 
         tokens, positions: [n] integers; the bytes do not hold them, keep them beside.
-        keys, values: an array for each layer, [n, KV heads, dim] or [n, KV heads * dim], of float16,
-        bfloat16 or float32, from NumPy or whatever library has DLPack. Arrays with strides are read
-        in place, but those whose heads do not lie in one row are copied.
+        keys, values: an array for each layer, [n, KV heads, dim] or [n, KV heads * dim], of
+        float16, bfloat16 or float32, from NumPy or whatever library has DLPack. Arrays with strides
+        are read in place, but those whose heads do not lie in one row are copied.
         space: of the keys; "raw" before rotary embedding, "cached" turned as a cache holds them.
         """
         return self._core.encode(integers(tokens), integers(positions), list(keys), list(values),
@@ -96,8 +96,8 @@ class Codec:
                dtype: npt.DTypeLike = np.float32) -> tuple[Rows, Rows]:
         """Keys and values of a block, arrays [n, KV heads, dim] for each layer.
 
-        tokens, positions: those it was encoded with. dtype: float32 or float16. Layers with a window
-        that the block lacks are zeros.
+        tokens, positions: those it was encoded with. dtype: float32 or float16. Layers with a
+        window that the block lacks are zeros.
         """
         keys, values = room(self.layers, np.size(tokens), dtype)
         self.decode_into(data, tokens, positions, keys, values, space, embeddings)

@@ -29,21 +29,21 @@ NO_TOKEN = -1
 class LlamaCache(BaseLlamaCache):
     """For `llm.set_cache(kvsplice.LlamaCache(codec="codec.gguf", model="model.gguf"))`.
 
-    Each conversation is one session file; one that goes on is extended, and its blocks are not coded
-    again. The longest prefix of a prompt is found among all sessions, and only as much of a session
-    is decoded as the prompt shares with it, and only if the context does not hold it already. The
-    logits that llama-cpp-python stores beside a state are left out: they are zeros in what is
+    Each conversation is one session file; one that goes on is extended, and its blocks are not
+    coded again. The longest prefix of a prompt is found among all sessions, and only as much of a
+    session is decoded as the prompt shares with it, and only if the context does not hold it
+    already. The logits that llama-cpp-python stores beside a state are left out: they are zeros in what is
     restored, which only matters for log-probabilities of a prompt (logits_all and echo).
 
     codec: the codec file, its bytes or a Codec; None: nothing is lost.
     model: the GGUF file, whose embeddings most codecs read (then the package gguf is needed), and
     which without a codec tells models apart; any text will do for that.
-    path: a folder, which other processes may use, too; None: in memory, for as long as the cache is.
+    path: a folder, which other processes may use, too; None: in memory, as long as the cache is.
     capacity_bytes: of all sessions of this codec or model; the longest unused are deleted.
     n_ctx: of the Llama that loads, if it is another than that of the one that saved.
     sinks, window: first and newest tokens that a codec keeps exactly.
 
-    What cannot be kept or read is warned of (RuntimeWarning), and then evaluated as without a cache.
+    What cannot be kept or read is warned of (RuntimeWarning), then evaluated as without a cache.
     """
 
     def __init__(self, codec: Union[Codec, str, "os.PathLike[str]", bytes, None] = None,
@@ -120,7 +120,7 @@ class LlamaCache(BaseLlamaCache):
         first = len(to.tokens)
         Session.extend(to.path, tokens[first:], _halves(state.keys, first),
                        _halves(state.values, first), self._codec, self._embeddings,
-                       absent=max(0, state.absent - first))
+                       absent=max(0, state.absent - first), first=first)
 
     def _restore(self, conversation: "_Conversation", count: int) -> tuple[bytes, "_Description"]:
         """KeyError if it cannot be; nothing of the Llama has been touched then."""

@@ -34,10 +34,10 @@ class Session:
         """Writes a new session of the tokens at positions 0, 1, ...
 
         tokens: [n]. keys, values: as Codec.encode takes them, in cached space. pending: tokens
-        behind them that have no rows yet. absent: so many first tokens have no rows in layers with a
-        window. Without a codec nothing is lost; `model`, a text of at most 64 characters that tells
-        the model from others, and `layers` are needed then. block_tokens: coded together; 0: what
-        suits the codec. The first `sinks` and the newest `window` tokens are kept exactly.
+        behind them that have no rows yet. absent: so many first tokens have no rows in layers with
+        a window. Without a codec nothing is lost; `model`, a text of at most 64 characters that
+        tells the model from others, and `layers` are needed then. block_tokens: coded together; 0:
+        what suits the codec. The first `sinks` and the newest `window` tokens are kept exactly.
         """
         held = integers(tokens)
         positions = np.arange(len(held), dtype=np.int32)
@@ -48,14 +48,16 @@ class Session:
     @staticmethod
     def extend(path: Path, tokens: npt.ArrayLike, keys: Sequence[Any], values: Sequence[Any],
                codec: Codec | None = None, embeddings: EmbeddingTable | None = None, *,
-               pending: npt.ArrayLike = (), absent: int = 0) -> None:
+               pending: npt.ArrayLike = (), absent: int = 0, first: int | None = None) -> None:
         """Adds the tokens that follow those with rows at once; all that was pending among them.
+
+        first: the position of the first one, to be compared with the session's.
 
         What is there is not coded again, but for the newest tokens, and stays readable whatever
         happens.
         """
         _core.extend(os.fspath(path), integers(tokens), list(keys), list(values), absent,
-                     integers(pending), _core_of(codec), embeddings)
+                     integers(pending), _core_of(codec), embeddings, first)
 
     def __len__(self) -> int:
         """The number of tokens that have rows."""
@@ -81,8 +83,8 @@ class Session:
     def read(self, first: int = 0, count: int | None = None,
              dtype: npt.DTypeLike = np.float16) -> tuple[Rows, Rows]:
         """Keys and values of the tokens [first, first + count), in cached space: an array
-        [count, KV heads, dim] for each layer, of float16 or float32. Only what they lie in is read of
-        the file. Rows that a window has passed are zeros."""
+        [count, KV heads, dim] for each layer, of float16 or float32. Only what they lie in is read
+        of the file. Rows that a window has passed are zeros."""
         n = len(self) - first if count is None else count
         keys, values = room(self.layers, max(n, 0), dtype)
         self.read_into(first, keys, values)

@@ -24,7 +24,7 @@ Form = Literal["session file", "sequence file", "sequence data", "context data"]
 
 SESSION_MAGIC, SEQUENCE_MAGIC, DATA_MAGIC = 0x6767736E, 0x67677371, 0xAF143CD8
 VERSIONS = {10: 3, 11: 4}  # of session files: that of sequence files
-TYPES: dict[int, np.dtype[Any]] = {0: np.dtype(np.float32), 1: np.dtype(np.float16)}  # ggml's numbers
+TYPES: dict[int, np.dtype[Any]] = {0: np.dtype(np.float32), 1: np.dtype(np.float16)}  # by ggml
 MOST_LAYERS, MOST_STREAMS, MOST_NAME = 4096, 256, 64
 CELL_BYTES = 12
 
@@ -102,8 +102,8 @@ def unpack_state(data: bytes, layers: Sequence[Layer] | None = None,
     if windowed:
         caches.append(_read_cache(source, state))
     elif source.left > 0 and layers is None:
-        raise Error(f"{source.left} bytes behind the cache: of a model with windows? Then its layers "
-                    "are wanted", Status.UNSUPPORTED)
+        raise Error(f"{source.left} bytes behind the cache: of a model with windows? Then its "
+                    "layers are wanted", Status.UNSUPPORTED)
     return _in_order(state, caches, layers)
 
 

@@ -19,7 +19,8 @@ class Golden:
 
     @property
     def embeddings(self):
-        return Table(self.tokens, self.arrays["embeddings"]) if "embeddings" in self.arrays else None
+        rows = self.arrays.get("embeddings")
+        return None if rows is None else Table(self.tokens, rows)
 
     def units(self, what, kind):
         """By layer, those that are there."""

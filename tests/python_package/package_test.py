@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Builds the Python package as pip does, puts it into a folder, and runs pytest on it there."""
+"""Builds the Python package as pip does, and runs pytest and an example on it."""
 
 import os
 import subprocess
@@ -25,9 +25,11 @@ def main():
         if run(*pip, "--no-deps", "--no-build-isolation", "--target", folder, ROOT) != 0:
             return 1
         environment = {**os.environ, "PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"}
-        return run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider",
-                   "-o", "python_files=test_*.py", Path(__file__).parent, env=environment,
-                   cwd=folder)
+        failed = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider",
+                     "-o", "python_files=test_*.py", Path(__file__).parent, env=environment,
+                     cwd=folder)
+        return failed or run(python, ROOT / "examples" / "block.py",
+                             ROOT / "tests" / "golden" / "1" / "klt.gguf", env=environment)
 
 
 if __name__ == "__main__":

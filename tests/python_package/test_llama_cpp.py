@@ -1,8 +1,8 @@
 """LlamaCache in llama-cpp-python itself, with the small model of the set-up.
 
-What is evaluated in other pieces differs in its last bits, and with them text may. So all is compared
-with runs that evaluate the same pieces: with a context that simply goes on, and with the package's own
-cache in memory.
+What is evaluated in other pieces differs in its last bits, and with them text may. So all is
+compared with runs that evaluate the same pieces: with a context that simply goes on, and with the
+package's own cache in memory.
 """
 
 import json

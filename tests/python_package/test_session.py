@@ -46,6 +46,10 @@ def test_a_lossless_session_grows(tmp_path):
                           model="m" * 32, layers=LAYERS, pending=[200 + 100])
     assert kvsplice.Session.open(path).tokens.tolist() == tokens[:201].tolist()
     kvsplice.Session.extend(path, tokens[200:], [k[200:] for k in keys], [v[200:] for v in values])
+    with pytest.raises(kvsplice.Error) as caught:  # somebody else has been there
+        kvsplice.Session.extend(path, [7], [k[:1] for k in keys], [v[:1] for v in values],
+                                first=299)
+    assert caught.value.status == kvsplice.Status.USAGE
     session = kvsplice.Session.open(path)
     assert session.model == "m" * 32 and session.layers == LAYERS
     assert session.tokens.tolist() == tokens.tolist()
