@@ -6,13 +6,12 @@
 #include <algorithm>
 
 #include "core/errors.h"
+#include "core/limits.h"
 #include "host/state_tokens.h"
 
 namespace kvsplice::host {
 
 namespace {
-
-constexpr uint32_t kMostLayers = 4096;  // far above any model; bounds what a bad count can cost
 
 // The version whose number of this kind of file is there.
 Result<StateVersion> read_version(ByteReader& in, const char* what,
@@ -106,7 +105,7 @@ Result<StateCache> read_stream(ByteReader& in, uint32_t cells, StateVersion vers
   KVS_ASSIGN(cache.positions, read_cells(in, cells));
   KVS_ASSIGN(const uint32_t transposed, in.get<uint32_t>());
   KVS_ASSIGN(const uint32_t layers, in.get<uint32_t>());
-  if (transposed > 1 || layers > kMostLayers) {
+  if (transposed > 1 || layers > limits::kLayers) {
     return format_error(
         fmt::format("{} layers, transposed = {}: not a cache (are its cells of a "
                     "multi-dimensional rotary embedding?)",
