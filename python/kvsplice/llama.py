@@ -9,7 +9,7 @@ import uuid
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, Union, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -32,8 +32,8 @@ class LlamaCache(BaseLlamaCache):
     Each conversation is one session file; one that goes on is extended, and its blocks are not
     coded again. The longest prefix of a prompt is found among all sessions, and only as much of a
     session is decoded as the prompt shares with it, and only if the context does not hold it
-    already. The logits that llama-cpp-python stores beside a state are left out: they are zeros in what is
-    restored, which only matters for log-probabilities of a prompt (logits_all and echo).
+    already. The logits that llama-cpp-python stores beside a state are left out: they are zeros in
+    what is restored, which only matters for log-probabilities of a prompt (logits_all and echo).
 
     codec: the codec file, its bytes or a Codec; None: nothing is lost.
     model: the GGUF file, whose embeddings most codecs read (then the package gguf is needed), and
@@ -81,7 +81,7 @@ class LlamaCache(BaseLlamaCache):
         conversation, shared = self._longest(tokens)
         if conversation is None:
             raise KeyError("no state has a prefix of these tokens")
-        return _Restored(self, conversation, tokens[:shared])
+        return cast(LlamaState, _Restored(self, conversation, tokens[:shared]))
 
     def __setitem__(self, key: Sequence[int], value: LlamaState) -> None:
         """Keeps the tokens that have been evaluated; `key` may have one more."""
@@ -236,8 +236,9 @@ class _Description:
                      streams=self.streams, values_transposed=self.values_transposed)
 
 
-class _Restored(LlamaState):
-    """A state that is decoded when Llama.load_state asks for its scores, which it does first."""
+class _Restored:
+    """What a LlamaState has; it is decoded when Llama.load_state asks for the scores, which it does
+    first."""
 
     def __init__(self, cache: LlamaCache, conversation: _Conversation,
                  tokens: npt.NDArray[np.int32]):
