@@ -22,7 +22,8 @@ def bytes_in(folder):
 
 def conversations(options):
     """Tokens and states, in the order in which they are kept."""
-    llm = llama_cpp.Llama(options.model, n_ctx=options.tokens + 100, verbose=False)
+    llm = llama_cpp.Llama(options.model, n_ctx=options.tokens + 100, verbose=False,
+                          n_threads_batch=options.threads)
     kept = []
     for path in options.texts:
         with open(path, "rb") as file:
@@ -40,6 +41,7 @@ def main():
     parser.add_argument("texts", nargs="+")
     parser.add_argument("--codec")
     parser.add_argument("--tokens", type=int, default=500, help="of each text, at first")
+    parser.add_argument("--threads", type=int)
     options = parser.parse_args()
     makers = {
         "LlamaRAMCache": lambda folder: llama_cpp.LlamaRAMCache(),

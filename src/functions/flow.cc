@@ -49,8 +49,8 @@ struct Layers {
 };
 
 // In double, which serves to check gradients.
-void gemm(Trans ta, Trans tb, double alpha, MatrixView<const double> a, MatrixView<const double> b,
-          double beta, MatrixView<double> c) {
+[[maybe_unused]] void gemm(Trans ta, Trans tb, double alpha, MatrixView<const double> a,
+                           MatrixView<const double> b, double beta, MatrixView<double> c) {
   const size_t inner = ta == Trans::no ? a.cols : a.rows;
   for (size_t r = 0; r < c.rows; ++r) {
     for (size_t col = 0; col < c.cols; ++col) {
