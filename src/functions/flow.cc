@@ -48,21 +48,6 @@ struct Layers {
   }
 };
 
-// In double, which serves to check gradients.
-[[maybe_unused]] void gemm(Trans ta, Trans tb, double alpha, MatrixView<const double> a,
-                           MatrixView<const double> b, double beta, MatrixView<double> c) {
-  const size_t inner = ta == Trans::no ? a.cols : a.rows;
-  for (size_t r = 0; r < c.rows; ++r) {
-    for (size_t col = 0; col < c.cols; ++col) {
-      double sum = 0;
-      for (size_t i = 0; i < inner; ++i) {
-        sum += (ta == Trans::no ? a(r, i) : a(i, r)) * (tb == Trans::no ? b(i, col) : b(col, i));
-      }
-      c(r, col) = alpha * sum + (beta == 0 ? 0 : beta * c(r, col));
-    }
-  }
-}
-
 template <class T>
 void resize(Matrix<T>& m, size_t rows, size_t cols) {
   if (m.rows() != rows || m.cols() != cols) m = Matrix<T>(rows, cols);
