@@ -58,12 +58,12 @@ def main():
             for tokens, state in kept:
                 cache[tokens] = state
             middle = time.monotonic()
-            restored = cache[kept[-1][0]]
-            restored.scores, restored.llama_state
-            end = time.monotonic()
             size = bytes_in(folder) or sum(
                 s.llama_state_size + s.scores.nbytes + s.input_ids.nbytes
                 for s in cache.cache_state.values())
+            restored = cache[kept[-1][0]]  # which LlamaDiskCache deletes
+            restored.scores, restored.llama_state
+            end = time.monotonic()
             same = restored.llama_state == kept[-1][1].llama_state
             print(f"{name:16} {size / 1e6:8.2f} MB   kept in {middle - start:.2f} s, "
                   f"restored in {end - middle:.2f} s, {'the same' if same else 'other'} cells",
