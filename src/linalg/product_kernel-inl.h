@@ -201,9 +201,7 @@ void add_terms(const Product& p, size_t first, size_t inner) {
   const size_t widest = 2 * lanes;
   for (size_t c = 0; c < p.cols; c += widest) {
     const size_t cols = HWY_MIN(widest, p.cols - c);
-    // Without terms b may be null, to which nothing is added.
-    const size_t begin = inner == 0 ? 0 : first * p.b.down + c * p.b.right;
-    const Operand b = {p.b.data + begin, p.b.down, p.b.right};
+    const Operand b = {p.b.data + first * p.b.down + c * p.b.right, p.b.down, p.b.right};
     Panel from = {b.data, b.down};
     // To copy what is read once or twice is not worth while.
     const bool as_it_is = b.right == 1 && p.rows <= 2 * kRows && (cols == widest || cols == lanes);

@@ -18,7 +18,13 @@ namespace kvsplice::product_kernel {
 
 HWY_EXPORT(multiply);
 
-void multiply(const Product& product) { HWY_DYNAMIC_DISPATCH(multiply)(product); }
+void multiply(const Product& product) {
+  Product p = product;
+  // Without terms there may be no data, and nothing that an offset could be added to.
+  static constexpr float kNothing = 0;
+  if (p.inner == 0) p.a = p.b = {&kNothing, 0, 0};
+  HWY_DYNAMIC_DISPATCH(multiply)(p);
+}
 
 namespace reference {
 
