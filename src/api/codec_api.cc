@@ -4,6 +4,7 @@
 #include "api/handles.h"
 #include "api/views.h"
 #include "core/version.h"
+#include "session/cells.h"
 
 using namespace kvsplice;
 using namespace kvsplice::api;
@@ -51,6 +52,7 @@ Result<Encoded> encoded_of(const Codec& codec, const void* bytes, size_t size,
   Encoded encoded;
   encoded.bytes = span_of(bytes, size);
   KVS_ASSIGN(encoded.tokens, tokens_of(described));
+  KVS_TRY(session::check_tokens(encoded.tokens.tokens, codec.shape()));
   KVS_ASSIGN(encoded.space, space_of(described.space));
   KVS_ASSIGN(encoded.embeddings, embeddings_for(&codec, lent));
   return encoded;

@@ -147,6 +147,8 @@ kvs_status kvs_session_extend(const char* path, const kvs_block* block, const in
     KVS_ASSIGN(const KvView view, cached_view(block, shape));
     KVS_ASSIGN(const auto behind, pending_of(pending, pending_count));
     KVS_ASSIGN(const auto embeddings, embeddings_for(codec ? codec->codec.get() : nullptr, lent));
+    KVS_ASSIGN(const session::SessionReader there, session::SessionReader::open(path));
+    KVS_TRY(own.limits.check(path, there.index().tokens() + view.count(), 0));
     const OnLentThreads threads(own);
     return session::extend(path, view, behind, coder_of(std::move(shape), codec, embeddings),
                            own.progress);

@@ -8,6 +8,7 @@
 
 #include "core/half.h"
 #include "core/limits.h"
+#include "session/cells.h"
 
 namespace kvsplice::api {
 
@@ -105,6 +106,7 @@ Result<KvView> view_of(const kvs_block* block, const ModelShape& shape) {
   if (block == nullptr) return usage("no block");
   KVS_TRY(check_block(*block, shape, block->absent));
   KVS_ASSIGN(const Tokens tokens, tokens_of(*block));
+  KVS_TRY(session::check_tokens(tokens.tokens, shape));
   KvView view;
   view.tokens = tokens.tokens;
   view.positions = tokens.positions;

@@ -1,5 +1,6 @@
 #include "core/threads.h"
 
+#include <pthread.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -100,8 +101,8 @@ void spin_until(const Ready& ready) {
 class Pool {
  public:
   static Pool& instance() {
-    static Pool* const pool = new Pool;
-    return *pool;
+    [[maybe_unused]] static const bool watched = renewed_in_children();
+    return *current();
   }
 
   void run(Loop& loop, size_t helpers) {
@@ -112,6 +113,19 @@ class Pool {
   }
 
  private:
+  static Pool*& current() {
+    static Pool* pool = new Pool;
+    return pool;
+  }
+
+  // A forked process has none of the threads, and what they waited on is of no use to it.
+  static bool renewed_in_children() {
+#ifndef _WIN32
+    pthread_atfork(nullptr, nullptr, [] { current() = new Pool; });
+#endif
+    return true;
+  }
+
   struct Offer {
     Loop* loop;
     size_t wanted;                  // helpers that have not come yet

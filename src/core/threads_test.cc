@@ -1,6 +1,8 @@
 #include "core/threads.h"
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -219,6 +221,30 @@ TEST(UseExecutor, OfOneThreadIsNotAsked) {
   parallel_for(5, [](size_t) {});
   EXPECT_EQ(engine.loops, 0);
 }
+
+#ifndef _WIN32
+// A child has none of its parent's threads, and makes its own.
+TEST(ForkedProcess, RunsLoops) {
+  const int before = thread_count();
+  set_thread_count(3);
+  std::atomic<int> done{0};
+  parallel_for(64, [&](size_t) { ++done; });
+  ASSERT_EQ(done, 64);
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(20);
+    set_thread_count(8);
+    std::atomic<int> here{0};
+    for (int round = 0; round < 50; ++round) parallel_for(64, [&](size_t) { ++here; });
+    _exit(here == 50 * 64 ? 0 : 1);
+  }
+  ASSERT_GT(child, 0);
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+  set_thread_count(before);
+}
+#endif
 
 }  // namespace
 }  // namespace kvsplice

@@ -13,6 +13,7 @@ namespace kvsplice::column_products_kernel {
 HWY_EXPORT(add);
 
 void add(size_t rows, const Columns& x, const Columns& y, double sign, double* out, size_t stride) {
+  if (rows == 0) return;  // and there may be no data
   HWY_DYNAMIC_DISPATCH(add)(rows, x, y, sign, out, stride);
 }
 

@@ -104,7 +104,8 @@ TEST(ProductKernel, TargetsThatFuseGiveTheReferencesBits) {
     Matrix<float> wanted;
     reference::multiply(e.product(wanted));
     for_each_simd_target([&](const std::string& target) {
-      if (target.starts_with("SS") || target == "SCALAR") return;  // these round twice
+      // These round twice.
+      if (target.starts_with("SS") || target.starts_with("EMU") || target == "SCALAR") return;
       Matrix<float> out;
       multiply(e.product(out));
       ASSERT_EQ(out, wanted) << target << ": " << e.rows << " x " << e.inner << " x " << e.cols;
