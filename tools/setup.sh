@@ -7,6 +7,8 @@
 #   tools/setup.sh --tests   also what building the tests needs
 #   tools/setup.sh --dev     also clang and clang-format: presets tsan and fuzz, make format
 #   tools/setup.sh --server  also llama-server and llama-completion, for the tests in tests/peers
+#   tools/setup.sh --python  also what building and testing the Python package needs, llama-cpp-python
+#                            among it
 #   tools/setup.sh --gemma   also Gemma 3 270M (253 MB), for the tests of sliding windows
 #   tools/setup.sh --paths   only print where things are (or would be), as name=value lines
 #
@@ -20,7 +22,7 @@ cache=${KVSPLICE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/kvsplice}
 downloads=$cache/downloads
 model=$cache/models/SmolLM2-135M-Instruct.Q4_1.gguf
 gemma=$cache/models/gemma-3-270m-q4_k_m.gguf
-wants_gemma='' wants_server=''
+wants_gemma='' wants_server='' wants_package=''
 
 packages=(
   g++ make cmake ninja-build ccache pkg-config git ca-certificates python3 python3-venv
@@ -44,6 +46,9 @@ peer_flags=(
   "${llama_flags[@]}" -DLLAMA_BUILD_COMMON=ON -DLLAMA_BUILD_TOOLS=ON -DLLAMA_BUILD_SERVER=ON
   -DLLAMA_BUILD_UI=OFF -DLLAMA_USE_PREBUILT_UI=OFF
 )
+# The package llama-cpp-python, which always builds llama.cpp's common code, too.
+package_flags="-DGGML_NATIVE=ON -DLLAMA_OPENSSL=OFF -DLLAVA_BUILD=OFF"
+
 peers=(llama-server llama-completion)
 
 say() { printf 'setup: %s\n' "$*"; }
@@ -253,6 +258,34 @@ compile_peers() {
     install -D --target-directory "$3/bin" "${peers[@]/#/$2/bin/}"
 }
 
+# --- llama-cpp-python ----------------------------------------------------------------------------
+
+# An environment of its own, because the package must be built for this kind of CPU.
+package_path() {
+  local version
+  version=$("$(system_python)" --version 2>/dev/null || true)
+  place_of package "$package_flags" "$version" "$(cat "$requirements/package.txt")"
+}
+
+get_package() {
+  local venv sdist
+  venv=$(package_path)
+  [[ -f $venv/complete ]] && return
+  say "building llama-cpp-python for the tests of the Python package (eight minutes on two cores)"
+  sdist=$(download llama "llama_cpp_python-$(llama_version).tar.gz" \
+    --no-binary :all: --no-build-isolation)
+  rm -rf "$venv"
+  "$(system_python)" -m venv "$venv" || die "could not make a Python environment in $venv"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+    --require-hashes -r "$requirements/package.txt" ||
+    die "pip could not install what tools/requirements/package.txt names"
+  CMAKE_ARGS=$package_flags CMAKE_BUILD_PARALLEL_LEVEL=${JOBS:-$(nproc)} \
+    "$venv/bin/python" -m pip install --disable-pip-version-check --no-deps --no-build-isolation \
+    "$sdist" >"$cache/package-build.log" 2>&1 ||
+    die "llama-cpp-python could not be built; see $cache/package-build.log"
+  touch "$venv/complete"
+}
+
 # --- models --------------------------------------------------------------------------------------
 
 get_model() {
@@ -292,6 +325,7 @@ print_paths() {
   echo "gemma=$gemma"
   echo "texts=$cache/texts"
   echo "python=$(venv_path)/bin/python"
+  echo "package=$(package_path)/bin/python"
 }
 
 # Two set-ups at once (several checkouts, one cache) take turns.
@@ -309,8 +343,9 @@ main() {
       --tests) packages+=("${test_packages[@]}") ;;
       --dev) packages+=("${test_packages[@]}" "${dev_packages[@]}") ;;
       --server) wants_server=yes ;;
+      --python) wants_package=yes ;;
       --gemma) wants_gemma=yes ;;
-      *) die "unknown option '$option'; it takes --tests, --dev, --server, --gemma or --paths" ;;
+      *) die "unknown option '$option'; it takes --tests, --dev, --server, --python, --gemma or --paths" ;;
     esac
   done
   take_turn
@@ -319,6 +354,7 @@ main() {
   get_llama
   get_model
   [[ -z $wants_server ]] || get_peers
+  [[ -z $wants_package ]] || get_package
   [[ -z $wants_gemma ]] || get_gemma
   say "ready; llama.cpp and the model are in $cache"
 }
