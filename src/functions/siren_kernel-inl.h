@@ -24,13 +24,16 @@ using Vector = hn::Vec<Tag>;
 // with two vectors of weights and one of a they fit in 16 registers.
 constexpr size_t kTileRows = 6;
 
-HWY_INLINE size_t width() { return 2 * hn::Lanes(Tag()); }
+// Not forced in line: with one target only, as on aarch64, it is called from outside its namespace.
+inline size_t width() { return 2 * hn::Lanes(Tag()); }
 
 // Sums of R x 2 vectors over `depth` steps: row i gains a[i][k * step] * b[k].
 template <size_t R>
 struct Tile {
   Vector sum[R][2];
 
+  // One that the compiler makes would not be for the target.
+  HWY_INLINE Tile() {}
   HWY_INLINE void clear() {
     HWY_UNROLL(6)
     for (size_t i = 0; i < R; ++i) sum[i][0] = sum[i][1] = hn::Zero(Tag());
