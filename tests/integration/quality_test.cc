@@ -131,8 +131,8 @@ TEST_F(Loop, DependentRowsAreCodedStepByStep) {
   ASSERT_TRUE(context->decode(text, 0).ok());
   const SequenceRows rows(host::read_block(*context, model->shape(), text, 4, 508).value());
   const auto fitted = [&](const std::string& step) {
-    const auto text = *codec::parse_codec("klt | " + step + " | range");
-    return codec::fit_codec(text, model->shape(), rows, nullptr, {}).value();
+    const auto pipeline = *codec::parse_codec("klt | " + step + " | range");
+    return codec::fit_codec(pipeline, model->shape(), rows, nullptr, {}).value();
   };
   const auto alone = fitted("step(delta=0.3)");
   const auto together = fitted("step(delta=0.3,recall=48,recall_history=1)");
