@@ -179,44 +179,6 @@ Result<Svd> thin_svd(MatrixView<const float> a) {
   return svd;
 }
 
-namespace {
-
-// Sets s[i] to the length of row i and makes it 1; rows of zeros stay.
-void normalise_rows(Matrix<float>& m, std::vector<float>& s) {
-  for (size_t i = 0; i < m.rows(); ++i) {
-    double sum = 0;
-    for (float x : m.row(i)) sum += double(x) * x;
-    s[i] = static_cast<float>(std::sqrt(sum));
-    if (s[i] == 0) continue;
-    for (float& x : m.row(i)) x /= s[i];
-  }
-}
-
-Matrix<float> transposed(MatrixView<const float> a) {
-  Matrix<float> t(a.cols, a.rows);
-  for (size_t r = 0; r < a.rows; ++r) {
-    for (size_t c = 0; c < a.cols; ++c) t(c, r) = a(r, c);
-  }
-  return t;
-}
-
-}  // namespace
-
-Result<Svd> truncated_svd(MatrixView<const float> a, size_t rank) {
-  assert(rank <= std::min(a.rows, a.cols));
-  const bool tall = a.rows >= a.cols;
-  // Eigenvectors of the smaller Gram matrix are one side; multiplying a with them gives the other.
-  KVS_ASSIGN(const Eigen eigen, symmetric_eigen(scatter(tall ? a : transposed(a).view(), {})));
-  Matrix<float> known(rank, std::min(a.rows, a.cols)), other(rank, std::max(a.rows, a.cols));
-  std::copy_n(eigen.vectors.data(), known.size(), known.data());
-  gemm(Trans::no, tall ? Trans::yes : Trans::no, 1.f, known, a, 0.f, other);
-  std::vector<float> values(rank);
-  normalise_rows(other, values);
-  Svd svd{transposed(tall ? other : known), std::move(values), tall ? known : other};
-  fix_signs(svd);
-  return svd;
-}
-
 Result<std::vector<double>> singular_values(MatrixView<const float> a) {
   if (!all_finite(a)) return not_finite("singular values");
   std::vector<double> values(std::min(a.rows, a.cols));

@@ -44,10 +44,6 @@ struct Svd {
   Matrix<float> vt;           // [r x d]; signs as for Eigen
 };
 Result<Svd> thin_svd(MatrixView<const float> a);
-// The first `rank` of them, by way of the smaller Gram matrix: far faster, and as good for
-// rebuilding `a`, but vectors whose singular value is below 1e-7 of the largest need not be
-// orthogonal.
-Result<Svd> truncated_svd(MatrixView<const float> a, size_t rank);
 Result<std::vector<double>> singular_values(MatrixView<const float> a);
 
 // Lower triangular l with l l^T = a; error numeric if a [n x n] is not positive definite.

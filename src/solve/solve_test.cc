@@ -7,18 +7,12 @@
 #include <limits>
 #include <numeric>
 
-#include "core/random.h"
+#include "codec/transform/svd/low_rank.h"
 #include "core/threads.h"
+#include "linalg/matrices_test.h"
 
 namespace kvsplice {
 namespace {
-
-Matrix<float> noise(size_t rows, size_t cols, uint64_t seed) {
-  Random random(seed);
-  Matrix<float> m(rows, cols);
-  for (float& x : m.flat()) x = static_cast<float>(random.normal());
-  return m;
-}
 
 // Rows whose covariance has eigenvalues from 1 down to `smallest`, in no particular direction.
 Matrix<float> coloured(size_t rows, size_t cols, double smallest, uint64_t seed) {
@@ -32,32 +26,6 @@ Matrix<float> coloured(size_t rows, size_t cols, double smallest, uint64_t seed)
   Matrix<float> out(rows, cols);
   gemm(Trans::no, Trans::no, 1.f, scaled, turn.vt, 0.f, out);
   return out;
-}
-
-template <class T>
-Matrix<double> transposed_if(Trans t, MatrixView<T> a) {
-  Matrix<double> out(t == Trans::no ? a.rows : a.cols, t == Trans::no ? a.cols : a.rows);
-  for (size_t r = 0; r < a.rows; ++r) {
-    for (size_t c = 0; c < a.cols; ++c) (t == Trans::no ? out(r, c) : out(c, r)) = a(r, c);
-  }
-  return out;
-}
-
-Matrix<double> plain_product(const Matrix<double>& a, const Matrix<double>& b) {
-  Matrix<double> out(a.rows(), b.cols());
-  for (size_t r = 0; r < a.rows(); ++r) {
-    for (size_t k = 0; k < a.cols(); ++k) {
-      for (size_t c = 0; c < b.cols(); ++c) out(r, c) += a(r, k) * b(k, c);
-    }
-  }
-  return out;
-}
-
-double largest_difference(std::span<const double> a, std::span<const double> b) {
-  EXPECT_EQ(a.size(), b.size());
-  double most = 0;
-  for (size_t i = 0; i < a.size(); ++i) most = std::max(most, std::abs(a[i] - b[i]));
-  return most;
 }
 
 // A second way to singular values: one-sided Jacobi rotations in double. Returns them descending.
@@ -302,16 +270,16 @@ TEST(ThinSvd, MatchesJacobiAndRebuilds) {
   }
 }
 
-TEST(TruncatedSvd, IsTheHeadOfTheThinOne) {
+TEST(LowRank, IsTheHeadOfTheThinSvd) {
   const size_t sizes[][2] = {{1, 1}, {300, 64}, {20, 128}, {500, 128}};
   for (const auto& size : sizes) {
     const size_t n = size[0], d = size[1];
     const auto a = coloured(n, d, 1e-4, n * d);
     const size_t rank = (std::min(n, d) + 1) / 2;
     const auto full = thin_svd(a).value();
-    const auto part = truncated_svd(a, rank).value();
+    const auto part = codec::low_rank(a, rank).value();
     Matrix<float> difference(n, d);
-    const auto add_product = [&](const Svd& svd, float sign) {
+    const auto add_product = [&](const auto& svd, float sign) {
       Matrix<float> us(n, rank);
       for (size_t r = 0; r < n; ++r) {
         for (size_t i = 0; i < rank; ++i) us(r, i) = svd.u(r, i) * svd.values[i];
@@ -325,7 +293,7 @@ TEST(TruncatedSvd, IsTheHeadOfTheThinOne) {
     }
     for (float x : difference.flat()) EXPECT_LT(std::abs(x), 1e-4 * full.values[0]);
   }
-  EXPECT_EQ(truncated_svd(Matrix<float>(5, 3), 2)->u,
+  EXPECT_EQ(codec::low_rank(Matrix<float>(5, 3), 2)->u,
             Matrix<float>(5, 2));  // zeros have no direction
 }
 
