@@ -99,9 +99,17 @@ Result<std::vector<ByteSpan>> Codec::payloads(ByteSpan bytes) const {
   return split_payloads(bytes, units_.size());
 }
 
+namespace {
+
+bool some_are_empty(const std::vector<ByteSpan>& parts) {
+  return std::any_of(parts.begin(), parts.end(), [](ByteSpan part) { return part.empty(); });
+}
+
+}  // namespace
+
 Result<bool> Codec::lacks_windows(ByteSpan bytes) const {
   KVS_ASSIGN(const std::vector<ByteSpan> parts, payloads(bytes));
-  return std::any_of(parts.begin(), parts.end(), [](ByteSpan part) { return part.empty(); });
+  return some_are_empty(parts);
 }
 
 // Gives a unit's rows to the sink; they stay as they are.
@@ -123,7 +131,7 @@ Result<> Codec::decode(ByteSpan bytes, std::span<const int32_t> tokens,
                        Space space, const KvSink& sink) const {
   return within_memory([&]() -> Result<> {
     KVS_ASSIGN(const std::vector<ByteSpan> parts, payloads(bytes));
-    KVS_ASSIGN(const bool lacking, lacks_windows(bytes));
+    const bool lacking = some_are_empty(parts);
     KVS_ASSIGN(const std::vector<bool> left_out, units_left_out(lacking));
     for (size_t i = 0; i < units_.size(); ++i) {
       if (left_out[i] == parts[i].empty()) continue;

@@ -3,8 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 
+#include "codec/checks.h"
+#include "core/errors.h"
 #include "core/half.h"
 #include "core/limits.h"
 
@@ -94,15 +95,13 @@ Result<std::vector<Unit>> units_of(const Pipeline& key, const Pipeline& value,
   return units;
 }
 
-Result<Matrix<float>> gather(const KvView& block, const Unit& unit, const ModelShape& shape,
-                             bool cells) {
-  if (unit.layer >= 0) {
-    return gather_layer(block, unit.kind, static_cast<size_t>(unit.layer), shape, cells);
-  }
-  Matrix<float> joined(block.count(), unit.width());
+Result<Matrix<float>> side_by_side(const Unit& unit, const ModelShape& shape, size_t rows,
+                                   const std::function<Result<Matrix<float>>(size_t layer)>& read) {
+  if (unit.layer >= 0) return read(static_cast<size_t>(unit.layer));
+  Matrix<float> joined(rows, unit.width());
   size_t at = 0;
   for (size_t l = 0; l < shape.layers.size(); ++l) {
-    KVS_ASSIGN(const Matrix<float> one, gather_layer(block, unit.kind, l, shape, cells));
+    KVS_ASSIGN(const Matrix<float> one, read(l));
     for (size_t r = 0; r < one.rows(); ++r) {
       std::copy_n(one.row(r).begin(), one.cols(),
                   joined.row(r).begin() + static_cast<ptrdiff_t>(at));
@@ -110,6 +109,13 @@ Result<Matrix<float>> gather(const KvView& block, const Unit& unit, const ModelS
     at += one.cols();
   }
   return joined;
+}
+
+Result<Matrix<float>> gather(const KvView& block, const Unit& unit, const ModelShape& shape,
+                             bool cells) {
+  return side_by_side(unit, shape, block.count(), [&](size_t layer) {
+    return gather_layer(block, unit.kind, layer, shape, cells);
+  });
 }
 
 Result<> for_layers(const Unit& unit, const ModelShape& shape, MatrixView<const float> rows,
@@ -152,14 +158,8 @@ void to_cells(Matrix<float>& rows, const Unit& unit, std::span<const int32_t> po
 }
 
 Result<> check_finite(const Matrix<float>& rows, const std::string& where) {
-  for (size_t i = 0; i < rows.size(); ++i) {
-    if (!std::isfinite(rows.flat()[i])) {
-      return Error{ErrorKind::numeric,
-                   fmt::format("{}: value {} at row {}, column {}; only finite values can be coded",
-                               where, rows.flat()[i], i / rows.cols(), i % rows.cols())};
-    }
-  }
-  return {};
+  const auto finite = check_finite(rows);
+  return finite.ok() ? finite : Result<>(within(where, finite.error()));
 }
 
 Result<> check_shape(const KvView& block, const ModelShape& shape) {

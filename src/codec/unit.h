@@ -23,6 +23,9 @@ Result<std::vector<Unit>> units_of(const Pipeline& key, const Pipeline& value,
 // place, if a value is not finite.
 Result<Matrix<float>> gather(const KvView& block, const Unit& unit, const ModelShape& shape,
                              bool cells);
+// The rows of a unit; joined layers, read one after the other, stand side by side.
+Result<Matrix<float>> side_by_side(const Unit& unit, const ModelShape& shape, size_t rows,
+                                   const std::function<Result<Matrix<float>>(size_t layer)>& read);
 // Joined layers are taken apart again. `body` is called with each layer's part.
 Result<> for_layers(const Unit& unit, const ModelShape& shape, MatrixView<const float> rows,
                     const std::function<Result<>(size_t layer, MatrixView<const float>)>& body);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "codec/pack.h"
+#include "core/errors.h"
 
 namespace kvsplice::codec {
 
@@ -42,8 +43,8 @@ Result<> UnitCoder::load(size_t s, const State& state) {
 }
 
 Error UnitCoder::within(size_t stage, const Error& error) const {
-  return {error.kind,
-          fmt::format("{}, {}: {}", name_of(unit_), pipeline_->text[stage].name, error.message)};
+  return kvsplice::within(fmt::format("{}, {}", name_of(unit_), pipeline_->text[stage].name),
+                          error);
 }
 
 UnitCoder::Pass::Pass(const UnitCoder& coder, Matrix<float> rows, bool loop)
@@ -127,9 +128,7 @@ Result<Matrix<float>> UnitCoder::decode(ByteSpan payload, size_t count, CodeCont
   }
   const bool quantised = pipeline_->quantises && !pipeline_->entropy_coded;
   auto rows = unpack(in, count, width_behind(), quantised);
-  if (!rows.ok()) {
-    return Error{rows.error().kind, name_of(unit_) + ": " + rows.error().message};
-  }
+  if (!rows.ok()) return kvsplice::within(name_of(unit_), rows.error());
   if (in.left() > 0) {
     return Error{ErrorKind::format,
                  fmt::format("{}: {} bytes too many", name_of(unit_), in.left())};

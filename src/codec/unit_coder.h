@@ -20,6 +20,9 @@ class UnitCoder {
   const Pipeline& pipeline() const { return *pipeline_; }
   const std::vector<std::unique_ptr<Stage>>& stages() const { return stages_; }
 
+  // The error of a stage, with the unit and the stage before it.
+  Error within(size_t stage, const Error& error) const;
+
   // What stage `s` has learnt; stages load in order.
   Result<> load(size_t s, const State& state);
 
@@ -57,7 +60,6 @@ class UnitCoder {
  private:
   UnitCoder(Unit unit, std::shared_ptr<const Pipeline> pipeline);
   Result<Pass> all_forth(Matrix<float> rows, CodeContext& context, bool loop) const;
-  Error within(size_t stage, const Error& error) const;
   Result<Bytes> payload_of(const Pass& pass, const CodeContext& context) const;
   size_t width_behind() const { return widths_.back(); }
 

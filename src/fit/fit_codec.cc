@@ -1,9 +1,5 @@
 #include "fit/fit_codec.h"
 
-#include <fmt/format.h>
-
-#include <algorithm>
-
 #include "codec/block_coding.h"
 #include "core/memory.h"
 #include "linalg/linalg.h"
@@ -22,21 +18,11 @@ Result<Information> RowSource::read_information(Kind, int) const {
 
 namespace {
 
-// Joined layers stand side by side.
 Result<Matrix<float>> read_unit(const RowSource& source, const Unit& unit,
                                 const ModelShape& shape) {
-  if (unit.layer >= 0) return source.read(unit.kind, unit.layer);
-  Matrix<float> joined(source.tokens().size(), unit.width());
-  size_t at = 0;
-  for (size_t l = 0; l < shape.layers.size(); ++l) {
-    KVS_ASSIGN(const Matrix<float> one, source.read(unit.kind, static_cast<int>(l)));
-    for (size_t r = 0; r < one.rows(); ++r) {
-      std::copy_n(one.row(r).begin(), one.cols(),
-                  joined.row(r).begin() + static_cast<ptrdiff_t>(at));
-    }
-    at += one.cols();
-  }
-  return joined;
+  return side_by_side(unit, shape, source.tokens().size(), [&](size_t layer) {
+    return source.read(unit.kind, static_cast<int>(layer));
+  });
 }
 
 // What is asked of the source for one unit, and what was asked for the one before.
@@ -76,10 +62,7 @@ Result<Matrix<float>> fit_unit(UnitCoder& unit, Matrix<float> values, FitContext
     const StageText& text = pipeline.text[s];
     const auto state = fit_state(pipeline.stages[s]->name, text.params, pass.rows(), context);
     const auto loaded = state.ok() ? unit.load(s, *state) : Result<>(state.error());
-    if (!loaded.ok()) {
-      return Error{loaded.error().kind, fmt::format("{}, {}: {}", name_of(unit.unit()), text.name,
-                                                    loaded.error().message)};
-    }
+    if (!loaded.ok()) return unit.within(s, loaded.error());
     if (s == pipeline.before_entropy()) break;
     // The last stage has nobody to code for; one that learns nothing is tried, though.
     const bool last = s + 1 == pipeline.size();
