@@ -74,7 +74,7 @@ extern "C" {
 
 const char* kvs_version(void) { return version(); }
 
-kvs_format_range kvs_codec_formats(void) { return {1, 1}; }
+kvs_format_range kvs_codec_formats(void) { return {1, codec::kCodecFormat}; }
 
 kvs_format_range kvs_session_formats(void) { return {1, session::kFormatVersion}; }
 

@@ -13,23 +13,6 @@ namespace {
 
 using codec::Embeddings;
 
-// What a session says of its model, which is all that a lossless one needs.
-ModelShape shape_of(const session::SessionInfo& info) {
-  ModelShape shape;
-  shape.fingerprint = info.model;
-  shape.model_name = info.model_name;
-  shape.architecture = info.architecture;
-  shape.layers = info.layers;
-  return shape;
-}
-
-// The codec's model; without a codec what the session says.
-Result<ModelShape> shape_for(const kvs_codec* codec, const char* path) {
-  if (codec != nullptr) return codec->codec->shape();
-  KVS_ASSIGN(const session::SessionReader reader, session::SessionReader::open(path));
-  return shape_of(reader.info());
-}
-
 session::Coder coder_of(ModelShape shape, const kvs_codec* codec,
                         const std::optional<Embeddings>& embeddings) {
   return {std::move(shape), codec != nullptr ? codec->codec.get() : nullptr,
@@ -143,11 +126,11 @@ kvs_status kvs_session_extend(const char* path, const kvs_block* block, const in
   return guarded(error, [&]() -> Result<> {
     if (path == nullptr) return missing("path");
     KVS_ASSIGN(const Options own, Options::of(options));
-    KVS_ASSIGN(ModelShape shape, shape_for(codec, path));
+    KVS_ASSIGN(const session::SessionReader there, session::SessionReader::open(path));
+    ModelShape shape = codec ? codec->codec->shape() : session::shape_of(there.info());
     KVS_ASSIGN(const KvView view, cached_view(block, shape));
     KVS_ASSIGN(const auto behind, pending_of(pending, pending_count));
     KVS_ASSIGN(const auto embeddings, embeddings_for(codec ? codec->codec.get() : nullptr, lent));
-    KVS_ASSIGN(const session::SessionReader there, session::SessionReader::open(path));
     KVS_TRY(own.limits.check(path, there.index().tokens() + view.count(), 0));
     const OnLentThreads threads(own);
     return session::extend(path, view, behind, coder_of(std::move(shape), codec, embeddings),
@@ -163,8 +146,13 @@ kvs_status kvs_session_open(const char* path, const kvs_codec* codec, const kvs_
     if (session == nullptr) return missing("place for the session");
     auto made = std::make_unique<kvs_session>();
     KVS_ASSIGN(made->options, Options::of(options));
-    KVS_ASSIGN(made->shape, shape_for(codec, path));
-    if (codec != nullptr) made->codec = codec->codec;
+    if (codec != nullptr) {
+      made->codec = codec->codec;
+      made->shape = codec->codec->shape();
+    } else {
+      KVS_ASSIGN(const session::SessionReader reader, session::SessionReader::open(path));
+      made->shape = session::shape_of(reader.info());
+    }
     KVS_ASSIGN(made->embeddings, embeddings_for(made->codec.get(), lent));
     KVS_ASSIGN(made->session,
                session::Session::open(path, coder_of(made->shape, codec, made->embeddings)));

@@ -16,6 +16,8 @@
 
 namespace kvsplice::codec {
 
+// Of codec.gguf, as it is written; readers accept formats 1 ... kCodecFormat.
+inline constexpr int kCodecFormat = 1;
 // Coded together where nothing asks for more.
 inline constexpr size_t kBlockTokens = 256;
 

@@ -29,8 +29,6 @@ size_t bytes_of(Storage storage) {
 
 namespace {
 
-constexpr int64_t kFormat = 1;  // readers accept formats 1 ... kFormat
-
 std::string prefix(const Unit& unit, size_t stage) {
   const char kind = unit.kind == Kind::key ? 'k' : 'v';
   return unit.layer < 0 ? fmt::format("{}.all.{}.", kind, stage)
@@ -156,9 +154,9 @@ Result<Codec> read(const gguf::GgufReader& file, const ReadLimits& limits) {
     return Error{ErrorKind::format, fmt::format("this is a {}, not a codec", kind)};
   }
   KVS_ASSIGN(const int64_t format, file.integer("kvsplice.codec.format"));
-  if (format < 1 || format > kFormat) {
+  if (format < 1 || format > kCodecFormat) {
     return Error{ErrorKind::unsupported,
-                 fmt::format("codec format {}; this program reads 1 ... {}", format, kFormat)};
+                 fmt::format("codec format {}; this program reads 1 ... {}", format, kCodecFormat)};
   }
   KVS_ASSIGN(const std::string pipeline, file.text("kvsplice.codec.pipeline"));
   KVS_ASSIGN(const CodecText text, parse_codec(pipeline));
@@ -188,7 +186,7 @@ Result<Codec> open_and_read(Result<gguf::GgufReader> file, const ReadLimits& lim
 Result<> write(const Codec& codec, OutputFile out) {
   auto file = gguf::GgufWriter::begin(std::move(out));
   file.set("kvsplice.kind", std::string("codec"));
-  file.set("kvsplice.codec.format", kFormat);
+  file.set("kvsplice.codec.format", int64_t{kCodecFormat});
   file.set("kvsplice.codec.pipeline", print(codec.text()));
   file.set("kvsplice.codec.stage_versions", versions(codec.units()));
   file.set("kvsplice.codec.calibration_tokens", int64_t(codec.calibration_tokens()));

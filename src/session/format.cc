@@ -99,6 +99,15 @@ const char* name(RecordKind kind) {
   return "";
 }
 
+ModelShape shape_of(const SessionInfo& info) {
+  ModelShape shape;
+  shape.fingerprint = info.model;
+  shape.model_name = info.model_name;
+  shape.architecture = info.architecture;
+  shape.layers = info.layers;
+  return shape;
+}
+
 uint64_t Record::end() const { return offset + kRecordHead + length; }
 
 Bytes write_header(const SessionInfo& info) {

@@ -26,6 +26,9 @@ struct SessionInfo {
   bool operator==(const SessionInfo&) const = default;
 };
 
+// What a session says of its model, which is all that a lossless one needs; nothing of rotations.
+ModelShape shape_of(const SessionInfo& info);
+
 enum class RecordKind : uint32_t { coded = 1, exact = 2, index = 3 };
 const char* name(RecordKind kind);
 

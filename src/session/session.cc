@@ -37,15 +37,6 @@ SessionInfo describe(const Coder& coder, const PackOptions& options) {
   return info;
 }
 
-// What a session says of its model; nothing of rotations.
-ModelShape shape_of(const SessionInfo& info) {
-  ModelShape shape;
-  shape.model_name = info.model_name;
-  shape.fingerprint = info.model;
-  shape.layers = info.layers;
-  return shape;
-}
-
 Result<> check_session(const SessionReader& reader, const Coder& coder, const std::string& path) {
   KVS_TRY(coder.check());
   const SessionInfo& info = reader.info();

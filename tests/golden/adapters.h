@@ -105,10 +105,7 @@ struct Restored {
 // A lossless session needs to know no more of its model than it says itself.
 inline Result<ModelShape> shape_in(const std::string& path) {
   KVS_ASSIGN(const auto reader, session::SessionReader::open(path));
-  ModelShape shape;
-  shape.fingerprint = reader.info().model;
-  shape.layers = reader.info().layers;
-  return shape;
+  return session::shape_of(reader.info());
 }
 
 // codec: null if the session is lossless.
