@@ -2,6 +2,7 @@
 
 #include <numeric>
 
+#include "fit/block_rows.h"
 #include "fit/fit_codec.h"
 
 namespace kvsplice::experiment {
@@ -19,17 +20,6 @@ ModelShape shape_of(size_t heads, size_t head_dim) {
   return shape;
 }
 
-class BlockSource : public codec::RowSource {
- public:
-  explicit BlockSource(KvBlock<float> block) : block_(std::move(block)) {}
-  std::span<const int32_t> tokens() const override { return block_.tokens; }
-  std::span<const int32_t> positions() const override { return block_.positions; }
-  Result<Matrix<float>> read(Kind kind, int) const override { return block_.of(kind)[0]; }
-
- private:
-  KvBlock<float> block_;
-};
-
 }  // namespace
 
 KvBlock<float> block_of(MatrixView<const float> rows) {
@@ -45,8 +35,8 @@ KvBlock<float> block_of(MatrixView<const float> rows) {
 Result<codec::Codec> fit_rows(const std::string& pipeline, MatrixView<const float> rows,
                               size_t heads) {
   KVS_ASSIGN(const auto text, codec::parse_codec("k: f16; v: " + pipeline));
-  return codec::fit_codec(text, shape_of(heads, rows.cols / heads), BlockSource(block_of(rows)),
-                          nullptr, {});
+  return codec::fit_codec(text, shape_of(heads, rows.cols / heads),
+                          codec::BlockRows(block_of(rows)), nullptr, {});
 }
 
 Result<CodedRows> code_rows(const std::string& pipeline, MatrixView<const float> train,

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/random.h"
+#include "fit/block_rows.h"
 #include "fit/fit_codec.h"
 
 namespace kvsplice::codec {
@@ -58,20 +59,9 @@ KvBlock<float> without_windows(KvBlock<float> block, const ModelShape& shape) {
   return block;
 }
 
-class Rows : public RowSource {
- public:
-  explicit Rows(KvBlock<float> block) : block_(std::move(block)) {}
-  std::span<const int32_t> tokens() const override { return block_.tokens; }
-  std::span<const int32_t> positions() const override { return block_.positions; }
-  Result<Matrix<float>> read(Kind kind, int layer) const override { return block_.of(kind)[layer]; }
-
- private:
-  KvBlock<float> block_;
-};
-
 Codec fitted(const std::string& text) {
   return fit_codec(parse_codec(text).value(), sliding_shape(),
-                   Rows(generate(sliding_shape(), 600, 1)), nullptr, {})
+                   BlockRows(generate(sliding_shape(), 600, 1)), nullptr, {})
       .value();
 }
 

@@ -70,15 +70,6 @@ Result<KvBlock<float>> read_block(const extract::Dump& dump, size_t first, size_
   return block;
 }
 
-void put_rows(const KvBlock<float>& from, size_t first, KvBlock<float>& into) {
-  for (Kind kind : kKinds) {
-    for (size_t l = 0; l < from.of(kind).size(); ++l) {
-      const auto rows = from.of(kind)[l].flat();
-      std::copy(rows.begin(), rows.end(), into.of(kind)[l].row(first).begin());
-    }
-  }
-}
-
 template <class T>
 Result<T> timed(double& seconds, const std::function<Result<T>()>& work) {
   const AddTime timer(seconds);
@@ -113,7 +104,7 @@ class Evaluation {
       KVS_ASSIGN(const KvBlock<float> original, read_block(dump_, text.first + at, n));
       KVS_ASSIGN(const KvBlock<float> made, through_codec(original));
       KVS_TRY(add_errors(original, made, at));
-      if (attention) put_rows(made, at, decoded);
+      if (attention) put(decoded, at, made, 0, n);
     }
     quality_.tokens += text.tokens - options_.sinks;
     quality_.sink_tokens += options_.sinks;

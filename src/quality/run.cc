@@ -24,46 +24,33 @@ Matrix<float> nudged(const Matrix<float>& rows) {
 }
 
 // The pieces one behind the other.
-KvBlock<float> joined(const std::vector<KvBlock<float>>& pieces) {
-  KvBlock<float> all;
+KvBlock<float> joined(const std::vector<KvBlock<float>>& pieces, const ModelShape& shape) {
+  size_t n = 0;
+  for (const auto& piece : pieces) n += piece.count();
+  KvBlock<float> all(shape, Space::raw, 0, n);
+  size_t at = 0;
   for (const auto& piece : pieces) {
-    all.tokens.insert(all.tokens.end(), piece.tokens.begin(), piece.tokens.end());
-    all.positions.insert(all.positions.end(), piece.positions.begin(), piece.positions.end());
-  }
-  if (pieces.empty()) return all;
-  for (Kind kind : {Kind::key, Kind::value}) {
-    for (size_t l = 0; l < pieces[0].of(kind).size(); ++l) {
-      Matrix<float> rows(all.count(), pieces[0].of(kind)[l].cols());
-      float* at = rows.data();
-      for (const auto& piece : pieces) {
-        at = std::copy(piece.of(kind)[l].flat().begin(), piece.of(kind)[l].flat().end(), at);
-      }
-      all.of(kind).push_back(std::move(rows));
-    }
+    put(all, at, piece, 0, piece.count());
+    at += piece.count();
   }
   return all;
 }
 
-// Rows [first, first + n); those of layers with a window only if wanted.
-KvBlock<float> slice(const KvBlock<float>& all, size_t first, size_t n, const ModelShape& shape,
-                     bool windows) {
-  KvBlock<float> part;
-  part.tokens.assign(all.tokens.begin() + first, all.tokens.begin() + first + n);
-  part.positions.assign(all.positions.begin() + first, all.positions.begin() + first + n);
-  for (Kind kind : {Kind::key, Kind::value}) {
-    for (size_t l = 0; l < shape.layers.size(); ++l) {
-      const bool wanted = windows || shape.layers[l].window == 0;
-      part.of(kind).push_back(copy(all.of(kind)[l].view().row_range(first, wanted ? n : 0)));
+// Layers with a window have no rows any more.
+void leave_windows_out(KvView& block, const ModelShape& shape) {
+  block.absent = block.count();
+  for (size_t l = 0; l < shape.layers.size(); ++l) {
+    if (shape.layers[l].window == 0) continue;
+    for (Kind kind : {Kind::key, Kind::value}) {
+      block.of(kind)[l] = block.of(kind)[l].row_range(0, 0);
     }
   }
-  if (!windows) part.absent = n;
-  return part;
 }
 
-double f16_bytes(const KvBlock<float>& block) {
+double f16_bytes(const KvView& block) {
   size_t values = 0;
   for (Kind kind : {Kind::key, Kind::value}) {
-    for (const auto& rows : block.of(kind)) values += rows.size();
+    for (const RowsView& rows : block.of(kind)) values += rows.rows * rows.cols;
   }
   return 2.0 * double(values);
 }
@@ -147,8 +134,8 @@ Result<> Run::replace(std::span<const host::Token> chunk, size_t first, size_t e
     if (begun == 0) open_.clear();
     open_.push_back(block);
     KVS_ASSIGN(const KvBlock<float> all,
-               subject_.codec->roundtrip(joined(open_), &embeddings_, nullptr));
-    made = slice(all, begun, end - first, model_->shape(), true);
+               subject_.codec->roundtrip(joined(open_, model_->shape()), &embeddings_, nullptr));
+    made = convert<float>(all.view().slice(begun, end - first), model_->shape(), Space::raw);
   } else {
     KVS_ASSIGN(made, reconstruct(block));
   }
@@ -188,14 +175,15 @@ Result<KvBlock<float>> Run::reconstruct(const KvBlock<float>& block) {
 // blocks of the size that sessions use, once the chunk is done. Like sessions, blocks have no rows
 // of layers with a window for tokens it has passed.
 Result<> Run::count_bytes(size_t chunk) {
-  const KvBlock<float> originals = joined(originals_);
+  const KvBlock<float> originals = joined(originals_, model_->shape());
   const auto sinks = static_cast<size_t>(options_.sinks);
   const size_t passed = model_->shape().tokens_out_of_sight(chunk);
   const size_t begun = passed > sinks ? std::min(passed - sinks, originals.count()) : 0;
   size_t n = 0;
   for (size_t at = 0; at < originals.count(); at += n) {
     n = std::min(block_tokens(), (at < begun ? begun : originals.count()) - at);
-    const KvBlock<float> block = slice(originals, at, n, model_->shape(), at >= begun);
+    KvView block = originals.view().slice(at, n);
+    if (at < begun) leave_windows_out(block, model_->shape());
     if (depends()) KVS_TRY(subject_.codec->roundtrip(block, &embeddings_, &meter_));
     Bytes bytes;
     {

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/file.h"
+#include "fit/block_rows.h"
 #include "fit/fit_codec.h"
 #include "host/cache_block.h"
 
@@ -107,18 +108,6 @@ TEST_F(Loop, BytesAreThoseOfRealBlocks) {
   EXPECT_NEAR(o[2].ratio_with_window, 128 / (coded + 36), 1e-6);
 }
 
-// The rows behind the sinks of one sequence, as calibration has them.
-class SequenceRows : public codec::RowSource {
- public:
-  explicit SequenceRows(KvBlock<float> block) : block_(std::move(block)) {}
-  std::span<const int32_t> tokens() const override { return block_.tokens; }
-  std::span<const int32_t> positions() const override { return block_.positions; }
-  Result<Matrix<float>> read(Kind kind, int layer) const override { return block_.of(kind)[layer]; }
-
- private:
-  KvBlock<float> block_;
-};
-
 // Where rows depend on rows before them, coding them step by step gives what coding them at once
 // does: as many bytes, and as much divergence, as the same codec whose rows do not look back has
 // with a few more bytes.
@@ -129,7 +118,7 @@ TEST_F(Loop, DependentRowsAreCodedStepByStep) {
   ASSERT_TRUE(context.ok());
   const std::vector<host::Token> text(tokens.begin() + 200, tokens.begin() + 712);
   ASSERT_TRUE(context->decode(text, 0).ok());
-  const SequenceRows rows(host::read_block(*context, model->shape(), text, 4, 508).value());
+  const codec::BlockRows rows(host::read_block(*context, model->shape(), text, 4, 508).value());
   const auto fitted = [&](const std::string& step) {
     const auto pipeline = *codec::parse_codec("klt | " + step + " | range");
     return codec::fit_codec(pipeline, model->shape(), rows, nullptr, {}).value();
