@@ -5,24 +5,25 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "core/errors.h"
+
 namespace kvsplice::api {
 
 namespace {
 
-Error usage(std::string message) { return {ErrorKind::usage, std::move(message)}; }
-
 Result<> check(const kvs_options& lent) {
   if (lent.executor != nullptr && (lent.executor->run == nullptr || lent.executor->threads < 1)) {
-    return usage(fmt::format("an executor of {} threads{}; legal: at least 1, and a function run",
-                             lent.executor->threads, lent.executor->run ? "" : " without run"));
+    return usage_error(
+        fmt::format("an executor of {} threads{}; legal: at least 1, and a function run",
+                    lent.executor->threads, lent.executor->run ? "" : " without run"));
   }
   if (lent.allocator != nullptr &&
       (lent.allocator->allocate == nullptr) != (lent.allocator->release == nullptr)) {
-    return usage("an allocator with one of its two functions; legal: both or none");
+    return usage_error("an allocator with one of its two functions; legal: both or none");
   }
-  if (lent.log != nullptr && lent.log->write == nullptr) return usage("a log without write");
+  if (lent.log != nullptr && lent.log->write == nullptr) return usage_error("a log without write");
   if (lent.progress != nullptr && lent.progress->step == nullptr) {
-    return usage("a progress without step");
+    return usage_error("a progress without step");
   }
   return {};
 }
@@ -112,10 +113,11 @@ Result<std::optional<codec::Embeddings>> embeddings_for(const codec::Codec* code
   if (codec == nullptr || !codec->needs_embeddings()) return std::optional<codec::Embeddings>();
   const int dim = codec->shape().embedding_dim;
   if (lent == nullptr || lent->lookup == nullptr) {
-    return usage(fmt::format("no embeddings; this codec reads those of the tokens, {} wide", dim));
+    return usage_error(
+        fmt::format("no embeddings; this codec reads those of the tokens, {} wide", dim));
   }
   if (lent->dim != dim) {
-    return usage(fmt::format("embeddings {} wide; the model's are {}", lent->dim, dim));
+    return usage_error(fmt::format("embeddings {} wide; the model's are {}", lent->dim, dim));
   }
   return std::optional(
       codec::Embeddings{dim, [own = *lent](std::span<const int32_t> tokens, MatrixView<float> out) {

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/errors.h"
 #include "core/half.h"
 #include "core/limits.h"
 #include "session/cells.h"
@@ -13,8 +14,6 @@
 namespace kvsplice::api {
 
 namespace {
-
-Error usage(std::string message) { return {ErrorKind::usage, std::move(message)}; }
 
 Result<Element> element_of(kvs_element element) {
   switch (element) {
@@ -25,16 +24,16 @@ Result<Element> element_of(kvs_element element) {
     case KVS_BF16:
       return Element::bf16;
   }
-  return usage(fmt::format("element type {}; legal: KVS_F32, KVS_F16, KVS_BF16", element));
+  return usage_error(fmt::format("element type {}; legal: KVS_F32, KVS_F16, KVS_BF16", element));
 }
 
 Result<> check_rows(const kvs_rows& rows, size_t count, size_t width, bool absent) {
   KVS_TRY(element_of(rows.element));
   if (absent || count == 0) return {};
-  if (rows.data == nullptr) return usage("no rows");
+  if (rows.data == nullptr) return usage_error("no rows");
   if ((rows.row_stride == 0 && count > 1) || (rows.col_stride == 0 && width > 1)) {
-    return usage(fmt::format("{} rows of {} with strides {} and {}; none may be 0", count, width,
-                             rows.row_stride, rows.col_stride));
+    return usage_error(fmt::format("{} rows of {} with strides {} and {}; none may be 0", count,
+                                   width, rows.row_stride, rows.col_stride));
   }
   return {};
 }
@@ -45,11 +44,11 @@ bool all_absent(const LayerShape& layer, size_t count, size_t absent) {
 
 Result<> check_block(const kvs_block& block, const ModelShape& shape, size_t absent) {
   if (block.keys == nullptr || block.values == nullptr) {
-    return usage(
+    return usage_error(
         fmt::format("no keys or no values; those of {} layers are wanted", shape.layers.size()));
   }
   if (absent > block.count) {
-    return usage(fmt::format("{} of {} tokens are absent", absent, block.count));
+    return usage_error(fmt::format("{} of {} tokens are absent", absent, block.count));
   }
   for (Kind kind : {Kind::key, Kind::value}) {
     for (size_t l = 0; l < shape.layers.size(); ++l) {
@@ -58,7 +57,8 @@ Result<> check_block(const kvs_block& block, const ModelShape& shape, size_t abs
           check_rows(rows_of(block, kind)[l], block.count, size_t(layer.width(kind)),
                      all_absent(layer, block.count, absent));
       if (checked.ok()) continue;
-      return usage(fmt::format("{}s of layer {}: {}", name(kind), l, checked.error().message));
+      return usage_error(
+          fmt::format("{}s of layer {}: {}", name(kind), l, checked.error().message));
     }
   }
   return {};
@@ -94,16 +94,16 @@ const kvs_rows* rows_of(const kvs_block& block, Kind kind) {
 
 Result<Tokens> tokens_of(const kvs_block& block) {
   if (block.count > limits::kTokens) {
-    return usage(fmt::format("{} tokens; at most {}", block.count, limits::kTokens));
+    return usage_error(fmt::format("{} tokens; at most {}", block.count, limits::kTokens));
   }
   if (block.count > 0 && (block.tokens == nullptr || block.positions == nullptr)) {
-    return usage("no tokens or no positions");
+    return usage_error("no tokens or no positions");
   }
   return Tokens{{block.tokens, block.count}, {block.positions, block.count}};
 }
 
 Result<KvView> view_of(const kvs_block* block, const ModelShape& shape) {
-  if (block == nullptr) return usage("no block");
+  if (block == nullptr) return usage_error("no block");
   KVS_TRY(check_block(*block, shape, block->absent));
   KVS_ASSIGN(const Tokens tokens, tokens_of(*block));
   KVS_TRY(session::check_tokens(tokens.tokens, shape));
@@ -167,11 +167,12 @@ Result<ModelShape> shape_of(const kvs_model& model) {
   shape.model_name = text(model.name);
   shape.architecture = text(model.architecture);
   if (shape.fingerprint.empty() || shape.fingerprint.size() > 64) {
-    return usage(
+    return usage_error(
         fmt::format("a fingerprint of {} characters; legal: 1 ... 64", shape.fingerprint.size()));
   }
   if (model.layer_count < 1 || model.layer_count > limits::kLayers || model.layers == nullptr) {
-    return usage(fmt::format("{} layers; legal: 1 ... {}", model.layer_count, limits::kLayers));
+    return usage_error(
+        fmt::format("{} layers; legal: 1 ... {}", model.layer_count, limits::kLayers));
   }
   for (int l = 0; l < model.layer_count; ++l) {
     const kvs_layer& from = model.layers[l];
@@ -186,20 +187,20 @@ Result<ModelShape> shape_of(const kvs_model& model) {
                        from.value_dim <= limits::kHeadDim && from.window >= 0 &&
                        from.window <= limits::kWindow;
     if (!legal) {
-      return usage(fmt::format("layer {}: {} heads of {} and {}, window {}", l, from.kv_heads,
-                               from.key_dim, from.value_dim, from.window));
+      return usage_error(fmt::format("layer {}: {} heads of {} and {}, window {}", l, from.kv_heads,
+                                     from.key_dim, from.value_dim, from.window));
     }
     shape.layers.push_back(layer);
   }
   const auto widths = check_widths(shape.layers);
-  if (!widths.ok()) return usage(widths.error().message);
+  if (!widths.ok()) return usage_error(widths.error().message);
   return shape;
 }
 
 Result<Space> space_of(kvs_space space) {
   if (space == KVS_RAW) return Space::raw;
   if (space == KVS_CACHED) return Space::cached;
-  return usage(fmt::format("space {}; legal: KVS_RAW, KVS_CACHED", space));
+  return usage_error(fmt::format("space {}; legal: KVS_RAW, KVS_CACHED", space));
 }
 
 }  // namespace kvsplice::api

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "core/errors.h"
 #include "core/limits.h"
 
 namespace kvsplice::codec {
@@ -11,8 +12,6 @@ namespace kvsplice::codec {
 namespace {
 
 const std::vector<std::string> kGroups = {"predict", "warp", "transform", "quantise", "entropy"};
-
-Error usage(std::string message) { return {ErrorKind::usage, std::move(message)}; }
 
 std::string_view trim(std::string_view text) {
   const char* space = " \t\r\n";
@@ -34,19 +33,19 @@ std::vector<std::string_view> split(std::string_view text, char separator) {
 Result<StageText> parse_stage(std::string_view text) {
   const size_t open = text.find('(');
   StageText stage{std::string(trim(text.substr(0, open))), {}};
-  if (stage.name.empty()) return usage(fmt::format("a stage has no name in '{}'", text));
+  if (stage.name.empty()) return usage_error(fmt::format("a stage has no name in '{}'", text));
   if (open == text.npos) return stage;
-  if (text.back() != ')') return usage(fmt::format("'{}' lacks its closing ')'", text));
+  if (text.back() != ')') return usage_error(fmt::format("'{}' lacks its closing ')'", text));
   const std::string_view inside = trim(text.substr(open + 1, text.size() - open - 2));
   if (inside.empty()) return stage;
   for (std::string_view pair : split(inside, ',')) {
     const size_t equals = pair.find('=');
     if (equals == pair.npos) {
-      return usage(fmt::format("'{}' in '{}' is not of the form key=value", pair, text));
+      return usage_error(fmt::format("'{}' in '{}' is not of the form key=value", pair, text));
     }
     const std::string key(trim(pair.substr(0, equals)));
     for (const auto& [seen, value] : stage.params) {
-      if (seen == key) return usage(fmt::format("'{}' is given twice in '{}'", key, text));
+      if (seen == key) return usage_error(fmt::format("'{}' is given twice in '{}'", key, text));
     }
     stage.params.emplace_back(key, trim(pair.substr(equals + 1)));
   }
@@ -59,7 +58,8 @@ Error unknown_stage(const std::string& name) {
     names.push_back(info.name);
     names.insert(names.end(), info.aliases.begin(), info.aliases.end());
   }
-  return usage(fmt::format("no stage is called '{}'; legal: {}", name, fmt::join(names, ", ")));
+  return usage_error(
+      fmt::format("no stage is called '{}'; legal: {}", name, fmt::join(names, ", ")));
 }
 
 size_t group_index(const StageInfo& info) {
@@ -75,11 +75,12 @@ Result<> check_order(const PipelineText& pipeline) {
     const bool quantised = before != nullptr && before->group == "quantise";
     // Stages that work on numbers may stand in any order; a quantiser ends them.
     if (info->group == "entropy" && !quantised) {
-      return usage(fmt::format("'{}' codes integers: it must follow a quantise stage", stage.name));
+      return usage_error(
+          fmt::format("'{}' codes integers: it must follow a quantise stage", stage.name));
     }
     if (last >= 3 && group <= last) {
-      return usage(fmt::format("'{}' ({}) cannot follow '{}' ({})", stage.name, info->group,
-                               before->name, before->group));
+      return usage_error(fmt::format("'{}' ({}) cannot follow '{}' ({})", stage.name, info->group,
+                                     before->name, before->group));
     }
     last = group;
     before = info;
@@ -91,10 +92,10 @@ Result<PipelineText> parse_pipeline(std::string_view text) {
   PipelineText pipeline;
   const auto stages = size_t(std::count(text.begin(), text.end(), '|')) + 1;
   if (stages > limits::kStages) {
-    return usage(fmt::format("a pipeline of {} stages; at most {}", stages, limits::kStages));
+    return usage_error(fmt::format("a pipeline of {} stages; at most {}", stages, limits::kStages));
   }
   for (std::string_view part : split(text, '|')) {
-    if (part.empty()) return usage(fmt::format("an empty stage in '{}'", trim(text)));
+    if (part.empty()) return usage_error(fmt::format("an empty stage in '{}'", trim(text)));
     KVS_ASSIGN(StageText stage, parse_stage(part));
     const StageInfo* info = find_stage(stage.name);
     if (info == nullptr) return unknown_stage(stage.name);
@@ -128,7 +129,7 @@ const StageInfo* find_stage(std::string_view name) {
 Result<CodecText> parse_codec(std::string_view text) {
   CodecText codec;
   if (text.size() > limits::kPipelineText) {
-    return usage(
+    return usage_error(
         fmt::format("a pipeline of {} characters; at most {}", text.size(), limits::kPipelineText));
   }
   if (kind_letter(text) == 0) {
@@ -138,13 +139,14 @@ Result<CodecText> parse_codec(std::string_view text) {
   }
   const auto parts = split(text, ';');
   if (parts.size() != 2) {
-    return usage(fmt::format("'{}': give both kinds as 'k: ... ; v: ...'", trim(text)));
+    return usage_error(fmt::format("'{}': give both kinds as 'k: ... ; v: ...'", trim(text)));
   }
   for (std::string_view part : parts) {
     const char letter = kind_letter(part);
     PipelineText& side = letter == 'k' ? codec.key : codec.value;
     if (letter == 0 || !side.empty()) {
-      return usage(fmt::format("'{}': give both kinds once, as 'k: ... ; v: ...'", trim(text)));
+      return usage_error(
+          fmt::format("'{}': give both kinds once, as 'k: ... ; v: ...'", trim(text)));
     }
     KVS_ASSIGN(side, parse_pipeline(part.substr(part.find(':') + 1)));
   }

@@ -12,6 +12,7 @@ inline Error within(const std::string& where, const Error& error) {
   return {error.kind, where + ": " + error.message};
 }
 
+inline Error usage_error(std::string message) { return {ErrorKind::usage, std::move(message)}; }
 inline Error format_error(std::string message) { return {ErrorKind::format, std::move(message)}; }
 
 }  // namespace kvsplice

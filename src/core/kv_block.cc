@@ -273,11 +273,4 @@ KvPlace place_of(KvBlock<uint16_t>& block, size_t n) {
   return place;
 }
 
-KvSink sink_into(KvBlock<uint16_t>& block, size_t at) {
-  return [&block, at](Kind kind, size_t layer, MatrixView<const float> rows) -> Result<> {
-    to_halves(rows, block.of(kind)[layer].view().row_range(at, rows.rows));
-    return {};
-  };
-}
-
 }  // namespace kvsplice

@@ -136,8 +136,6 @@ KvPlace place_of(KvBlock<uint16_t>& block, size_t n);
 // Takes decoded rows [n x width] of one layer's keys or values. It is called once for each of them
 // that a block has, and from several threads at once.
 using KvSink = std::function<Result<>(Kind kind, size_t layer, MatrixView<const float> rows)>;
-// Into rows [at, at + n) of a block.
-KvSink sink_into(KvBlock<uint16_t>& block, size_t at);
 
 // Whether the layers with a window have no rows of any of the tokens.
 inline bool lacks_windows(const KvView& view) {

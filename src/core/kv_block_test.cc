@@ -215,11 +215,10 @@ TEST(KvBlock, TheSameSpaceIsTheSameToTheBit) {
             block);
 }
 
-TEST(KvBlock, ASinkPutsRowsToTheirPlace) {
+TEST(KvBlock, APlaceTakesRowsFromOneTokenOn) {
   KvBlock<uint16_t> block(two_layers(), Space::cached, 0, 6);
   const auto part = some_block<float>(0, 4);
-  const KvSink sink = sink_into(block, 2);
-  ASSERT_TRUE(sink(Kind::value, 1, part.values[1].view()).ok());
+  place_of(block, 6).put(Kind::value, 1, 2, part.values[1].view());
   EXPECT_EQ(block.values[1](1, 0), 0);
   EXPECT_EQ(block.values[1](2, 0), to_half(part.values[1](0, 0)));
   EXPECT_EQ(block.values[1](5, 5), to_half(part.values[1](3, 5)));
