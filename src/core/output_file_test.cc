@@ -30,6 +30,7 @@ class OutputFileTest : public testing::Test {
   OutputFileTest() : before_(::umask(022)) {}
   ~OutputFileTest() override { ::umask(before_); }
 
+  std::string folder() const { return folder_.path(); }
   std::string file(const std::string& name) const { return folder_.file(name); }
   std::vector<std::string> names() const {
     std::vector<std::string> all;
@@ -114,8 +115,30 @@ TEST_F(OutputFileTest, WhatCannotBeWrittenIsSaidAtOnce) {
   EXPECT_THAT(names(), ElementsAre("plain"));
 }
 
+// Nothing is protected from root, who becomes nobody for the length of a scope. Other users stay
+// who they are.
+class WithoutPrivileges {
+ public:
+  // The folder is handed over, so that only what a test protects is out of reach.
+  explicit WithoutPrivileges(const std::string& folder) : root_(::geteuid() == 0) {
+    if (!root_) return;
+    constexpr uid_t kNobody = 65534;
+    EXPECT_EQ(::chown(folder.c_str(), kNobody, kNobody), 0);
+    EXPECT_EQ(::seteuid(kNobody), 0);
+  }
+  ~WithoutPrivileges() {
+    if (!root_) return;
+    EXPECT_EQ(::seteuid(0), 0);
+  }
+  WithoutPrivileges(const WithoutPrivileges&) = delete;
+  WithoutPrivileges& operator=(const WithoutPrivileges&) = delete;
+
+ private:
+  bool root_;
+};
+
 TEST_F(OutputFileTest, ProtectedFilesAndFoldersAreSaidAtOnce) {
-  if (::geteuid() == 0) GTEST_SKIP() << "nothing is protected from root";
+  const WithoutPrivileges here(folder());
   ASSERT_TRUE(write_text(file("x"), "kept").ok());
   ::chmod(file("x").c_str(), 0400);
   EXPECT_THAT(said(file("x")), HasSubstr("Permission denied"));

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "host/gemma_test.h"
 #include "host/tiny_model_test.h"
 #include "program.h"
 
@@ -28,9 +29,7 @@ class Sliding : public ::testing::TestWithParam<Case> {
       options.head_dim = 64;
       kvsplice::testing::TinyModel(options).save(model_);
     } else if (!std::filesystem::exists(model_)) {
-      GTEST_SKIP() << "no model at '" << model_
-                   << "'; tools/setup.sh --gemma gets it, only if asked to: 253 MB, "
-                      "under Google's terms";
+      GTEST_SKIP() << kvsplice::testing::no_gemma(model_);
     }
     m_ = " -m " + model_ + " ";
     n_ = std::to_string(GetParam().tokens);

@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "core/file.h"
+#include "host/gemma_test.h"
 #include "host/model.h"
 #include "host/state_rows.h"
 #include "host/state_target.h"
@@ -48,9 +49,7 @@ class LlamaFiles : public ::testing::TestWithParam<Case> {
     llama_log_set([](ggml_log_level, const char*, void*) {}, nullptr);
     const std::string file = model_file();
     if (!std::filesystem::exists(file)) {
-      GTEST_SKIP() << "no model at '" << file
-                   << "'; tools/setup.sh --gemma gets it, only if asked to: 253 MB, "
-                      "under Google's terms";
+      GTEST_SKIP() << kvsplice::testing::no_gemma(file);
     }
     described = Model::load(file).value();
     shape = described->shape();
