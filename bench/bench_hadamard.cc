@@ -3,8 +3,8 @@
 
 #include "bench/bench.h"
 #include "codec/transform/hadamard/hadamard_kernel.h"
+#include "core/aligned.h"
 #include "core/threads.h"
-#include "kvsplice/aligned.h"
 
 namespace kvsplice::bench {
 

@@ -5,8 +5,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "core/matrix.h"
 #include "core/random.h"
-#include "kvsplice/matrix.h"
 
 namespace kvsplice::bench {
 

@@ -5,9 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "core/matrix.h"
 #include "core/progress.h"
 #include "experiments/kvsplice/options.h"
-#include "kvsplice/matrix.h"
 
 namespace kvsplice::experiment {
 

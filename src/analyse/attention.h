@@ -4,8 +4,8 @@
 #include <cstddef>
 #include <span>
 
+#include "core/matrix.h"
 #include "core/shape.h"
-#include "kvsplice/matrix.h"
 
 namespace kvsplice::analyse {
 

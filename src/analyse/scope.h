@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "analyse/moments.h"
-#include "kvsplice/matrix.h"
+#include "core/matrix.h"
 #include "kvsplice/result.h"
 
 namespace kvsplice::analyse {

@@ -6,8 +6,8 @@
 #include <cstddef>
 #include <vector>
 
+#include "core/matrix.h"
 #include "functions/dft.h"
-#include "kvsplice/matrix.h"
 
 namespace kvsplice::analyse {
 

@@ -5,8 +5,8 @@
 #include <numbers>
 #include <span>
 
+#include "core/matrix.h"
 #include "core/random.h"
-#include "kvsplice/matrix.h"
 
 namespace kvsplice::analyse::testing {
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "kvsplice/matrix.h"
+#include "core/matrix.h"
 #include "kvsplice/result.h"
 
 namespace kvsplice {

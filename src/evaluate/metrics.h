@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <limits>
 
-#include "kvsplice/matrix.h"
+#include "core/matrix.h"
 #include "kvsplice/result.h"
 
 namespace kvsplice::evaluate {

@@ -5,9 +5,9 @@
 #include <span>
 #include <vector>
 
+#include "core/aligned.h"
+#include "core/matrix.h"
 #include "functions/dft.h"
-#include "kvsplice/aligned.h"
-#include "kvsplice/matrix.h"
 
 namespace kvsplice::functions {
 

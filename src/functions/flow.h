@@ -13,7 +13,7 @@
 #include <span>
 #include <vector>
 
-#include "kvsplice/matrix.h"
+#include "core/matrix.h"
 #include "kvsplice/result.h"
 
 namespace kvsplice::functions {

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "kvsplice/matrix.h"
+#include "core/matrix.h"
 
 namespace kvsplice::functions {
 

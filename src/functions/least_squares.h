@@ -1,7 +1,7 @@
 // Linear read-outs of position features, solved in closed form.
 #pragma once
 
-#include "kvsplice/matrix.h"
+#include "core/matrix.h"
 #include "kvsplice/result.h"
 
 namespace kvsplice::functions {

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "kvsplice/matrix.h"
+#include "core/matrix.h"
 
 namespace kvsplice::functions {
 

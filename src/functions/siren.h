@@ -7,9 +7,9 @@
 
 #include <optional>
 
+#include "core/matrix.h"
 #include "core/progress.h"
 #include "functions/siren_net.h"
-#include "kvsplice/matrix.h"
 
 namespace kvsplice::functions {
 

@@ -6,8 +6,8 @@
 #include <limits>
 #include <string>
 
+#include "core/aligned.h"
 #include "core/random.h"
-#include "kvsplice/aligned.h"
 #include "simd/target.h"
 
 namespace kvsplice::siren_kernel {

@@ -6,8 +6,8 @@
 #include <span>
 #include <vector>
 
-#include "kvsplice/aligned.h"
-#include "kvsplice/matrix.h"
+#include "core/aligned.h"
+#include "core/matrix.h"
 
 namespace kvsplice::functions {
 

@@ -3,8 +3,8 @@
 
 #include <optional>
 
+#include "core/matrix.h"
 #include "functions/siren_block.h"
-#include "kvsplice/matrix.h"
 
 namespace kvsplice::functions {
 

@@ -12,8 +12,8 @@
 #include <span>
 #include <vector>
 
+#include "core/matrix.h"
 #include "functions/spline_kernel.h"
-#include "kvsplice/matrix.h"
 
 namespace kvsplice::functions {
 

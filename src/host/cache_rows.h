@@ -3,7 +3,7 @@
 
 #include <ggml.h>
 
-#include "kvsplice/matrix.h"
+#include "core/matrix.h"
 #include "kvsplice/result.h"
 
 namespace kvsplice::host {

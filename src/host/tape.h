@@ -11,9 +11,9 @@
 #include <unordered_map>
 #include <vector>
 
+#include "core/matrix.h"
 #include "core/shape.h"
 #include "host/gguf_source.h"
-#include "kvsplice/matrix.h"
 #include "kvsplice/result.h"
 
 namespace kvsplice::host {

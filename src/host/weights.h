@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "core/matrix.h"
 #include "host/gguf_source.h"
-#include "kvsplice/matrix.h"
 
 namespace kvsplice::host {
 

@@ -4,8 +4,8 @@
 
 #include <cmath>
 
+#include "core/matrix.h"
 #include "core/random.h"
-#include "kvsplice/matrix.h"
 #include "simd/target.h"
 
 namespace kvsplice::product_kernel {

@@ -2,7 +2,7 @@
 // fitting needs is in solve/, and faster there.
 #pragma once
 
-#include "kvsplice/matrix.h"
+#include "core/matrix.h"
 #include "kvsplice/result.h"
 
 namespace kvsplice {

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "kvsplice/matrix.h"
+#include "core/matrix.h"
 #include "kvsplice/result.h"
 
 namespace kvsplice {

@@ -5,8 +5,8 @@
 #include <chrono>
 #include <functional>
 
+#include "core/aligned.h"
 #include "core/threads.h"
-#include "kvsplice/aligned.h"
 #include "simd/limits_kernel.h"
 
 namespace kvsplice {

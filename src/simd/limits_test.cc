@@ -8,8 +8,8 @@
 #include <functional>
 #include <string>
 
+#include "core/aligned.h"
 #include "core/threads.h"
-#include "kvsplice/aligned.h"
 #include "simd/limits_kernel.h"
 
 namespace kvsplice {

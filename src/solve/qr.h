@@ -1,7 +1,7 @@
 // Householder QR, with LAPACK's signs (as numpy.linalg.qr).
 #pragma once
 
-#include "kvsplice/matrix.h"
+#include "core/matrix.h"
 #include "kvsplice/result.h"
 
 namespace kvsplice {

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "kvsplice/matrix.h"
+#include "core/matrix.h"
 #include "kvsplice/result.h"
 
 namespace kvsplice::train {

@@ -1,7 +1,7 @@
 // Where the seed places the knots of its splines.
 #pragma once
 
-#include "kvsplice/matrix.h"
+#include "core/matrix.h"
 
 namespace kvsplice::train {
 

@@ -8,8 +8,8 @@
 // share a network share its features.
 #pragma once
 
+#include "core/matrix.h"
 #include "functions/siren.h"
-#include "kvsplice/matrix.h"
 
 namespace kvsplice::train {
 

@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "core/matrix.h"
 #include "core/random.h"
-#include "kvsplice/matrix.h"
 #include "simd/target.h"
 
 namespace kvsplice::train {

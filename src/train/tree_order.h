@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "kvsplice/matrix.h"
+#include "core/matrix.h"
 
 namespace kvsplice::train {
 

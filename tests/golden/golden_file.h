@@ -8,7 +8,7 @@
 
 #include "core/bytes.h"
 #include "core/file.h"
-#include "kvsplice/matrix.h"
+#include "core/matrix.h"
 
 namespace kvsplice::golden {
 

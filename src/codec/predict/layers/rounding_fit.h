@@ -3,7 +3,7 @@
 
 #include <span>
 
-#include "kvsplice/matrix.h"
+#include "core/matrix.h"
 
 namespace kvsplice::codec::layers {
 

@@ -1,7 +1,7 @@
 // A matrix with its rows as columns.
 #pragma once
 
-#include "kvsplice/matrix.h"
+#include "core/matrix.h"
 
 namespace kvsplice::codec::layers {
 

@@ -3,7 +3,7 @@
 // columns. It is as orthonormal as one of floats.
 #pragma once
 
-#include "kvsplice/matrix.h"
+#include "core/matrix.h"
 #include "kvsplice/result.h"
 
 namespace kvsplice::codec {

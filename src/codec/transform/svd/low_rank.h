@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "kvsplice/matrix.h"
+#include "core/matrix.h"
 #include "kvsplice/result.h"
 
 namespace kvsplice::codec {

@@ -7,7 +7,7 @@
 #include <span>
 #include <type_traits>
 
-#include "kvsplice/aligned.h"
+#include "core/aligned.h"
 
 namespace kvsplice {
 
