@@ -15,10 +15,17 @@ set(KVSPLICE_train_LIBRARIES PRIVATE hwy::hwy_contrib)
 set(KVSPLICE_host_LIBRARIES PRIVATE llama PkgConfig::XXHASH)
 set(KVSPLICE_report_LIBRARIES PRIVATE nlohmann_json::nlohmann_json PkgConfig::XXHASH)
 
+# Of os_posix.cc and os_windows.cc one is left out.
+set(KVSPLICE_OTHER_SYSTEM windows)
+if(WIN32)
+  set(KVSPLICE_OTHER_SYSTEM posix)
+endif()
+
 # The sources below a folder: all .cc files but tests, stage cases, fuzz drivers, benchmarks.
 function(kvsplice_glob_library result folder)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${folder}/*.cc)
   list(FILTER sources EXCLUDE REGEX "_(test|case|fuzz|bench)\\.cc$")
+  list(FILTER sources EXCLUDE REGEX "/os_${KVSPLICE_OTHER_SYSTEM}\\.cc$")
   set(${result} ${sources} PARENT_SCOPE)
 endfunction()
 

@@ -1,20 +1,16 @@
 #include "core/descriptor.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <cstring>
 
 namespace kvsplice {
 
 Descriptor::~Descriptor() {
-  if (fd_ >= 0) ::close(fd_);
+  if (fd_ >= 0) os::close_file(fd_);
 }
 
-Descriptor Descriptor::again() const { return Descriptor(::fcntl(fd_, F_DUPFD_CLOEXEC, 0)); }
+Descriptor Descriptor::again() const { return Descriptor(os::duplicate(fd_)); }
 
 Error system_error(const std::string& verb, const std::string& path) {
   return {ErrorKind::io, fmt::format("cannot {} {}: {}", verb, path, std::strerror(errno))};
@@ -23,7 +19,7 @@ Error system_error(const std::string& verb, const std::string& path) {
 Result<size_t> read_up_to(int fd, uint8_t* out, size_t most, const std::string& path) {
   size_t done = 0;
   while (done < most) {
-    const ssize_t n = retried([&] { return ::read(fd, out + done, most - done); });
+    const ptrdiff_t n = os::read_some(fd, out + done, most - done);
     if (n < 0) return system_error("read", path);
     if (n == 0) break;
     done += static_cast<size_t>(n);
@@ -33,7 +29,7 @@ Result<size_t> read_up_to(int fd, uint8_t* out, size_t most, const std::string& 
 
 Result<> write_all(int fd, ByteSpan bytes, const std::string& path) {
   while (!bytes.empty()) {
-    const ssize_t n = retried([&] { return ::write(fd, bytes.data(), bytes.size()); });
+    const ptrdiff_t n = os::write_some(fd, bytes.data(), bytes.size());
     if (n <= 0) return system_error("write", path);
     bytes = bytes.subspan(static_cast<size_t>(n));
   }
@@ -41,14 +37,7 @@ Result<> write_all(int fd, ByteSpan bytes, const std::string& path) {
 }
 
 Result<> flush_to_disk(int fd, const std::string& path) {
-  // EINVAL: a file system that has nothing to flush.
-  if (retried([&] { return ::fsync(fd); }) == 0 || errno == EINVAL) return {};
-  return system_error("flush", path);
-}
-
-Lock try_lock(int fd) {
-  if (retried([&] { return ::flock(fd, LOCK_EX | LOCK_NB); }) == 0) return Lock::held;
-  return errno == EWOULDBLOCK ? Lock::busy : Lock::unsupported;
+  return os::flush(fd) ? Result<>() : system_error("flush", path);
 }
 
 Error locked_by_another(const std::string& path) {
@@ -56,10 +45,8 @@ Error locked_by_another(const std::string& path) {
 }
 
 bool is_named(int fd, const std::string& path) {
-  struct stat opened {
-  }, named{};
-  return ::fstat(fd, &opened) == 0 && ::stat(path.c_str(), &named) == 0 &&
-         opened.st_ino == named.st_ino && opened.st_dev == named.st_dev;
+  const auto opened = os::state_of(fd), named = os::state_at(path);
+  return opened && named && opened->is_same_file(*named);
 }
 
 Error replaced_by_another(const std::string& path) {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/bytes.h"
+#include "core/os.h"
 
 namespace kvsplice {
 
@@ -45,9 +46,6 @@ Result<size_t> read_up_to(int fd, uint8_t* out, size_t most, const std::string& 
 Result<> write_all(int fd, ByteSpan bytes, const std::string& path);
 Result<> flush_to_disk(int fd, const std::string& path);
 
-// Some network file systems have no locks; programs go on without.
-enum class Lock { held, busy, unsupported };
-Lock try_lock(int fd);
 Error locked_by_another(const std::string& path);
 
 // Whether the name leads to the open file: another program may have put a file in its place.

@@ -1,9 +1,6 @@
 #include "core/disk_file.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <utility>
@@ -12,16 +9,10 @@ namespace kvsplice {
 
 namespace {
 
-// A pipe would be waited for.
-Descriptor open_at_once(const std::string& path, int flags) {
-  return Descriptor(
-      retried([&] { return ::open(path.c_str(), flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC); }));
-}
-
 Result<uint64_t> size_of(int fd, const std::string& path) {
-  struct stat info {};
-  if (::fstat(fd, &info) != 0) return system_error("open", path);
-  if (S_ISREG(info.st_mode)) return static_cast<uint64_t>(info.st_size);
+  const auto state = os::state_of(fd);
+  if (!state) return system_error("open", path);
+  if (state->kind == os::FileKind::regular) return state->size;
   return Error{ErrorKind::io,
                fmt::format("{} is not a regular file; it is read at any place and must be one "
                            "(a pipe can be saved to a file first)",
@@ -37,7 +28,7 @@ Error DiskFile::truncated(uint64_t first, size_t n) const {
 
 Result<DiskFile> DiskFile::open(const std::string& path) {
   DiskFile file(path);
-  file.file_ = open_at_once(path, O_RDONLY);
+  file.file_ = Descriptor(os::open_at_once(path, os::Access::read));
   if (!file.file_) return system_error("open", path);
   KVS_ASSIGN(file.size_, size_of(file.fd(), path));
   return file;
@@ -45,10 +36,10 @@ Result<DiskFile> DiskFile::open(const std::string& path) {
 
 Result<DiskFile> DiskFile::extend(const std::string& path) {
   DiskFile file(path);
-  file.file_ = open_at_once(path, O_RDWR);
+  file.file_ = Descriptor(os::open_at_once(path, os::Access::both));
   if (!file.file_) return system_error("open", path);
   KVS_ASSIGN(file.size_, size_of(file.fd(), path));
-  if (try_lock(file.fd()) == Lock::busy) return locked_by_another(path);
+  if (os::try_lock(file.fd()) == Lock::busy) return locked_by_another(path);
   // Who held the lock before may have changed the file, or put another in its place.
   KVS_ASSIGN(file.size_, size_of(file.fd(), path));
   if (!is_named(file.fd(), path)) return replaced_by_another(path);
@@ -79,9 +70,8 @@ Result<Bytes> DiskFile::read(uint64_t first, size_t n) const {
 Result<> DiskFile::read(uint64_t first, std::span<uint8_t> out) const {
   if (first > size_ || out.size() > size_ - first) return truncated(first, out.size());
   for (size_t done = 0; done < out.size();) {
-    const auto at = static_cast<off_t>(first + done);
-    const ssize_t got =
-        retried([&] { return ::pread(fd(), out.data() + done, out.size() - done, at); });
+    const ptrdiff_t got =
+        os::read_some_at(fd(), first + done, out.data() + done, out.size() - done);
     if (got < 0) return system_error("read", path_);
     if (got == 0) return truncated(first, out.size());  // someone has cut it
     done += static_cast<size_t>(got);
@@ -91,8 +81,7 @@ Result<> DiskFile::read(uint64_t first, std::span<uint8_t> out) const {
 
 Result<> DiskFile::write(uint64_t first, ByteSpan bytes) {
   while (!bytes.empty()) {
-    const auto at = static_cast<off_t>(first);
-    const ssize_t n = retried([&] { return ::pwrite(fd(), bytes.data(), bytes.size(), at); });
+    const ptrdiff_t n = os::write_some_at(fd(), first, bytes.data(), bytes.size());
     if (n <= 0) return system_error("write", path_);
     first += static_cast<uint64_t>(n);
     size_ = std::max(size_, first);
@@ -102,9 +91,7 @@ Result<> DiskFile::write(uint64_t first, ByteSpan bytes) {
 }
 
 Result<> DiskFile::resize(uint64_t size) {
-  if (retried([&] { return ::ftruncate(fd(), static_cast<off_t>(size)); }) != 0) {
-    return system_error("resize", path_);
-  }
+  if (!os::resize(fd(), size)) return system_error("resize", path_);
   size_ = size;
   return {};
 }

@@ -1,9 +1,6 @@
 #include "core/file.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 
@@ -45,14 +42,13 @@ Error too_large(const std::string& name, uint64_t most) {
 
 Result<Bytes> read_file(const std::filesystem::path& path, uint64_t most) {
   const std::string name = path == "-" ? "standard input" : path.string();
-  const auto open = [&] { return ::open(path.c_str(), O_RDONLY | O_NOCTTY | O_CLOEXEC); };
-  const Descriptor file(path == "-" ? ::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0) : retried(open));
+  const Descriptor file(path == "-" ? os::standard_input() : os::open_file(path, os::Access::read));
   if (!file) return system_error("open", name);
-  struct stat info {};
-  if (::fstat(file.get(), &info) != 0) return system_error("read", name);
+  const auto state = os::state_of(file.get());
+  if (!state) return system_error("read", name);
   // A size is a promise of regular files only, and files of /proc say 0.
-  const bool sized = S_ISREG(info.st_mode) && info.st_size > 0;
-  const auto size = static_cast<uint64_t>(sized ? info.st_size : 0);
+  const bool sized = state->kind == os::FileKind::regular && state->size > 0;
+  const uint64_t size = sized ? state->size : 0;
   if (!sized) most = std::min(most, kMostStreamBytes);
   if (size > most) return too_large(name, most);
   const uint64_t enough = most == UINT64_MAX ? most : most + 1;  // to see that it is too large

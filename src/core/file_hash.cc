@@ -1,6 +1,5 @@
 #include "core/file_hash.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -12,7 +11,7 @@
 namespace kvsplice {
 
 Result<FileHash> hash_file(const std::filesystem::path& path) {
-  const Descriptor file(retried([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
+  const Descriptor file(os::open_file(path, os::Access::read));
   if (!file) return system_error("read", path.string());
   const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(),
                                                                               XXH3_freeState);

@@ -1,10 +1,6 @@
 #include "core/output_file.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/random.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <chrono>
 #include <cstring>
@@ -25,18 +21,15 @@ Error refused(const std::string& path, const std::string& why) {
 }
 
 Result<uint64_t> unpredictable() {
-  uint64_t number = 0;
-  if (retried([&] { return ::getrandom(&number, sizeof number, 0); }) != sizeof number) {
-    return Error{ErrorKind::io, "the system has no random numbers"};
-  }
-  return number;
+  if (const auto number = os::random_number()) return *number;
+  return Error{ErrorKind::io, "the system has no random numbers"};
 }
 
 // The number of a descriptor of this program that the path names, as /dev/stdout does.
 std::optional<int> own_descriptor(const fs::path& path) {
   std::error_code none;
   if (!fs::equivalent(path.parent_path(), "/proc/self/fd", none)) return std::nullopt;
-  const std::string number = path.filename();
+  const std::string number = path.filename().string();
   if (number.empty() || number.size() > 9 ||
       number.find_first_not_of("0123456789") != std::string::npos) {
     return std::nullopt;
@@ -69,7 +62,8 @@ Result<Target> follow(const std::string& path) {
 struct OutputFile::Impl {
   std::string path;          // as the caller names it
   std::string folder, name;  // where it leads to
-  Descriptor in_folder, file;
+  os::Folder in_folder;
+  Descriptor file;
   Descriptor old;         // what is to be replaced, locked
   Descriptor stream;      // what is written through: a pipe or a device
   std::string temporary;  // in the folder, while it is there
@@ -83,7 +77,7 @@ struct OutputFile::Impl {
   Error cannot_create() const;
   Result<> lock_old();
   Result<> claim(Readers readers);
-  Result<> make_temporary(mode_t mode);
+  Result<> make_temporary(uint32_t mode);
   void remove_temporary();
   bool is_held(const std::string& other) const;
   bool another_writes() const;
@@ -98,25 +92,25 @@ struct OutputFile::Impl {
 
 // Whatever is no file and no stream is named.
 Result<> OutputFile::Impl::choose_kind() {
-  struct stat info {};
-  const bool exists = ::stat(path.c_str(), &info) == 0;
-  if (!exists && errno != ENOENT) return system_error("write", path);
-  if (exists && S_ISDIR(info.st_mode)) return refused(path, "it is a directory");
-  if (exists && S_ISBLK(info.st_mode)) return refused(path, "it is a block device");
-  if (exists && S_ISSOCK(info.st_mode)) return refused(path, "it is a socket");
+  using os::FileKind;
+  const auto state = os::state_at(path);
+  if (!state && errno != ENOENT) return system_error("write", path);
+  const FileKind kind = state ? state->kind : FileKind::regular;
+  if (kind == FileKind::folder) return refused(path, "it is a directory");
+  if (kind == FileKind::block_device) return refused(path, "it is a block device");
+  if (kind == FileKind::socket) return refused(path, "it is a socket");
   KVS_ASSIGN(const Target target, follow(path));
-  if (target.descriptor || (exists && !S_ISREG(info.st_mode))) return open_stream(target);
+  if (target.descriptor || kind != FileKind::regular) return open_stream(target);
   return open_folder(target.path);
 }
 
 // A FIFO is opened when there is something to write: opening waits for a reader.
 Result<> OutputFile::Impl::open_stream(const Target& target) {
   if (target.descriptor) {
-    const int flags = ::fcntl(*target.descriptor, F_GETFL);
-    if (flags < 0) return system_error("write", path);
-    if ((flags & O_ACCMODE) == O_RDONLY) return refused(path, "it is open to be read only");
-    stream = Descriptor(::fcntl(*target.descriptor, F_DUPFD_CLOEXEC, 0));
-  } else if (::access(path.c_str(), W_OK) != 0) {
+    stream = Descriptor(os::duplicate(*target.descriptor));
+    if (!stream) return system_error("write", path);
+    if (!os::is_open_to_write(stream.get())) return refused(path, "it is open to be read only");
+  } else if (!os::may_write(path)) {
     return system_error("write", path);
   }
   KVS_ASSIGN(file, unnamed_file());
@@ -124,12 +118,10 @@ Result<> OutputFile::Impl::open_stream(const Target& target) {
 }
 
 Result<> OutputFile::Impl::open_folder(const fs::path& target) {
-  name = target.filename();
+  name = target.filename().string();
   if (name.empty() || name == "." || name == "..") return refused(path, "this names no file");
   folder = target.has_parent_path() ? target.parent_path().string() : ".";
-  in_folder = Descriptor(::open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  if (!in_folder) return cannot_create();
-  return {};
+  return in_folder.open(folder) ? Result<>() : cannot_create();
 }
 
 Error OutputFile::Impl::cannot_create() const {
@@ -139,10 +131,9 @@ Error OutputFile::Impl::cannot_create() const {
 
 Result<> OutputFile::Impl::lock_old() {
   if (old) return {};
-  const int flags = O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
-  old = Descriptor(retried([&] { return ::openat(in_folder.get(), name.c_str(), flags); }));
+  old = Descriptor(in_folder.open_file(name));
   if (!old) return errno == ENOENT ? Result<>() : system_error("write", path);
-  if (try_lock(old.get()) == Lock::busy) return locked_by_another(path);
+  if (os::try_lock(old.get()) == Lock::busy) return locked_by_another(path);
   return {};
 }
 
@@ -154,13 +145,11 @@ std::string OutputFile::Impl::prefix() const {
 
 // Whether a temporary belongs to a program at work. If not, its program was killed: it is removed.
 bool OutputFile::Impl::is_held(const std::string& other) const {
-  const int flags = O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
-  const Descriptor found(::openat(in_folder.get(), other.c_str(), flags));
-  struct stat info {};
-  if (!found || ::fstat(found.get(), &info) != 0) return false;
-  if (!S_ISREG(info.st_mode) || info.st_uid != ::geteuid()) return false;  // none of ours
-  const Lock lock = try_lock(found.get());
-  if (lock == Lock::held) ::unlinkat(in_folder.get(), other.c_str(), 0);
+  const Descriptor found(in_folder.open_file(other));
+  const auto state = found ? os::state_of(found.get()) : std::nullopt;
+  if (!state || state->kind != os::FileKind::regular || !state->is_ours) return false;
+  const Lock lock = os::try_lock(found.get());
+  if (lock == Lock::held) in_folder.remove(other);
   return lock == Lock::busy;
 }
 
@@ -168,35 +157,34 @@ bool OutputFile::Impl::another_writes() const {
   const std::string ours = prefix();
   std::error_code failed;
   for (fs::directory_iterator at(folder, failed), end; !failed && at != end; at.increment(failed)) {
-    const std::string other = at->path().filename();
+    const std::string other = at->path().filename().string();
     if (other.starts_with(ours) && other != temporary && is_held(other)) return true;
   }
   return false;
 }
 
-Result<> OutputFile::Impl::make_temporary(mode_t mode) {
+Result<> OutputFile::Impl::make_temporary(uint32_t mode) {
   constexpr int kMostTries = 100;
   for (int i = 0; i < kMostTries; ++i) {
     KVS_ASSIGN(const uint64_t number, unpredictable());
     temporary = fmt::format("{}{:016x}", prefix(), number);
-    const int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-    file = Descriptor(::openat(in_folder.get(), temporary.c_str(), flags, mode));
+    file = Descriptor(in_folder.create_file(temporary, mode));
     if (!file) {
       temporary.clear();
       if (errno == EEXIST || errno == EINTR) continue;
       return cannot_create();
     }
     // Who looks for leftovers may have found it before it was locked.
-    struct stat info {};
-    const bool locked = try_lock(file.get()) != Lock::busy;
-    if (locked && ::fstat(file.get(), &info) == 0 && info.st_nlink > 0) return {};
+    const bool locked = os::try_lock(file.get()) != Lock::busy;
+    const auto state = os::state_of(file.get());
+    if (locked && state && state->names > 0) return {};
     remove_temporary();
   }
   return locked_by_another(path);
 }
 
 void OutputFile::Impl::remove_temporary() {
-  if (!temporary.empty()) ::unlinkat(in_folder.get(), temporary.c_str(), 0);
+  if (!temporary.empty()) in_folder.remove(temporary);
   temporary.clear();
 }
 
@@ -222,7 +210,7 @@ Result<> OutputFile::Impl::claim(Readers readers) {
 
 Result<> OutputFile::Impl::pour_into(int out) const {
   Bytes piece(1 << 20);
-  if (::lseek(file.get(), 0, SEEK_SET) < 0) return system_error("read", "a temporary file");
+  if (!os::rewind(file.get())) return system_error("read", "a temporary file");
   for (size_t n = 1; n > 0;) {
     KVS_ASSIGN(n, read_up_to(file.get(), piece.data(), piece.size(), "a temporary file"));
     KVS_TRY(write_all(out, ByteSpan(piece).first(n), path));
@@ -232,20 +220,18 @@ Result<> OutputFile::Impl::pour_into(int out) const {
 
 Result<> OutputFile::Impl::write_through() const {
   if (stream) return pour_into(stream.get());
-  const int flags = O_WRONLY | O_NOCTTY | O_CLOEXEC;
-  const Descriptor out(retried([&] { return ::open(path.c_str(), flags); }));
+  const Descriptor out(os::open_file(path, os::Access::write));
   return out ? pour_into(out.get()) : system_error("write", path);
 }
 
 Result<> OutputFile::Impl::rename_onto_old() {
-  const int in = in_folder.get();
-  if (::renameat(in, temporary.c_str(), in, name.c_str()) == 0) {
+  if (in_folder.rename(temporary, name)) {
     temporary.clear();
     return {};
   }
   // A file that is mounted into a container cannot be replaced, but written to.
   if (errno != EBUSY || !old) return system_error("rename onto", path);
-  if (::ftruncate(old.get(), 0) != 0) return system_error("write", path);
+  if (!os::resize(old.get(), 0)) return system_error("write", path);
   KVS_TRY(pour_into(old.get()));
   KVS_TRY(flush_to_disk(old.get(), path));
   std::swap(file, old);
@@ -255,17 +241,13 @@ Result<> OutputFile::Impl::rename_onto_old() {
 
 // What another program has put there meanwhile stays, and what was written here as well.
 Result<> OutputFile::Impl::check_unchanged() {
-  struct stat now {
-  }, then{};
-  if (::fstatat(in_folder.get(), name.c_str(), &now, AT_SYMLINK_NOFOLLOW) != 0) return {};
-  const bool same = old && ::fstat(old.get(), &then) == 0 && now.st_ino == then.st_ino &&
-                    now.st_dev == then.st_dev;
-  if (same) return {};
+  const auto now = in_folder.state_at(name);
+  if (!now) return {};
+  const auto then = old ? os::state_of(old.get()) : std::nullopt;
+  if (then && then->is_same_file(*now)) return {};
   KVS_ASSIGN(const uint64_t number, unpredictable());
   const std::string kept = fmt::format("kvsplice-kept-{:08x}", uint32_t(number));
-  if (::renameat(in_folder.get(), temporary.c_str(), in_folder.get(), kept.c_str()) != 0) {
-    return replaced_by_another(path);
-  }
+  if (!in_folder.rename(temporary, kept)) return replaced_by_another(path);
   temporary.clear();
   return Error{ErrorKind::io,
                fmt::format("{}; what was to be written is in {}", replaced_by_another(path).message,
@@ -274,14 +256,11 @@ Result<> OutputFile::Impl::check_unchanged() {
 
 // The owner too, where the system allows it: a file of somebody else stays theirs.
 Result<> OutputFile::Impl::hand_on_mode() const {
-  struct stat info {};
   if (!old) return {};
-  if (::fstat(old.get(), &info) != 0) return system_error("write", path);
-  if (::fchown(file.get(), info.st_uid, info.st_gid) != 0) {
-    (void)!::fchown(file.get(), static_cast<uid_t>(-1), info.st_gid);
-  }
-  if (::fchmod(file.get(), info.st_mode & 0777) != 0) return system_error("set the mode of", path);
-  return {};
+  const auto state = os::state_of(old.get());
+  if (!state) return system_error("write", path);
+  os::set_owner(file.get(), state->owner, state->group);
+  return os::set_mode(file.get(), state->mode) ? Result<>() : system_error("set the mode of", path);
 }
 
 OutputFile::OutputFile(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -311,9 +290,9 @@ const std::string& OutputFile::path() const { return impl_->path; }
 int OutputFile::fd() const { return impl_->file.get(); }
 
 void OutputFile::take_mode_of(int fd) {
-  struct stat info {};
-  if (impl_->old || impl_->is_stream() || ::fstat(fd, &info) != 0) return;
-  (void)!::fchmod(impl_->file.get(), info.st_mode & 0777);
+  const auto state = os::state_of(fd);
+  if (impl_->old || impl_->is_stream() || !state) return;
+  (void)os::set_mode(impl_->file.get(), state->mode);
 }
 
 Result<> OutputFile::publish() {
@@ -331,10 +310,7 @@ Result<> OutputFile::publish() {
   KVS_TRY(impl_->rename_onto_old());
   impl_->published = true;
   impl_->old = Descriptor();
-  // The name survives a crash once the folder is on the disk; some systems cannot do it.
-  const int in = impl_->in_folder.get();
-  const Descriptor whole(::openat(in, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (whole) (void)flush_to_disk(whole.get(), path()).ok();
+  impl_->in_folder.flush();
   return {};
 }
 

@@ -1,11 +1,7 @@
 #include "core/temporary_folder.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <cstdlib>
 #include <utility>
 
 namespace kvsplice {
@@ -15,7 +11,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kMark = ".kvsplice-temporary";
-constexpr std::string_view kPattern = "XXXXXX";  // which mkdtemp and mkostemp fill in
 
 Result<fs::path> system_folder() {
   std::error_code failed;
@@ -32,32 +27,42 @@ void remove_whole(const fs::path& folder) {
   fs::remove_all(folder, ignored);
 }
 
+// With its mark held: who makes a folder then sees that it is lost. Some systems keep an open file,
+// and the folder with it, until it is closed.
+void remove_whole(const fs::path& folder, Descriptor mark) {
+  remove_whole(folder);
+  mark = Descriptor();
+  remove_whole(folder);
+}
+
 // Nobody holds the lock of a folder whose program was killed.
 void remove_if_left_over(const fs::path& folder) {
-  const Descriptor mark(::open((folder / kMark).c_str(), O_RDWR | O_NOFOLLOW | O_CLOEXEC));
-  struct stat info {};
-  if (!mark || ::fstat(mark.get(), &info) != 0 || info.st_uid != ::geteuid()) return;
-  if (try_lock(mark.get()) == Lock::held) remove_whole(folder);
+  os::Folder opened;
+  if (!opened.open(folder.string())) return;
+  Descriptor mark(opened.open_file(kMark));
+  const auto state = mark ? os::state_of(mark.get()) : std::nullopt;
+  if (!state || !state->is_ours) return;
+  if (os::try_lock(mark.get()) == Lock::held) remove_whole(folder, std::move(mark));
 }
 
 void remove_left_overs(const fs::path& where, const std::string& prefix) {
   std::error_code failed;
   for (fs::directory_iterator at(where, failed), end; !failed && at != end; at.increment(failed)) {
-    const std::string name = at->path().filename();
-    if (name.starts_with(prefix) && name.size() == prefix.size() + kPattern.size()) {
-      remove_if_left_over(at->path());
-    }
+    const std::string name = at->path().filename().string();
+    const bool is_one =
+        name.starts_with(prefix) && name.size() == prefix.size() + os::kRandomLetters;
+    if (is_one) remove_if_left_over(at->path());
   }
 }
 
 // None if another program has taken the folder for left over before it was locked.
 Descriptor locked_mark(const fs::path& folder) {
-  const int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-  Descriptor mark(::open((folder / kMark).c_str(), flags, 0600));
-  struct stat info {};
-  const bool ours = mark && try_lock(mark.get()) != Lock::busy && ::fstat(mark.get(), &info) == 0 &&
-                    info.st_nlink > 0;
-  return ours ? std::move(mark) : Descriptor();
+  os::Folder opened;
+  if (!opened.open(folder.string())) return {};
+  Descriptor mark(opened.create_file(kMark, 0600));
+  if (!mark || os::try_lock(mark.get()) == Lock::busy) return {};
+  const auto state = os::state_of(mark.get());
+  return state && state->names > 0 ? std::move(mark) : Descriptor();
 }
 
 }  // namespace
@@ -72,8 +77,8 @@ Result<TemporaryFolder> TemporaryFolder::create(const std::string& purpose,
   remove_left_overs(where, prefix);
   constexpr int kMostTries = 10;
   for (int i = 0; i < kMostTries; ++i) {
-    std::string path = (where / prefix).string().append(kPattern);
-    if (::mkdtemp(path.data()) == nullptr) return system_error("make a folder in", where.string());
+    const fs::path path = os::make_private_folder(where / prefix);
+    if (path.empty()) return system_error("make a folder in", where.string());
     if (Descriptor mark = locked_mark(path)) return TemporaryFolder(path, std::move(mark));
     remove_whole(path);
   }
@@ -90,15 +95,13 @@ TemporaryFolder& TemporaryFolder::operator=(TemporaryFolder&& other) noexcept {
 }
 
 TemporaryFolder::~TemporaryFolder() {
-  if (!path_.empty()) remove_whole(path_);
+  if (!path_.empty()) remove_whole(path_, std::move(mark_));
 }
 
 Result<Descriptor> unnamed_file() {
   KVS_ASSIGN(const fs::path where, system_folder());
-  std::string path = (where / "kvsplice-").string().append(kPattern);
-  Descriptor file(::mkostemp(path.data(), O_CLOEXEC));
+  Descriptor file(os::open_unnamed(where));
   if (!file) return system_error("make a file in", where.string());
-  ::unlink(path.c_str());
   return file;
 }
 

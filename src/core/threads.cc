@@ -1,8 +1,5 @@
 #include "core/threads.h"
 
-#include <pthread.h>
-#include <sched.h>
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -17,6 +14,7 @@
 #include <vector>
 
 #include "core/memory.h"
+#include "core/os.h"
 
 namespace kvsplice {
 
@@ -120,9 +118,7 @@ class Pool {
 
   // A forked process has none of the threads, and what they waited on is of no use to it.
   static bool renewed_in_children() {
-#ifndef _WIN32
-    pthread_atfork(nullptr, nullptr, [] { current() = new Pool; });
-#endif
+os::in_forked_children([] { current() = new Pool; });
     return true;
   }
 
@@ -204,16 +200,11 @@ class Pool {
   size_t threads_ = 0;
 };
 
-int processors() {
-  cpu_set_t all;
-  return sched_getaffinity(0, sizeof all, &all) == 0 ? std::max(1, CPU_COUNT(&all)) : 1;
-}
-
 // OMP_NUM_THREADS is what engines and job systems set for all that share a machine.
 int usual_count() {
   const char* wish = std::getenv("OMP_NUM_THREADS");
   const long n = wish == nullptr ? 0 : std::strtol(wish, nullptr, 10);
-  return n >= 1 && n <= 4096 ? static_cast<int>(n) : processors();
+  return n >= 1 && n <= 4096 ? static_cast<int>(n) : os::processors();
 }
 
 std::atomic<int>& own_count() {

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cmath>
 #include <filesystem>
@@ -16,6 +15,7 @@
 
 #include "core/bytes.h"
 #include "core/file.h"
+#include "core/os.h"
 #include "core/random.h"
 #include "core/threads.h"
 
@@ -25,8 +25,7 @@ namespace kvsplice::testing {
 class TempDir {
  public:
   TempDir() {
-    std::string name = (std::filesystem::temp_directory_path() / "kvsplice-XXXXXX").string();
-    path_ = ::mkdtemp(name.data());
+    path_ = os::make_private_folder(std::filesystem::temp_directory_path() / "kvsplice-");
   }
   TempDir(const TempDir&) = delete;
   TempDir& operator=(const TempDir&) = delete;

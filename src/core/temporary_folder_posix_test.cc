@@ -1,5 +1,3 @@
-#include "core/temporary_folder.h"
-
 #include <gmock/gmock.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -8,6 +6,7 @@
 #include <cstdlib>
 
 #include "core/file.h"
+#include "core/temporary_folder.h"
 
 namespace kvsplice {
 namespace {
