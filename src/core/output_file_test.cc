@@ -43,14 +43,6 @@ TEST_F(OutputFiles, AppearWhenTheyArePublished) {
   EXPECT_THAT(names(), ElementsAre("x")) << "temporaries stayed";
 }
 
-TEST_F(OutputFiles, WhoReadsTheOldFileKeepsIt) {
-  ASSERT_TRUE(write_file(file("x"), Bytes{1, 2}).ok());
-  const auto before = DiskFile::open(file("x")).value();
-  ASSERT_TRUE(write_file(file("x"), Bytes{3}).ok());
-  EXPECT_EQ(read_file(file("x")).value(), Bytes{3});
-  EXPECT_EQ(before.read(0, 2).value(), (Bytes{1, 2}));
-}
-
 TEST_F(OutputFiles, ASecondWriterIsToldAtOnce) {
   const auto fresh = OutputFile::reserve(file("new")).value();
   EXPECT_THAT(OutputFile::reserve(file("new")).error().message, HasSubstr("another program"));
@@ -72,13 +64,6 @@ TEST_F(OutputFiles, AFileThatIsBeingExtendedCanBeWrittenAnew) {
   }
   EXPECT_EQ(read_file(file("x")).value(), Bytes{3});
   EXPECT_THAT(names(), ElementsAre("x"));
-}
-
-TEST_F(OutputFiles, NamesThatAreNotAsciiAreKept) {
-  const std::string name = "Schl\xc3\xbcssel-\xe6\xbc\xa2";
-  ASSERT_TRUE(write_text(file(name), "x").ok());
-  EXPECT_THAT(names(), ElementsAre(name));
-  EXPECT_EQ(read_text(file(name)).value(), "x");
 }
 
 TEST_F(OutputFiles, UnnamedFilesLeaveNothing) {
