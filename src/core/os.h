@@ -84,7 +84,7 @@ class Folder {
 };
 
 std::optional<uint64_t> random_number();
-int processors();  // that this process may use
+int processors();                          // that this process may use
 void in_forked_children(void (*begin)());  // where processes fork, each child begins so
 
 }  // namespace os

@@ -118,7 +118,7 @@ class Pool {
 
   // A forked process has none of the threads, and what they waited on is of no use to it.
   static bool renewed_in_children() {
-os::in_forked_children([] { current() = new Pool; });
+    os::in_forked_children([] { current() = new Pool; });
     return true;
   }
 
