@@ -26,7 +26,7 @@ add_custom_target(unit_tests)
 add_custom_target(thread_tests)
 set(KVSPLICE_THREADED_LAYERS core linalg range codec session solve)
 # Folders of tests/ that need neither, too.
-set(KVSPLICE_UNIT_FOLDERS conformance golden)
+set(KVSPLICE_UNIT_FOLDERS conformance golden memory)
 
 # Without the program, as on other machines (tools/cross), these are left: tests of the library that
 # fit nothing.

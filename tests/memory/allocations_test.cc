@@ -32,6 +32,14 @@ void give_back(void* p) {
 
 void* operator new(size_t size) { return take(size, alignof(std::max_align_t)); }
 void* operator new(size_t size, std::align_val_t at) { return take(size, size_t(at)); }
+// Sanitizers have one of their own, whose memory `give_back` must not get.
+void* operator new(size_t size, const std::nothrow_t&) noexcept {
+  try {
+    return take(size, alignof(std::max_align_t));
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
 void operator delete(void* p) noexcept { give_back(p); }
 void operator delete(void* p, size_t) noexcept { give_back(p); }
 void operator delete(void* p, std::align_val_t) noexcept { give_back(p); }
@@ -64,6 +72,7 @@ TEST(Allocations, AreCountedAndRefused) {
   const auto first = std::make_unique<int>(1);
   EXPECT_THROW((void)std::make_unique<int>(2), std::bad_alloc);
   EXPECT_THROW((void)std::make_unique<int>(3), std::bad_alloc);
+  EXPECT_EQ(std::unique_ptr<int>(new (std::nothrow) int(4)), nullptr);
 }
 
 }  // namespace
