@@ -106,7 +106,7 @@ Command bench_command() {
             verb.add_option("--only", options->only,
                             fmt::format("only these: {}", fmt::join(names(), ", ")));
             verb.add_option("-m,--model", options->model, "a model, for what is timed on one");
-            verb.add_option("-o,--output", options->dir, "directory for bench.csv and a manifest");
+            verb.add_option("-o,--out", options->dir, "directory for bench.csv and a manifest");
             verb.add_option("--python", options->python, "a Python with peers (numpy, torch)")
                 ->capture_default_str();
             return [options] { return run(*options); };

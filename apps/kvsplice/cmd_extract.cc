@@ -81,10 +81,10 @@ Command extract_command() {
   return {"extract", "writes keys, values and queries of texts to a dump", [](CLI::App& verb) {
             auto args = std::make_shared<ExtractArguments>();
             auto* model = verb.add_option("-m,--model", args->model, "GGUF model");
-            auto* texts = verb.add_option("-f,--text", args->texts, "one or more texts");
+            auto* texts = verb.add_option("-f,--file", args->texts, "one or more texts");
             auto* tokens =
                 add_number(verb, "-n,--tokens", args->tokens, {1, 1 << 24}, "tokens of each text");
-            verb.add_option("-o,--output", args->out, "the dump, a GGUF file")->required();
+            verb.add_option("-o,--out", args->out, "the dump, a GGUF file")->required();
             auto* layers = add_numbers(verb, "--layers", args->layers, "only these");
             auto* heads = add_numbers(verb, "--heads", args->heads, "only these KV heads");
             auto* queries = verb.add_flag("--no-queries", args->no_queries, "leave queries out");

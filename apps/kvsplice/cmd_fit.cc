@@ -28,7 +28,7 @@ std::string stage_help() {
   for (const auto& info : codec::stage_table()) {
     std::vector<std::string> params;
     for (const auto& p : info.params) {
-      params.push_back(fmt::format("      {:<12}{} ({}{})", p.name, p.help, p.allowed,
+      params.push_back(fmt::format("      {:<15}{} ({}{})", p.name, p.help, p.allowed,
                                    p.default_value.empty() ? "" : "; default " + p.default_value));
     }
     text += fmt::format(

@@ -27,7 +27,7 @@ Command report_command() {
             auto options = std::make_shared<Options>();
             verb.add_option("DIR", options->dirs, "results directories, in order of the page")
                 ->required();
-            verb.add_option("-o,--output", options->out, "the page")->capture_default_str();
+            verb.add_option("-o,--out", options->out, "the page")->capture_default_str();
             verb.add_option("--title", options->title, "its title")->capture_default_str();
             return [options] { return run(*options); };
           }};
