@@ -3,7 +3,6 @@
 #include "core/threads.h"
 #include "support/driver.h"
 #include "support/gguf_mutator.h"
-#include "support/memory_file.h"
 #include "support/small_codecs.h"
 
 using namespace kvsplice;
@@ -42,9 +41,8 @@ KvBlock<float> some_block(const ModelShape& shape) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const bool alone = (set_thread_count(1), true);
-  static fuzz::MemoryFile file;
-  if (!alone || !file.fill({data, size})) return 0;
-  const auto codec = codec::Codec::load(file.path());
+  if (!alone) return 0;
+  const auto codec = codec::Codec::load(view_source({data, size}), "the input");
   if (!codec.ok()) return 0;
   fuzz::accept();
   if (values_of(codec->shape()) > kMostValues) return 0;

@@ -2,7 +2,6 @@
 #include "core/threads.h"
 #include "session/session.h"
 #include "support/driver.h"
-#include "support/memory_file.h"
 #include "support/session_mutator.h"
 #include "support/small_codecs.h"
 
@@ -31,12 +30,12 @@ Coder coder_for(const SessionInfo& info) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const bool alone = (set_thread_count(1), true);
-  static fuzz::MemoryFile file;
-  if (!alone || !file.fill({data, size})) return 0;
-  const auto reader = SessionReader::open(file.path());
+  if (!alone) return 0;
+  auto reader = SessionReader::open(view_source({data, size}), "the input");
   if (!reader.ok()) return 0;
   (void)read_tokens(*reader).ok();
-  const auto session = Session::open(file.path(), coder_for(reader->info()));
+  const Coder coder = coder_for(reader->info());
+  const auto session = Session::open(std::move(*reader), coder);
   if (!session.ok()) return 0;
   fuzz::accept();
   const auto cells = session->read(0, session->size(), {});

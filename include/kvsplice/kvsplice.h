@@ -126,6 +126,23 @@ typedef struct kvs_embeddings {
   int (*lookup)(void* user, const int32_t* tokens, size_t n, float* rows);
 } kvs_embeddings;
 
+/* A file wherever it is. */
+typedef struct kvs_source {
+  void* user;
+  uint64_t size;
+  /* Reads bytes [offset, offset + n), all of them; returns 0, or any other number to fail with
+   * KVS_ERROR_IO. Several threads call at once. */
+  int (*read)(void* user, uint64_t offset, void* out, size_t n);
+} kvs_source;
+
+/* Where a new file goes. */
+typedef struct kvs_output {
+  void* user;
+  /* Takes n bytes that follow those before; returns 0, or any other number to fail with
+   * KVS_ERROR_IO. One thread calls, the one that packs. */
+  int (*write)(void* user, const void* bytes, size_t n);
+} kvs_output;
+
 /* All of them optional. The structs are copied; what their functions and `user` need must last as
  * long as the object they are given to. */
 typedef struct kvs_options {
@@ -196,14 +213,7 @@ KVS_API kvs_status kvs_codec_open(const char* path, const kvs_options* options, 
 /* The bytes of a codec file; they are copied. */
 KVS_API kvs_status kvs_codec_open_bytes(const void* bytes, size_t size, const kvs_options* options,
                                         kvs_codec** codec, kvs_error* error);
-/* A codec file wherever it is. */
-typedef struct kvs_source {
-  void* user;
-  uint64_t size;
-  /* Reads bytes [offset, offset + n), all of them; returns 0, or any other number to fail with
-   * KVS_ERROR_IO. Several threads call at once, none any more when the codec is open. */
-  int (*read)(void* user, uint64_t offset, void* out, size_t n);
-} kvs_source;
+/* Wherever the file is: the source is not called any more when the codec is open. */
 KVS_API kvs_status kvs_codec_open_source(const kvs_source* source, const kvs_options* options,
                                          kvs_codec** codec, kvs_error* error);
 /* Sessions that were opened with the codec may be used on. */
@@ -256,15 +266,31 @@ typedef struct kvs_pack_options {
 #define KVS_PACK_DEFAULTS \
   { 0, 4, 32 }
 
-/* Writes a new session of a block of f16 elements in cached space, at positions 0, 1, ...
- * `pending`: tokens behind the block that have no rows yet. codec NULL: without loss, of `model`;
- * else `model` is not read. A file that is there is replaced when the new one is whole. */
+/* Writes a new session of a block in cached space, at positions 0, 1, ... Sessions hold f16: other
+ * elements are rounded to it, or refused with KVS_ERROR_NUMERIC if they are not finite, or if
+ * nothing may be lost and rounding would change one. `pending`: tokens behind the block that have
+ * no rows yet. codec NULL: without loss, of `model`; else `model` is not read. A file that is there
+ * is replaced when the new one is whole. */
 KVS_API kvs_status kvs_session_pack(const char* path, const kvs_block* block,
                                     const int32_t* pending, size_t pending_count,
                                     const kvs_codec* codec, const kvs_model* model,
                                     const kvs_embeddings* embeddings, const kvs_pack_options* pack,
                                     const kvs_options* options, kvs_error* error);
-/* Adds a block that follows at once. What is there stays readable whatever happens. */
+/* The same, to memory. */
+KVS_API kvs_status kvs_session_pack_bytes(const kvs_block* block, const int32_t* pending,
+                                          size_t pending_count, const kvs_codec* codec,
+                                          const kvs_model* model, const kvs_embeddings* embeddings,
+                                          const kvs_pack_options* pack, const kvs_options* options,
+                                          kvs_buffer* bytes, kvs_error* error);
+/* The same, piece by piece to wherever it should go. What was written is no session if the call
+ * fails. */
+KVS_API kvs_status kvs_session_pack_output(const kvs_output* output, const kvs_block* block,
+                                           const int32_t* pending, size_t pending_count,
+                                           const kvs_codec* codec, const kvs_model* model,
+                                           const kvs_embeddings* embeddings,
+                                           const kvs_pack_options* pack, const kvs_options* options,
+                                           kvs_error* error);
+/* Adds a block that follows at once to a file. What is there stays readable whatever happens. */
 KVS_API kvs_status kvs_session_extend(const char* path, const kvs_block* block,
                                       const int32_t* pending, size_t pending_count,
                                       const kvs_codec* codec, const kvs_embeddings* embeddings,
@@ -277,6 +303,18 @@ typedef struct kvs_session kvs_session;
 KVS_API kvs_status kvs_session_open(const char* path, const kvs_codec* codec,
                                     const kvs_embeddings* embeddings, const kvs_options* options,
                                     kvs_session** session, kvs_error* error);
+/* The bytes of a session file. They are not copied, and must stay as they are until the session is
+ * freed. */
+KVS_API kvs_status kvs_session_open_bytes(const void* bytes, size_t size, const kvs_codec* codec,
+                                          const kvs_embeddings* embeddings,
+                                          const kvs_options* options, kvs_session** session,
+                                          kvs_error* error);
+/* Wherever the file is: the source is called until the session is freed, by every thread that reads
+ * it. The struct is copied. */
+KVS_API kvs_status kvs_session_open_source(const kvs_source* source, const kvs_codec* codec,
+                                           const kvs_embeddings* embeddings,
+                                           const kvs_options* options, kvs_session** session,
+                                           kvs_error* error);
 KVS_API void kvs_session_free(kvs_session* session);
 
 KVS_API size_t kvs_session_size(const kvs_session* session);    /* tokens that have rows */

@@ -108,20 +108,49 @@ class Codec {
   std::unique_ptr<kvs_codec, detail::Free> codec_;
 };
 
-// A session that is read. Several threads may use one. Sessions are written by kvs_session_pack and
-// kvs_session_extend.
+// A session that is read. Several threads may use one. Those in files are written by
+// kvs_session_pack and kvs_session_extend.
 class Session {
  public:
   // codec: null for lossless sessions.
   static Result<Session> open(const std::string& path, const Codec* codec,
                               const kvs_embeddings* embeddings = nullptr,
                               const kvs_options* options = nullptr) {
-    kvs_session* session = nullptr;
-    KVS_TRY(detail::call([&](kvs_error* e) {
+    return made([&](kvs_session** session, kvs_error* e) {
       return kvs_session_open(path.c_str(), codec ? codec->c() : nullptr, embeddings, options,
-                              &session, e);
+                              session, e);
+    });
+  }
+  // The bytes must stay where they are.
+  static Result<Session> open(std::span<const uint8_t> bytes, const Codec* codec,
+                              const kvs_embeddings* embeddings = nullptr,
+                              const kvs_options* options = nullptr) {
+    return made([&](kvs_session** session, kvs_error* e) {
+      return kvs_session_open_bytes(bytes.data(), bytes.size(), codec ? codec->c() : nullptr,
+                                    embeddings, options, session, e);
+    });
+  }
+  static Result<Session> open(const kvs_source& source, const Codec* codec,
+                              const kvs_embeddings* embeddings = nullptr,
+                              const kvs_options* options = nullptr) {
+    return made([&](kvs_session** session, kvs_error* e) {
+      return kvs_session_open_source(&source, codec ? codec->c() : nullptr, embeddings, options,
+                                     session, e);
+    });
+  }
+  // The bytes of a new session. model: of lossless ones, which have no codec.
+  static Result<Buffer> pack(const kvs_block& block, std::span<const int32_t> pending,
+                             const Codec* codec, const kvs_model* model = nullptr,
+                             const kvs_embeddings* embeddings = nullptr,
+                             const kvs_pack_options* pack = nullptr,
+                             const kvs_options* options = nullptr) {
+    Buffer bytes;
+    KVS_TRY(detail::call([&](kvs_error* e) {
+      return kvs_session_pack_bytes(&block, pending.data(), pending.size(),
+                                    codec ? codec->c() : nullptr, model, embeddings, pack, options,
+                                    bytes.c(), e);
     }));
-    return Session(session);
+    return bytes;
   }
 
   const kvs_session* c() const { return session_.get(); }
@@ -144,6 +173,12 @@ class Session {
   }
 
  private:
+  template <class F>
+  static Result<Session> made(const F& open) {
+    kvs_session* session = nullptr;
+    KVS_TRY(detail::call([&](kvs_error* e) { return open(&session, e); }));
+    return Session(session);
+  }
   explicit Session(kvs_session* session) : session_(session) {}
 
   std::unique_ptr<kvs_session, detail::Free> session_;

@@ -107,8 +107,8 @@ kvs_status kvs_codec_open_bytes(const void* bytes, size_t size, const kvs_option
 kvs_status kvs_codec_open_source(const kvs_source* source, const kvs_options* options,
                                  kvs_codec** codec, kvs_error* error) {
   return open(options, codec, error, [&](const ReadLimits& limits) -> Result<Codec> {
-    if (source == nullptr || source->read == nullptr) return missing("source");
-    return Codec::load(source_of(*source), "the codec", limits);
+    KVS_ASSIGN(auto held, source_of(source));
+    return Codec::load(std::move(held), "the codec", limits);
   });
 }
 

@@ -104,8 +104,20 @@ Result<> hand_out(ByteSpan bytes, const Options& options, kvs_buffer& out) {
   return {};
 }
 
-std::shared_ptr<const ByteSource> source_of(const kvs_source& lent) {
-  return std::make_shared<LentSource>(lent);
+Result<std::shared_ptr<const ByteSource>> source_of(const kvs_source* lent) {
+  if (lent == nullptr || lent->read == nullptr)
+    return usage_error("no source, or one without read");
+  return std::shared_ptr<const ByteSource>(std::make_shared<LentSource>(*lent));
+}
+
+Result<std::function<Result<>(ByteSpan)>> sink_of(const kvs_output* lent) {
+  if (lent == nullptr || lent->write == nullptr) {
+    return usage_error("no output, or one without write");
+  }
+  return std::function([to = *lent](ByteSpan piece) -> Result<> {
+    if (piece.empty() || to.write(to.user, piece.data(), piece.size()) == 0) return {};
+    return Error{ErrorKind::io, fmt::format("the caller could not write {} bytes", piece.size())};
+  });
 }
 
 Result<std::optional<codec::Embeddings>> embeddings_for(const codec::Codec* codec,

@@ -1,6 +1,7 @@
 // What a caller lends to the library: threads, memory, ears, embeddings, bytes.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -50,7 +51,9 @@ class OnLentThreads {
 Result<> hand_out(ByteSpan bytes, const Options& options, kvs_buffer& out);
 
 // A file that is read by a caller's function.
-std::shared_ptr<const ByteSource> source_of(const kvs_source& lent);
+Result<std::shared_ptr<const ByteSource>> source_of(const kvs_source* lent);
+// A caller's function that takes what is written.
+Result<std::function<Result<>(ByteSpan)>> sink_of(const kvs_output* lent);
 
 // What the codec reads of them: nothing if it reads none. Error usage if it cannot do with them.
 Result<std::optional<codec::Embeddings>> embeddings_for(const codec::Codec* codec,

@@ -12,6 +12,7 @@ using namespace kvsplice::api;
 namespace {
 
 using codec::Embeddings;
+using session::SessionReader;
 
 session::Coder coder_of(ModelShape shape, const kvs_codec* codec,
                         const std::optional<Embeddings>& embeddings) {
@@ -39,12 +40,11 @@ session::PackOptions pack_options_of(const kvs_pack_options* lent) {
   return options;
 }
 
-void tell_what_is_odd(const session::SessionReader& reader, const char* path,
-                      const Options& options) {
+void tell_what_is_odd(const SessionReader& reader, const Options& options) {
   if (reader.ignored_bytes() == 0 || !options.log) return;
   const std::string message =
-      fmt::format("{}: {} bytes behind its end are ignored: an append was interrupted", path,
-                  reader.ignored_bytes());
+      fmt::format("{}: {} bytes behind its end are ignored: an append was interrupted",
+                  reader.name(), reader.ignored_bytes());
   options.log->write(options.log->user, message.c_str());
 }
 
@@ -97,25 +97,105 @@ Result<> read_others(const kvs_session& from, size_t first, const kvs_block& blo
   return {};
 }
 
+// What is packed, as the caller says it.
+struct Packing {
+  const kvs_block* block;
+  const int32_t* pending;
+  size_t pending_count;
+  const kvs_codec* codec;
+  const kvs_model* model;
+  const kvs_embeddings* embeddings;
+  const kvs_pack_options* options;
+};
+
+// Out: a path or a sink.
+template <class Out>
+Result<> write(const Packing& what, const Options& own, Out out) {
+  const kvs_codec* codec = what.codec;
+  if (codec == nullptr && what.model == nullptr) return missing("codec and no model");
+  KVS_ASSIGN(ModelShape shape, codec != nullptr ? codec->codec->shape() : shape_of(*what.model));
+  KVS_ASSIGN(const KvView view, cached_view(what.block, shape));
+  KVS_ASSIGN(const auto behind, pending_of(what.pending, what.pending_count));
+  KVS_ASSIGN(const auto embeddings,
+             embeddings_for(codec ? codec->codec.get() : nullptr, what.embeddings));
+  const OnLentThreads threads(own);
+  return session::pack(std::move(out), view, behind, coder_of(std::move(shape), codec, embeddings),
+                       pack_options_of(what.options), own.progress);
+}
+
+Result<std::unique_ptr<kvs_session>> opened(SessionReader reader, const kvs_codec* codec,
+                                            const kvs_embeddings* lent, Options options) {
+  auto made = std::make_unique<kvs_session>();
+  made->options = std::move(options);
+  if (codec != nullptr) made->codec = codec->codec;
+  made->shape = codec != nullptr ? codec->codec->shape() : session::shape_of(reader.info());
+  KVS_ASSIGN(made->embeddings, embeddings_for(made->codec.get(), lent));
+  KVS_ASSIGN(made->session, session::Session::open(std::move(reader),
+                                                   coder_of(made->shape, codec, made->embeddings)));
+  KVS_TRY(made->options.limits.check(made->session->file().name(), made->session->size(), 0));
+  tell_what_is_odd(made->session->file(), made->options);
+  return made;
+}
+
+kvs_status open(const kvs_codec* codec, const kvs_embeddings* lent, const kvs_options* options,
+                kvs_session** session, kvs_error* error,
+                const std::function<Result<SessionReader>()>& read) {
+  if (session != nullptr) *session = nullptr;
+  return guarded(error, [&]() -> Result<> {
+    if (session == nullptr) return missing("place for the session");
+    KVS_ASSIGN(Options own, Options::of(options));
+    KVS_ASSIGN(SessionReader reader, read());
+    KVS_ASSIGN(auto made, opened(std::move(reader), codec, lent, std::move(own)));
+    *session = made.release();
+    return {};
+  });
+}
+
 }  // namespace
 
 extern "C" {
 
 kvs_status kvs_session_pack(const char* path, const kvs_block* block, const int32_t* pending,
                             size_t pending_count, const kvs_codec* codec, const kvs_model* model,
-                            const kvs_embeddings* lent, const kvs_pack_options* pack,
+                            const kvs_embeddings* embeddings, const kvs_pack_options* pack,
                             const kvs_options* options, kvs_error* error) {
   return guarded(error, [&]() -> Result<> {
     if (path == nullptr) return missing("path");
-    if (codec == nullptr && model == nullptr) return missing("codec and no model");
+    const Packing what{block, pending, pending_count, codec, model, embeddings, pack};
     KVS_ASSIGN(const Options own, Options::of(options));
-    KVS_ASSIGN(ModelShape shape, codec != nullptr ? codec->codec->shape() : shape_of(*model));
-    KVS_ASSIGN(const KvView view, cached_view(block, shape));
-    KVS_ASSIGN(const auto behind, pending_of(pending, pending_count));
-    KVS_ASSIGN(const auto embeddings, embeddings_for(codec ? codec->codec.get() : nullptr, lent));
-    const OnLentThreads threads(own);
-    return session::pack(path, view, behind, coder_of(std::move(shape), codec, embeddings),
-                         pack_options_of(pack), own.progress);
+    return write(what, own, std::string(path));
+  });
+}
+
+kvs_status kvs_session_pack_bytes(const kvs_block* block, const int32_t* pending,
+                                  size_t pending_count, const kvs_codec* codec,
+                                  const kvs_model* model, const kvs_embeddings* embeddings,
+                                  const kvs_pack_options* pack, const kvs_options* options,
+                                  kvs_buffer* bytes, kvs_error* error) {
+  if (bytes != nullptr) *bytes = kvs_buffer{};
+  return guarded(error, [&]() -> Result<> {
+    if (bytes == nullptr) return missing("place for the bytes");
+    const Packing what{block, pending, pending_count, codec, model, embeddings, pack};
+    KVS_ASSIGN(const Options own, Options::of(options));
+    Bytes packed;
+    KVS_TRY(write(what, own, session::SessionSink([&](ByteSpan piece) -> Result<> {
+                    packed.insert(packed.end(), piece.begin(), piece.end());
+                    return {};
+                  })));
+    return hand_out(packed, own, *bytes);
+  });
+}
+
+kvs_status kvs_session_pack_output(const kvs_output* output, const kvs_block* block,
+                                   const int32_t* pending, size_t pending_count,
+                                   const kvs_codec* codec, const kvs_model* model,
+                                   const kvs_embeddings* embeddings, const kvs_pack_options* pack,
+                                   const kvs_options* options, kvs_error* error) {
+  return guarded(error, [&]() -> Result<> {
+    KVS_ASSIGN(session::SessionSink sink, sink_of(output));
+    const Packing what{block, pending, pending_count, codec, model, embeddings, pack};
+    KVS_ASSIGN(const Options own, Options::of(options));
+    return write(what, own, std::move(sink));
   });
 }
 
@@ -138,28 +218,31 @@ kvs_status kvs_session_extend(const char* path, const kvs_block* block, const in
   });
 }
 
-kvs_status kvs_session_open(const char* path, const kvs_codec* codec, const kvs_embeddings* lent,
-                            const kvs_options* options, kvs_session** session, kvs_error* error) {
-  if (session != nullptr) *session = nullptr;
-  return guarded(error, [&]() -> Result<> {
+kvs_status kvs_session_open(const char* path, const kvs_codec* codec,
+                            const kvs_embeddings* embeddings, const kvs_options* options,
+                            kvs_session** session, kvs_error* error) {
+  return open(codec, embeddings, options, session, error, [&]() -> Result<SessionReader> {
     if (path == nullptr) return missing("path");
-    if (session == nullptr) return missing("place for the session");
-    auto made = std::make_unique<kvs_session>();
-    KVS_ASSIGN(made->options, Options::of(options));
-    if (codec != nullptr) {
-      made->codec = codec->codec;
-      made->shape = codec->codec->shape();
-    } else {
-      KVS_ASSIGN(const session::SessionReader reader, session::SessionReader::open(path));
-      made->shape = session::shape_of(reader.info());
-    }
-    KVS_ASSIGN(made->embeddings, embeddings_for(made->codec.get(), lent));
-    KVS_ASSIGN(made->session,
-               session::Session::open(path, coder_of(made->shape, codec, made->embeddings)));
-    KVS_TRY(made->options.limits.check(path, made->session->size(), 0));
-    tell_what_is_odd(made->session->file(), path, made->options);
-    *session = made.release();
-    return {};
+    return SessionReader::open(path);
+  });
+}
+
+kvs_status kvs_session_open_bytes(const void* bytes, size_t size, const kvs_codec* codec,
+                                  const kvs_embeddings* embeddings, const kvs_options* options,
+                                  kvs_session** session, kvs_error* error) {
+  return open(codec, embeddings, options, session, error, [&]() -> Result<SessionReader> {
+    if (bytes == nullptr) return missing("bytes");
+    return SessionReader::open(view_source({static_cast<const uint8_t*>(bytes), size}),
+                               "the session");
+  });
+}
+
+kvs_status kvs_session_open_source(const kvs_source* source, const kvs_codec* codec,
+                                   const kvs_embeddings* embeddings, const kvs_options* options,
+                                   kvs_session** session, kvs_error* error) {
+  return open(codec, embeddings, options, session, error, [&]() -> Result<SessionReader> {
+    KVS_ASSIGN(auto held, source_of(source));
+    return SessionReader::open(std::move(held), "the session");
   });
 }
 

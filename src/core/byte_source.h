@@ -5,6 +5,7 @@
 #include <string>
 
 #include "core/bytes.h"
+#include "core/disk_file.h"
 
 namespace kvsplice {
 
@@ -16,7 +17,11 @@ class ByteSource {
   virtual Result<> read(uint64_t offset, void* out, size_t n) const = 0;
 };
 
+// Bytes [offset, offset + n), which must be there before memory is taken for them.
+Result<Bytes> read_bytes(const ByteSource& source, uint64_t offset, size_t n);
+
 Result<std::shared_ptr<const ByteSource>> file_source(const std::string& path);
+std::shared_ptr<const ByteSource> file_source(std::shared_ptr<const DiskFile> file);
 std::shared_ptr<const ByteSource> memory_source(Bytes bytes);
 // Of bytes that stay where they are for as long as the source is used.
 std::shared_ptr<const ByteSource> view_source(ByteSpan bytes);

@@ -21,11 +21,14 @@ void expect_five(const ByteSource& source) {
   ASSERT_TRUE(source.read(2, some.data(), 3).ok());
   EXPECT_THAT(some, ElementsAre(3, 4, 5));
   EXPECT_TRUE(source.read(5, nullptr, 0).ok());
+  EXPECT_THAT(read_bytes(source, 2, 3).value(), ElementsAre(3, 4, 5));
+  EXPECT_FALSE(read_bytes(source, 0, SIZE_MAX).ok());
   for (const uint64_t offset : {uint64_t{3}, uint64_t{6}, ~uint64_t{0}}) {
     const auto read = source.read(offset, some.data(), 3);
     ASSERT_FALSE(read.ok()) << offset;
     EXPECT_EQ(read.error().kind, ErrorKind::format);
     EXPECT_THAT(read.error().message, HasSubstr("of 5"));
+    EXPECT_FALSE(read_bytes(source, offset, 3).ok());
   }
 }
 

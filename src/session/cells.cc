@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <vector>
 
@@ -28,10 +29,6 @@ namespace {
 Result<> check_rows(const RowsView& rows, const LayerShape& layer, Kind kind, const KvView& cells) {
   const auto width = static_cast<size_t>(layer.width(kind));
   const size_t least = layer.window > 0 ? cells.count() - cells.absent : cells.count();
-  if (rows.element != Element::f16) {
-    return Error{ErrorKind::usage, fmt::format("{}s of layer {} are not f16, as cells must be",
-                                               name(kind), layer.layer)};
-  }
   if (rows.rows >= least && rows.rows <= cells.count() && rows.cols == width) return {};
   return Error{ErrorKind::usage,
                fmt::format("{}s of layer {} are {} x {}, wanted {} x {}", name(kind), layer.layer,
@@ -82,17 +79,24 @@ std::string describe(const CellPlace& place) {
                      name(place.kind), place.layer, place.position);
 }
 
-std::optional<CellPlace> first_not_finite(const KvView& cells, const ModelShape& shape) {
-  std::vector<uint16_t> row;
+namespace {
+
+// The first of the values for which `odd` holds, of rows as T; those that are absent, and units
+// whose elements are not looked at, are passed over.
+template <class T, class Looked, class Odd>
+std::optional<CellPlace> first_odd(const KvView& cells, const ModelShape& shape,
+                                   const Looked& looked_at, const Odd& is_odd) {
+  std::vector<T> row;
   for (Kind kind : {Kind::key, Kind::value}) {
     for (size_t l = 0; l < shape.layers.size(); ++l) {
       const RowsView& rows = cells.of(kind)[l];
+      if (!looked_at(rows.element)) continue;
       const size_t before = cells.count() - rows.rows;  // tokens without rows
       const size_t absent = shape.layers[l].window > 0 ? cells.absent : 0;
       row.resize(rows.cols);
       for (size_t r = absent - std::min(absent, before); r < rows.rows; ++r) {
-        read_rows(rows.row_range(r, 1), MatrixView<uint16_t>(row.data(), 1, row.size()));
-        const auto odd = std::find_if_not(row.begin(), row.end(), is_finite_half);
+        read_rows(rows.row_range(r, 1), MatrixView<T>(row.data(), 1, row.size()));
+        const auto odd = std::find_if(row.begin(), row.end(), is_odd);
         if (odd == row.end()) continue;
         return CellPlace{kind, shape.layers[l].layer,
                          static_cast<size_t>(cells.positions[before + r]),
@@ -101,6 +105,28 @@ std::optional<CellPlace> first_not_finite(const KvView& cells, const ModelShape&
     }
   }
   return {};
+}
+
+}  // namespace
+
+std::optional<CellPlace> first_not_finite(const KvView& cells, const ModelShape& shape) {
+  return first_odd<uint16_t>(
+      cells, shape, [](Element) { return true; }, [](uint16_t x) { return !is_finite_half(x); });
+}
+
+Result<> check_rounding(const KvView& cells, const ModelShape& shape, bool lossless) {
+  const auto rounded = [](Element element) { return element != Element::f16; };
+  const auto infinite = [](float x) { return !std::isfinite(x); };
+  const auto changed = [](float x) { return from_half(to_half(x)) != x; };
+  if (const auto place = first_odd<float>(cells, shape, rounded, infinite)) {
+    return Error{ErrorKind::numeric, describe(*place) + " is infinite or not a number"};
+  }
+  if (!lossless) return {};
+  const auto place = first_odd<float>(cells, shape, rounded, changed);
+  if (!place) return {};
+  return Error{
+      ErrorKind::numeric,
+      describe(*place) + " is no f16, as which it would be kept; a codec takes it rounded"};
 }
 
 Result<> check_finite(const KvView& cells, const ModelShape& shape) {

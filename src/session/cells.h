@@ -1,5 +1,5 @@
-// Cells: rows of a cache as llama.cpp holds them, f16, keys after RoPE. What sessions take in and
-// give back, and what must hold of them.
+// Cells: rows of a cache as llama.cpp holds them, f16, keys after RoPE. What sessions give back and
+// take in, rounded to f16 if need be, and what must hold of them.
 #pragma once
 
 #include <cstdint>
@@ -14,9 +14,12 @@ namespace kvsplice::session {
 // not negative.)
 Result<> check_tokens(std::span<const int32_t> tokens, const ModelShape& shape);
 
-// f16 rows as caches hold them, layers of the right number and widths, positions without gaps,
+// Rows as caches hold them, layers of the right number and widths, positions without gaps,
 // tokens of the model; error usage otherwise.
 Result<> check_cells(const KvView& cells, const ModelShape& shape);
+// Rows of other elements than f16 are rounded to it: error numeric at the first value that is
+// infinite or not a number, or, where nothing may be lost, is no f16.
+Result<> check_rounding(const KvView& cells, const ModelShape& shape, bool lossless);
 
 // 0 if there are no cells.
 inline size_t first_position(const KvView& cells) {

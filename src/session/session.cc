@@ -37,18 +37,21 @@ SessionInfo describe(const Coder& coder, const PackOptions& options) {
   return info;
 }
 
-Result<> check_session(const SessionReader& reader, const Coder& coder, const std::string& path) {
+Result<> check_session(const SessionReader& reader, const Coder& coder) {
   KVS_TRY(coder.check());
   const SessionInfo& info = reader.info();
   const SessionInfo wanted = describe(coder, {});
-  KVS_TRY(
-      same_cache(path + " was made with", shape_of(info), "the model at hand", shape_of(wanted)));
+  KVS_TRY(same_cache(reader.name() + " was made with", shape_of(info), "the model at hand",
+                     shape_of(wanted)));
   if (info.lossless() || info.codec == wanted.codec) return {};
   return Error{
       ErrorKind::mismatch,
-      fmt::format("{} was packed by codec {} ({}); {}", path, info.codec, info.pipeline,
+      fmt::format("{} was packed by codec {} ({}); {}", reader.name(), info.codec, info.pipeline,
                   wanted.codec.empty() ? "none was given" : "the one given is " + wanted.codec)};
 }
+
+// Whether every cell comes back to the bit.
+bool keeps_all(const Coder& coder) { return coder.codec == nullptr || coder.codec->of_cells(); }
 
 // A record to be: consecutive tokens of the cells at hand.
 struct Piece {
@@ -255,6 +258,27 @@ Result<> check_options(const PackOptions& options) {
   return {};
 }
 
+// Out: an OutputFile or a SessionSink.
+template <class Out>
+Result<> pack_to(Out out, const KvView& cells, std::span<const int32_t> pending, const Coder& coder,
+                 const PackOptions& options, const Progress& progress) {
+  return within_memory([&]() -> Result<> {
+    KVS_TRY(coder.check());
+    KVS_TRY(check_options(options));
+    KVS_TRY(check_cells(cells, coder.shape));
+    KVS_TRY(check_rounding(cells, coder.shape, keeps_all(coder)));
+    KVS_TRY(check_tokens(pending, coder.shape));
+    if (const size_t first = first_position(cells); first != 0) {
+      return Error{ErrorKind::usage,
+                   fmt::format("a session begins at position 0, not at {}", first)};
+    }
+    KVS_ASSIGN(SessionWriter writer,
+               SessionWriter::create(std::move(out), describe(coder, options)));
+    KVS_TRY(write_cells({.old = {}, .more = cells}, 0, coder, writer, progress));
+    return writer.commit(pending);
+  });
+}
+
 // Where the exact records at the end begin. In a lossless session they are never coded anew.
 size_t window_start(const SessionReader& file) {
   const size_t end = file.index().tokens();
@@ -270,6 +294,7 @@ size_t window_start(const SessionReader& file) {
 Result<> append(SessionWriter& writer, const Session& session, const KvView& more,
                 std::span<const int32_t> pending, const Coder& coder, const Progress& progress) {
   KVS_TRY(check_cells(more, coder.shape));
+  KVS_TRY(check_rounding(more, coder.shape, keeps_all(coder)));
   KVS_TRY(check_tokens(pending, coder.shape));
   if (more.count() > 0 && first_position(more) != session.size()) {
     return Error{ErrorKind::usage,
@@ -351,20 +376,12 @@ Result<> pack(const std::string& path, const KvView& cells, std::span<const int3
 
 Result<> pack(OutputFile out, const KvView& cells, std::span<const int32_t> pending,
               const Coder& coder, const PackOptions& options, const Progress& progress) {
-  return within_memory([&]() -> Result<> {
-    KVS_TRY(coder.check());
-    KVS_TRY(check_options(options));
-    KVS_TRY(check_cells(cells, coder.shape));
-    KVS_TRY(check_tokens(pending, coder.shape));
-    if (const size_t first = first_position(cells); first != 0) {
-      return Error{ErrorKind::usage,
-                   fmt::format("a session begins at position 0, not at {}", first)};
-    }
-    KVS_ASSIGN(SessionWriter writer,
-               SessionWriter::create(std::move(out), describe(coder, options)));
-    KVS_TRY(write_cells({.old = {}, .more = cells}, 0, coder, writer, progress));
-    return writer.commit(pending);
-  });
+  return pack_to(std::move(out), cells, pending, coder, options, progress);
+}
+
+Result<> pack(SessionSink out, const KvView& cells, std::span<const int32_t> pending,
+              const Coder& coder, const PackOptions& options, const Progress& progress) {
+  return pack_to(std::move(out), cells, pending, coder, options, progress);
 }
 
 Result<> extend(const std::string& path, const KvView& more, std::span<const int32_t> pending,
@@ -392,9 +409,13 @@ Result<> extend(SessionWriter writer, const Session& session, const KvView& more
 Result<Session> Session::open(const std::string& path, const Coder& coder) {
   return within_memory([&]() -> Result<Session> {
     KVS_ASSIGN(SessionReader reader, SessionReader::open(path));
-    KVS_TRY(check_session(reader, coder, path));
-    return Session(std::move(reader), coder);
+    return open(std::move(reader), coder);
   });
+}
+
+Result<Session> Session::open(SessionReader reader, const Coder& coder) {
+  KVS_TRY(check_session(reader, coder));
+  return Session(std::move(reader), coder);
 }
 
 // Those that hold tokens [first, first + n).

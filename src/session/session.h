@@ -36,11 +36,14 @@ Result<> pack(OutputFile out, const KvView& cells, std::span<const int32_t> pend
               const Coder& coder, const PackOptions& options, const Progress& progress);
 Result<> pack(const std::string& path, const KvView& cells, std::span<const int32_t> pending,
               const Coder& coder, const PackOptions& options, const Progress& progress);
+Result<> pack(SessionSink out, const KvView& cells, std::span<const int32_t> pending,
+              const Coder& coder, const PackOptions& options, const Progress& progress);
 
 class Session {
  public:
   // Error mismatch if the session was made for another model or by another codec.
   static Result<Session> open(const std::string& path, const Coder& coder);
+  static Result<Session> open(SessionReader reader, const Coder& coder);
 
   const SessionReader& file() const { return reader_; }
   size_t size() const { return reader_.index().tokens(); }

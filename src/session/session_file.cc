@@ -25,18 +25,33 @@ Result<SessionReader> SessionReader::open(const std::string& path) {
   });
 }
 
+Result<SessionReader> SessionReader::open(std::shared_ptr<const ByteSource> source,
+                                          std::string name) {
+  return within_memory([&]() -> Result<SessionReader> {
+    SessionReader reader(std::move(source), std::move(name));
+    KVS_TRY(reader.load());
+    return reader;
+  });
+}
+
 Result<SessionReader> SessionReader::read_from(DiskFile file) {
-  SessionReader reader(std::move(file));
-  const auto loaded = [&]() -> Result<> {
-    const size_t start = std::min<uint64_t>(kHeaderStart, reader.file_.size());
-    KVS_ASSIGN(const Bytes first, reader.file_.read(0, start));
-    KVS_ASSIGN(reader.header_bytes_, header_length(first));
-    KVS_ASSIGN(const Bytes header, reader.file_.read(0, reader.header_bytes_));
-    KVS_ASSIGN(reader.info_, parse_header(header));
-    return reader.find_end();
-  }();
-  if (!loaded.ok()) return named(reader.file_.path(), loaded.error());
+  const auto held = std::make_shared<DiskFile>(std::move(file));
+  SessionReader reader(file_source(held), held->path());
+  reader.file_ = held;
+  KVS_TRY(reader.load());
   return reader;
+}
+
+Result<> SessionReader::load() {
+  const auto loaded = [&]() -> Result<> {
+    const size_t start = std::min<uint64_t>(kHeaderStart, source_->size());
+    KVS_ASSIGN(const Bytes first, read_bytes(*source_, 0, start));
+    KVS_ASSIGN(header_bytes_, header_length(first));
+    KVS_ASSIGN(const Bytes header, read_bytes(*source_, 0, header_bytes_));
+    KVS_ASSIGN(info_, parse_header(header));
+    return find_end();
+  }();
+  return loaded.ok() ? loaded : named(name_, loaded.error());
 }
 
 // Sets the index from the trailer that ends at `end`, if there is one.
@@ -44,14 +59,14 @@ Result<> SessionReader::load_index(uint64_t end) {
   if (end < header_bytes_ + kRecordHead + kTrailer) {
     return Error{ErrorKind::format, "no index behind the header"};
   }
-  KVS_ASSIGN(const Bytes trailer, file_.read(end - kTrailer, kTrailer));
+  KVS_ASSIGN(const Bytes trailer, read_bytes(*source_, end - kTrailer, kTrailer));
   KVS_ASSIGN(const uint64_t offset, parse_trailer(trailer, end));
   if (offset < header_bytes_) return Error{ErrorKind::format, "an index inside the header"};
   Record record;
   record.kind = RecordKind::index;
   record.offset = offset;
   record.length = end - kTrailer - kRecordHead - offset;
-  KVS_ASSIGN(const Bytes bytes, file_.read(offset, kRecordHead + record.length));
+  KVS_ASSIGN(const Bytes bytes, read_bytes(*source_, offset, kRecordHead + record.length));
   KVS_ASSIGN(const ByteSpan payload, parse_record(bytes, record));
   KVS_ASSIGN(index_, parse_index(payload, info_, header_bytes_, offset));
   end_ = end;
@@ -62,16 +77,17 @@ Result<> SessionReader::load_index(uint64_t end) {
 // The last sound trailer is normally the end of the file; behind it may lie what an interrupted
 // append has left.
 Result<> SessionReader::find_end() {
-  if (load_index(file_.size()).ok()) return {};
+  const uint64_t size = source_->size();
+  if (load_index(size).ok()) return {};
   constexpr size_t kChunk = 1 << 20;
   constexpr int kMostTries = 64;  // bounds the work that planted trailers can cause
   const ByteSpan magic = trailer_magic();
   int tries = 0;
-  for (uint64_t high = file_.size(); high > header_bytes_ && tries < kMostTries;) {
+  for (uint64_t high = size; high > header_bytes_ && tries < kMostTries;) {
     const uint64_t low = std::max<uint64_t>(header_bytes_, high > kChunk ? high - kChunk : 0);
     // Overlaps the chunk above, so that no trailer's end is cut in two.
-    const uint64_t top = std::min<uint64_t>(file_.size(), high + magic.size() - 1);
-    KVS_ASSIGN(const Bytes chunk, file_.read(low, top - low));
+    const uint64_t top = std::min<uint64_t>(size, high + magic.size() - 1);
+    KVS_ASSIGN(const Bytes chunk, read_bytes(*source_, low, top - low));
     for (auto at = chunk.end(); tries < kMostTries; ++tries) {
       const auto found = std::find_end(chunk.begin(), at, magic.begin(), magic.end());
       if (found == at) break;
@@ -81,8 +97,7 @@ Result<> SessionReader::find_end() {
     }
     high = low;
   }
-  return Error{ErrorKind::format,
-               fmt::format("truncated: no sound index in {} bytes", file_.size())};
+  return Error{ErrorKind::format, fmt::format("truncated: no sound index in {} bytes", size)};
 }
 
 uint64_t SessionReader::live_bytes() const {
@@ -93,22 +108,32 @@ uint64_t SessionReader::live_bytes() const {
 
 Result<Bytes> SessionReader::read(const Record& record) const {
   return within_memory([&]() -> Result<Bytes> {
-    KVS_ASSIGN(Bytes bytes, file_.read(record.offset, kRecordHead + record.length));
+    auto read = read_bytes(*source_, record.offset, kRecordHead + record.length);
+    if (!read.ok()) return named(name_, read.error());
+    Bytes bytes = std::move(*read);
     const auto payload = parse_record(bytes, record);
-    if (!payload.ok()) return named(file_.path(), payload.error());
+    if (!payload.ok()) return named(name_, payload.error());
     bytes.erase(bytes.begin(), bytes.begin() + kRecordHead);
     return bytes;
   });
 }
 
-Result<SessionWriter> SessionWriter::create(OutputFile output, const SessionInfo& info) {
-  const Bytes header = write_header(info);
+// Writes the header.
+Result<SessionWriter> SessionWriter::begin(SessionWriter writer) {
+  const Bytes header = write_header(writer.info_);
   if (const auto readable = parse_header(header); !readable.ok()) {
     return Error{ErrorKind::usage, readable.error().message};
   }
-  SessionWriter writer(DiskFile::replace(std::move(output)), info);
   KVS_TRY(writer.write_behind(header));
   return writer;
+}
+
+Result<SessionWriter> SessionWriter::create(OutputFile output, const SessionInfo& info) {
+  return begin({DiskFile::replace(std::move(output)), info});
+}
+
+Result<SessionWriter> SessionWriter::create(SessionSink sink, const SessionInfo& info) {
+  return begin({std::move(sink), info});
 }
 
 Result<SessionWriter> SessionWriter::create(const std::string& path, const SessionInfo& info) {
@@ -119,7 +144,7 @@ Result<SessionWriter> SessionWriter::create(const std::string& path, const Sessi
 Result<SessionWriter> SessionWriter::extend(const std::string& path) {
   KVS_ASSIGN(DiskFile file, DiskFile::extend(path));
   KVS_ASSIGN(SessionReader reader, SessionReader::read_from(std::move(file)));
-  SessionWriter writer(std::move(reader.file_), reader.info_);
+  SessionWriter writer(std::move(*reader.file_), reader.info_);
   writer.index_ = reader.index_;
   writer.end_ = writer.committed_ = reader.end_;
   return writer;
@@ -131,7 +156,7 @@ Result<SessionWriter> SessionWriter::copy(OutputFile output, const SessionReader
   constexpr uint64_t kPiece = 1 << 20;
   while (writer.end_ < from.end_) {
     const size_t n = std::min(kPiece, from.end_ - writer.end_);
-    KVS_ASSIGN(const Bytes piece, from.file_.read(writer.end_, n));
+    KVS_ASSIGN(const Bytes piece, read_bytes(*from.source_, writer.end_, n));
     KVS_TRY(writer.write_behind(piece));
   }
   writer.index_ = from.index_;
@@ -140,8 +165,12 @@ Result<SessionWriter> SessionWriter::copy(OutputFile output, const SessionReader
 
 Result<SessionWriter> SessionWriter::continue_at(const std::string& path,
                                                  const SessionReader& from) {
-  if (!from.file_.is_at(path)) {
-    KVS_ASSIGN(OutputFile output, from.file_.reserve_copy(path));
+  if (from.file_ == nullptr) {
+    return Error{ErrorKind::usage,
+                 from.name_ + " was not read from a file and cannot go on in one"};
+  }
+  if (!from.file_->is_at(path)) {
+    KVS_ASSIGN(OutputFile output, from.file_->reserve_copy(path));
     return copy(std::move(output), from);
   }
   KVS_ASSIGN(SessionWriter writer, extend(path));
@@ -153,17 +182,21 @@ Result<SessionWriter> SessionWriter::continue_at(const std::string& path,
 // Bytes of a failed write may lie anywhere behind the last commit, which readers find without them.
 Error SessionWriter::give_up(const Error& error) {
   failed_ = true;
-  if (committed_ > 0) (void)file_.resize(committed_).ok();
+  if (file_ && committed_ > 0) (void)file_->resize(committed_).ok();
   return error;
 }
 
 Result<> SessionWriter::check_usable() const {
+  if (!file_ && committed_ > 0) {
+    return Error{ErrorKind::usage, name_ + " is whole; nothing can follow where it was written"};
+  }
   if (!failed_) return {};
-  return Error{ErrorKind::io, file_.path() + ": writing has failed before; nothing can follow"};
+  return Error{ErrorKind::io, name_ + ": writing has failed before; nothing can follow"};
 }
 
 Result<> SessionWriter::write_behind(ByteSpan bytes) {
-  if (const auto written = file_.write(end_, bytes); !written.ok()) {
+  const auto written = file_ ? file_->write(end_, bytes) : sink_(bytes);
+  if (!written.ok()) {
     return give_up(written.error());
   }
   end_ += bytes.size();
@@ -209,7 +242,7 @@ Result<> SessionWriter::commit(std::span<const int32_t> pending) {
 
 Result<> SessionWriter::write_index_behind() {
   // Records must be on the disk before an index that names them.
-  KVS_TRY(file_.flush());
+  if (file_) KVS_TRY(file_->flush());
   const uint64_t offset = end_;
   const Bytes payload = write_index(index_);
   ByteWriter tail;
@@ -219,14 +252,15 @@ Result<> SessionWriter::write_index_behind() {
   tail.put_bytes(write_record(record, payload));
   tail.put_bytes(write_trailer(offset, offset + tail.size() + kTrailer));
   KVS_TRY(write_behind(tail.bytes()));
-  if (file_.size() > end_) KVS_TRY(file_.resize(end_));  // what an interrupted append had left
-  return file_.publish();
+  if (!file_) return {};
+  if (file_->size() > end_) KVS_TRY(file_->resize(end_));  // what an interrupted append had left
+  return file_->publish();
 }
 
 Result<> compact(const std::string& path) {
   KVS_ASSIGN(DiskFile locked, DiskFile::extend(path));
   KVS_ASSIGN(const SessionReader reader, SessionReader::read_from(std::move(locked)));
-  KVS_ASSIGN(OutputFile output, reader.file_.replacement());
+  KVS_ASSIGN(OutputFile output, reader.file_->replacement());
   KVS_ASSIGN(SessionWriter writer, SessionWriter::create(std::move(output), reader.info()));
   for (const Record& record : reader.index().records) {
     KVS_ASSIGN(const Bytes payload, reader.read(record));

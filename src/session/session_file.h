@@ -1,9 +1,14 @@
-// A session.kvz on the disk: reading records, and adding records behind those that are there. What
-// a commit has made visible stays readable whatever happens to a later append.
+// A session.kvz, on the disk or wherever its bytes are: reading records, and adding records behind
+// those that are there. What a commit has made visible stays readable whatever happens to a later
+// append.
 #pragma once
 
+#include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 
+#include "core/byte_source.h"
 #include "core/disk_file.h"
 #include "session/format.h"
 
@@ -12,13 +17,16 @@ namespace kvsplice::session {
 class SessionReader {
  public:
   static Result<SessionReader> open(const std::string& path);
+  // The name is for messages.
+  static Result<SessionReader> open(std::shared_ptr<const ByteSource> source, std::string name);
 
+  const std::string& name() const { return name_; }  // or the path
   const SessionInfo& info() const { return info_; }
   const Index& index() const { return index_; }
-  uint64_t file_bytes() const { return file_.size(); }
+  uint64_t file_bytes() const { return source_->size(); }
   uint64_t end() const { return end_; }  // behind the last trailer
   // Bytes behind the end: an append was interrupted. They are ignored.
-  uint64_t ignored_bytes() const { return file_.size() - end_; }
+  uint64_t ignored_bytes() const { return source_->size() - end_; }
   uint64_t live_bytes() const;  // header, records of the index, the index itself
 
   // The payload of a record of the index, checked.
@@ -27,29 +35,38 @@ class SessionReader {
  private:
   friend class SessionWriter;
   friend Result<> compact(const std::string& path);
-  explicit SessionReader(DiskFile file) : file_(std::move(file)) {}
+  SessionReader(std::shared_ptr<const ByteSource> source, std::string name)
+      : source_(std::move(source)), name_(std::move(name)) {}
   static Result<SessionReader> read_from(DiskFile file);
+  Result<> load();
   Result<> find_end();
   Result<> load_index(uint64_t end);
 
-  DiskFile file_;
+  std::shared_ptr<const ByteSource> source_;
+  std::string name_;
+  std::shared_ptr<DiskFile> file_;  // what source_ reads, if that is a file
   SessionInfo info_;
   Index index_;
   uint64_t header_bytes_ = 0, index_bytes_ = 0, end_ = 0;
 };
+
+// Takes the bytes of a new session, one piece behind the other.
+using SessionSink = std::function<Result<>(ByteSpan piece)>;
 
 class SessionWriter {
  public:
   // A new session; it appears under its name with the first commit.
   static Result<SessionWriter> create(OutputFile output, const SessionInfo& info);
   static Result<SessionWriter> create(const std::string& path, const SessionInfo& info);
+  // The same, to a sink. The session is whole with the first commit, and nothing can follow.
+  static Result<SessionWriter> create(SessionSink sink, const SessionInfo& info);
   // Continues a session; no other writer may have it open.
   static Result<SessionWriter> extend(const std::string& path);
   // The same at any path: in place if the session was read from there, else in a copy, whose mode
-  // is that of the original.
+  // is that of the original. Error usage if it was read from elsewhere than a file.
   static Result<SessionWriter> continue_at(const std::string& path, const SessionReader& from);
 
-  const std::string& path() const { return file_.path(); }
+  const std::string& path() const { return name_; }
   const SessionInfo& info() const { return info_; }
   const Index& index() const { return index_; }
 
@@ -64,13 +81,19 @@ class SessionWriter {
 
  private:
   static Result<SessionWriter> copy(OutputFile output, const SessionReader& from);
-  SessionWriter(DiskFile file, SessionInfo info) : file_(std::move(file)), info_(std::move(info)) {}
+  SessionWriter(DiskFile file, SessionInfo info)
+      : name_(file.path()), file_(std::move(file)), info_(std::move(info)) {}
+  SessionWriter(SessionSink sink, SessionInfo info)
+      : name_("the session"), sink_(std::move(sink)), info_(std::move(info)) {}
+  static Result<SessionWriter> begin(SessionWriter writer);
   Error give_up(const Error& error);
   Result<> check_usable() const;
   Result<> write_behind(ByteSpan bytes);
   Result<> write_index_behind();
 
-  DiskFile file_;
+  std::string name_;
+  std::optional<DiskFile> file_;
+  SessionSink sink_;  // instead of file_
   SessionInfo info_;
   Index index_;
   uint64_t end_ = 0;        // where the next bytes go

@@ -196,7 +196,6 @@ TEST_F(SessionTest, WrongUseIsRefused) {
   };
   EXPECT_THAT(refused([](KvView& v) { v.values.pop_back(); }), HasSubstr("2 value layers"));
   EXPECT_THAT(refused([](KvView& v) { v.space = Space::raw; }), HasSubstr("after RoPE"));
-  EXPECT_THAT(refused([](KvView& v) { v.keys[1].element = Element::bf16; }), HasSubstr("not f16"));
   EXPECT_THAT(refused([](KvView& v) { v.keys[1].rows = 9; }), HasSubstr("are 9 x 128"));
   EXPECT_THAT(refused([](KvView& v) { v.absent = 11; }), HasSubstr("11 of 10"));
   std::vector<int32_t> positions(10, 50);

@@ -135,6 +135,11 @@ TEST_F(Refusals, OfSessionsThatAreReadWrongly) {
   expect_usage(
       kvs_session_open(session_path_.c_str(), codec_.c(), nullptr, nullptr, nullptr, &error_));
   EXPECT_EQ(made, nullptr);
+  const kvs_source no_read{};
+  expect_usage(kvs_session_open_bytes(nullptr, 10, codec_.c(), nullptr, nullptr, &made, &error_));
+  expect_usage(kvs_session_open_source(nullptr, codec_.c(), nullptr, nullptr, &made, &error_));
+  expect_usage(kvs_session_open_source(&no_read, codec_.c(), nullptr, nullptr, &made, &error_));
+  EXPECT_EQ(made, nullptr);
   expect_usage(kvs_session_read(session.c(), 0, &block, &error_));  // in raw space
   block.space = KVS_CACHED;
   expect_usage(kvs_session_read(nullptr, 0, &block, &error_));
@@ -153,7 +158,7 @@ TEST_F(Refusals, OfSessionsThatAreReadWrongly) {
 }
 
 TEST_F(Refusals, OfSessionsThatArePackedWrongly) {
-  BlockInMemory halves(codec_, kCount, KVS_F16), floats(codec_, kCount, KVS_F32);
+  BlockInMemory halves(codec_, kCount, KVS_F16);
   std::vector<int32_t> positions(kCount);
   for (size_t i = 0; i < kCount; ++i) positions[i] = int32_t(i);
   const kvs_block sound = halves.of(golden_.tokens(), positions, KVS_CACHED);
@@ -169,7 +174,6 @@ TEST_F(Refusals, OfSessionsThatArePackedWrongly) {
   expect_usage(pack(nullptr, codec_.c(), nullptr));
   expect_usage(pack(&sound, nullptr, nullptr));
   expect_usage(pack(&raw, codec_.c(), nullptr));
-  expect_usage(pack(&floats.of(golden_.tokens(), positions, KVS_CACHED), codec_.c(), nullptr));
   expect_usage(pack(&sound, codec_.c(), nullptr, &big_blocks));
   expect_usage(pack(&sound, codec_.c(), nullptr, &many_sinks));
   expect_usage(pack(&sound, codec_.c(), nullptr, nullptr, 3));  // pending tokens without a pointer
@@ -186,6 +190,17 @@ TEST_F(Refusals, OfSessionsThatArePackedWrongly) {
   }
   expect_usage(kvs_session_pack(nullptr, &sound, nullptr, 0, codec_.c(), nullptr, nullptr, nullptr,
                                 nullptr, &error_));
+  const kvs_output no_write{};
+  Buffer bytes;
+  expect_usage(kvs_session_pack_bytes(&sound, nullptr, 0, codec_.c(), nullptr, nullptr, nullptr,
+                                      nullptr, nullptr, &error_));
+  expect_usage(kvs_session_pack_bytes(&raw, nullptr, 0, codec_.c(), nullptr, nullptr, nullptr,
+                                      nullptr, bytes.c(), &error_));
+  EXPECT_EQ(bytes.c()->data, nullptr);
+  expect_usage(kvs_session_pack_output(nullptr, &sound, nullptr, 0, codec_.c(), nullptr, nullptr,
+                                       nullptr, nullptr, &error_));
+  expect_usage(kvs_session_pack_output(&no_write, &sound, nullptr, 0, codec_.c(), nullptr, nullptr,
+                                       nullptr, nullptr, &error_));
   expect_usage(
       kvs_session_extend(nullptr, &sound, nullptr, 0, codec_.c(), nullptr, nullptr, &error_));
   EXPECT_FALSE(std::filesystem::exists(path));

@@ -1,7 +1,10 @@
 // Sessions through the C interface: golden ones read, new ones packed, extended and read in parts.
+#include <atomic>
 #include <fstream>
+#include <limits>
 #include <numeric>
 
+#include "core/file.h"
 #include "golden_case.h"
 
 namespace kvsplice::api {
@@ -97,6 +100,66 @@ INSTANTIATE_TEST_SUITE_P(Golden, EverySession,
                                          "klt-model", "exact-sliding"),
                          case_name);
 
+struct Source {
+  Bytes bytes;
+  size_t fails_from = SIZE_MAX;  // number of the call
+  std::atomic<size_t> calls = 0;
+
+  static int read(void* user, uint64_t offset, void* out, size_t n) {
+    auto& self = *static_cast<Source*>(user);
+    if (self.calls++ >= self.fails_from || offset + n > self.bytes.size()) return 1;
+    std::memcpy(out, self.bytes.data() + offset, n);
+    return 0;
+  }
+  kvs_source lent() { return {this, bytes.size(), read}; }
+};
+
+TEST_P(EverySession, IsTheSameFromBytesAndFromACallersSource) {
+  const Codec* codec = codec_ ? &*codec_ : nullptr;
+  Source source{read_file(golden_.session_path()).value()};
+  for (const auto& session : {Session::open(source.bytes, codec, &embeddings_),
+                              Session::open(source.lent(), codec, &embeddings_)}) {
+    ASSERT_TRUE(session.ok()) << session.error().message;
+    EXPECT_EQ(session->tokens().value(), session_.tokens().value());
+    BlockInMemory place(*session, session->size(), KVS_F32);
+    place.block().space = KVS_CACHED;
+    ASSERT_TRUE(session->read(0, place.block()).ok());
+    expect_rows(place, 0, KVS_F32);
+  }
+}
+
+// Whatever the number of the call that fails: an error, and then all is well again.
+TEST_P(EverySession, OutlivesASourceThatFails) {
+  const Codec* codec = codec_ ? &*codec_ : nullptr;
+  Source source{read_file(golden_.session_path()).value()};
+  for (source.fails_from = 0; source.fails_from < 4; ++source.fails_from) {
+    source.calls = 0;
+    expect_error(Session::open(source.lent(), codec, &embeddings_), ErrorKind::io,
+                 "the caller could not read");
+    if (source.calls < source.fails_from) break;
+  }
+}
+
+// Or is what it was before it was extended.
+TEST_P(EverySession, IsRefusedIfItIsCut) {
+  const Codec* codec = codec_ ? &*codec_ : nullptr;
+  const Bytes bytes = read_file(golden_.session_path()).value();
+  for (size_t n = 1; n < bytes.size(); n += 1 + n / 7) {
+    const Bytes cut(bytes.begin(), bytes.begin() + ptrdiff_t(n));
+    const auto session = Session::open(cut, codec, &embeddings_);
+    if (session.ok()) {
+      EXPECT_LT(session->size() + session->pending(), session_.size() + session_.pending()) << n;
+    } else {
+      expect_error(session, ErrorKind::format, "the session: ");
+    }
+    Source source{bytes};
+    source.bytes.resize(n);
+    kvs_source lying = source.lent();
+    lying.size = bytes.size();
+    EXPECT_FALSE(Session::open(lying, codec, &embeddings_).ok()) << n;
+  }
+}
+
 // New sessions of the cells of golden ones, at positions 0, 1, ...
 class NewSession : public InFolder {
  protected:
@@ -186,6 +249,88 @@ TEST_F(NewSession, WithACodecKeepsSinksAndWindow) {
   EXPECT_TRUE(std::ranges::equal(met.row(kCount - 5), wanted.row(kCount - 5)));
   EXPECT_EQ(exact, 8u);
   expect_close(met, wanted, 2 * rms(wanted));
+}
+
+TEST_F(NewSession, GoesToMemoryAndToACallersOutput) {
+  const GoldenCase golden("klt");
+  const Codec codec = golden.codec();
+  BlockInMemory block(codec, kCount, KVS_F16);
+  describe(golden, 0, kCount, block);
+  const int32_t pending[] = {5};
+  ASSERT_EQ(kvs_session_pack(path_.c_str(), &block.block(), pending, 1, codec.c(), nullptr, nullptr,
+                             nullptr, nullptr, &error_),
+            KVS_OK)
+      << error_.message;
+  const Bytes wanted = read_file(path_).value();
+  const auto packed = Session::pack(block.block(), pending, &codec);
+  ASSERT_TRUE(packed.ok()) << packed.error().message;
+  EXPECT_TRUE(std::ranges::equal(packed->bytes(), wanted));
+
+  struct Output {
+    Bytes bytes;
+    int pieces = 0, most = 1000;
+    static int write(void* user, const void* piece, size_t n) {
+      auto& self = *static_cast<Output*>(user);
+      const auto* from = static_cast<const uint8_t*>(piece);
+      self.bytes.insert(self.bytes.end(), from, from + n);
+      return ++self.pieces > self.most;
+    }
+  } output;
+  const kvs_output lent{&output, Output::write};
+  const auto pack = [&] {
+    output.bytes.clear();
+    output.pieces = 0;
+    return kvs_session_pack_output(&lent, &block.block(), pending, 1, codec.c(), nullptr, nullptr,
+                                   nullptr, nullptr, &error_);
+  };
+  ASSERT_EQ(pack(), KVS_OK) << error_.message;
+  EXPECT_EQ(output.bytes, wanted);
+  const int pieces = output.pieces;
+  EXPECT_GT(pieces, 2);
+  for (output.most = 0; output.most < pieces; ++output.most) {
+    EXPECT_EQ(pack(), KVS_ERROR_IO) << output.most;
+    EXPECT_NE(std::string(error_.message).find("could not write"), std::string::npos);
+    EXPECT_FALSE(Session::open(Bytes(output.bytes.begin(), output.bytes.end() - 1), &codec).ok());
+  }
+}
+
+// Floats that are halves give the same file; others are rounded, or refused where nothing is lost.
+TEST_F(NewSession, TakesFloatsRounded) {
+  const GoldenCase golden("klt");
+  const Codec codec = golden.codec();
+  const Session old = std::move(Session::open(golden.session_path(), &codec)).value();
+  std::vector<kvs_layer> layers;
+  const kvs_model model = model_of(old, layers);
+  BlockInMemory halves(codec, kCount, KVS_F16), floats(codec, kCount, KVS_F32);
+  describe(golden, 0, kCount, halves);
+  describe(golden, 0, kCount, floats);
+  const kvs_pack_options all_exact{0, kCount, 0};
+  const auto pack = [&](BlockInMemory& block, const Codec* with) {
+    return Session::pack(block.block(), {}, with, &model, nullptr, &all_exact);
+  };
+  for (const Codec* with : {(const Codec*)nullptr, &codec}) {
+    const auto a = pack(halves, with), b = pack(floats, with);
+    ASSERT_TRUE(b.ok()) << b.error().message;
+    EXPECT_TRUE(std::ranges::equal(a->bytes(), b->bytes()));
+  }
+  const auto set = [&](float value) {
+    Matrix<float> rows = floats.rows(Kind::value, 1).get();
+    rows(7, 3) = value;
+    floats.rows(Kind::value, 1).set(rows);
+  };
+  set(1.0001f);
+  expect_error(pack(floats, nullptr), ErrorKind::numeric,
+               "value 3 of the values of layer 1 at position 7 is no f16");
+  const auto rounded = pack(floats, &codec);
+  ASSERT_TRUE(rounded.ok()) << rounded.error().message;
+  const auto session = Session::open(rounded->bytes(), &codec);
+  EXPECT_EQ(read(*session, Kind::value, 1)(7, 3), 1.f);
+  for (const float odd : {std::nanf(""), std::numeric_limits<float>::infinity()}) {
+    set(odd);
+    for (const Codec* with : {(const Codec*)nullptr, &codec}) {
+      expect_error(pack(floats, with), ErrorKind::numeric, "infinite or not a number");
+    }
+  }
 }
 
 TEST_F(NewSession, OutlivesTheCodecItWasOpenedWith) {
