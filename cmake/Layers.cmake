@@ -26,6 +26,11 @@ function(kvsplice_glob_library result folder)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${folder}/*.cc)
   list(FILTER sources EXCLUDE REGEX "_(test|case|fuzz|bench)\\.cc$")
   list(FILTER sources EXCLUDE REGEX "/os_${KVSPLICE_OTHER_SYSTEM}\\.cc$")
+  # Kernels, and what lists and chooses targets, agree on Highway's targets: one that it leaves out
+  # unless it is asked for multiplies bytes.
+  set(kernels ${sources})
+  list(FILTER kernels INCLUDE REGEX "_kernel\\.cc$|/simd/target\\.cc$|/quantile_knots\\.cc$")
+  set_source_files_properties(${kernels} PROPERTIES COMPILE_DEFINITIONS HWY_WANT_AVX3_DL)
   set(${result} ${sources} PARENT_SCOPE)
 endfunction()
 

@@ -78,7 +78,12 @@ def layers(rows, side, state, params, unit):
     scale = state["scale"].astype(np.float64)
     codes = state["codes"].reshape(-1, len(scale))
     expect("one row of codes for each value read", len(codes) == x.shape[1])
-    z = (x * state["input_scale"]) @ codes.astype(np.float64) * scale
+    u = x.astype(np.float32) * state["input_scale"].astype(np.float32)
+    if params["version"] > 3:
+        peak = np.abs(u).max(1, keepdims=True)
+        inverse = np.divide(np.float32(127), peak, out=np.zeros_like(peak), where=peak > 1e-36)
+        u = np.rint(u * inverse).astype(np.float64) * (peak / 127)
+    z = u.astype(np.float64) @ codes.astype(np.float64) * scale
     if "up" in state:
         z = z @ state["up"].reshape(-1, len(scale)).astype(np.float64).T
     return rows + state["bias"] + z

@@ -14,7 +14,11 @@ namespace {
 
 class Layers : public Stage {
  public:
-  explicit Layers(const LayersParams& params) : params_(params) {}
+  // Up to version 3 inputs were not rounded.
+  Layers(const LayersParams& params, int version)
+      : params_(params),
+        inputs_(version <= 3 ? layers::Predictor::Inputs::floats
+                             : layers::Predictor::Inputs::bytes) {}
 
   Result<> encode(Rows& rows, const CodeContext& context, ByteWriter&) const override {
     KVS_TRY(check_fitted(rows, width_));
@@ -32,7 +36,7 @@ class Layers : public Stage {
   Result<> load(const State& state, size_t width) override {
     std::optional<layers::Predictor> loaded;
     if (!state.empty()) {
-      KVS_ASSIGN(loaded, layers::Predictor::load(state, width));
+      KVS_ASSIGN(loaded, layers::Predictor::load(state, width, inputs_));
     }
     predictor_ = std::move(loaded);
     width_ = width;
@@ -62,6 +66,7 @@ class Layers : public Stage {
   }
 
   LayersParams params_;
+  layers::Predictor::Inputs inputs_;
   std::optional<layers::Predictor> predictor_;  // none: prediction did not pay
   size_t width_ = 0;
 };
@@ -96,7 +101,8 @@ StageInfo layers_stage() {
   info.name = "layers";
   info.group = "predict";
   info.summary = "Predicts rows from the layers below and the token's embedding, as decoded.";
-  info.version = info.oldest = 3;
+  info.version = 4;
+  info.oldest = 3;
   info.params = describe<LayersParams>();
   info.make = stage_maker<Layers, LayersParams>("layers");
   info.traits = traits;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "codec/checks.h"
 #include "codec/packed_integers.h"
@@ -11,18 +12,39 @@
 
 namespace kvsplice::codec::layers {
 
-void Predictor::set_codes(Matrix<float> codes) {
-  weights_ = std::move(codes);
-  for (size_t r = 0; r < weights_.rows(); ++r) {
-    for (size_t j = 0; j < inputs(); ++j) weights_(r, j) *= scale_[r] * input_scale_[j];
+namespace {
+
+Result<> check_codes(const Matrix<int32_t>& codes) {
+  for (int32_t code : codes.flat()) {
+    if (std::abs(code) <= kLargestWeight) continue;
+    return Error{ErrorKind::format, fmt::format("a weight of {}; legal: -{} ... {}", code,
+                                                kLargestWeight, kLargestWeight)};
   }
+  return {};
+}
+
+}  // namespace
+
+Matrix<float> Predictor::weights_of(Matrix<float> codes) const {
+  for (size_t r = 0; r < codes.rows(); ++r) {
+    for (size_t j = 0; j < inputs(); ++j) codes(r, j) *= scale_[r] * input_scale_[j];
+  }
+  return codes;
+}
+
+void Predictor::directions(const SideBySide& sources, MatrixView<float> z) const {
+  if (codes_.rows() == 0) return codec::multiply(sources, weights_, z);
+  codes_.multiply(ByteRows(sources, input_scale_), z);
 }
 
 void Predictor::predict(const SideBySide& sources, MatrixView<float> out) const {
-  Matrix<float> narrow(up_.empty() ? 0 : out.rows, weights_.rows());
-  const MatrixView<float> z = up_.empty() ? out : narrow.view();
-  multiply(sources, weights_, z);
-  if (!up_.empty()) gemm(Trans::no, Trans::yes, 1.f, z, up_, 0.f, out);
+  if (up_.empty()) {
+    directions(sources, out);
+  } else {
+    Matrix<float> z(out.rows, up_.cols());
+    directions(sources, z);
+    gemm(Trans::no, Trans::yes, 1.f, z, up_, 0.f, out);
+  }
   for (size_t r = 0; r < out.rows; ++r) {
     for (size_t c = 0; c < out.cols; ++c) out(r, c) += bias_[c];
   }
@@ -39,7 +61,7 @@ State Predictor::save() const {
   return state;
 }
 
-Result<Predictor> Predictor::load(const State& state, size_t targets) {
+Result<Predictor> Predictor::load(const State& state, size_t targets, Inputs inputs) {
   Predictor made;
   KVS_ASSIGN(const StateArray* bias, find_array(state, "bias", {targets}));
   KVS_ASSIGN(const StateArray* input_scale, find_array(state, "input_scale", {kAny}));
@@ -52,9 +74,19 @@ Result<Predictor> Predictor::load(const State& state, size_t targets) {
     return Error{ErrorKind::format,
                  fmt::format("a prediction of rank {} for {} columns", rows, targets)};
   }
-  KVS_ASSIGN(const Matrix<int32_t> codes, unpack_integers(state, "codes", rows * cols, rows));
+  if (cols > ByteMatrix::kMostCols) {
+    return Error{ErrorKind::format, fmt::format("a prediction from {} values; at most {}", cols,
+                                                ByteMatrix::kMostCols)};
+  }
+  KVS_ASSIGN(const Matrix<int32_t> packed, unpack_integers(state, "codes", rows * cols, rows));
+  KVS_TRY(check_codes(packed));
   made.packed_ = state.at("codes");
-  made.set_codes(transposed<int32_t, float>(codes));
+  Matrix<float> codes = transposed<int32_t, float>(packed);
+  if (inputs == Inputs::bytes) {
+    made.codes_ = ByteMatrix(codes, made.scale_);
+  } else {
+    made.weights_ = made.weights_of(std::move(codes));
+  }
   if (rows != targets || state.count("up") > 0) {
     KVS_ASSIGN(const StateArray* up, find_array(state, "up", {targets, rows}));
     made.up_ = Matrix<float>(targets, rows);

@@ -160,7 +160,7 @@ Result<Predictor> solve(const Moments& moments, bool all_rows, const SolveOption
   }
   const Matrix<float> codes = round_weights(weights, factor, made.scale_);
   if (all_rows) made.packed_ = packed(codes);  // what learns from some rows is only tried
-  made.set_codes(codes);
+  made.weights_ = made.weights_of(codes);
   if (rank < targets) {  // refit what follows to the rounded directions
     for (size_t r = 0; r < rank; ++r) {
       for (size_t j = 0; j < inputs.rows(); ++j) weights(r, j) = made.scale_[r] * codes(r, j);

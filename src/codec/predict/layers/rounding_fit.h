@@ -3,11 +3,9 @@
 
 #include <span>
 
-#include "core/matrix.h"
+#include "codec/predict/layers/predictor.h"
 
 namespace kvsplice::codec::layers {
-
-inline constexpr float kLargestWeight = 127;  // of a code
 
 // Integer codes [m x n] of weights [m x n] on a grid of its own for each row: `steps`, size m, at
 // least 0; rows of step 0 get codes 0. factor: lower triangular [n x n], factor factor^T = second

@@ -1,0 +1,58 @@
+#include "linalg/byte_product_kernel.h"
+
+#include <algorithm>
+#include <cmath>
+
+// Their vectors have no size known to the compiler, so there are no arrays of them.
+#undef HWY_DISABLED_TARGETS
+#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "linalg/byte_product_kernel.cc"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "linalg/byte_product_kernel-inl.h"
+
+#if HWY_ONCE
+namespace kvsplice::byte_product_kernel {
+
+HWY_EXPORT(multiply);
+HWY_EXPORT(round_row);
+
+void multiply(const Product& product) { HWY_DYNAMIC_DISPATCH(multiply)(product); }
+
+float round_row(const float* x, const float* factor, size_t n, int8_t* to) {
+  return HWY_DYNAMIC_DISPATCH(round_row)(x, factor, n, to);
+}
+
+namespace reference {
+
+void multiply(const Product& p) {
+  for (size_t r = 0; r < p.rows; ++r) {
+    for (size_t k = 0; k < p.cols; ++k) {
+      int32_t sum = 0;
+      for (size_t i = 0; i < kQuad * p.quads; ++i) {
+        const size_t quad = k / kPanel * p.quads + i / kQuad;
+        const uint8_t stored = p.weights[(quad * kPanel + k % kPanel) * kQuad + i % kQuad];
+        sum += p.a[r * p.a_step + i] * (int32_t{stored} - kOffset);
+      }
+      p.c[r * p.c_step + k] = static_cast<float>(sum) * p.scale[r] * p.column_scale[k];
+    }
+  }
+}
+
+float round_row(const float* x, const float* factor, size_t n, int8_t* to) {
+  float peak = 0;
+  for (size_t i = 0; i < n; ++i) peak = std::max(peak, std::abs(x[i] * factor[i]));
+  const float inverse = 127 / peak;
+  const bool some = peak < INFINITY && inverse < INFINITY;
+  for (size_t i = 0; i < n; ++i) {
+    to[i] = some ? static_cast<int8_t>(std::nearbyint(x[i] * factor[i] * inverse)) : int8_t{0};
+  }
+  return some ? peak / 127 : 0;
+}
+
+}  // namespace reference
+
+}  // namespace kvsplice::byte_product_kernel
+#endif
