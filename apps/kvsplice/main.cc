@@ -82,7 +82,7 @@ int main(int argc, char** argv) {
     fail(corrected.error().message, 1);
   }
   // Rows come and go in blocks of the same large sizes: kept, they need no fresh pages each time.
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);  // the most that glibc takes
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
   app::remember_command_line(argc, argv);
   host::when_llama_gives_up([](const char* reason) { ::_exit(fail(reason, 1)); });

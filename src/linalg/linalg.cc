@@ -97,6 +97,16 @@ void multiply_lower(MatrixView<const float> l, MatrixView<const float> b, Matrix
             .reach = 1});
 }
 
+size_t columns_in_use(MatrixView<const float> x) {
+  size_t used = 0;
+  for (size_t r = 0; r < x.rows && used < x.cols; ++r) {
+    size_t c = x.cols;
+    while (c > used && x(r, c - 1) == 0) --c;
+    used = c;
+  }
+  return used;
+}
+
 std::vector<double> column_means(MatrixView<const float> x) {
   constexpr size_t kChunk = 1024;
   const size_t chunks = (x.rows + kChunk - 1) / kChunk;

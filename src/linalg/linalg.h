@@ -22,6 +22,9 @@ void gemm(Trans ta, Trans tb, float alpha, MatrixView<const float> a, MatrixView
 // the same values.
 void multiply_lower(MatrixView<const float> l, MatrixView<const float> b, MatrixView<float> c);
 
+// How many first columns there are if those behind hold nothing but zeros.
+size_t columns_in_use(MatrixView<const float> x);
+
 std::vector<double> column_means(MatrixView<const float> x);  // size x.cols
 double rms_about_mean(MatrixView<const float> x);  // of all values, about the mean of their column
 

@@ -213,5 +213,16 @@ TEST(Statistics, MeansEqualPlainSums) {
   }
 }
 
+TEST(Linalg, ColumnsInUseEndWithTheLastThatIsNotZero) {
+  Matrix<float> x(3, 5);
+  EXPECT_EQ(columns_in_use(x), 0u);
+  x(2, 0) = 1;
+  EXPECT_EQ(columns_in_use(x), 1u);
+  x(0, 3) = -1;
+  EXPECT_EQ(columns_in_use(x), 4u);
+  EXPECT_EQ(columns_in_use(x.view().col_range(0, 3)), 1u);
+  EXPECT_EQ(columns_in_use(Matrix<float>(0, 5)), 0u);
+}
+
 }  // namespace
 }  // namespace kvsplice

@@ -71,9 +71,13 @@ class Shape:
 
 
 class Codec:
-    def __init__(self, text, shape, arrays, embedding=None):
-        """arrays: {name in the codec file: array}; embedding: tokens to rows, where `layers` reads them."""
+    def __init__(self, text, shape, arrays, embedding=None, versions=None):
+        """arrays: {name in the codec file: array}; embedding: tokens to rows, where `layers` reads them;
+        versions: of the keys' stages, then of the values'; not needed where only one is known."""
         self.pipelines, self.shape, self.embedding = parse(text), shape, embedding
+        stages = [params for kind in "kv" for _, params in self.pipelines[kind]]
+        for params, version in zip(stages, versions if versions is not None else itertools.repeat(1)):
+            params["version"] = version
         self.units = list(self.order())
         self.codes = {}  # of the last block's units, by their names: what the quantisers had made
         self.state = {}
@@ -89,7 +93,7 @@ class Codec:
         about = metadata(reader)
         expect("a codec of format 1", (about["kind"], about["codec.format"]) == ("codec", 1))
         return Codec(about["codec.pipeline"], Shape(about), {t.name: t.data for t in reader.tensors},
-                     embedding)
+                     embedding, list(about["codec.stage_versions"]))
 
     def joined(self, kind):
         return any(name == "klt" and params["scope"] == "model" for name, params in self.pipelines[kind])

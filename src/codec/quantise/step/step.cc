@@ -98,7 +98,8 @@ class Step : public Stage {
     }
     KVS_ASSIGN(const auto mixings, recall_.mixings(context, values.rows()));
     parallel_for(mixings->groups.size(), [&](size_t i) {
-      const MatrixView<float> rows = rows_of(values, mixings->groups[i]);
+      const MatrixView<float> all = rows_of(values, mixings->groups[i]);
+      const MatrixView<float> rows = all.col_range(0, columns_in_use(all));
       const Matrix<float> innovations = copy(rows);
       multiply_lower(mixings->of_group[i], innovations, rows);
     });

@@ -40,7 +40,8 @@ class Klt : public Stage {
     Matrix<float> out(count, mean_.size());
     for (size_t r = 0; r < count; ++r) std::copy(mean_.begin(), mean_.end(), out.row(r).begin());
     for_bases(out, rows.values, [](auto x, auto basis, auto y) {
-      gemm(Trans::no, Trans::no, 1.f, y, basis, 1.f, x);
+      const size_t used = columns_in_use(y);  // at coarse steps often half of them
+      gemm(Trans::no, Trans::no, 1.f, y.col_range(0, used), basis.row_range(0, used), 1.f, x);
     });
     rows.values = std::move(out);
     return {};
