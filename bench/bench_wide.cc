@@ -38,7 +38,6 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-
 Result<std::vector<Measurement>> measure(const WideModel& model, Surroundings& here) {
   const WideCache cache(model);
   const ModelShape shape = shape_of(model);
@@ -74,16 +73,17 @@ Result<std::vector<Measurement>> measure(const WideModel& model, Surroundings& h
 
   const double cells = double(threads) * shape.f16_bytes(kBlock);
   const double packed = double(threads) * double(coded[0].size());
-  const std::string name = fmt::format("{}, {} of {} layers", model.name, model.layers,
-                                       model.all_layers);
+  const std::string name =
+      fmt::format("{}, {} of {} layers", model.name, model.layers, model.all_layers);
   const auto rates = [&](double ms) {
     return fmt::format("{:.0f} MB/s of f16, {:.0f} tokens/s of all layers", cells / ms / 1e3,
                        double(threads * kBlock) / ms * 1e3 / whole);
   };
-  here.note(fmt::format("{}: codec {:.1f} MB for all layers, {:.1f} times smaller than f16; fit of {} "
-                        "tokens {:.0f} s for all layers, {:.1f} GB for these",
-                        name, whole * double(codec.state_bytes()) / 1e6, cells / packed,
-                        kCalibration, whole * fit_s, memory / 1e9));
+  here.note(
+      fmt::format("{}: codec {:.1f} MB for all layers, {:.1f} times smaller than f16; fit of {} "
+                  "tokens {:.0f} s for all layers, {:.1f} GB for these",
+                  name, whole * double(codec.state_bytes()) / 1e6, cells / packed, kCalibration,
+                  whole * fit_s, memory / 1e9));
   return std::vector<Measurement>{
       {fmt::format("{}: restore, {}", name, rates(restore)), restore,
        here.limit_ms(0, packed, cells)},
@@ -102,7 +102,8 @@ Result<std::vector<Measurement>> run(Surroundings& here) {
 }  // namespace
 
 BenchCase wide_bench() {
-  return {"wide", "The default codec on made-up caches of wide models: a block on each thread", run};
+  return {"wide", "The default codec on made-up caches of wide models: a block on each thread",
+          run};
 }
 
 }  // namespace kvsplice::bench

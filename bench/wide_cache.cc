@@ -92,7 +92,8 @@ ModelShape shape_of(const WideModel& model) {
 WideCache::WideCache(const WideModel& model)
     : shape_(shape_of(model)), meanings_(normals(kVocabulary, kHidden, 1)) {
   const size_t dim = static_cast<size_t>(model.embedding_dim);
-  embeddings_ = normals(kVocabulary, dim, 2, 0.5f);  // most of an embedding means nothing to a cache
+  embeddings_ =
+      normals(kVocabulary, dim, 2, 0.5f);  // most of an embedding means nothing to a cache
   const Matrix<float> meant = product(meanings_, falling(kHidden, dim, 3));
   for (size_t i = 0; i < meant.size(); ++i) embeddings_.flat()[i] += meant.flat()[i];
 }
@@ -128,12 +129,12 @@ KvBlock<float> WideCache::rows(size_t tokens, uint64_t text_seed) const {
       made.of(kind).push_back(std::move(rows));
     }
     const float turn = 1 / std::sqrt(float(kHidden));
-    const Matrix<float> context = product(seen_before(hidden, 0.8f),
-                                          normals(kHidden, kHidden, 5000 + l, 2 * turn));
+    const Matrix<float> context =
+        product(seen_before(hidden, 0.8f), normals(kHidden, kHidden, 5000 + l, 2 * turn));
     const Matrix<float> news = normals(tokens, kHidden, 9000 + 1000 * text_seed + l);
     for (size_t i = 0; i < hidden.size(); ++i) {
-      hidden.flat()[i] = 0.92f * hidden.flat()[i] + kContext * context.flat()[i] +
-                         kNews * news.flat()[i];
+      hidden.flat()[i] =
+          0.92f * hidden.flat()[i] + kContext * context.flat()[i] + kNews * news.flat()[i];
     }
   }
   return made;

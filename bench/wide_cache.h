@@ -1,8 +1,8 @@
 // Caches of models that are too wide to run here: made-up rows of a real model's shape, with what
-// codecs live on. Each token has a hidden state that passes the layers and changes a little in each:
-// it begins as what the token is, and takes in what stands before it. Keys and values are two views
-// of it, so layers resemble those below, rows of like tokens each other, and a part of every row is
-// in no other.
+// codecs live on. Each token has a hidden state that passes the layers and changes a little in
+// each: it begins as what the token is, and takes in what stands before it. Keys and values are two
+// views of it, so layers resemble those below, rows of like tokens each other, and a part of every
+// row is in no other.
 #pragma once
 
 #include "core/kv_block.h"
@@ -34,8 +34,7 @@ class WideCache {
 // The rows as calibration rows, with attention and information made up as well.
 class WideRows : public codec::RowSource {
  public:
-  WideRows(KvBlock<float> rows, const ModelShape& shape)
-      : rows_(std::move(rows)), shape_(shape) {}
+  WideRows(KvBlock<float> rows, const ModelShape& shape) : rows_(std::move(rows)), shape_(shape) {}
   std::span<const int32_t> tokens() const override { return rows_.tokens; }
   std::span<const int32_t> positions() const override { return rows_.positions; }
   Result<Matrix<float>> read(Kind kind, int layer) const override;

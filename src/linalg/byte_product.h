@@ -1,5 +1,5 @@
-// Products of rows that are rounded to bytes with matrices of small integers: a quarter of the memory
-// of floats and, where processors multiply bytes, four times their speed. Sums are exact.
+// Products of rows that are rounded to bytes with matrices of small integers: a quarter of the
+// memory of floats and, where processors multiply bytes, four times their speed. Sums are exact.
 #pragma once
 
 #include <cstdint>

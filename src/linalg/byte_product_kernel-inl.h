@@ -34,8 +34,8 @@ constexpr size_t kRows = kTall / 2;
 #endif
 
 // Four weights and four bytes in each lane, and their products, added up in the lane. What of the
-// weights can be done once for all rows is done by `Weights`, and what of a row's bytes once for all
-// weights by `Bytes`.
+// weights can be done once for all rows is done by `Weights`, and what of a row's bytes once for
+// all weights by `Bytes`.
 #if HWY_TARGET == HWY_AVX3_DL
 
 using Weights = Vector;
@@ -75,8 +75,8 @@ HWY_INLINE hn::Vec512<int32_t> pairs(hn::Vec512<int32_t> a, hn::Vec512<int32_t> 
 
 // Products of halves of lanes, added up in the lane.
 HWY_INLINE Vector pairs(Vector a, Vector b) {
-  const Vector low = hn::Mul(hn::ShiftRight<16>(hn::ShiftLeft<16>(a)),
-                             hn::ShiftRight<16>(hn::ShiftLeft<16>(b)));
+  const Vector low =
+      hn::Mul(hn::ShiftRight<16>(hn::ShiftLeft<16>(a)), hn::ShiftRight<16>(hn::ShiftLeft<16>(b)));
   return hn::Add(low, hn::Mul(hn::ShiftRight<16>(a), hn::ShiftRight<16>(b)));
 }
 
@@ -91,8 +91,8 @@ HWY_INLINE Weights prepare_weights(Vector w) {
 // gets it by a shift to the left and back.
 HWY_INLINE Vector extend(Vector at_low_bytes) {
   const Tag tag;
-  const Vector low = hn::And(hn::ShiftRight<24>(hn::ShiftLeft<24>(at_low_bytes)),
-                             hn::Set(tag, 0xFFFF));
+  const Vector low =
+      hn::And(hn::ShiftRight<24>(hn::ShiftLeft<24>(at_low_bytes)), hn::Set(tag, 0xFFFF));
   const Vector high = hn::ShiftLeft<16>(hn::ShiftRight<24>(hn::ShiftLeft<8>(at_low_bytes)));
   return hn::Or(low, high);
 }

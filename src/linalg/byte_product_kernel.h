@@ -29,8 +29,9 @@ struct Product {
 
 void multiply(const Product& product);
 
-// to[i] = round(127 x[i] factor[i] / m), m the largest magnitude of x[i] factor[i]; returns m / 127,
-// or 0, with zeros, if m is 0 or too small or large to divide by. Halves go to the even number.
+// to[i] = round(127 x[i] factor[i] / m), m the largest magnitude of x[i] factor[i]; returns m /
+// 127, or 0, with zeros, if m is 0 or too small or large to divide by. Halves go to the even
+// number.
 float round_row(const float* x, const float* factor, size_t n, int8_t* to);
 
 namespace reference {

@@ -115,7 +115,8 @@ TEST(Layers, RoundingInputsToBytesCostsNextToNothing) {
   for (const SolveOptions& options : {SolveOptions{{}, 1e-5, 1e-5}, SolveOptions{5, 1e-3, 1e-5}}) {
     const Predictor made = solved(example, options);
     const Predictor back = Predictor::load(made.save(), 8).value();
-    // A largest of 17 normal numbers is near 2; steps of 2 / 127 of 17 inputs with weights of rms 1.
+    // A largest of 17 normal numbers is near 2; steps of 2 / 127 of 17 inputs with weights of
+    // rms 1.
     const double added = std::abs(example.left(back) - example.left(made));
     EXPECT_LT(added, 3e-4 * kVariance);
     EXPECT_GT(added, 1e-8 * kVariance);

@@ -42,7 +42,7 @@ class Predictor {
   std::vector<float> bias_, input_scale_, scale_;
   StateArray packed_;  // the codes as they are saved: kept, as another machine may pack otherwise
   Matrix<float> up_;   // [targets x rank], exact in f16; empty without a rank limit
-  ByteMatrix codes_;       // of a decoder; or, while it is fitted and of older versions,
+  ByteMatrix codes_;   // of a decoder; or, while it is fitted and of older versions,
   Matrix<float> weights_;  // the codes with both scales
 };
 
