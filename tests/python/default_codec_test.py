@@ -13,6 +13,9 @@ from tiny_model import TinyModel
 
 # Of a row's rms: how far rows may be from the program's, which computes in single precision.
 MOST = 1e-5
+# `layers` rounds what it reads to bytes. Where single precision rounds one the other way, a row differs by a step of a
+# byte times a weight, and a little those that read it or recall it. That is rare.
+BYTE, RARE = 0.02, 0.05
 # The same stages with other parameters, unlike for keys and values. Fewer tokens recall than a block has.
 UNLIKE = ("k: layers(history=2,embedding=off,rank=24) | fisher | focus(limit=2) "
           "| klt(scope=head,stored=packed) "
@@ -63,9 +66,11 @@ def check(model, codec_path, tokens):
     wanted, state_keys, state_values = read_state(unpacked, session.windows)
     expect("the tokens of the state", read + session.pending == wanted and len(read) == tokens)
     expect("coded records", any(kind == 1 for kind, *_ in session.records))
-    for ours, theirs in zip(keys + values, state_keys + state_values):
-        met = beyond_rounding(ours, theirs).max()
-        expect(f"rows within {MOST} of their rms, met {met}", met <= MOST)
+    met = [beyond_rounding(ours, theirs) for ours, theirs in zip(keys + values, state_keys + state_values)]
+    worst = max(some.max() for some in met)
+    expect(f"rows within {BYTE} of their rms, met {worst}", worst <= BYTE)
+    others = np.mean(np.concatenate(met) > MOST)
+    expect(f"a share of {RARE} beyond {MOST} of their rms at most, met {others}", others <= RARE)
     check_integers(codec, keys, values)
     return codec
 
