@@ -6,7 +6,6 @@
 namespace kvsplice::cli {
 namespace {
 
-using ::testing::AnyOf;
 using ::testing::HasSubstr;
 
 // Addresses are limited, in megabytes, because OpenBLAS and threads take many of them.
