@@ -74,9 +74,9 @@ Result<Predictor> Predictor::load(const State& state, size_t targets, Inputs inp
     return Error{ErrorKind::format,
                  fmt::format("a prediction of rank {} for {} columns", rows, targets)};
   }
-  if (cols > ByteMatrix::kMostCols) {
-    return Error{ErrorKind::format, fmt::format("a prediction from {} values; at most {}", cols,
-                                                ByteMatrix::kMostCols)};
+  if (cols == 0 || cols > ByteMatrix::kMostCols) {
+    return Error{ErrorKind::format, fmt::format("a prediction from {} values; legal: 1 ... {}",
+                                                cols, ByteMatrix::kMostCols)};
   }
   KVS_ASSIGN(const Matrix<int32_t> packed, unpack_integers(state, "codes", rows * cols, rows));
   KVS_TRY(check_codes(packed));
