@@ -2,12 +2,12 @@
 // out. Rates are of whole blocks, which stand one on each thread.
 #include <fmt/format.h>
 
-#include <chrono>
 #include <fstream>
 
 #include "bench/bench.h"
 #include "bench/wide_cache.h"
 #include "calibrate/calibrate.h"
+#include "core/stopwatch.h"
 #include "core/threads.h"
 #include "fit/fit_codec.h"
 
@@ -34,10 +34,6 @@ double peak_memory(bool from_now) {
   return 0;
 }
 
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 Result<std::vector<Measurement>> measure(const WideModel& model, Surroundings& here) {
   const WideCache cache(model);
   const ModelShape shape = shape_of(model);
@@ -47,9 +43,9 @@ Result<std::vector<Measurement>> measure(const WideModel& model, Surroundings& h
 
   const double before = peak_memory(true);
   const WideRows source(cache.rows(kCalibration, 1), shape);
-  const auto start = std::chrono::steady_clock::now();
+  const Stopwatch fitting;
   KVS_ASSIGN(const codec::Codec codec, codec::fit_codec(text, shape, source, &embeddings, {}));
-  const double fit_s = seconds_since(start), memory = peak_memory(false) - before;
+  const double fit_s = fitting.seconds(), memory = peak_memory(false) - before;
 
   const size_t threads = static_cast<size_t>(thread_count());
   const KvBlock<float> block = cache.rows(kBlock, 2);

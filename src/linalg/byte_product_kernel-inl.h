@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "linalg/byte_product_kernel.h"
+#include "simd/registers.h"
 
 // Highway's best target has such products by its definition, but not in its list of attributes.
 #if HWY_TARGET == HWY_AVX3_DL
@@ -26,8 +27,8 @@ using Tag = hn::CappedTag<int32_t, kPanel>;
 using FloatTag = hn::CappedTag<float, kPanel>;
 using Vector = hn::Vec<Tag>;
 
-// Sums of a tile stay in registers: rows times two vectors. Some targets have 32, others 16.
-#if HWY_ARCH_ARM_A64 || (HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3)
+// Sums of a tile stay in registers: rows times two vectors, and a few registers more.
+#if KVSPLICE_HAS_32_REGISTERS
 constexpr size_t kRows = kTall;
 #else
 constexpr size_t kRows = kTall / 2;

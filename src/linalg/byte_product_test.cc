@@ -4,18 +4,12 @@
 
 #include <cmath>
 
-#include "core/random.h"
 #include "linalg/byte_product_kernel.h"
+#include "linalg/matrices_test.h"
 #include "simd/target.h"
 
 namespace kvsplice {
 namespace {
-
-Matrix<float> normals(Random& random, size_t rows, size_t cols) {
-  Matrix<float> m(rows, cols);
-  for (float& x : m.flat()) x = static_cast<float>(random.normal());
-  return m;
-}
 
 struct Example {
   Matrix<float> left, right;  // parts of the rows

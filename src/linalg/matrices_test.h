@@ -11,11 +11,15 @@
 
 namespace kvsplice {
 
-inline Matrix<float> noise(size_t rows, size_t cols, uint64_t seed) {
-  Random random(seed);
+inline Matrix<float> normals(Random& random, size_t rows, size_t cols) {
   Matrix<float> m(rows, cols);
   for (float& x : m.flat()) x = static_cast<float>(random.normal());
   return m;
+}
+
+inline Matrix<float> noise(size_t rows, size_t cols, uint64_t seed) {
+  Random random(seed);
+  return normals(random, rows, cols);
 }
 
 template <class T>

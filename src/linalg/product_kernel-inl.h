@@ -10,6 +10,7 @@
 #include <hwy/highway.h>
 
 #include "linalg/product_kernel.h"
+#include "simd/registers.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace kvsplice::product_kernel::HWY_NAMESPACE {
@@ -18,9 +19,8 @@ namespace hn = hwy::HWY_NAMESPACE;
 using Tag = hn::CappedTag<float, 16>;
 using Vector = hn::Vec<Tag>;
 
-// Sums of a tile stay in registers: rows times two vectors, and a few registers more. Which targets
-// have 32 registers, the others 16?
-#if HWY_ARCH_ARM_A64 || (HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3)
+// Sums of a tile stay in registers: rows times two vectors, and a few registers more.
+#if KVSPLICE_HAS_32_REGISTERS
 constexpr size_t kRows = kTall;
 #else
 constexpr size_t kRows = kTall / 2;

@@ -4,18 +4,11 @@
 
 #include <cmath>
 
-#include "core/matrix.h"
-#include "core/random.h"
+#include "linalg/matrices_test.h"
 #include "simd/target.h"
 
 namespace kvsplice::product_kernel {
 namespace {
-
-Matrix<float> normals(Random& random, size_t rows, size_t cols) {
-  Matrix<float> m(rows, cols);
-  for (float& x : m.flat()) x = static_cast<float>(random.normal());
-  return m;
-}
 
 // A product of matrices with gaps behind their rows, transposed or not.
 struct Example {
