@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "core/bytes.h"
+#include "core/threads.h"
 
 namespace kvsplice::calibrate {
 
@@ -30,6 +31,17 @@ std::vector<extract::Sequence> cut(const host::Model& model, const extract::Sequ
     if (model.adds_bos()) made.back().tokens[0] = model.bos();
   }
   return made;
+}
+
+// Side by side: tokenizing takes a second for every megabyte or two.
+Result<std::vector<extract::Sequence>> read_sequences(const host::Model& model,
+                                                      const std::vector<std::string>& texts) {
+  std::vector<extract::Sequence> read(texts.size());
+  KVS_TRY(parallel_try(texts.size(), [&](size_t i) -> Result<> {
+    KVS_ASSIGN(read[i], extract::read_sequence(model, texts[i]));
+    return {};
+  }));
+  return read;
 }
 
 std::string count_of(const std::vector<extract::Sequence>& texts) {
@@ -79,8 +91,8 @@ Result<Spread> spread_sequences(const host::Model& model, const std::vector<std:
   const size_t share = tokens / texts.size();
   std::vector<std::vector<extract::Sequence>> of_text;
   std::vector<extract::Sequence> shorter;
-  for (const std::string& path : texts) {
-    KVS_ASSIGN(extract::Sequence whole, extract::read_sequence(model, path));
+  KVS_ASSIGN(std::vector<extract::Sequence> wholes, read_sequences(model, texts));
+  for (extract::Sequence& whole : wholes) {
     if (whole.tokens.size() < length) {
       shorter.push_back(std::move(whole));
     } else {

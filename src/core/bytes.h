@@ -23,8 +23,8 @@ class ByteWriter {
   template <class T>
   requires std::is_arithmetic_v<T>
   void put(T value) {
-    const auto* p = reinterpret_cast<const uint8_t*>(&value);
-    bytes_.insert(bytes_.end(), p, p + sizeof value);
+    put_zeros(sizeof value);
+    std::memcpy(bytes_.data() + bytes_.size() - sizeof value, &value, sizeof value);
   }
   void reserve(size_t bytes) { bytes_.reserve(bytes); }  // in all
   void put_zeros(size_t n) { bytes_.resize(bytes_.size() + n); }
