@@ -38,7 +38,7 @@ Result<std::vector<Measurement>> measure(const WideModel& model, Surroundings& h
   const WideCache cache(model);
   const ModelShape shape = shape_of(model);
   const codec::Embeddings embeddings = cache.embeddings();
-  KVS_ASSIGN(const codec::CodecText text, codec::parse_codec(calibrate::kDefaultPipeline));
+  KVS_ASSIGN(const codec::CodecText text, codec::parse_codec(calibrate::default_pipeline(shape)));
   const double whole = double(model.all_layers) / model.layers;
 
   const double before = peak_memory(true);

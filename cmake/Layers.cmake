@@ -84,8 +84,15 @@ function(kvsplice_add_layers)
       PUBLIC ${earlier} fmt::fmt ${KVSPLICE_${layer}_LIBRARIES})
     list(APPEND earlier kvsplice_${layer})
   endforeach()
+  kvsplice_compile_lightly(kvsplice_report)
   add_library(kvsplice_all INTERFACE)
   target_link_libraries(kvsplice_all INTERFACE ${earlier})
+endfunction()
+
+# For what only puts calls and texts together: nobody waits for it, and it is compiled in two thirds
+# of the time.
+function(kvsplice_compile_lightly target)
+  target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1>)
 endfunction()
 
 # bench/ and experiments/ may include any layer and are linked into the program.
@@ -104,6 +111,7 @@ function(kvsplice_add_extras)
       benchmark::benchmark $<TARGET_NAME_IF_EXISTS:kvsplice_stage_cases>)
   endif()
   if(TARGET kvsplice_experiments)
+    kvsplice_compile_lightly(kvsplice_experiments)
     kvsplice_names_of(names "" "_experiment.cc" ${experiments})
     kvsplice_write_table(kvsplice_experiments experiment experiment_table Experiment experiment
       "experiments/experiment.h" "${names}")
@@ -132,8 +140,7 @@ function(kvsplice_add_program)
   kvsplice_write_table(kvsplice_program app command_table Command command "command.h" "${verbs}")
   target_include_directories(kvsplice_program PRIVATE ${PROJECT_SOURCE_DIR}/apps/kvsplice)
   target_precompile_headers(kvsplice_program PRIVATE <CLI/CLI.hpp> <fmt/format.h>)
-  # Options and messages: compiled in two thirds of the time, and nobody waits for them.
-  target_compile_options(kvsplice_program PRIVATE $<$<CONFIG:Release>:-O1>)
+  kvsplice_compile_lightly(kvsplice_program)
   set_target_properties(kvsplice_program PROPERTIES
     OUTPUT_NAME kvsplice RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
   target_link_libraries(kvsplice_program PRIVATE kvsplice_all kvsplice_warnings CLI11::CLI11)

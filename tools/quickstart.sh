@@ -22,7 +22,7 @@ step "what their statistics say (10 s)"
 
 step "a codec calibrated on novels, a lexicon, essays, sayings and code (three minutes)"
 tools/texts.sh "$texts"
-"$program" calibrate -m "$model" -f "$texts"/*.txt -n 16384 --work "$out/rows" \
+"$program" calibrate -m "$model" -f "$texts"/*.txt -n 20480 --work "$out/rows" \
     --codec 'layers(history=3) | focus | fisher | klt(stored=packed) | step(delta=1.2,recall=512) | range' -o "$out/layers.gguf"
 
 step "two plain codecs, fitted on both texts (10 s)"

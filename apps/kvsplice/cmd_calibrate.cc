@@ -55,8 +55,15 @@ Command calibrate_command() {
         app.add_option("-m,--model", a->model, "model, GGUF")->required();
         app.add_option("-f,--file", a->texts, "texts of the kind the cache will hold")->required();
         app.add_option("-o,--out", a->out, "codec file to write")->required();
-        app.add_option("--codec", o.pipeline, "pipeline to fit")
-            ->default_str(calibrate::kDefaultPipeline);
+        app.add_option("--codec", o.pipeline,
+                       fmt::format("pipeline to fit, if not {}, or what of it keeps a wide model "
+                                   "within the budget",
+                                   calibrate::kDefaultPipeline));
+        add_number(
+            app, "--decode-budget", o.decode_budget, calibrate::kDecodeBudgets,
+            fmt::format("values that a row may be predicted from: fewer restore faster, from "
+                        "a smaller codec, into more bytes; {} if not given",
+                        calibrate::kDecodeBudget));
         add_number(app, "-n,--tokens", o.tokens, kSomeTokens,
                    "tokens of all texts together, at most");
         add_number(app, "--sequence", o.sequence, kSomeTokens, "tokens evaluated as one sequence");

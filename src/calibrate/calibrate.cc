@@ -184,6 +184,12 @@ codec::CodecText scale_steps(codec::CodecText text, double factor) {
 
 namespace {
 
+Result<std::string> pipeline_for(const ModelShape& shape, const CalibrateOptions& o) {
+  if (!o.pipeline) return default_pipeline(shape, o.decode_budget.value_or(kDecodeBudget));
+  if (!o.decode_budget) return *o.pipeline;
+  return Error{ErrorKind::usage, "a decode budget chooses a pipeline, and one is given"};
+}
+
 // What the pipeline learns from. The default pipeline goes without `fisher` where gradients are not
 // known; `text` and `notes` say so then.
 Result<CalibrationData> gather(const host::Model& model,
@@ -236,7 +242,8 @@ Result<Calibration> meet_target(const host::Model& model, const codec::CodecText
 
 Result<Calibration> calibrate(const host::Model& model, const std::vector<std::string>& texts,
                               const CalibrateOptions& o, const Progress& progress) {
-  KVS_ASSIGN(codec::CodecText text, codec::parse_codec(o.pipeline.value_or(kDefaultPipeline)));
+  KVS_ASSIGN(const std::string pipeline, pipeline_for(model.shape(), o));
+  KVS_ASSIGN(codec::CodecText text, codec::parse_codec(pipeline));
   KVS_TRY(check_target(o, text));
   KVS_TRY(codec::Codec::make_units(text, model.shape()));
   const bool has_target = o.ratio || o.kld;

@@ -6,19 +6,18 @@
 #include <string>
 #include <vector>
 
+#include "calibrate/default_pipeline.h"
 #include "codec/codec.h"
 #include "host/model.h"
 
 namespace kvsplice::calibrate {
 
-inline constexpr char kDefaultPipeline[] =
-    "layers(history=3) | focus | fisher | klt(stored=packed) | step(delta=0.6,recall=512) | range";
-
 struct CalibrateOptions {
-  std::optional<std::string> pipeline =
-      {};                  // if none is given kDefaultPipeline, or what of it fits
-  size_t tokens = 65536;   // of all texts together, at most
-  size_t sequence = 1024;  // tokens evaluated as one sequence
+  // If none is given default_pipeline(), or what of it the model allows.
+  std::optional<std::string> pipeline = {};
+  std::optional<size_t> decode_budget = {};  // of default_pipeline(); kDecodeBudget
+  size_t tokens = 65536;                     // of all texts together, at most
+  size_t sequence = 1024;                    // tokens evaluated as one sequence
   size_t sinks = 4;
   // At most one. The step of every `step` stage is scaled by one factor until sequences kept out of
   // the fit meet the target.

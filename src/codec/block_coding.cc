@@ -1,5 +1,7 @@
 #include "codec/block_coding.h"
 
+#include <fmt/format.h>
+
 namespace kvsplice::codec {
 
 namespace {
@@ -34,10 +36,21 @@ Result<BlockCoding> BlockCoding::begin(const ModelShape& shape, const StageInfo:
   return coding;
 }
 
+Result<> BlockCoding::project(const EmbeddingBasis& basis) {
+  if (basis.count() == 0) return {};
+  if (embedded_.cols() != basis.dim()) {
+    return Error{ErrorKind::usage, fmt::format("embeddings of {} values; the codec's have {}",
+                                               embedded_.cols(), basis.dim())};
+  }
+  directions_ = basis.project(embedded_);
+  return {};
+}
+
 CodeContext BlockCoding::context(const UnitCoder& unit) {
   CodeContext context{unit.unit(), tokens_, positions_,
                       history_of(unit.unit(), unit.pipeline().traits.history)};
   context.embedded = embedded_;
+  context.directions = directions_;
   context.shape = shape_;
   context.shared = closed_loop() ? &shared_ : nullptr;
   return context;

@@ -2,6 +2,7 @@
 // share, and in a closed loop what has been made of earlier units. Fitting goes the same way.
 #pragma once
 
+#include "codec/embedding_basis.h"
 #include "codec/unit_coder.h"
 
 namespace kvsplice::codec {
@@ -13,6 +14,11 @@ class BlockCoding {
                                    std::span<const int32_t> tokens,
                                    std::span<const int32_t> positions,
                                    const Embeddings* embeddings);
+
+  MatrixView<const float> embedded() const { return embedded_; }
+  // Gives units what the tokens' embeddings are in the codec's basis. Error usage if those have
+  // another width.
+  Result<> project(const EmbeddingBasis& basis);
 
   // Whether units read what was made of others, and must come one after the other.
   bool closed_loop() const { return depth_ > 0; }
@@ -29,7 +35,7 @@ class BlockCoding {
   const ModelShape* shape_;
   int depth_;  // the most layers below that a unit reads
   std::span<const int32_t> tokens_, positions_;
-  Matrix<float> embedded_;
+  Matrix<float> embedded_, directions_;
   Shared shared_;
   std::vector<Matrix<float>> keys_, values_;  // by layer
 };

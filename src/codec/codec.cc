@@ -17,6 +17,7 @@ Result<std::vector<UnitCoder>> Codec::make_units(const CodecText& text, const Mo
   const auto key = std::make_shared<const Pipeline>(pipeline_of(text.key, versions.first(keys)));
   const auto value =
       std::make_shared<const Pipeline>(pipeline_of(text.value, versions.subspan(keys)));
+  KVS_TRY(check_query_heads(shape));  // or nobody could load the codec
   KVS_ASSIGN(std::vector<Unit> units, units_of(*key, *value, shape));
   std::vector<UnitCoder> coders;
   for (Unit& unit : units) {
@@ -40,12 +41,13 @@ Result<Codec> Codec::create(const CodecText& text, const ModelShape& shape) {
 }
 
 Codec::Codec(CodecText text, ModelShape shape, std::vector<UnitCoder> fitted,
-             size_t calibration_tokens)
+             size_t calibration_tokens, EmbeddingBasis basis)
     : text_(std::move(text)),
       shape_(std::move(shape)),
       traits_(traits_of(text_)),
       units_(std::move(fitted)),
-      calibration_tokens_(calibration_tokens) {}
+      calibration_tokens_(calibration_tokens),
+      basis_(std::move(basis)) {}
 
 Result<std::vector<bool>> Codec::units_left_out(bool lacking) const {
   std::vector<bool> left_out(units_.size());
@@ -70,6 +72,7 @@ Result<> Codec::for_units(std::span<const int32_t> tokens, std::span<const int32
   }
   KVS_ASSIGN(BlockCoding coding,
              BlockCoding::begin(shape_, traits_, tokens, positions, embeddings));
+  KVS_TRY(coding.project(basis_));
   const auto one = [&](size_t i) { return left_out[i] ? Result<>() : body(i, coding); };
   if (!coding.closed_loop()) return parallel_try(units_.size(), one);
   for (size_t i = 0; i < units_.size(); ++i) KVS_TRY(one(i));

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "codec/block_coding.h"
+#include "codec/embedding_basis.h"
 #include "codec/entropy_meter.h"
 #include "codec/pipeline.h"
 #include "core/byte_source.h"
@@ -61,6 +62,7 @@ class Codec {
   bool of_cells() const { return traits_.cells; }  // works on cells, and keeps them to the bit
   size_t calibration_tokens() const { return calibration_tokens_; }
   const std::vector<UnitCoder>& units() const { return units_; }
+  const EmbeddingBasis& embedding_basis() const { return basis_; }
 
   // A codec whose stages need not learn; error usage, naming the stage, if one has to.
   static Result<Codec> create(const CodecText& text, const ModelShape& shape);
@@ -69,7 +71,8 @@ class Codec {
   // versions: of the keys' stages, then of the values'; empty: those this program writes.
   static Result<std::vector<UnitCoder>> make_units(const CodecText& text, const ModelShape& shape,
                                                    std::span<const int32_t> versions = {});
-  Codec(CodecText text, ModelShape shape, std::vector<UnitCoder> fitted, size_t calibration_tokens);
+  Codec(CodecText text, ModelShape shape, std::vector<UnitCoder> fitted, size_t calibration_tokens,
+        EmbeddingBasis basis = {});
 
  private:
   Result<> for_units(std::span<const int32_t> tokens, std::span<const int32_t> positions,
@@ -85,6 +88,7 @@ class Codec {
   StageInfo::Traits traits_;      // of all stages
   std::vector<UnitCoder> units_;  // in coding order: keys then values, layer by layer
   size_t calibration_tokens_ = 0;
+  EmbeddingBasis basis_;
 };
 
 }  // namespace kvsplice::codec

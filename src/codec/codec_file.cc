@@ -88,6 +88,9 @@ Storage storage_of(gguf::TensorType type) {
 
 using Tensors = std::map<std::string, gguf::TensorInfo>;
 
+const std::string kBasis =
+    "embedding.";  // what the names of the embedding basis' arrays start with
+
 // The arrays whose names start with `start`.
 Result<State> read_state(const gguf::GgufReader& file, const Tensors& tensors,
                          const std::string& start) {
@@ -117,10 +120,17 @@ Result<> load_unit(const gguf::GgufReader& file, const Tensors& tensors, UnitCod
   return {};
 }
 
-Result<> load_units(const gguf::GgufReader& file, std::vector<UnitCoder>& units) {
-  Tensors tensors;
-  for (const auto& tensor : file.tensors()) tensors.emplace(tensor.name, tensor);
-  std::atomic<size_t> arrays{0};
+Result<EmbeddingBasis> load_basis(const gguf::GgufReader& file, const Tensors& tensors,
+                                  size_t directions, const ModelShape& shape) {
+  if (directions == 0) return EmbeddingBasis();
+  KVS_ASSIGN(const State state, read_state(file, tensors, kBasis));
+  return EmbeddingBasis::load(state, directions, size_t(shape.embedding_dim));
+}
+
+// basis: how many arrays belong to the embedding basis.
+Result<> load_units(const gguf::GgufReader& file, const Tensors& tensors, size_t basis,
+                    std::vector<UnitCoder>& units) {
+  std::atomic<size_t> arrays{basis};
   KVS_TRY(parallel_try(units.size(),
                        [&](size_t i) { return load_unit(file, tensors, units[i], arrays); }));
   if (arrays == tensors.size()) return {};
@@ -135,14 +145,19 @@ Result<> check_size(const gguf::GgufReader& file, const ReadLimits& limits) {
   return limits.check("a codec", 0, bytes);
 }
 
-// What a unit's stages have learnt, by the names of its tensors.
+// What was learnt, by the names of its tensors.
 using Arrays = std::vector<std::pair<std::string, StateArray>>;
 
-Arrays arrays_of(const UnitCoder& unit) {
+void add(State state, const std::string& start, Arrays& arrays) {
+  for (auto& [name, array] : state) arrays.emplace_back(start + name, std::move(array));
+}
+
+Arrays arrays_of(const Codec& codec) {
   Arrays arrays;
-  for (size_t s = 0; s < unit.stages().size(); ++s) {
-    for (auto& [name, array] : unit.stages()[s]->save()) {
-      arrays.emplace_back(prefix(unit.unit(), s) + name, std::move(array));
+  add(codec.embedding_basis().save(), kBasis, arrays);
+  for (const UnitCoder& unit : codec.units()) {
+    for (size_t s = 0; s < unit.stages().size(); ++s) {
+      add(unit.stages()[s]->save(), prefix(unit.unit(), s), arrays);
     }
   }
   return arrays;
@@ -166,8 +181,12 @@ Result<Codec> read(const gguf::GgufReader& file, const ReadLimits& limits) {
   KVS_TRY(check_size(file, limits));
   KVS_ASSIGN(std::vector<UnitCoder> units, Codec::make_units(text, shape, stored));
   KVS_ASSIGN(const int64_t tokens, file.integer("kvsplice.codec.calibration_tokens"));
-  KVS_TRY(load_units(file, units));
-  return Codec(text, shape, std::move(units), static_cast<size_t>(std::max<int64_t>(0, tokens)));
+  Tensors tensors;
+  for (const auto& tensor : file.tensors()) tensors.emplace(tensor.name, tensor);
+  KVS_ASSIGN(EmbeddingBasis basis, load_basis(file, tensors, traits_of(text).directions, shape));
+  KVS_TRY(load_units(file, tensors, basis.save().size(), units));
+  return Codec(text, shape, std::move(units), static_cast<size_t>(std::max<int64_t>(0, tokens)),
+               std::move(basis));
 }
 
 // What would be a caller's wrong word is damage in a file.
@@ -191,12 +210,9 @@ Result<> write(const Codec& codec, OutputFile out) {
   file.set("kvsplice.codec.stage_versions", versions(codec.units()));
   file.set("kvsplice.codec.calibration_tokens", int64_t(codec.calibration_tokens()));
   gguf::write_shape(file, codec.shape());
-  Arrays arrays;
-  for (const UnitCoder& unit : codec.units()) {
-    for (auto& [name, array] : arrays_of(unit)) {
-      file.declare({name, type_of(array.storage), array.dims});
-      arrays.emplace_back(name, std::move(array));
-    }
+  const Arrays arrays = arrays_of(codec);
+  for (const auto& [name, array] : arrays) {
+    file.declare({name, type_of(array.storage), array.dims});
   }
   KVS_TRY(file.begin_data());
   for (const auto& [name, array] : arrays) {
@@ -233,12 +249,8 @@ Result<Codec> Codec::load(std::shared_ptr<const ByteSource> source, const std::s
 
 size_t Codec::state_bytes() const {
   size_t bytes = 0;
-  for (const UnitCoder& unit : units_) {
-    for (const auto& stage : unit.stages()) {
-      for (const auto& [name, array] : stage->save()) {
-        bytes += array.values.size() * bytes_of(array.storage);
-      }
-    }
+  for (const auto& [name, array] : arrays_of(*this)) {
+    bytes += array.values.size() * bytes_of(array.storage);
   }
   return bytes;
 }
@@ -247,11 +259,9 @@ std::string Codec::fingerprint() const {
   ByteWriter all;
   all.put_string(print(text_));
   all.put_string(shape_.fingerprint);
-  for (const UnitCoder& unit : units_) {
-    for (const auto& [name, array] : arrays_of(unit)) {
-      all.put_string(name);
-      all.put_array(std::span<const float>(array.values));
-    }
+  for (const auto& [name, array] : arrays_of(*this)) {
+    all.put_string(name);
+    all.put_array(std::span<const float>(array.values));
   }
   return hash128_hex(all.bytes());
 }

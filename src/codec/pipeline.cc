@@ -182,6 +182,7 @@ StageInfo::Traits merged(const StageInfo::Traits& a, const StageInfo::Traits& b)
   StageInfo::Traits both;
   both.joins_layers = a.joins_layers || b.joins_layers;
   both.history = std::max(a.history, b.history);
+  both.directions = std::max(a.directions, b.directions);
   both.embeddings = a.embeddings || b.embeddings;
   both.attention = a.attention || b.attention;
   both.information = a.information || b.information;

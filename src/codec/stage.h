@@ -70,6 +70,8 @@ struct CodeContext {
   std::vector<Reconstruction> history = {};
   // The tokens' embedding rows, [n x dim]; empty unless a stage of the codec reads embeddings.
   MatrixView<const float> embedded = {};
+  // What they are in the codec's embedding basis, [n x directions]; empty if it has none.
+  MatrixView<const float> directions = {};
   const ModelShape* shape = nullptr;  // of the model
   Shared* shared = nullptr;           // null where units are coded side by side
   // In a closed loop, where rows are decoded right after they were encoded: encode leaves here what
@@ -141,6 +143,7 @@ struct StageInfo {
     bool joins_layers = false;  // wants all layers of a kind as one unit
     int history = 0;            // layers of reconstructions wanted in CodeContext::history
     bool embeddings = false;    // wants CodeContext::embedded
+    size_t directions = 0;      // columns wanted in CodeContext::directions
     bool attention = false;     // wants FitContext::attention
     bool information = false;   // wants FitContext::information
     bool whole_block = false;   // rows depend on each other: encodes blocks, not single rows

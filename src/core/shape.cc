@@ -67,6 +67,16 @@ Result<> check_widths(const std::vector<LayerShape>& layers) {
   return {};
 }
 
+Result<> check_query_heads(const ModelShape& shape) {
+  for (size_t l = 0; l < shape.layers.size(); ++l) {
+    const int queries = shape.query_heads_of(int(l)), shared = shape.layers[l].kv_heads;
+    if (queries > 0 && queries % shared == 0) continue;
+    return Error{ErrorKind::format,
+                 fmt::format("layer {} has {} KV heads for {} query heads", l, shared, queries)};
+  }
+  return {};
+}
+
 size_t ModelShape::f16_bytes_per_token() const {
   size_t bytes = 0;
   for (const auto& l : layers) bytes += 2 * (l.width(Kind::key) + l.width(Kind::value));

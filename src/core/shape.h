@@ -88,4 +88,7 @@ struct ModelShape {
   bool operator==(const ModelShape&) const = default;
 };
 
+// Error format if a layer's query heads do not share its KV heads evenly.
+Result<> check_query_heads(const ModelShape& shape);
+
 }  // namespace kvsplice

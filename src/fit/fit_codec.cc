@@ -2,6 +2,7 @@
 
 #include "codec/block_coding.h"
 #include "core/memory.h"
+#include "fit/embedding_basis_fit.h"
 #include "linalg/linalg.h"
 
 namespace kvsplice::codec {
@@ -86,6 +87,12 @@ Result<Codec> fit_codec(const CodecText& text, const ModelShape& shape, const Ro
     KVS_ASSIGN(std::vector<UnitCoder> units, Codec::make_units(text, shape));
     KVS_ASSIGN(BlockCoding coding,
                BlockCoding::begin(shape, traits, tokens, positions, embeddings));
+    EmbeddingBasis basis;
+    if (traits.directions > 0) {
+      KVS_TRY(progress.step("fit the embedding's directions", 0, units.size()));
+      KVS_ASSIGN(basis, fit_embedding_basis(coding.embedded(), traits.directions));
+    }
+    KVS_TRY(coding.project(basis));
     Knowledge knowledge(source);
     Shared shared;
     for (size_t i = 0; i < units.size(); ++i) {
@@ -106,7 +113,7 @@ Result<Codec> fit_codec(const CodecText& text, const ModelShape& shape, const Ro
                  fit_unit(unit, std::move(values), context, coding.closed_loop()));
       coding.keep(unit.unit(), std::move(made));
     }
-    return Codec(text, shape, std::move(units), tokens.size());
+    return Codec(text, shape, std::move(units), tokens.size(), std::move(basis));
   });
 }
 

@@ -105,18 +105,8 @@ Result<std::vector<int>> read_empty_layers(const GgufReader& file,
 }
 
 Result<std::vector<int>> read_query_heads(const GgufReader& file, const ModelShape& shape) {
-  const size_t layers = shape.layers.size();
-  std::vector<int32_t> heads;
-  if (file.has(prefix + "query_heads_by_layer")) {
-    KVS_ASSIGN(heads, per_layer(file, "query_heads_by_layer", layers, 1, shape.query_heads));
-  }
-  for (size_t i = 0; i < layers; ++i) {
-    const int queries = heads.empty() ? shape.query_heads : heads[i];
-    if (queries % shape.layers[i].kv_heads == 0) continue;
-    return damaged(file, fmt::format("layer {} has {} KV heads for {} query heads", i,
-                                     shape.layers[i].kv_heads, queries));
-  }
-  return heads;
+  if (!file.has(prefix + "query_heads_by_layer")) return std::vector<int>();
+  return per_layer(file, "query_heads_by_layer", shape.layers.size(), 1, shape.query_heads);
 }
 
 Result<std::vector<LayerShape>> read_layers(const GgufReader& file) {
@@ -193,6 +183,9 @@ Result<ModelShape> read_shape(const GgufReader& file) {
   KVS_ASSIGN(shape.vocabulary, bounded(file, "vocabulary", 0, limits::kVocabulary));
   KVS_ASSIGN(shape.layers, read_layers(file));
   KVS_ASSIGN(shape.query_heads_by_layer, read_query_heads(file, shape));
+  if (const auto even = check_query_heads(shape); !even.ok()) {
+    return damaged(file, even.error().message);
+  }
   KVS_TRY(read_chunked(file, shape.layers));
   KVS_TRY(read_ropes(file, shape.layers));
   KVS_ASSIGN(shape.empty_layers, read_empty_layers(file, shape.layers));

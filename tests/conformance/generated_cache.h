@@ -19,7 +19,7 @@ inline ModelShape make_shape(const std::vector<HeadShape>& layers) {
   shape.architecture = "llama";
   shape.model_name = "generated";
   shape.fingerprint = std::string(32, '0');
-  shape.query_heads = 4;
+  shape.query_heads = 12;
   shape.embedding_dim = 16;
   shape.vocabulary = 1000;
   for (const HeadShape& h : layers) {

@@ -183,7 +183,7 @@ TEST_P(Hostile, StateOfAbsurdNumbersDoesNoHarm) {
         }
       }
     }
-    const Codec nonsense(text, usual_shape(), std::move(units), 0);
+    const Codec nonsense(text, usual_shape(), std::move(units), 0, codec().embedding_basis());
     const auto bytes = nonsense.encode(block, &embeddings_);
     if (!bytes.ok()) continue;
     const auto back = nonsense.decode(*bytes, block.tokens, block.positions, &embeddings_);

@@ -106,6 +106,7 @@ const Case kCases[] = {
     {"klt-range", "klt | step(delta=0.3) | range", uneven},
     {"klt-sliding", "klt | step(delta=0.3) | range", sliding},
     {"layers", "layers"},
+    {"layers-directions", "layers(history=1,directions=5) | klt | step(delta=0.3) | range", uneven},
     {"layers-range", "layers(history=0,noise=0.02) | klt | step | range"},
     {"layers-rank", "layers(history=2,embedding=off,rank=3,noise=0.01) | step"},
     {"lloydmax", "lloydmax(bits=3)"},

@@ -81,7 +81,11 @@ class Codec:
         self.units = list(self.order())
         self.codes = {}  # of the last block's units, by their names: what the quantisers had made
         self.state = {}
+        self.basis = None  # the embedding's directions
         for name, array in arrays.items():
+            if name == "embedding.codes":
+                self.basis = array.astype(np.float64) / 1024
+                continue
             kind, layer, stage, array_name = name.split(".", 3)
             self.state.setdefault((kind, None if layer == "all" else int(layer), int(stage)),
                                   {})[array_name] = array
@@ -155,10 +159,11 @@ class Codec:
         reads = any(name == "layers" and params["embedding"] == "on"
                     for some in self.pipelines.values() for name, params in some)
         embedded = self.embedding(tokens) if reads else None
+        directions = embedded @ self.basis.T if reads and self.basis is not None else None
         made = {}
         for unit, side, rows in zip(self.units, sides, left):
             self.put(made, unit, None if side is None else self.decode_unit(
-                unit, side, rows, made, positions, embedded))
+                unit, side, rows, made, positions, embedded, directions))
         return made
 
     def split(self, unit, part):
@@ -195,10 +200,10 @@ class Codec:
             width = stages.width_behind(name, width, state)
         return width
 
-    def decode_unit(self, unit, sides, rows, made, positions, embedded):
+    def decode_unit(self, unit, sides, rows, made, positions, embedded, directions):
         kind, layer = unit
         about = stages.Unit(kind, layer, self.shape.head_dims(kind, layer), self.shape, positions, made,
-                            self.shape.below(layer), embedded)
+                            self.shape.below(layer), embedded, directions)
         for side, (name, params, state) in reversed(list(zip(sides, self.stages_of(unit)))):
             if name in stages.QUANTISERS:
                 self.codes[unit] = rows

@@ -15,7 +15,7 @@ from .reading import Bytes, expect
 # What the parameters are that a decoder reads where the text does not give them: docs/codecs.md, "What a
 # decoder reads of the text".
 DEFAULTS = {
-    "layers": {"history": 3, "embedding": "on"},
+    "layers": {"history": 3, "embedding": "on", "directions": None},
     "dct": {"count": 64, "order": "energy", "type": "f16"},
     "fourier": {"count": 64, "band": None, "seed": 0, "type": "f16"},
     "siren": {"config": "medium", "hidden": None, "layers": None, "omega": None, "share": "head"},
@@ -41,6 +41,7 @@ class Unit:
     made: dict          # rows of units before, by (kind, layer)
     below: list         # layers below that may be read, nearest first
     embedded: np.ndarray = None
+    directions: np.ndarray = None  # the same in the codec's embedding basis
 
     @property
     def width(self):
@@ -73,7 +74,9 @@ def layers(rows, side, state, params, unit):
         return rows
     read = rows_of(unit, unit.read(params["history"]))
     if params["embedding"] == "on":
-        read.append(unit.embedded)
+        lowest = params["history"] > 0 and not unit.layers_below(params["history"])
+        count = params["directions"]
+        read.append(unit.embedded if count is None or lowest else unit.directions[:, :count])
     x = np.concatenate(read, 1)
     scale = state["scale"].astype(np.float64)
     codes = state["codes"].reshape(-1, len(scale))

@@ -76,6 +76,7 @@ StageInfo::Traits traits(const KeyValues& pairs) {
   if (const auto params = parse_params<LayersParams>("layers", pairs); params.ok()) {
     t.history = params->history;
     t.embeddings = params->embedding == "on";
+    if (t.embeddings) t.directions = size_t(params->directions.value_or(0));
   }
   return t;
 }
@@ -92,7 +93,17 @@ std::vector<layers::Source> layers::sources(const LayersParams& params,
     const Reconstruction& r = context.history[i];
     all.push_back({fmt::format("{} {}", name(r.kind), r.layer), r.rows});
   }
-  if (params.embedding == "on") all.push_back({"embedding", context.embedded});
+  if (params.embedding != "on") return all;
+  // The lowest of units that read layers have little else, and are nearly functions of the token.
+  const bool is_lowest =
+      params.history > 0 && all.size() == (context.unit.kind == Kind::value ? 1 : 0);
+  if (params.directions && !is_lowest) {
+    const MatrixView<const float> there = context.directions;  // none, if the codec has no basis
+    const size_t read = std::min(size_t(*params.directions), there.cols);
+    all.push_back({"directions", there.col_range(0, read)});
+  } else {
+    all.push_back({"embedding", context.embedded});
+  }
   return all;
 }
 

@@ -12,6 +12,7 @@ namespace kvsplice::codec {
 struct LayersParams {
   int history = 3;
   std::string embedding = "on";
+  std::optional<int> directions;
   std::optional<int> rank;
   double noise = 4e-3;
   double ridge = 1e-2;
@@ -20,6 +21,9 @@ struct LayersParams {
   void visit(V&& v) {
     v("history", history, "layers below whose keys and values are read", Range{0, 64});
     v("embedding", embedding, "whether the token's embedding row is read", Choice{"on", "off"});
+    v("directions", directions,
+      "of the embedding that are read; all of it if not given, and by the lowest layer",
+      Range{1, 1 << 14});
     v("rank", rank, "directions of the prediction that are kept; all if not given",
       Range{1, 1 << 16});
     v("noise", noise,

@@ -48,22 +48,28 @@ void add(const Matrix<From>& from, Matrix<double>& to) {
   for (size_t i = 0; i < to.size(); ++i) to.flat()[i] += from.flat()[i];
 }
 
-// Runs are multiplied in float and summed in double, in a fixed number of lanes so that the result
-// does not depend on the threads.
+// Runs are multiplied in float and summed in double, in a number of lanes that does not depend on
+// the threads, so that the result does not: one where products are so large that they have work for
+// all threads and are no more than memory should hold.
 Products multiply(const Matrix<float>& a, const Matrix<float>& b) {
-  constexpr size_t kLanes = 8;
+  constexpr size_t kLargeProduct = 2048 * 1024;
   const std::vector<Run> runs = runs_of(a.rows());
-  std::vector<Products> lanes(kLanes);
-  parallel_for(kLanes, [&](size_t lane) {
+  std::vector<Products> lanes(a.cols() * b.cols() > kLargeProduct ? 1 : 8);
+  const auto add_lane = [&](size_t lane) {
     for (auto& sum : lanes[lane].of) sum = Matrix<double>(a.cols(), b.cols());
     Matrix<float> product(a.cols(), b.cols());
-    for (size_t i = lane; i < runs.size(); i += kLanes) {
+    for (size_t i = lane; i < runs.size(); i += lanes.size()) {
       gemm(Trans::yes, Trans::no, 1.f, a.view().row_range(runs[i].first, runs[i].count),
            b.view().row_range(runs[i].first, runs[i].count), 0.f, product);
       add(product, lanes[lane].of[runs[i].part]);
     }
-  });
-  for (size_t lane = 1; lane < kLanes; ++lane) {
+  };
+  if (lanes.size() == 1) {
+    add_lane(0);
+  } else {
+    parallel_for(lanes.size(), add_lane);
+  }
+  for (size_t lane = 1; lane < lanes.size(); ++lane) {
     for (int part : {kLearn, kHeld}) add(lanes[lane].of[part], lanes[0].of[part]);
   }
   return std::move(lanes[0]);

@@ -1,0 +1,24 @@
+// The pipeline that is fitted if nobody names one: as much of it as a model's width leaves fast.
+#pragma once
+
+#include <string>
+
+#include "core/params.h"
+#include "core/shape.h"
+
+namespace kvsplice::calibrate {
+
+// Of models whose rows are predicted within the budget.
+inline constexpr char kDefaultPipeline[] =
+    "layers(history=3) | focus | fisher | klt(stored=packed) | step(delta=0.6,recall=512) | range";
+
+// Values that a row may be predicted from: each takes one multiplication for every value of the
+// row, and a weight in the codec file.
+inline constexpr size_t kDecodeBudget = 3584;
+inline constexpr Range kDecodeBudgets{64, 1 << 20};
+
+// Reads fewer layers below, then none, until every unit's prediction keeps to the budget. The
+// lowest layer's may be above it: it reads whole embeddings.
+std::string default_pipeline(const ModelShape& shape, size_t decode_budget = kDecodeBudget);
+
+}  // namespace kvsplice::calibrate
