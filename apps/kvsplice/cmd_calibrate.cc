@@ -5,6 +5,7 @@
 #include "command.h"
 #include "core/stopwatch.h"
 #include "core/threads.h"
+#include "model_options.h"
 #include "number_option.h"
 #include "terminal.h"
 
@@ -16,13 +17,14 @@ struct CalibrateArguments {
   std::string model, out;
   std::vector<std::string> texts;
   calibrate::CalibrateOptions options;
+  host::ModelOptions host;
 };
 
 Result<> run(const CalibrateArguments& a) {
   if (a.options.threads > 0) set_thread_count(a.options.threads);
   const Stopwatch watch;
   KVS_ASSIGN(OutputFile out, OutputFile::reserve(a.out));
-  KVS_ASSIGN(const auto model, host::Model::load(a.model));
+  KVS_ASSIGN(const auto model, host::Model::load(a.model, a.host));
   KVS_ASSIGN(const auto made, calibrate::calibrate(model, a.texts, a.options, terminal_progress()));
   KVS_TRY(made.codec.save(std::move(out)));
   end_progress();
@@ -75,6 +77,7 @@ Command calibrate_command() {
         app.add_option("--work", o.work,
                        "folder to keep evaluated texts in: a run that was interrupted goes on, "
                        "another codec needs them only once");
+        add_model_options(app, a->host);
         add_threads(app, o.threads);
         return [a] { return run(*a); };
       }};

@@ -9,6 +9,7 @@
 #include "core/stopwatch.h"
 #include "core/threads.h"
 #include "extract/dump.h"
+#include "model_options.h"
 #include "number_option.h"
 #include "terminal.h"
 
@@ -23,6 +24,7 @@ struct ExtractArguments {
   size_t tokens = 2048;
   bool no_queries = false, synthetic = false;
   extract::SyntheticOptions generator;
+  host::ModelOptions host;
   int threads = 0;
 };
 
@@ -58,7 +60,7 @@ Result<extract::DumpInfo> extract_texts(const ExtractArguments& args) {
   options.threads = args.threads;
   options.layers = args.layers;
   options.heads = args.heads;
-  KVS_ASSIGN(const host::Model model, host::Model::load(args.model));
+  KVS_ASSIGN(const host::Model model, host::Model::load(args.model, args.host));
   return extract::extract(model, args.texts, options, args.out, terminal_progress());
 }
 
@@ -102,6 +104,9 @@ Command extract_command() {
               option->needs(synthetic);
             }
             for (auto* option : {model, texts, layers, heads, queries}) {
+              synthetic->excludes(option);
+            }
+            for (CLI::Option* option : add_model_options(verb, args->host)) {
               synthetic->excludes(option);
             }
             add_threads(verb, args->threads);

@@ -10,6 +10,7 @@
 #include "core/threads.h"
 #include "host/context_cells.h"
 #include "loaded_coder.h"
+#include "model_options.h"
 #include "number_option.h"
 #include "terminal.h"
 
@@ -22,6 +23,7 @@ struct PackArguments {
   size_t tokens = 0;
   bool lossless = false, no_rotation = false;
   session::PackOptions options;
+  host::ModelOptions host;
   int threads = 0;
 };
 
@@ -206,7 +208,8 @@ Result<> run(const PackArguments& a) {
   KVS_TRY(check(a));
   KVS_ASSIGN(OutputFile out, OutputFile::reserve(a.out, Readers::owner));
   if (a.threads > 0) set_thread_count(a.threads);
-  KVS_ASSIGN(const auto loaded, LoadedCoder::load(a.model, a.codec, a.lossless, a.load_codec));
+  KVS_ASSIGN(const auto loaded,
+             LoadedCoder::load(a.model, a.codec, a.lossless, a.load_codec, a.host));
   const Stopwatch reading;
   KVS_ASSIGN(const Input input, read_input(a, *loaded));
   const double read_seconds = reading.seconds();
@@ -236,7 +239,7 @@ Command pack_command() {
             app.add_option("state", a->state,
                            "session or sequence file of llama.cpp, cache type f16, f32 or q8_0; "
                            "or a session.kvz to pack anew");
-            app.add_option("-f,--file", a->text, "text to evaluate instead");
+            CLI::Option* text = app.add_option("-f,--file", a->text, "text to evaluate instead");
             add_number(app, "-n,--tokens", a->tokens, kTokens, "first tokens only; 0: all");
             app.add_option("-m,--model", a->model, "model, GGUF");
             app.add_option("--codec", a->codec, "codec of that model");
@@ -251,6 +254,7 @@ Command pack_command() {
             add_number(app, "--window", a->options.window, kTokens, "newest tokens, kept exact");
             add_number(app, "--block", a->options.block_tokens, {1, 4096},
                        "tokens of a block (default: 256, or what rows of the codec recall)");
+            for (CLI::Option* option : add_model_options(app, a->host)) option->needs(text);
             add_threads(app, a->threads);
             return [a] { return run(*a); };
           }};

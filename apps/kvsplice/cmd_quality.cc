@@ -8,6 +8,7 @@
 #include "core/file.h"
 #include "core/threads.h"
 #include "host/texts.h"
+#include "model_options.h"
 #include "number_option.h"
 #include "report/quality_report.h"
 #include "terminal.h"
@@ -20,6 +21,7 @@ struct QualityArguments {
   std::string model, text, out;
   std::vector<std::string> caches;
   quality::Options options;
+  host::ModelOptions host;
 };
 
 // Codecs own their memory here; subjects point at them.
@@ -74,7 +76,7 @@ Result<> run(const QualityArguments& a) {
   KVS_ASSIGN(auto results, report::Results::create(a.out, "quality", command_line()));
   results.add_input(a.text, text);  // a pipe cannot be read again
   KVS_TRY(report::check_drawing());
-  KVS_ASSIGN(const auto model, host::Model::load(a.model));
+  KVS_ASSIGN(const auto model, host::Model::load(a.model, a.host));
   const size_t needed = size_t(a.options.skip_chunks + a.options.chunks) * size_t(a.options.n_ctx);
   KVS_ASSIGN(const auto tokens, host::tokenize(model, text, {.most = needed}));
   KVS_ASSIGN(const auto outcomes,
@@ -102,7 +104,7 @@ Command quality_command() {
             ->required()
             ->allow_extra_args(false);
         auto& o = a->options;
-        add_number(app, "--ctx", o.n_ctx, {8, 1 << 28}, "tokens of a chunk");
+        add_number(app, "-c,--ctx-size,--ctx", o.n_ctx, {8, 1 << 28}, "tokens of a chunk");
         add_number(app, "--chunks", o.chunks, {1, 1 << 20}, "chunks to score");
         add_number(app, "--skip-chunks", o.skip_chunks, {0, 1 << 20}, "chunks passed over first");
         add_number(app, "--sinks", o.sinks, kTokens, "first tokens, kept exact");
@@ -111,6 +113,7 @@ Command quality_command() {
         add_number(app, "--step", o.step, kTokens,
                    "tokens evaluated at once with codecs; 0: 32, or ctx/2 for codecs of whole "
                    "blocks");
+        add_model_options(app, a->host);
         add_threads(app, o.threads);
         return [a] { return run(*a); };
       }};

@@ -12,6 +12,7 @@
 #include "host/sampler.h"
 #include "host/texts.h"
 #include "loaded_coder.h"
+#include "model_options.h"
 #include "number_option.h"
 #include "terminal.h"
 
@@ -26,6 +27,7 @@ struct RunArguments {
   std::optional<size_t> ctx;
   int64_t predict = 128;  // -1: as many as the context holds
   session::PackOptions pack;
+  host::ModelOptions host;
   host::SamplerOptions sampler;
   int threads = 0;
 };
@@ -269,7 +271,7 @@ Result<> run(RunArguments a) {
   KVS_TRY(check(a));
   if (a.threads > 0) set_thread_count(a.threads);
   KVS_TRY(sort_codecs(a));
-  KVS_ASSIGN(const auto loaded, LoadedCoder::load(a.model, a.codec, a.lossless));
+  KVS_ASSIGN(const auto loaded, LoadedCoder::load(a.model, a.codec, a.lossless, {}, a.host));
   Generation generation(a, *loaded);
   KVS_TRY(generation.read_prompt());
   KVS_TRY(generation.begin());
@@ -295,7 +297,7 @@ Command run_command() {
             app.add_option("-f,--file", a->prompt_file, "file with the text to continue");
             add_number(app, "-n,--predict", a->predict, {-1, 1 << 28},
                        "most tokens to generate; -1: until the context is full");
-            add_number(app, "--ctx", a->ctx, kSomeTokens,
+            add_number(app, "-c,--ctx-size,--ctx", a->ctx, kSomeTokens,
                        "tokens of context (default: what is needed, if the model allows it)");
             app.add_option("--cache", a->cache, "type of llama.cpp's cache: f16, q8_0")
                 ->capture_default_str();
@@ -325,6 +327,7 @@ Command run_command() {
             add_number(app, "--seed", sampler.seed, kSeeds, "of the random choices");
             app.add_flag("--ignore-end", a->ignore_end, "go on behind the end of a text");
             app.add_flag("--quiet", a->quiet, "print only what is generated");
+            add_model_options(app, a->host);
             add_threads(app, a->threads);
             return [a] { return run(*a); };
           }};

@@ -22,7 +22,8 @@ Result<> check_lossless(const codec::Codec& codec, const std::string& path) {
 
 Result<std::unique_ptr<LoadedCoder>> LoadedCoder::load(const std::string& model_path,
                                                        const std::string& codec_path, bool lossless,
-                                                       const std::string& read_codec_path) {
+                                                       const std::string& read_codec_path,
+                                                       const host::ModelOptions& options) {
   auto loaded = std::make_unique<LoadedCoder>();
   if (model_path.empty() && codec_path.empty() && read_codec_path.empty()) {
     return Error{ErrorKind::usage, "name the model (-m), the codec (--codec), or both"};
@@ -35,7 +36,7 @@ Result<std::unique_ptr<LoadedCoder>> LoadedCoder::load(const std::string& model_
     KVS_ASSIGN(loaded->read_codec, codec::Codec::load(read_codec_path));
   }
   if (!model_path.empty()) {
-    KVS_ASSIGN(loaded->model, host::Model::load(model_path));
+    KVS_ASSIGN(loaded->model, host::Model::load(model_path, options));
     loaded->embeddings = host::embeddings_of(*loaded->model);
   }
   KVS_TRY(loaded->coder().check());
@@ -74,7 +75,7 @@ Result<host::StateCells> evaluate_text(const host::Model& model, const std::stri
   options.n_ctx = static_cast<int>(tokens.size());
   options.threads = threads;
   KVS_ASSIGN(host::Context context, host::Context::create(model, options));
-  const auto chunk = static_cast<size_t>(options.n_ubatch);
+  const auto chunk = static_cast<size_t>(model.options().ubatch);
   for (size_t at = 0; at < tokens.size(); at += chunk) {
     KVS_TRY(progress.step("evaluate", at, tokens.size()));
     KVS_TRY(context.decode(std::span(tokens).subspan(at, std::min(chunk, tokens.size() - at))));

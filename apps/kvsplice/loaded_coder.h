@@ -22,7 +22,8 @@ struct LoadedCoder {
   static Result<std::unique_ptr<LoadedCoder>> load(const std::string& model_path,
                                                    const std::string& codec_path,
                                                    bool lossless = false,
-                                                   const std::string& read_codec_path = {});
+                                                   const std::string& read_codec_path = {},
+                                                   const host::ModelOptions& options = {});
   session::Coder coder() const;       // of what is written
   session::Coder read_coder() const;  // of sessions that are read
 };

@@ -29,12 +29,27 @@ int fail(const Error& error) { return fail(error.message, error.kind == ErrorKin
 
 // CLI11 would only say that a verb is missing.
 Result<> check_verb(int argc, char** argv) {
-  if (argc < 2 || argv[1][0] == '-') return {};
+  if (argc > 1 && argv[1][0] == '-') return {};
   std::vector<std::string> known;
   for (const auto& command : app::command_table()) known.push_back(command.name);
+  if (argc < 2) {
+    return Error{ErrorKind::usage,
+                 fmt::format("name a verb (or --help): {}", fmt::join(known, ", "))};
+  }
   if (std::find(known.begin(), known.end(), argv[1]) != known.end()) return {};
   return Error{ErrorKind::usage, fmt::format("no verb is called '{}'; there are: {}", argv[1],
                                              fmt::join(known, ", "))};
+}
+
+// llama.cpp's short names of several letters, which CLI11 would read as several options.
+std::vector<std::string> with_long_names(int argc, char** argv) {
+  static const std::map<std::string, std::string> names = {
+      {"-ngl", "--gpu-layers"}, {"-ub", "--ubatch-size"}, {"-fa", "--flash-attn"}};
+  std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
+  for (std::string& argument : arguments) {
+    if (const auto known = names.find(argument); known != names.end()) argument = known->second;
+  }
+  return arguments;
 }
 
 int run(int argc, char** argv) {
@@ -53,7 +68,9 @@ int run(int argc, char** argv) {
     actions[verb] = command.declare(*verb);
   }
   try {
-    app.parse(argc, argv);
+    std::vector<std::string> arguments = with_long_names(argc, argv);
+    std::reverse(arguments.begin(), arguments.end());  // as CLI11 wants them
+    app.parse(std::move(arguments));
   } catch (const CLI::ParseError& e) {
     const int code = app.exit(e);
     return code == 0 ? 0 : 2;

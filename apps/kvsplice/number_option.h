@@ -102,7 +102,7 @@ inline CLI::Option* add_numbers(CLI::App& app, const std::string& name, std::vec
 }
 
 inline CLI::Option* add_threads(CLI::App& app, int& threads) {
-  return add_number(app, "--threads", threads, {0, 1024}, "threads; 0: all");
+  return add_number(app, "-t,--threads", threads, {0, 1024}, "threads; 0: all");
 }
 
 }  // namespace kvsplice::app

@@ -15,7 +15,7 @@ ModelShape shape_of(size_t heads, size_t head_dim) {
   layer.key_dim = layer.value_dim = int(head_dim);
   ModelShape shape;
   shape.architecture = shape.model_name = "rows";
-  shape.query_heads = 1;
+  shape.query_heads = int(heads);
   shape.layers = {layer};
   return shape;
 }

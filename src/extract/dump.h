@@ -37,7 +37,7 @@ struct ExtractOptions {
   std::vector<int> layers, heads;  // empty: all
   bool queries = true;
   bool keys_after_rope = true;
-  int n_ubatch = 512;
+  int n_ubatch = 0;  // most tokens evaluated at once; 0: the model's
   int threads = 0;
 };
 

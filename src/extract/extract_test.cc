@@ -169,7 +169,7 @@ TEST_F(ExtractTest, FailuresSayWhyAndLeaveNoFile) {
   options.heads = {2};
   fails_with("KV head 2 does not exist");
   options.heads = {};
-  options.n_ubatch = 0;
+  options.n_ubatch = -1;
   fails_with("n_ubatch");
   options.n_ubatch = 16;
   const auto stopped =

@@ -65,6 +65,13 @@ Result<> check(const Model::Impl& model, const ContextOptions& o) {
   return {};
 }
 
+ContextOptions completed(ContextOptions o, const ModelOptions& of_model) {
+  if (o.n_ubatch == 0) o.n_ubatch = std::min(of_model.batch, of_model.ubatch);
+  o.n_ubatch = std::min(o.n_ubatch, std::max(o.n_ctx, 1));
+  o.flash_attention = o.flash_attention && of_model.flash_attention;
+  return o;
+}
+
 }  // namespace
 
 Context::Context(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -73,11 +80,11 @@ Context& Context::operator=(Context&&) noexcept = default;
 Context::~Context() = default;
 
 Result<Context> Context::create(const Model& model, const ContextOptions& options) {
-  KVS_TRY(check(model.impl(), options));
-  auto impl = std::make_unique<Impl>(model.impl(), options);
-  ContextOptions& o = impl->options;
-  o.n_ubatch = std::min(o.n_ubatch, o.n_ctx);
-  llama_context_params params = context_params(impl->hook, o.n_ctx, o.n_ubatch);
+  const ContextOptions complete = completed(options, model.options());
+  KVS_TRY(check(model.impl(), complete));
+  auto impl = std::make_unique<Impl>(model.impl(), complete);
+  const ContextOptions& o = impl->options;
+  llama_context_params params = context_params(model.options(), impl->hook, o.n_ctx, o.n_ubatch);
   if (o.threads > 0) params.n_threads = params.n_threads_batch = o.threads;
   params.type_k = params.type_v = ggml_type_of(o.cache);
   if (!o.flash_attention) params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;

@@ -1,5 +1,6 @@
 // Contexts: cache types, what is refused, and what happens when something fails half way.
 #include <gmock/gmock.h>
+#include <llama.h>
 
 #include <cmath>
 #include <limits>
@@ -89,7 +90,7 @@ TEST_F(ContextTest, RefusalsSayWhatIsAllowed) {
   o.n_ctx = 0;
   EXPECT_EQ(refused(o).kind, ErrorKind::usage);
   o = {};
-  o.n_ubatch = 0;
+  o.n_ubatch = -1;
   EXPECT_THAT(refused(o).message, HasSubstr("n_ubatch"));
   o = {};
   o.cache = CacheType::q8_0;
@@ -238,6 +239,43 @@ TEST_F(ContextTest, SlidingLayersKeepEveryPosition) {
     ASSERT_NEAR(cache.flat()[i], seen.flat()[i], 1e-3 * (1 + std::abs(seen.flat()[i]))) << i;
   }
   EXPECT_EQ(gemma.shape().f16_bytes(300), 2.0 * 128 * (8 + 8 + 300));
+}
+
+TEST(ModelOptionsTest, DecideWhatContextsDoNot) {
+  TempDir dir;
+  TinyModel(TinyOptions{}).save(dir.file("m.gguf"));
+  ModelOptions options;
+  options.ubatch = 8;
+  options.batch = 4;
+  options.mmap = options.flash_attention = false;
+  const Model model = must(Model::load(dir.file("m.gguf"), options));
+  ContextOptions quantised;
+  quantised.cache = CacheType::q8_0;
+  EXPECT_THAT(Context::create(model, quantised).error().message, HasSubstr("flash attention"));
+  ContextOptions plain;
+  plain.n_ctx = 16;
+  size_t most = 0;
+  plain.signals = {Signal::value};
+  plain.capture = [&](const Capture& c) -> Result<> {
+    most = std::max(most, c.rows.rows);
+    return {};
+  };
+  Context context = must(Context::create(model, plain));
+  const std::vector<Token> tokens(11, 3);
+  ASSERT_TRUE(context.decode(tokens).ok());
+  EXPECT_EQ(most, 4u);
+}
+
+TEST(ModelOptionsTest, DevicesThatAreNotThereAreRefused) {
+  if (llama_supports_gpu_offload()) GTEST_SKIP() << "this llama.cpp has a device";
+  TempDir dir;
+  TinyModel(TinyOptions{}).save(dir.file("m.gguf"));
+  ModelOptions options;
+  options.gpu_layers = 1;
+  const auto loaded = Model::load(dir.file("m.gguf"), options);
+  ASSERT_FALSE(loaded.ok());
+  EXPECT_EQ(loaded.error().kind, ErrorKind::usage);
+  EXPECT_THAT(loaded.error().message, HasSubstr("1 layers on a device"));
 }
 
 }  // namespace

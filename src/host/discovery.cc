@@ -65,14 +65,15 @@ Result<std::vector<int>> empty_layers(const Model::Impl& model, int window) {
 
 }  // namespace
 
-llama_context_params context_params(NodeHook& hook, int n_ctx, int n_ubatch) {
+llama_context_params context_params(const ModelOptions& options, NodeHook& hook, int n_ctx,
+                                    int n_ubatch) {
   llama_context_params params = llama_context_default_params();
   params.n_ctx = static_cast<uint32_t>(n_ctx);
   params.n_batch = params.n_ubatch = static_cast<uint32_t>(n_ubatch);
   params.n_threads = params.n_threads_batch = thread_count();
   params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
   params.op_offload = false;
-  params.offload_kqv = false;
+  params.offload_kqv = options.gpu_layers > 0;
   params.no_perf = true;
   // Sliding layers keep every token too: a cell of the cache is then a position, in every layer.
   params.swa_full = true;
@@ -86,7 +87,7 @@ llama_context_params context_params(NodeHook& hook, int n_ctx, int n_ubatch) {
 Result<> discover_layers(Model::Impl& model) {
   NodeHook hook;
   const int window = llama_model_n_swa(model.model.get());
-  llama_context_params params = context_params(hook, 8, 8);
+  llama_context_params params = context_params(model.options, hook, 8, 8);
   if (window > 0) {  // where it is not needed, a second sequence turns sparse attention off
     params.n_seq_max = 2;
     params.kv_unified = true;

@@ -57,7 +57,7 @@ Result<> predicted_gradients(const Model& model, std::span<const Token> tokens,
   const auto n = static_cast<int>(tokens.size());
   Tape tape(m.files);
   NodeHook hook;
-  llama_context_params params = context_params(hook, n, n);
+  llama_context_params params = context_params(m.options, hook, n, n);
   if (options.threads > 0) params.n_threads = params.n_threads_batch = options.threads;
   listen_to_log();
   const LlamaContext context(llama_init_from_model(m.model.get(), params));

@@ -56,7 +56,7 @@ class GradientOf : public ::testing::TestWithParam<const char*> {
     const LayerShape& l = model.shape().layers[size_t(cell.layer)];
     double moved = 0;
     NodeHook hook;
-    auto params = context_params(hook, int(kTokens), int(kTokens));
+    auto params = context_params({}, hook, int(kTokens), int(kTokens));
     params.n_threads = params.n_threads_batch = 1;
     const LlamaContext context(llama_init_from_model(model.impl().model.get(), params));
     hook.on_node = [&](ggml_tensor* node, bool ask) {

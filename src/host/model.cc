@@ -5,6 +5,7 @@
 
 #include <mutex>
 
+#include "host/devices.h"
 #include "host/fingerprint.h"
 #include "host/log.h"
 #include "host/model_impl.h"
@@ -78,9 +79,11 @@ Result<> check_architecture(const Model::Impl& model) {
 Result<> load_llama(Model::Impl& model) {
   static std::once_flag started;
   std::call_once(started, llama_backend_init);
+  KVS_TRY(find_devices(model.options));
   listen_to_log();
   llama_model_params params = llama_model_default_params();
-  params.n_gpu_layers = 0;
+  params.n_gpu_layers = model.options.gpu_layers;
+  if (!model.options.mmap) params.load_mode = LLAMA_LOAD_MODE_NONE;
   model.model.reset(llama_model_load_from_file(model.path.c_str(), params));
   if (!model.model) {
     return Error{kind_of_log_error(ErrorKind::format),
@@ -100,9 +103,10 @@ Model::Model(Model&&) noexcept = default;
 Model& Model::operator=(Model&&) noexcept = default;
 Model::~Model() = default;
 
-Result<Model> Model::load(const std::string& path) {
+Result<Model> Model::load(const std::string& path, const ModelOptions& options) {
   auto impl = std::make_unique<Impl>();
   impl->path = path;
+  impl->options = options;
   KVS_ASSIGN(impl->files, open_files(path));
   const GgufSource& file = impl->files.front();
   impl->shape.architecture = file.text_or("general.architecture", "");
@@ -121,6 +125,7 @@ Result<Model> Model::load(const std::string& path) {
 
 const ModelShape& Model::shape() const { return impl_->shape; }
 const std::string& Model::path() const { return impl_->path; }
+const ModelOptions& Model::options() const { return impl_->options; }
 
 uint64_t Model::file_bytes() const {
   uint64_t bytes = 0;

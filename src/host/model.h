@@ -18,16 +18,27 @@ namespace kvsplice::host {
 
 using Token = int32_t;
 
+// Where a model's weights lie, and how all its contexts evaluate.
+struct ModelOptions {
+  int gpu_layers = 0;                // so many layers lie in memory of devices, with their cache
+  std::vector<std::string> servers;  // whose devices are used: HOST:PORT of ggml's RPC servers
+  bool mmap = true;                  // weights stay in the file until they are needed
+  int batch = 2048, ubatch = 512;    // most tokens evaluated at once: the lesser
+  bool flash_attention = true;
+};
+
 class Model {
  public:
   // Refuses by name what cannot be handled: recurrent and hybrid models, MLA, encoders, M-RoPE.
-  static Result<Model> load(const std::string& path);
+  // Error usage for layers on devices where there are none.
+  static Result<Model> load(const std::string& path, const ModelOptions& options = {});
   Model(Model&&) noexcept;
   Model& operator=(Model&&) noexcept;
   ~Model();
 
   const ModelShape& shape() const;
   const std::string& path() const;
+  const ModelOptions& options() const;
   uint64_t file_bytes() const;
   int context_limit() const;  // tokens the model was trained for
 
@@ -69,10 +80,10 @@ struct Capture {
 
 struct ContextOptions {
   int n_ctx = 512;
-  int n_ubatch = 512;  // most tokens evaluated at once
-  int threads = 0;     // 0 = all of core/threads.h
+  int n_ubatch = 0;  // most tokens evaluated at once; 0: the model's
+  int threads = 0;   // 0 = all of core/threads.h
   CacheType cache = CacheType::f16;
-  bool flash_attention = true;
+  bool flash_attention = true;  // if the model's options do not say no
   // Called after each tensor is computed, on the caller's thread; an error ends the evaluation.
   std::function<Result<>(const Capture&)> capture;
   std::vector<Signal> signals;  // which to capture

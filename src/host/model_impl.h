@@ -25,6 +25,7 @@ struct LayerHooks {
 
 struct Model::Impl {
   std::string path;
+  ModelOptions options;
   std::vector<GgufSource> files;  // more than one if the model is split
   LlamaModel model;
   const llama_vocab* vocabulary = nullptr;
@@ -36,8 +37,10 @@ struct Model::Impl {
                                                 size_t most) const;
 };
 
-// Parameters all contexts share: silent, on the processor, hook installed, one size of batches.
-llama_context_params context_params(NodeHook& hook, int n_ctx, int n_ubatch);
+// Parameters all contexts of a model share: silent, hook installed, one size of batches, flash
+// attention.
+llama_context_params context_params(const ModelOptions& options, NodeHook& hook, int n_ctx,
+                                    int n_ubatch);
 
 // Fills cuts.
 void learn_vocabulary(Model::Impl& model);
