@@ -18,6 +18,7 @@ namespace nb = nanobind;
 
 using Arrays = nb::typed<nb::list, nb::object>;  // of each layer
 using Numbers = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Data = nb::ndarray<const uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
 // Becomes kvsplice.Error.
 struct StatusError {

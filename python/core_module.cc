@@ -122,24 +122,41 @@ struct Codec {
   }
 };
 
-// The embeddings that it reads are kept alive.
+// The embeddings and the bytes that it reads are kept alive.
 struct Session {
   std::unique_ptr<Lookup> lookup;
+  Data data;  // of one that was opened from memory
   std::unique_ptr<kvs_session, FreeSession> c;
   std::vector<kvs_layer> layers;
 
   static Session open(const std::string& path, const Codec* codec, nb::object embeddings) {
-    Session made{std::make_unique<Lookup>(std::move(embeddings)), nullptr, {}};
-    kvs_session* session = nullptr;
-    call(*made.lookup, [&](kvs_error* e) {
+    Session made{std::make_unique<Lookup>(std::move(embeddings)), {}, nullptr, {}};
+    made.take([&](kvs_session** session, kvs_error* e) {
       return kvs_session_open(path.c_str(), codec ? codec->c.get() : nullptr, made.lookup->c(),
-                              nullptr, &session, e);
+                              nullptr, session, e);
     });
-    made.c.reset(session);
-    for (int l = 0; l < kvs_session_layers(session); ++l) {
-      made.layers.push_back(kvs_session_layer(session, l));
-    }
     return made;
+  }
+
+  static Session open_bytes(Data data, const Codec* codec, nb::object embeddings) {
+    Session made{std::make_unique<Lookup>(std::move(embeddings)), std::move(data), nullptr, {}};
+    made.take([&](kvs_session** session, kvs_error* e) {
+      return kvs_session_open_bytes(made.data.data(), made.data.size(),
+                                    codec ? codec->c.get() : nullptr, made.lookup->c(), nullptr,
+                                    session, e);
+    });
+    return made;
+  }
+
+  // Holds what `opened` makes.
+  template <class F>
+  void take(const F& opened) {
+    kvs_session* session = nullptr;
+    call(*lookup, [&](kvs_error* e) { return opened(&session, e); });
+    c.reset(session);
+    for (int l = 0; l < kvs_session_layers(session); ++l) {
+      layers.push_back(kvs_session_layer(session, l));
+    }
   }
 
   void read_tokens(nb::ndarray<int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu> out) const {
@@ -160,11 +177,12 @@ struct Session {
   }
 };
 
-void pack(const std::string& path, const Numbers& tokens, const Numbers& positions,
-          const Arrays& keys, const Arrays& values, size_t absent, const Numbers& pending,
-          const Codec* codec, const std::string& fingerprint, const std::string& architecture,
-          const std::vector<LayerNumbers>& layers, const nb::object& embeddings,
-          size_t block_tokens, size_t sinks, size_t window) {
+// Without a path: to memory. With one the bytes are in the file, and none are returned.
+nb::bytes pack(const std::optional<std::string>& path, const Numbers& tokens,
+               const Numbers& positions, const Arrays& keys, const Arrays& values, size_t absent,
+               const Numbers& pending, const Codec* codec, const std::string& fingerprint,
+               const std::string& architecture, const std::vector<LayerNumbers>& layers,
+               const nb::object& embeddings, size_t block_tokens, size_t sinks, size_t window) {
   check_count(tokens, positions);
   const size_t count = tokens.shape(0);
   std::vector<kvs_layer> shape;
@@ -176,12 +194,17 @@ void pack(const std::string& path, const Numbers& tokens, const Numbers& positio
   const Rows v = Rows::read(values, KVS_VALUE, wanted, count);
   const kvs_block block{count, tokens.data(), positions.data(), KVS_CACHED, k.c(), v.c(), absent};
   const kvs_pack_options how{block_tokens, sinks, window};
+  const kvs_codec* by = codec ? codec->c.get() : nullptr;
   Lookup lookup(embeddings);
+  kvs_buffer bytes{};
   call(lookup, [&](kvs_error* e) {
-    return kvs_session_pack(path.c_str(), &block, pending.data(), pending.shape(0),
-                            codec ? codec->c.get() : nullptr, codec ? nullptr : &model, lookup.c(),
-                            &how, nullptr, e);
+    return path ? kvs_session_pack(path->c_str(), &block, pending.data(), pending.shape(0), by,
+                                   &model, lookup.c(), &how, nullptr, e)
+                : kvs_session_pack_bytes(&block, pending.data(), pending.shape(0), by, &model,
+                                         lookup.c(), &how, nullptr, &bytes, e);
   });
+  const std::unique_ptr<kvs_buffer, void (*)(kvs_buffer*)> owner(&bytes, kvs_buffer_free);
+  return nb::bytes(bytes.data, bytes.size);
 }
 
 void extend(const std::string& path, const Numbers& tokens, const Arrays& keys,
@@ -248,6 +271,8 @@ NB_MODULE(_core, m) {
 
   nb::class_<Session>(m, "Session")
       .def_static("open", &Session::open, "path"_a, "codec"_a.none(), "embeddings"_a.none())
+      .def_static("open_bytes", &Session::open_bytes, "data"_a.noconvert(), "codec"_a.none(),
+                  "embeddings"_a.none())
       .def_prop_ro("layers", &layers_of<Session>)
       .def_prop_ro("size", [](const Session& s) { return kvs_session_size(s.c.get()); })
       .def_prop_ro("pending", [](const Session& s) { return kvs_session_pending(s.c.get()); })
@@ -255,7 +280,7 @@ NB_MODULE(_core, m) {
       .def("read_tokens", &Session::read_tokens, "out"_a.noconvert())
       .def("read_into", &Session::read_into, "first"_a, "count"_a, "keys"_a, "values"_a);
 
-  m.def("pack", &pack, "path"_a, "tokens"_a, "positions"_a, "keys"_a, "values"_a, "absent"_a,
+  m.def("pack", &pack, "path"_a.none(), "tokens"_a, "positions"_a, "keys"_a, "values"_a, "absent"_a,
         "pending"_a, "codec"_a.none(), "fingerprint"_a, "architecture"_a, "layers"_a,
         "embeddings"_a.none(), "block_tokens"_a, "sinks"_a, "window"_a);
   m.def("extend", &extend, "path"_a, "tokens"_a, "keys"_a, "values"_a, "absent"_a, "pending"_a,

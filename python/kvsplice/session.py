@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -10,20 +10,27 @@ import numpy.typing as npt
 from . import _core
 from .codec import Codec, Layer, Path, Rows, integers, room
 from .embeddings import EmbeddingTable
+from .errors import Error, Status
 
 
 class Session:
-    """A session file that is read. Several threads may read one at once."""
+    """A session that is read. Several threads may read one at once."""
 
     def __init__(self, core: _core.Session):
         """Session.open makes sessions."""
         self._core = core
 
     @classmethod
-    def open(cls, path: Path, codec: Codec | None = None,
+    def open(cls, source: Union[Path, bytes, memoryview], codec: Codec | None = None,
              embeddings: EmbeddingTable | None = None) -> "Session":
-        """codec: the one it was packed by; None for lossless sessions without one."""
-        return cls(_core.Session.open(os.fspath(path), _core_of(codec), embeddings))
+        """Opens a session file from its path or its bytes.
+
+        The bytes are not copied: what a memoryview is of must stay as it is while the session is
+        in use. codec: the one it was packed by; None for lossless sessions without one.
+        """
+        if isinstance(source, (bytes, memoryview)):
+            return cls(_core.Session.open_bytes(_flat(source), _core_of(codec), embeddings))
+        return cls(_core.Session.open(os.fspath(source), _core_of(codec), embeddings))
 
     @staticmethod
     def pack(path: Path, tokens: npt.ArrayLike, keys: Sequence[Any], values: Sequence[Any],
@@ -33,17 +40,26 @@ class Session:
              window: int = 32) -> None:
         """Writes a new session of the tokens at positions 0, 1, ...
 
-        tokens: [n]. keys, values: as Codec.encode takes them, in cached space. pending: tokens
-        behind them that have no rows yet. absent: so many first tokens have no rows in layers with
-        a window. Without a codec nothing is lost; `model`, a text of at most 64 characters that
-        tells the model from others, and `layers` are needed then. block_tokens: coded together; 0:
-        what suits the codec. The first `sinks` and the newest `window` tokens are kept exactly.
+        tokens: [n]. keys, values: as Codec.encode takes them, in cached space. Sessions hold
+        float16: other rows are rounded to it, or refused if nothing may be lost and rounding would
+        change a number. pending: tokens behind them that have no rows yet. absent: so many first
+        tokens have no rows in layers with a window. Without a codec nothing is lost; `model`, a
+        text of at most 64 characters that tells the model from others, and `layers` are needed
+        then. block_tokens: coded together; 0: what suits the codec. The first `sinks` and the
+        newest `window` tokens are kept exactly.
         """
-        held = integers(tokens)
-        positions = np.arange(len(held), dtype=np.int32)
-        _core.pack(os.fspath(path), held, positions, list(keys), list(values), absent,
-                   integers(pending), _core_of(codec), model, architecture,
-                   list(layers), embeddings, block_tokens, sinks, window)
+        _pack(os.fspath(path), tokens, keys, values, codec, embeddings, model, architecture,
+              layers, pending, absent, block_tokens, sinks, window)
+
+    @staticmethod
+    def pack_bytes(tokens: npt.ArrayLike, keys: Sequence[Any], values: Sequence[Any],
+                   codec: Codec | None = None, embeddings: EmbeddingTable | None = None, *,
+                   model: str = "", architecture: str = "", layers: Sequence[Layer] = (),
+                   pending: npt.ArrayLike = (), absent: int = 0, block_tokens: int = 0,
+                   sinks: int = 4, window: int = 32) -> bytes:
+        """The bytes of the file that Session.pack writes of the same."""
+        return _pack(None, tokens, keys, values, codec, embeddings, model, architecture, layers,
+                     pending, absent, block_tokens, sinks, window)
 
     @staticmethod
     def extend(path: Path, tokens: npt.ArrayLike, keys: Sequence[Any], values: Sequence[Any],
@@ -100,6 +116,26 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<kvsplice.Session of {len(self)} tokens>"
+
+
+def _pack(path: str | None, tokens: npt.ArrayLike, keys: Sequence[Any], values: Sequence[Any],
+          codec: Codec | None, embeddings: EmbeddingTable | None, model: str, architecture: str,
+          layers: Sequence[Layer], pending: npt.ArrayLike, absent: int, block_tokens: int,
+          sinks: int, window: int) -> bytes:
+    """To a file, or without a path to the bytes that are returned."""
+    held = integers(tokens)
+    positions = np.arange(len(held), dtype=np.int32)
+    return _core.pack(path, held, positions, list(keys), list(values), absent, integers(pending),
+                      _core_of(codec), model, architecture, list(layers), embeddings, block_tokens,
+                      sinks, window)
+
+
+def _flat(data: Union[bytes, memoryview]) -> npt.NDArray[np.uint8]:
+    """The same bytes, not copied, and kept for as long as the array is."""
+    if isinstance(data, memoryview) and not data.c_contiguous:
+        raise Error("a memoryview that is not contiguous; legal: the bytes of a session file in "
+                    "one piece", Status.USAGE)
+    return np.frombuffer(data, np.uint8)
 
 
 def _core_of(codec: Codec | None) -> _core.Codec | None:
