@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from . import q8_0
 from .codec import Layer, Rows, integers
 from .errors import Error, Status
 
@@ -25,6 +26,7 @@ Form = Literal["session file", "sequence file", "sequence data", "context data"]
 SESSION_MAGIC, SEQUENCE_MAGIC, DATA_MAGIC = 0x6767736E, 0x67677371, 0xAF143CD8
 VERSIONS = {10: 3, 11: 4}  # of session files: that of sequence files
 TYPES: dict[int, np.dtype[Any]] = {0: np.dtype(np.float32), 1: np.dtype(np.float16)}  # by ggml
+Sides = tuple[int | None, int | None]  # of the matrices that turn q8_0 keys and values, if known
 MOST_LAYERS, MOST_STREAMS, MOST_NAME = 4096, 256, 64
 CELL_BYTES = 12
 
@@ -48,6 +50,11 @@ class State:
     streams: int = 1
     values_transposed: bool = False
     """Whether the bytes have values as [KV heads * value dim, n], as without flash attention."""
+    quantised: tuple[bool, bool] = (False, False)
+    """Whether the bytes have keys, and values, as q8_0."""
+    rotation: bool = True
+    """Whether the bytes have the heads of what is q8_0 turned, as llama.cpp does unless
+    LLAMA_ATTN_ROT_DISABLE is set. The arrays never have."""
 
     def __len__(self) -> int:
         return len(self.keys[0]) if self.keys else 0
@@ -58,7 +65,7 @@ class _Cache:
     positions: npt.NDArray[np.int32]
     keys: Rows
     values: Rows
-    transposed: bool
+    sides: Sides
 
 
 class _Bytes:
@@ -86,31 +93,36 @@ class _Bytes:
         return np.frombuffer(self.data, dtype, n, at)
 
 
-def unpack_state(data: bytes, layers: Sequence[Layer] | None = None,
-                 version: int = 10) -> State:
-    """The arrays of a state of any form, of caches of type f16 or f32. They lie in `data` where its
-    cells are in order.
+def unpack_state(data: bytes, layers: Sequence[Layer] | None = None, version: int = 10, *,
+                 rotation: bool = True) -> State:
+    """The arrays of a state of any form, of caches of type f16, f32 or q8_0. They lie in `data`
+    where its cells are in order, but those of q8_0 caches, which become float16.
 
     layers: the model's, as Codec.layers has them. Without them models with windows are refused, and
     nothing is compared. version: of the llama.cpp that made data without a version: 10, or 11 since
-    it writes how heads are turned.
+    it writes how heads are turned. rotation: whether q8_0 caches of version 10 have their heads
+    turned; turning them back takes `layers`.
     """
     source = _Bytes(data)
     state = _read_head(source, version)
-    caches = [_read_cache(source, state)]
+    state.rotation = rotation
+    caches = [_read_cache(source, state, _usual_sides(state, layers, False))]
     windowed = layers is not None and any(layer.window > 0 for layer in layers)
     if windowed:
-        caches.append(_read_cache(source, state))
+        caches.append(_read_cache(source, state, _usual_sides(state, layers, True)))
     elif source.left > 0 and layers is None:
         raise Error(f"{source.left} bytes behind the cache: of a model with windows? Then its "
                     "layers are wanted", Status.UNSUPPORTED)
+    if any(state.quantised):
+        state.rotation = any(side for cache in caches for side in cache.sides)
     return _in_order(state, caches, layers)
 
 
 def pack_state(state: State, layers: Sequence[Layer] | None = None) -> bytes:
     """The bytes, which llama.cpp loads into a cache of their own kind.
 
-    layers: as for unpack_state. Only what it sees of it is kept of layers with a window.
+    layers: as for unpack_state. Only what it sees of it is kept of layers with a window. Rows that
+    were q8_0 and become it again get the codes they had, and scales but for a rounding of float16.
     """
     parts: list[bytes] = _head(state)
     for windowed in (False, True):
@@ -122,7 +134,7 @@ def pack_state(state: State, layers: Sequence[Layer] | None = None) -> bytes:
         if windowed and layers is not None:
             longest = max(layers[i].window for i in chosen)
             first = max(state.absent, len(state) - longest)
-        parts += _cache(state, chosen, first)
+        parts += _cache(state, chosen, first, _usual_sides(state, layers, windowed))
     return b"".join(parts)
 
 
@@ -177,32 +189,59 @@ def _read_tokens(source: _Bytes) -> npt.NDArray[np.int32]:
     return words[3:3 + count]
 
 
-def _read_cache(source: _Bytes, state: State) -> _Cache:
+def _usual_sides(state: State, layers: Sequence[Layer] | None, windowed: bool) -> Sides:
+    """What llama.cpp turns q8_0 heads by in the cache of layers without a window, or with one."""
+    if not state.rotation:
+        return 0, 0
+    if not layers:
+        return None, None
+    held = [of for of in layers if (of.window > 0) == windowed]
+    keys = _usual_side({of.key_dim for of in held}, layers[0].key_dim)
+    values = _usual_side({of.value_dim for of in held}, layers[0].value_dim)
+    return keys, min(values, 64)
+
+
+def _usual_side(dims: set[int], first: int) -> int:
+    """One matrix turns all layers of a cache: the largest power of two that divides a head, if 64
+    does. llama.cpp looks at the first layer of the model, too."""
+    dim = dims.pop() if len(dims) == 1 else 0
+    return dim & -dim if dim % 64 == 0 and first % 64 == 0 else 0
+
+
+def _known(side: int | None) -> int:
+    if side is None:
+        raise Error("q8_0 caches have their heads turned: the model's layers are wanted, or "
+                    "rotation=False", Status.UNSUPPORTED)
+    return side
+
+
+def _read_cache(source: _Bytes, state: State, sides: Sides) -> _Cache:
     state.streams = source.number()
     if not 1 <= state.streams <= MOST_STREAMS:
         raise Error(f"{state.streams} streams; legal: 1 ... {MOST_STREAMS}", Status.FORMAT)
-    cache = _Cache(np.empty(0, np.int32), [], [], state.values_transposed)
+    cache = _Cache(np.empty(0, np.int32), [], [], sides)
     for _ in range(state.streams):
         cells = source.number()
         if cells == 0:
             continue
         if len(cache.positions) > 0:
             raise Error("several sequences in one state; save each by itself", Status.UNSUPPORTED)
-        cache = _read_stream(source, cells, state)
+        cache = _read_stream(source, cells, state, sides)
     return cache
 
 
-def _read_stream(source: _Bytes, cells: int, state: State) -> _Cache:
+def _read_stream(source: _Bytes, cells: int, state: State, sides: Sides) -> _Cache:
     positions = _read_cells(source, cells)
     transposed, layers = source.number(), source.number()
     if transposed > 1 or layers > MOST_LAYERS:
         raise Error(f"{layers} layers, transposed = {transposed}: not a cache", Status.FORMAT)
     if VERSIONS[state.version] >= 4:
-        source.skip(8)  # how heads are turned, which only quantised ones are
+        sides = source.number(), source.number()
     state.values_transposed = transposed == 1
-    keys = [_read_rows(source, cells, False) for _ in range(layers)]
-    values = [_read_rows(source, cells, transposed == 1) for _ in range(layers)]
-    return _Cache(positions, keys, values, transposed == 1)
+    keys, quantised_keys = _read_kind(source, cells, layers, False, sides[0])
+    values, quantised_values = _read_kind(source, cells, layers, transposed == 1, sides[1])
+    state.quantised = quantised_keys, quantised_values
+    return _Cache(positions, keys, values, sides)
 
 
 def _read_cells(source: _Bytes, cells: int) -> npt.NDArray[np.int32]:
@@ -214,12 +253,33 @@ def _read_cells(source: _Bytes, cells: int) -> npt.NDArray[np.int32]:
     return numbers[:, 0]
 
 
-def _read_rows(source: _Bytes, cells: int, transposed: bool) -> npt.NDArray[Any]:
-    number = source.number("i")
+def _read_kind(source: _Bytes, cells: int, layers: int, transposed: bool,
+               side: int | None) -> tuple[Rows, bool]:
+    """Keys or values, and whether they are q8_0."""
+    rows: Rows = []
+    quantised = False
+    for _ in range(layers):
+        number = source.number("i")
+        if number == q8_0.TYPE and not transposed:
+            quantised = True
+            rows.append(_read_quantised(source, cells, _known(side)))
+        else:
+            rows.append(_read_rows(source, cells, number, transposed))
+    return rows, quantised
+
+
+def _read_quantised(source: _Bytes, cells: int, side: int) -> npt.NDArray[np.float16]:
+    row_bytes, size = source.number("Q"), q8_0.BLOCK.itemsize
+    if row_bytes % size != 0:
+        raise Error(f"q8_0 rows of {row_bytes} bytes; legal: multiples of {size}", Status.FORMAT)
+    return q8_0.decode(source.array(q8_0.BLOCK, cells * (row_bytes // size)), cells, side)
+
+
+def _read_rows(source: _Bytes, cells: int, number: int, transposed: bool) -> npt.NDArray[Any]:
     dtype = TYPES.get(number)
     if dtype is None:
-        raise Error(f"a cache of ggml's type {number}; legal: f16 and f32 ({list(TYPES)})",
-                    Status.UNSUPPORTED)
+        raise Error(f"a cache of ggml's type {number}, transposed = {transposed}; legal: f32 (0), "
+                    f"f16 (1), and q8_0 ({q8_0.TYPE}) if it is not transposed", Status.UNSUPPORTED)
     row_bytes = source.number() * source.number() if transposed else source.number("Q")
     width = row_bytes // dtype.itemsize
     values = source.array(dtype, cells * width)
@@ -257,7 +317,7 @@ def _by_position(cache: _Cache) -> _Cache:
         return cache
     order = np.argsort(cache.positions, kind="stable")
     return _Cache(cache.positions[order], [rows[order] for rows in cache.keys],
-                  [rows[order] for rows in cache.values], cache.transposed)
+                  [rows[order] for rows in cache.values], cache.sides)
 
 
 def _newest(positions: npt.NDArray[np.int32], count: int) -> int:
@@ -298,9 +358,11 @@ def _head(state: State) -> list[bytes]:
     return forms[state.form]()
 
 
-def _cache(state: State, layers: list[int], first: int) -> list[bytes]:
+def _cache(state: State, layers: list[int], first: int, sides: Sides) -> list[bytes]:
     """The tokens from `first` on, of these layers, in the first stream."""
     count = len(state) - first
+    turned = [_known(side) if quantised else None
+              for side, quantised in zip(sides, state.quantised)]
     parts = [struct.pack("<II", state.streams, count)]
     if count > 0:
         cells = np.zeros((count, 3), "<i4")
@@ -308,20 +370,31 @@ def _cache(state: State, layers: list[int], first: int) -> list[bytes]:
         cells[:, 1] = 1
         parts += [cells.tobytes(), struct.pack("<II", state.values_transposed, len(layers))]
         if VERSIONS[state.version] >= 4:
-            parts.append(struct.pack("<II", 0, 0))
+            parts.append(struct.pack("<II", *(side or 0 for side in turned)))
         for i in layers:
-            parts += _rows(state.keys[i][first:], False)
+            parts += _rows(state.keys[i][first:], False, turned[0])
         for i in layers:
-            parts += _rows(state.values[i][first:], state.values_transposed)
+            parts += _rows(state.values[i][first:], state.values_transposed, turned[1])
     return parts + [struct.pack("<I", 0)] * (state.streams - 1)
 
 
-def _rows(rows: npt.NDArray[Any], transposed: bool) -> list[bytes]:
+def _rows(rows: npt.NDArray[Any], transposed: bool, turned: int | None) -> list[bytes]:
+    """turned: of rows that become q8_0, the side of the matrix; None: they stay as they are."""
     flat = rows.reshape(len(rows), -1)
     numbers = [number for number, dtype in TYPES.items() if dtype == flat.dtype]
     if not numbers:
         raise Error(f"rows of {flat.dtype}; legal: float16, float32", Status.USAGE)
+    if turned is not None:
+        return _quantised_rows(flat, transposed, turned)
     width, size = flat.shape[1], flat.dtype.itemsize
     if transposed:
         return [struct.pack("<iII", numbers[0], size, width), flat.T.tobytes()]
     return [struct.pack("<iQ", numbers[0], width * size), flat.tobytes()]
+
+
+def _quantised_rows(rows: npt.NDArray[Any], transposed: bool, side: int) -> list[bytes]:
+    if transposed:
+        raise Error("llama.cpp has no cache of q8_0 values without flash attention; legal: "
+                    "values_transposed=False", Status.USAGE)
+    blocks = q8_0.encode(rows, side).tobytes()
+    return [struct.pack("<iQ", q8_0.TYPE, len(blocks) // len(rows)), blocks]

@@ -1,4 +1,4 @@
-"""LlamaCache in llama-cpp-python itself, with the small model of the set-up.
+"""LlamaCache and states in llama-cpp-python itself, with the small model of the set-up.
 
 What is evaluated in other pieces differs in its last bits, and with them text may. So all is
 compared with runs that evaluate the same pieces: with a context that simply goes on, and with the
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import warnings
 
+import numpy as np
 import pytest
 
 llama_cpp = pytest.importorskip("llama_cpp")
@@ -26,9 +27,9 @@ PROMPTS = [STORY + "One night", STORY + "The gulls", "The three laws of thermody
 MORE = " And then"
 
 
-def make_llama(flash_attn=False):
+def make_llama(flash_attn=False, **more):
     return llama_cpp.Llama(MODEL, n_ctx=512, n_threads=1, n_threads_batch=1, verbose=False,
-                           flash_attn=flash_attn)
+                           flash_attn=flash_attn, **more)
 
 
 def complete(llm, prompt):
@@ -105,3 +106,44 @@ def test_text_is_the_same_as_without_the_detour(prompt, tmp_path):
         llm = make_llama()  # knows nothing of the one before
         llm.set_cache(kvsplice.LlamaCache(model=MODEL, path=tmp_path))
         assert complete(llm, text) == expected_text
+
+
+def layers_of(llm):
+    def number(key):
+        return int(llm.metadata["llama." + key])
+
+    dim = number("embedding_length") // number("attention.head_count")
+    return [kvsplice.Layer(number("attention.head_count_kv"), dim, dim)] * number("block_count")
+
+
+def test_q8_0_states_are_read_and_loaded():
+    q8_0 = {"type_k": llama_cpp.GGML_TYPE_Q8_0, "type_v": llama_cpp.GGML_TYPE_Q8_0}
+    plain, coded, other = make_llama(True), make_llama(True, **q8_0), make_llama(True, **q8_0)
+    layers, tokens = layers_of(plain), plain.tokenize(STORY.encode())
+    for llm in (plain, coded):
+        llm.eval(tokens)
+    saved = coded.save_state()
+    wanted = kvsplice.unpack_state(plain.save_state().llama_state, layers)
+    state = kvsplice.unpack_state(saved.llama_state, layers)
+    assert len(state) == len(tokens) and state.quantised == (True, True) and state.rotation
+    # Later layers also see what the roundings of the first ones change.
+    for layer, most in ((0, 0.01), (len(layers) - 1, 0.1)):
+        for met, cells in ((state.keys, wanted.keys), (state.values, wanted.values)):
+            numbers = cells[layer].astype(np.float32)
+            apart = np.linalg.norm(met[layer] - numbers) / np.linalg.norm(numbers)
+            assert 1e-4 < apart < most
+
+    packed = kvsplice.pack_state(state, layers)
+    assert len(packed) == len(saved.llama_state)
+    apart = np.frombuffer(packed, np.uint8) != np.frombuffer(saved.llama_state, np.uint8)
+    assert apart.mean() < 0.001  # of a few scales, the last bit
+    saved.llama_state = packed
+    other.load_state(saved)
+
+    def go_on(llm, text):
+        for _ in range(8):
+            llm.eval(text[-1:])
+            text = text + [llm.sample(temp=0)]
+        return text
+
+    assert go_on(other, tokens[-1:]) == go_on(coded, tokens[-1:])

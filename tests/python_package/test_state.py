@@ -111,8 +111,8 @@ def test_other_models_and_types_are_refused():
             kvsplice.unpack_state(data, layers)
         assert caught.value.status == kvsplice.Status.MISMATCH
     at = 4 + 5 + 8 + 12 * 4 + 8
-    quantised = data[:at] + struct.pack("<i", 8) + data[at + 4:]
-    with pytest.raises(kvsplice.Error, match="type 8"):
+    quantised = data[:at] + struct.pack("<i", 2) + data[at + 4:]
+    with pytest.raises(kvsplice.Error, match="type 2"):
         kvsplice.unpack_state(quantised, LAYERS)
     gap = context_data([0, 1, 3, 4], keys, values, False)
     with pytest.raises(kvsplice.Error, match="positions"):
