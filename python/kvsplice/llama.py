@@ -19,6 +19,7 @@ from llama_cpp.llama_cache import BaseLlamaCache
 from .codec import Codec, Layer, Rows, room
 from .embeddings import Embeddings, EmbeddingTable
 from .errors import Error, Status
+from .q8_0 import halves
 from .session import Session
 from .state import State, pack_state, unpack_state
 
@@ -93,7 +94,8 @@ class LlamaCache(BaseLlamaCache):
 
     def _keep(self, value: LlamaState) -> None:
         tokens = _tokens(value.input_ids[:value.n_tokens])
-        state = unpack_state(value.llama_state, self._codec.layers if self._codec else None)
+        state = unpack_state(value.llama_state, self._codec.layers if self._codec else None,
+                             rotation=_rotation())
         if len(state) != len(tokens):
             raise Error(f"the state has {len(state)} cells for {len(tokens)} tokens",
                         Status.MISMATCH)
@@ -209,11 +211,13 @@ class _Description:
     streams: int
     values_transposed: bool
     dtypes: list[str]  # of keys and of values
+    quantised: list[bool]  # the same
 
     @classmethod
     def of(cls, value: LlamaState, state: State) -> "_Description":
         return cls(len(value.input_ids), int(value.seed), state.architecture, state.streams,
-                   state.values_transposed, [state.keys[0].dtype.name, state.values[0].dtype.name])
+                   state.values_transposed, [state.keys[0].dtype.name, state.values[0].dtype.name],
+                   list(state.quantised))
 
     @classmethod
     def read(cls, of: _Conversation) -> "_Description":
@@ -233,7 +237,8 @@ class _Description:
             if 0 < layer.window and max(0, count - layer.window) < absent:
                 raise Error(f"the window of the first {count} tokens is gone", Status.UNSUPPORTED)
         return State(keys, values, absent, form="context data", architecture=self.architecture,
-                     streams=self.streams, values_transposed=self.values_transposed)
+                     streams=self.streams, values_transposed=self.values_transposed,
+                     quantised=(self.quantised[0], self.quantised[1]), rotation=_rotation())
 
 
 class _Restored:
@@ -284,10 +289,13 @@ def _tokens(key: Any) -> npt.NDArray[np.int32]:
 
 
 def _halves(rows: Rows, first: int = 0) -> Rows:
-    """Tokens from `first` on, as sessions keep them. Finite numbers stay finite."""
-    most = float(np.finfo(np.float16).max)
-    return [of[first:] if of.dtype == np.float16 else
-            np.clip(of[first:], -most, most).astype(np.float16) for of in rows]
+    """Tokens from `first` on, as sessions keep them."""
+    return [of[first:] if of.dtype == np.float16 else halves(of[first:]) for of in rows]
+
+
+def _rotation() -> bool:
+    """Whether llama.cpp turns the heads of q8_0 caches, which its states do not say."""
+    return os.environ.get("LLAMA_ATTN_ROT_DISABLE", "0") in ("", "0")
 
 
 def _shared(a: npt.NDArray[np.int32], b: npt.NDArray[np.int32]) -> int:

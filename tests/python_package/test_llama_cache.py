@@ -19,12 +19,13 @@ def row_of(token, layer, kind):
     return random.standard_normal(WIDTH).astype(np.float16)
 
 
-def make_state(tokens, dtype=np.float16, n_ctx=N_CTX, layers=2, seed=7):
+def make_state(tokens, dtype=np.float16, n_ctx=N_CTX, layers=2, seed=7, **more):
     """As Llama.save_state makes it; every row is told by its token."""
     keys, values = ([np.stack([row_of(t, layer, kind) for t in tokens]).astype(dtype)
                      for layer in range(layers)] for kind in (0, 1))
     data = kvsplice.pack_state(kvsplice.State(
-        keys, values, form="context data", architecture="llama", values_transposed=True))
+        keys, values, **{"form": "context data", "architecture": "llama",
+                         "values_transposed": True, **more}))
     ids = np.zeros(n_ctx, np.intc)
     ids[:len(tokens)] = tokens
     return LlamaState(ids, np.ones((len(tokens), VOCABULARY), np.single), len(tokens), data,
@@ -90,6 +91,18 @@ def test_other_caches_come_back_as_they_were(tmp_path):
     cache = kvsplice.LlamaCache(model="a", path=tmp_path)
     cache[tokens_of(1, 20)] = make_state(tokens_of(1, 20), np.float32)
     expect_restored(cache[tokens_of(1, 20)], tokens_of(1, 20), np.float32)
+
+
+def test_q8_0_caches_come_back(tmp_path, monkeypatch):
+    def make_coded(tokens):
+        return make_state(tokens, values_transposed=False, quantised=(True, True), rotation=False)
+
+    cache, tokens = kvsplice.LlamaCache(model="a", path=tmp_path), tokens_of(1, 20)
+    with pytest.warns(RuntimeWarning, match="layers are wanted"):  # to turn the heads back
+        cache[tokens] = make_coded(tokens)
+    monkeypatch.setenv("LLAMA_ATTN_ROT_DISABLE", "1")
+    cache[tokens] = make_coded(tokens)
+    assert cache[tokens].llama_state == make_coded(tokens).llama_state
 
 
 def test_memory_is_given_back():
