@@ -7,7 +7,9 @@ set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 find_program(KVSPLICE_CCACHE ccache)
 if(KVSPLICE_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
   set(CMAKE_C_COMPILER_LAUNCHER ${KVSPLICE_CCACHE})
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${KVSPLICE_CCACHE})
+  # Otherwise it keeps nothing that is compiled behind precompiled headers.
+  set(CMAKE_CXX_COMPILER_LAUNCHER
+    ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${KVSPLICE_CCACHE})
 endif()
 
 # Everything of ours links this target: C++20, warnings, include root, sanitizers.

@@ -80,11 +80,14 @@ function(kvsplice_add_layers)
       continue()
     endif()
     kvsplice_add_library(kvsplice_${layer} ${sources})
+    if(NOT layer STREQUAL report)
+      kvsplice_precompile(kvsplice_${layer})
+    endif()
     target_link_libraries(kvsplice_${layer}
       PUBLIC ${earlier} fmt::fmt ${KVSPLICE_${layer}_LIBRARIES})
     list(APPEND earlier kvsplice_${layer})
   endforeach()
-  kvsplice_compile_lightly(kvsplice_report)
+  kvsplice_compile_lightly(kvsplice_report <nlohmann/json.hpp>)
   add_library(kvsplice_all INTERFACE)
   target_link_libraries(kvsplice_all INTERFACE ${earlier})
 endfunction()
@@ -93,6 +96,17 @@ endfunction()
 # of the time.
 function(kvsplice_compile_lightly target)
   target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1>)
+  kvsplice_precompile(${target} ${ARGN})
+endfunction()
+
+# Headers that nearly all files of a target include, read once. Builds with asserts go without, so
+# that a file which forgets one of them is found.
+function(kvsplice_precompile target)
+  if(CMAKE_BUILD_TYPE STREQUAL "Release")
+    target_precompile_headers(${target} PRIVATE
+      <fmt/format.h> <algorithm> <cmath> <functional> <map> <memory> <optional> <span> <string>
+      <vector> ${ARGN})
+  endif()
 endfunction()
 
 # bench/ and experiments/ may include any layer and are linked into the program.
@@ -111,7 +125,7 @@ function(kvsplice_add_extras)
       benchmark::benchmark $<TARGET_NAME_IF_EXISTS:kvsplice_stage_cases>)
   endif()
   if(TARGET kvsplice_experiments)
-    kvsplice_compile_lightly(kvsplice_experiments)
+    kvsplice_compile_lightly(kvsplice_experiments <nlohmann/json.hpp>)
     kvsplice_names_of(names "" "_experiment.cc" ${experiments})
     kvsplice_write_table(kvsplice_experiments experiment experiment_table Experiment experiment
       "experiments/experiment.h" "${names}")
@@ -139,8 +153,7 @@ function(kvsplice_add_program)
   kvsplice_names_of(verbs "cmd_" ".cc" ${sources})
   kvsplice_write_table(kvsplice_program app command_table Command command "command.h" "${verbs}")
   target_include_directories(kvsplice_program PRIVATE ${PROJECT_SOURCE_DIR}/apps/kvsplice)
-  target_precompile_headers(kvsplice_program PRIVATE <CLI/CLI.hpp> <fmt/format.h>)
-  kvsplice_compile_lightly(kvsplice_program)
+  kvsplice_compile_lightly(kvsplice_program <CLI/CLI.hpp>)
   set_target_properties(kvsplice_program PROPERTIES
     OUTPUT_NAME kvsplice RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
   target_link_libraries(kvsplice_program PRIVATE kvsplice_all kvsplice_warnings CLI11::CLI11)

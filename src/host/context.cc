@@ -109,7 +109,7 @@ Result<Context> Context::create(const Model& model, const ContextOptions& option
 Result<> Context::Impl::find_caches() {
   const llama_token token = 0;
   batch.fill({&token, 1}, 0, 1);
-  KVS_ASSIGN(auto layers, survey_graph(context.get(), hook, batch));
+  KVS_ASSIGN(auto layers, survey_graph(context.get(), hook, batch, model.options.gpu_layers > 0));
   llama_memory_clear(memory(), true);
   for (const LayerShape& l : model.shape.layers) {
     const LayerGraph& found = layers[l.layer];

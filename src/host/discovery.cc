@@ -101,7 +101,7 @@ Result<> discover_layers(Model::Impl& model) {
   Batch batch(1);
   if (window > 0) KVS_TRY(place_tokens_apart(context.get(), batch, token, window));
   batch.fill({&token, 1}, window > 0 ? size_t(window) + 1 : 0, 1, window > 0 ? 1 : 0);
-  KVS_ASSIGN(auto layers, survey_graph(context.get(), hook, batch));
+  KVS_ASSIGN(auto layers, survey_graph(context.get(), hook, batch, model.options.gpu_layers > 0));
   if (layers.empty()) return Error{ErrorKind::unsupported, "keeps no key-value cache"};
   std::vector<int> queries;
   for (const auto& [number, layer] : layers) {

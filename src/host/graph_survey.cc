@@ -136,10 +136,10 @@ class Survey {
 }  // namespace
 
 Result<std::map<int, LayerGraph>> survey_graph(llama_context* context, NodeHook& hook,
-                                               const Batch& one_token) {
+                                               const Batch& one_token, bool several_devices) {
   Survey survey;
   hook.on_node = [&](ggml_tensor* node, bool ask) { return survey.on_node(node, ask); };
-  hook.abort = true;
+  hook.abort = !several_devices;
   listen_to_log();
   const int status = llama_decode(context, one_token.get());
   hook = {};

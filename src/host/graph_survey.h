@@ -36,8 +36,10 @@ struct LayerGraph {
   int hidden_cells = 0;  // how many of the first two cells the surveyed token's mask hides
 };
 
-// By layer of the model. `hook` is the one the context was created with.
+// By layer of the model. `hook` is the one the context was created with. On several devices a
+// graph is met in parts, each when those before it have been computed: the token is then evaluated,
+// which is only seen otherwise.
 Result<std::map<int, LayerGraph>> survey_graph(llama_context* context, NodeHook& hook,
-                                               const Batch& one_token);
+                                               const Batch& one_token, bool several_devices);
 
 }  // namespace kvsplice::host
