@@ -14,7 +14,7 @@ constexpr size_t kHidden = 256;
 constexpr size_t kVocabulary = 4096;
 constexpr float kContext = 0.35f;  // how much of the hidden state a layer takes from tokens before
 constexpr float kNews = 0.15f;     // and how much is new
-constexpr float kOwn = 0.2f;       // of a row, what no other row tells
+constexpr float kOwn = 0.1f;       // of a row, what no other row tells
 
 Matrix<float> normals(size_t rows, size_t cols, uint64_t seed, float scale = 1) {
   Random random(seed);

@@ -120,6 +120,7 @@ function(kvsplice_add_extras)
     kvsplice_names_of(names "bench_" ".cc" ${bench})
     kvsplice_write_table(kvsplice_bench bench bench_table BenchCase bench "bench/bench.h" "${names}")
     kvsplice_embed_peers(kvsplice_bench)
+    kvsplice_compile_lightly(kvsplice_bench)
     target_link_libraries(kvsplice_bench PRIVATE nlohmann_json::nlohmann_json PkgConfig::OPENBLAS)
     target_link_libraries(kvsplice_bench PUBLIC
       benchmark::benchmark $<TARGET_NAME_IF_EXISTS:kvsplice_stage_cases>)

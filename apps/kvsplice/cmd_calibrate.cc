@@ -74,6 +74,8 @@ Command calibrate_command() {
                    "scale the step until f16 bytes / bytes is this");
         add_number(app, "--target-kld", o.kld, {1e-6, 100},
                    "scale the step until the mean divergence above the floor is this");
+        add_number(app, "--memory", o.memory_gb, {0.001, 1e6},
+                   "GB that gradients may take beside the model: sequences are shortened to fit");
         app.add_option("--work", o.work,
                        "folder to keep evaluated texts in: a run that was interrupted goes on, "
                        "another codec needs them only once");

@@ -148,8 +148,8 @@ Result<std::unique_ptr<codec::Codec>> fit_part(const Ground& ground, const Part&
     used.push_back(part.use(text, turn++));
   }
   KVS_ASSIGN(const auto text, codec_text(o));
-  const calibrate::GatherOptions options{size_t(o.sinks), ground.work(), o.threads,
-                                         [&](size_t i) { return bool(used[i]); }};
+  calibrate::GatherOptions options{size_t(o.sinks), ground.work(), o.threads};
+  options.use = [&](size_t i) { return bool(used[i]); };
   KVS_ASSIGN(const auto data,
              calibrate::CalibrationData::gather(ground.model, sequences, codec::traits_of(text),
                                                 options, ground.progress));

@@ -258,8 +258,11 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
   }
   std::vector<std::string> notes;
   if (!spread.note.empty()) notes.push_back(spread.note);
-  const GatherOptions options{o.sinks, own ? own->path() : o.work, o.threads,
-                              [&](size_t i) { return !has_target || !is_held(i); }};
+  const GatherOptions options{.sinks = o.sinks,
+                              .work = own ? own->path() : o.work,
+                              .threads = o.threads,
+                              .memory = size_t(o.memory_gb * 1e9),
+                              .use = [&](size_t i) { return !has_target || !is_held(i); }};
   KVS_ASSIGN(const CalibrationData data,
              gather(model, spread.sequences, o, options, progress, text, notes));
   if (has_target) {

@@ -23,6 +23,7 @@ struct CalibrateOptions {
   // the fit meet the target.
   std::optional<double> ratio;  // f16 bytes over bytes
   std::optional<double> kld;    // mean, in the loop, above the noise floor
+  double memory_gb = 4;         // that gradients may take beside the model
   std::string work;             // folder for dumps, kept and used again; empty: a temporary one
   int threads = 0;
 };

@@ -14,8 +14,9 @@ Result<CalibrationData> CalibrationData::gather(const host::Model& model,
   KVS_ASSIGN(auto rows, codec::DumpSource::open(dumps, options.sinks, options.use));
   ModelInformation information;
   if (needs.information) {
-    KVS_ASSIGN(information, measure_information(model, sequences, options.sinks, options.work,
-                                                options.threads, progress, options.use));
+    KVS_ASSIGN(information,
+               measure_information(model, sequences, options.sinks, options.work, options.memory,
+                                   options.threads, progress, options.use));
   }
   return CalibrationData(std::move(dumps), std::move(rows), std::move(information));
 }

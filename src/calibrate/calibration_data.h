@@ -12,10 +12,13 @@
 
 namespace kvsplice::calibrate {
 
+inline constexpr size_t kGradientMemory = 4'000'000'000;
+
 struct GatherOptions {
   size_t sinks = 4;
   std::string work;  // folder for dumps; what is there already is not made again
   int threads = 0;
+  size_t memory = kGradientMemory;  // that gradients may take beside the model, in bytes
   std::function<bool(size_t sequence)> use = {};  // which sequences to learn from; empty: all
 };
 

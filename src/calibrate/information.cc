@@ -118,19 +118,30 @@ Result<ModelInformation> load(const ModelShape& shape, const std::string& path) 
   return all;
 }
 
+// Of a sequence whose gradients fit.
+Result<size_t> tokens_within(const host::Model& model, size_t memory, size_t sinks) {
+  KVS_ASSIGN(const size_t each, host::gradient_bytes_per_token(model));
+  const size_t least = sinks + 16, fit = memory / std::max<size_t>(each, 1);
+  if (fit >= least) return std::min(fit, kMostTokens);
+  return Error{ErrorKind::usage, fmt::format("gradients take {:.0f} MB for each token; legal: "
+                                             "memory of {:.1f} GB or more",
+                                             double(each) / 1e6, double(each * least) / 1e9)};
+}
+
 }  // namespace
 
 Result<ModelInformation> measure_information(const host::Model& model,
                                              std::span<const extract::Sequence> sequences,
-                                             size_t sinks, const std::string& folder, int threads,
-                                             const Progress& progress,
+                                             size_t sinks, const std::string& folder, size_t memory,
+                                             int threads, const Progress& progress,
                                              const std::function<bool(size_t)>& use) {
+  KVS_ASSIGN(const size_t most, tokens_within(model, memory, sinks));
   std::vector<extract::Sequence> some;
   for (size_t i = 0; i < sequences.size() && some.size() < kMostSequences; ++i) {
     if (use && !use(i)) continue;
     some.push_back(sequences[i]);
     auto& tokens = some.back().tokens;
-    tokens.resize(std::min(tokens.size(), kMostTokens));
+    tokens.resize(std::min(tokens.size(), most));
   }
   const std::string name =
       fmt::format("information-{}-{}-{}.gguf", kMethod, hash_of(model, some), sinks);

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "calibrate/calibrate.h"
+#include "calibrate/calibration_data.h"
 #include "core/file.h"
 #include "host/gradient.h"
 #include "host/tiny_model_test.h"
@@ -36,11 +37,38 @@ class InformationTest : public ::testing::Test {
   }
   Result<ModelInformation> measured(const host::Model& model, size_t n, size_t sinks,
                                     const Progress& progress = {}, size_t length = 24) const {
-    return measure_information(model, sequences(n, length), sinks, dir.file("."), 1, progress);
+    return measure_information(model, sequences(n, length), sinks, dir.file("."), memory, 1,
+                               progress);
   }
 
   TempDir dir;
+  size_t memory = kGradientMemory;
 };
+
+TEST_F(InformationTest, LittleMemoryShortensSequences) {
+  const auto model = load("llama");
+  const auto of = [&](size_t length) {
+    return must(measured(model, 2, 3, {}, length)).values[1].heads[1](0, 0);
+  };
+  const size_t each = must(host::gradient_bytes_per_token(model));
+  const double whole = of(64), shorter = of(40);
+  memory = 40 * each;
+  EXPECT_EQ(of(64), shorter);
+  EXPECT_NE(of(64), whole);
+  memory = 5 * each;
+  const Error refused = measured(model, 2, 3, {}, 64).error();
+  EXPECT_EQ(refused.kind, ErrorKind::usage);
+  EXPECT_NE(refused.message.find("gradients take"), std::string::npos) << refused.message;
+}
+
+TEST_F(InformationTest, MemoryOfATokenIsThatOfItsRecords) {
+  // At least what a token's logits, keys and values take, and a small multiple of its activations.
+  const auto model = load("llama");
+  const size_t each = must(host::gradient_bytes_per_token(model));
+  const size_t logits = 8 * size_t(model.shape().vocabulary);
+  EXPECT_GT(each, logits + model.shape().layers.size() * 4 * size_t(model.shape().embedding_dim));
+  EXPECT_LT(each, logits + model.shape().layers.size() * 100 * size_t(model.shape().embedding_dim));
+}
 
 TEST_F(InformationTest, IsTheMeanOfTheProductsOfGradients) {
   const auto model = load("llama");

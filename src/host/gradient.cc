@@ -48,33 +48,43 @@ Result<> check(const Model& model, std::span<const Token> tokens, std::span<cons
   return {};
 }
 
+// A sequence evaluated, with what the walk back needs: the graph lives in the context.
+struct Evaluated {
+  explicit Evaluated(const Model& model) : tape(model.impl().files) {}
+
+  Result<> evaluate(const Model& model, std::span<const Token> tokens, int threads) {
+    const auto n = static_cast<int>(tokens.size());
+    llama_context_params params = context_params(model.options(), hook, n, n);
+    if (threads > 0) params.n_threads = params.n_threads_batch = threads;
+    listen_to_log();
+    context.reset(llama_init_from_model(model.impl().model.get(), params));
+    if (!context) return Error{ErrorKind::unsupported, first_log_error("no context")};
+    hook.on_node = [&](ggml_tensor* node, bool ask) { return tape.on_node(node, ask); };
+    Batch batch(tokens.size());
+    batch.fill(tokens, 0, tokens.size());
+    const int status = llama_decode(context.get(), batch.get());
+    KVS_TRY(tape.outcome());
+    if (status == 0) return {};
+    return Error{ErrorKind::numeric,
+                 fmt::format("llama.cpp cannot evaluate {} tokens: {}", n,
+                             first_log_error(fmt::format("status {}", status)))};
+  }
+
+  Tape tape;
+  NodeHook hook;
+  LlamaContext context;
+};
+
 }  // namespace
 
 Result<> predicted_gradients(const Model& model, std::span<const Token> tokens,
                              const GradientOptions& options, const TakeGradient& take) {
   KVS_TRY(check(model, tokens, options.next));
-  const Model::Impl& m = model.impl();
-  const auto n = static_cast<int>(tokens.size());
-  Tape tape(m.files);
-  NodeHook hook;
-  llama_context_params params = context_params(m.options, hook, n, n);
-  if (options.threads > 0) params.n_threads = params.n_threads_batch = options.threads;
-  listen_to_log();
-  const LlamaContext context(llama_init_from_model(m.model.get(), params));
-  if (!context) return Error{ErrorKind::unsupported, first_log_error("no context")};
-  hook.on_node = [&](ggml_tensor* node, bool ask) { return tape.on_node(node, ask); };
-  Batch batch(tokens.size());
-  batch.fill(tokens, 0, tokens.size());
-  const int status = llama_decode(context.get(), batch.get());
-  KVS_TRY(tape.outcome());
-  if (status != 0) {
-    return Error{ErrorKind::numeric,
-                 fmt::format("llama.cpp cannot evaluate {} tokens: {}", n,
-                             first_log_error(fmt::format("status {}", status)))};
-  }
+  Evaluated evaluated(model);
+  KVS_TRY(evaluated.evaluate(model, tokens, options.threads));
   const auto vocabulary = static_cast<size_t>(model.shape().vocabulary);
   // In place: with many tokens and a large vocabulary they are the largest thing here.
-  const std::span gradient(llama_get_logits(context.get()), tokens.size() * vocabulary);
+  const std::span gradient(llama_get_logits(evaluated.context.get()), tokens.size() * vocabulary);
   Random random(options.seed);
   std::vector<double> uniform(tokens.size());
   for (double& u : uniform) u = random.uniform();
@@ -83,7 +93,7 @@ Result<> predicted_gradients(const Model& model, std::span<const Token> tokens,
                   options.next.empty() ? nullptr : &options.next[i], uniform[i]);
   });
   const auto& layers = model.shape().layers;
-  return tape.walk_back(gradient, [&](Kind kind, int number, MatrixView<const float> g) {
+  return evaluated.tape.walk_back(gradient, [&](Kind kind, int number, MatrixView<const float> g) {
     const auto layer = std::find_if(layers.begin(), layers.end(),
                                     [&](const LayerShape& l) { return l.layer == number; });
     if (layer == layers.end() || g.cols != size_t(layer->width(kind))) {
@@ -96,6 +106,15 @@ Result<> predicted_gradients(const Model& model, std::span<const Token> tokens,
     rotate_back(layer->rope, layer->key_dim, rows);
     return take(kind, index, rows);
   });
+}
+
+Result<size_t> gradient_bytes_per_token(const Model& model) {
+  const std::vector<Token> few(size_t(std::min(8, model.context_limit())), 0);
+  Evaluated evaluated(model);
+  KVS_TRY(evaluated.evaluate(model, few, 0));
+  // llama.cpp has the logits of all tokens twice: where they are computed, and for its caller.
+  const size_t logits = 2 * sizeof(float) * size_t(model.shape().vocabulary);
+  return evaluated.tape.bytes() / few.size() + logits;
 }
 
 }  // namespace kvsplice::host

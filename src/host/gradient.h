@@ -27,4 +27,8 @@ using TakeGradient = std::function<Result<>(Kind kind, int layer, MatrixView<con
 Result<> predicted_gradients(const Model& model, std::span<const Token> tokens,
                              const GradientOptions& options, const TakeGradient& take);
 
+// Memory that predicted_gradients takes for each token of a sequence, in bytes, measured on a few
+// tokens. Errors as there.
+Result<size_t> gradient_bytes_per_token(const Model& model);
+
 }  // namespace kvsplice::host

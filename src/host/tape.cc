@@ -78,6 +78,15 @@ Result<Activation> activation_of(const ggml_tensor* node) {
 
 // Results may take the place of their sources in memory, so sources are read before: as every node
 // is asked for, all nodes before it have been computed by then.
+size_t Tape::bytes() const {
+  size_t bytes = 0;
+  for (const Record& record : records_) {
+    for (const auto& values : record.values) bytes += values.size() * sizeof(float);
+    bytes += record.rows.size() * sizeof(int64_t);
+  }
+  return bytes;
+}
+
 bool Tape::on_node(ggml_tensor* node, bool ask) {
   if (ask && outcome_.ok()) outcome_ = record(node);
   return ask || outcome_.ok();

@@ -28,6 +28,7 @@ class Tape {
   // As NodeHook::on_node. An operation without a derivative here ends the evaluation.
   bool on_node(ggml_tensor* node, bool ask);
   Result<> outcome() const { return outcome_; }
+  size_t bytes() const;  // of what is kept for the walk
 
   // From the gradient of the last node, [outputs x vocabulary]. The graph must still exist.
   Result<> walk_back(std::span<const float> gradient, const Stored& stored);
