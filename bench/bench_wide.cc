@@ -34,6 +34,26 @@ double peak_memory(bool from_now) {
   return 0;
 }
 
+size_t bytes_of_unit(const codec::UnitCoder& unit) {
+  size_t bytes = 0;
+  for (const auto& stage : unit.stages()) {
+    for (const auto& [name, array] : stage->save()) {
+      bytes += array.values.size() * codec::bytes_of(array.storage);
+    }
+  }
+  return bytes;
+}
+
+// Of a codec for all layers: there is one that has none below it and reads whole embeddings.
+double whole_codec_bytes(const codec::Codec& codec, const WideModel& model) {
+  size_t others = 0;
+  for (const auto& unit : codec.units()) {
+    if (unit.unit().layer > 0) others += bytes_of_unit(unit);
+  }
+  return double(codec.state_bytes() - others) +
+         double(others) * double(model.all_layers - 1) / double(model.layers - 1);
+}
+
 Result<std::vector<Measurement>> measure(const WideModel& model, Surroundings& here) {
   const WideCache cache(model);
   const ModelShape shape = shape_of(model);
@@ -78,7 +98,7 @@ Result<std::vector<Measurement>> measure(const WideModel& model, Surroundings& h
   here.note(
       fmt::format("{}: codec {:.1f} MB for all layers, {:.1f} times smaller than f16; fit of {} "
                   "tokens {:.0f} s for all layers, {:.1f} GB for these",
-                  name, whole * double(codec.state_bytes()) / 1e6, cells / packed, kCalibration,
+                  name, whole_codec_bytes(codec, model) / 1e6, cells / packed, kCalibration,
                   whole * fit_s, memory / 1e9));
   return std::vector<Measurement>{
       {fmt::format("{}: restore, {}", name, rates(restore)), restore,

@@ -18,14 +18,21 @@ std::vector<Group> groups_of(std::span<const int32_t> positions, size_t most) {
   return groups;
 }
 
+// Only rows before a row count: products are made in tiles along the diagonal.
 void add_squared_distances(MatrixView<const float> rows, float weight, MatrixView<float> squares) {
-  const size_t n = rows.rows;
-  Matrix<float> products(n, n);
-  gemm(Trans::no, Trans::yes, 1.f, rows, rows, 0.f, products.view());
-  for (size_t t = 0; t < n; ++t) {
-    for (size_t j = 0; j < t; ++j) {
-      const float square = products(t, t) + products(j, j) - 2 * products(t, j);
-      squares(t, j) += weight * std::max(0.f, square);
+  constexpr size_t kTile = 64;
+  std::vector<float> lengths(rows.rows);  // squared
+  for (size_t first = 0; first < rows.rows; first += kTile) {
+    const size_t end = std::min(first + kTile, rows.rows);
+    Matrix<float> products(end - first, end);
+    gemm(Trans::no, Trans::yes, 1.f, rows.row_range(first, end - first), rows.row_range(0, end),
+         0.f, products);
+    for (size_t t = first; t < end; ++t) lengths[t] = products(t - first, t);
+    for (size_t t = first; t < end; ++t) {
+      for (size_t j = 0; j < t; ++j) {
+        const float square = lengths[t] + lengths[j] - 2 * products(t - first, j);
+        squares(t, j) += weight * std::max(0.f, square);
+      }
     }
   }
 }
