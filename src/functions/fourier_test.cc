@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <numbers>
 
 #include "functions/least_squares.h"
 #include "linalg/linalg.h"
@@ -41,8 +42,8 @@ TEST(Fourier, LeastSquaresFindsTheWeights) {
   }
   for (size_t r = 0; r < n; r += 37) {
     const double x = double(r) / double(n - 1);
-    EXPECT_NEAR(features(r, 3), std::cos(2 * M_PI * x * frequencies[3]), 1e-6);
-    EXPECT_NEAR(features(r, 11), std::sin(2 * M_PI * x * frequencies[3]), 1e-6);
+    EXPECT_NEAR(features(r, 3), std::cos(2 * std::numbers::pi * x * frequencies[3]), 1e-6);
+    EXPECT_NEAR(features(r, 11), std::sin(2 * std::numbers::pi * x * frequencies[3]), 1e-6);
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <limits>
+#include <numbers>
 
 #include "core/random.h"
 #include "core/threads.h"
@@ -109,7 +110,8 @@ TEST(SirenTraining, FollowsTheStoredTrajectory) {
     if (epoch % 30 == 0) {
       EXPECT_NEAR(loss, stored[epoch / 30], 2e-5 * loss) << epoch;
     }
-    const double rate = 1e-6 + (1e-3 - 1e-6) * (1 + std::cos(M_PI * double(epoch) / 300)) / 2;
+    const double rate =
+        1e-6 + (1e-3 - 1e-6) * (1 + std::cos(std::numbers::pi * double(epoch) / 300)) / 2;
     trainer.step(adam_step<double>(rate, epoch + 1));
   }
   EXPECT_NEAR(trainer.loss(), stored.back(), 2e-5 * stored.back());

@@ -49,8 +49,11 @@ HWY_INLINE Vector add_products(Vector sum, Weights w, Bytes a) {
 
 #else
 
-// Bytes at even places and at odd ones, each a half of the lane's halves.
+// Bytes at even places and at odd ones, each a half of the lane's halves. Constructors that the
+// compiler makes are not of the target: GCC for aarch64 refuses them.
 struct Halves {
+  HWY_INLINE Halves() {}
+  HWY_INLINE Halves(Vector e, Vector o) : even(e), odd(o) {}
   Vector even, odd;
 };
 using Weights = Halves;

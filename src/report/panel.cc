@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 
 #include "report/axis.h"
 #include "report/labels.h"
@@ -14,7 +15,7 @@ namespace kvsplice::report {
 namespace {
 
 constexpr double kTickSize = 11, kNoteSize = 10.5, kLabelSize = 12, kTitleSize = 13;
-constexpr double kTurn = M_PI / 6;  // of names that do not fit side by side
+constexpr double kTurn = std::numbers::pi / 6;  // of names that do not fit side by side
 
 double x_of(const Series& series, size_t i) {
   return series.x.empty() ? static_cast<double>(i) : series.x[i];
@@ -200,7 +201,7 @@ void Drawing::draw_axes() {
   if (y_axis_.log) canvas_.command("set logscale y");
   const std::string tick_text = fmt::format("font ',{:g}' textcolor rgb '{}'", kTickSize, kMuted);
   const std::string turn =
-      turned_ ? fmt::format("rotate by {:g} right", kTurn * 180 / M_PI) : "norotate";
+      turned_ ? fmt::format("rotate by {:g} right", kTurn * 180 / std::numbers::pi) : "norotate";
   canvas_.command(x_axis_.empty
                       ? "unset xtics; unset ytics"
                       : fmt::format("set xtics nomirror out scale 0.4 {0} ({1}) {3}\n"

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numbers>
 #include <numeric>
 
 #include "codec/transform/svd/low_rank.h"
@@ -167,7 +168,7 @@ TEST(SymmetricEigen, MatchesClosedFormOfThePathGraph) {
   }
   const auto eigen = symmetric_eigen(a).value();
   for (size_t i = 0; i < n; ++i) {
-    EXPECT_NEAR(eigen.values[i], 2 - 2 * std::cos((n - i) * M_PI / (n + 1)), 1e-13);
+    EXPECT_NEAR(eigen.values[i], 2 - 2 * std::cos((n - i) * std::numbers::pi / (n + 1)), 1e-13);
     const auto v = eigen.vectors.row(i);
     const double largest = *std::max_element(v.begin(), v.end());
     const double smallest = *std::min_element(v.begin(), v.end());

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <numbers>
 
 #include "core/random.h"
 #include "fit/stage_fit.h"
@@ -57,7 +58,8 @@ TEST(LloydMax, ReachesThePublishedDistortionsOfTheGaussian) {
 // same reason the fit does better here than on the whole Gaussian.
 TEST(LloydMax, ManyLevelsReachTheHighRateFormula) {
   const auto x = gaussian(30000, 4);
-  const double ratio = distortion(*fitted(8, x), x, 0) / (std::sqrt(3) * M_PI / 2 / 65536);
+  const double ratio =
+      distortion(*fitted(8, x), x, 0) / (std::sqrt(3) * std::numbers::pi / 2 / 65536);
   EXPECT_GT(ratio, 0.8);
   EXPECT_LT(ratio, 1.05);
 }
