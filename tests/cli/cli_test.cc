@@ -31,7 +31,7 @@ TEST(Program, SaysItsVersionAndVerbs) {
 }
 
 TEST(Program, WrongUsageIsCodeTwo) {
-  expect_failure("", 2, "subcommand");
+  expect_failure("", 2, "name a verb");
   expect_failure("compress", 2, "no verb is called 'compress'; there are: analyse, ");
   expect_failure("quality --frobnicate", 2, "required");
   expect_failure("extract -o", 2, "-o");
