@@ -34,21 +34,11 @@ double peak_memory(bool from_now) {
   return 0;
 }
 
-size_t bytes_of_unit(const codec::UnitCoder& unit) {
-  size_t bytes = 0;
-  for (const auto& stage : unit.stages()) {
-    for (const auto& [name, array] : stage->save()) {
-      bytes += array.values.size() * codec::bytes_of(array.storage);
-    }
-  }
-  return bytes;
-}
-
 // Of a codec for all layers: there is one that has none below it and reads whole embeddings.
 double whole_codec_bytes(const codec::Codec& codec, const WideModel& model) {
   size_t others = 0;
   for (const auto& unit : codec.units()) {
-    if (unit.unit().layer > 0) others += bytes_of_unit(unit);
+    if (unit.unit().layer > 0) others += unit.state_bytes();
   }
   return double(codec.state_bytes() - others) +
          double(others) * double(model.all_layers - 1) / double(model.layers - 1);

@@ -75,7 +75,7 @@ Result<host::StateCells> evaluate_text(const host::Model& model, const std::stri
   options.n_ctx = static_cast<int>(tokens.size());
   options.threads = threads;
   KVS_ASSIGN(host::Context context, host::Context::create(model, options));
-  const auto chunk = static_cast<size_t>(model.options().ubatch);
+  const auto chunk = static_cast<size_t>(model.options().most_at_once());
   for (size_t at = 0; at < tokens.size(); at += chunk) {
     KVS_TRY(progress.step("evaluate", at, tokens.size()));
     KVS_TRY(context.decode(std::span(tokens).subspan(at, std::min(chunk, tokens.size() - at))));

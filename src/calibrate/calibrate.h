@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "calibrate/default_pipeline.h"
+#include "calibrate/information.h"
 #include "codec/codec.h"
 #include "host/model.h"
 
@@ -21,10 +22,10 @@ struct CalibrateOptions {
   size_t sinks = 4;
   // At most one. The step of every `step` stage is scaled by one factor until sequences kept out of
   // the fit meet the target.
-  std::optional<double> ratio;  // f16 bytes over bytes
-  std::optional<double> kld;    // mean, in the loop, above the noise floor
-  double memory_gb = 4;         // that gradients may take beside the model
-  std::string work;             // folder for dumps, kept and used again; empty: a temporary one
+  std::optional<double> ratio;               // f16 bytes over bytes
+  std::optional<double> kld;                 // mean, in the loop, above the noise floor
+  double memory_gb = kGradientMemory / 1e9;  // that gradients may take beside the model
+  std::string work;  // folder for dumps, kept and used again; empty: a temporary one
   int threads = 0;
 };
 

@@ -12,8 +12,6 @@
 
 namespace kvsplice::calibrate {
 
-inline constexpr size_t kGradientMemory = 4'000'000'000;
-
 struct GatherOptions {
   size_t sinks = 4;
   std::string work;  // folder for dumps; what is there already is not made again

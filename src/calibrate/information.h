@@ -12,6 +12,8 @@
 
 namespace kvsplice::calibrate {
 
+inline constexpr size_t kGradientMemory = 4'000'000'000;  // bytes, if nobody says otherwise
+
 // Of each layer's keys and values.
 struct ModelInformation {
   std::vector<codec::Information> keys, values;

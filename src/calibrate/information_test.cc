@@ -6,7 +6,6 @@
 #include <filesystem>
 
 #include "calibrate/calibrate.h"
-#include "calibrate/calibration_data.h"
 #include "core/file.h"
 #include "host/gradient.h"
 #include "host/tiny_model_test.h"

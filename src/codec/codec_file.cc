@@ -27,6 +27,12 @@ size_t bytes_of(Storage storage) {
   return 0;
 }
 
+size_t bytes_of(const State& state) {
+  size_t bytes = 0;
+  for (const auto& [name, array] : state) bytes += array.values.size() * bytes_of(array.storage);
+  return bytes;
+}
+
 namespace {
 
 std::string prefix(const Unit& unit, size_t stage) {
@@ -88,8 +94,8 @@ Storage storage_of(gguf::TensorType type) {
 
 using Tensors = std::map<std::string, gguf::TensorInfo>;
 
-const std::string kBasis =
-    "embedding.";  // what the names of the embedding basis' arrays start with
+// What the names of the embedding basis' arrays start with.
+const std::string kBasis = "embedding.";
 
 // The arrays whose names start with `start`.
 Result<State> read_state(const gguf::GgufReader& file, const Tensors& tensors,
@@ -121,16 +127,17 @@ Result<> load_unit(const gguf::GgufReader& file, const Tensors& tensors, UnitCod
 }
 
 Result<EmbeddingBasis> load_basis(const gguf::GgufReader& file, const Tensors& tensors,
-                                  size_t directions, const ModelShape& shape) {
+                                  size_t directions, const ModelShape& shape,
+                                  std::atomic<size_t>& arrays) {
   if (directions == 0) return EmbeddingBasis();
   KVS_ASSIGN(const State state, read_state(file, tensors, kBasis));
+  arrays += state.size();
   return EmbeddingBasis::load(state, directions, size_t(shape.embedding_dim));
 }
 
-// basis: how many arrays belong to the embedding basis.
-Result<> load_units(const gguf::GgufReader& file, const Tensors& tensors, size_t basis,
-                    std::vector<UnitCoder>& units) {
-  std::atomic<size_t> arrays{basis};
+// arrays: how many have been read; in the end they are all there are.
+Result<> load_units(const gguf::GgufReader& file, const Tensors& tensors,
+                    std::vector<UnitCoder>& units, std::atomic<size_t>& arrays) {
   KVS_TRY(parallel_try(units.size(),
                        [&](size_t i) { return load_unit(file, tensors, units[i], arrays); }));
   if (arrays == tensors.size()) return {};
@@ -145,22 +152,19 @@ Result<> check_size(const gguf::GgufReader& file, const ReadLimits& limits) {
   return limits.check("a codec", 0, bytes);
 }
 
-// What was learnt, by the names of its tensors.
-using Arrays = std::vector<std::pair<std::string, StateArray>>;
-
-void add(State state, const std::string& start, Arrays& arrays) {
-  for (auto& [name, array] : state) arrays.emplace_back(start + name, std::move(array));
-}
-
-Arrays arrays_of(const Codec& codec) {
-  Arrays arrays;
-  add(codec.embedding_basis().save(), kBasis, arrays);
+// Calls body(name of its tensor, array) for all that was learnt, a stage's after the other's: all
+// at once is more than whoever only looks should hold.
+template <class Body>
+void for_arrays(const Codec& codec, const Body& body) {
+  const auto for_state = [&](State state, const std::string& start) {
+    for (auto& [name, array] : state) body(start + name, std::move(array));
+  };
+  for_state(codec.embedding_basis().save(), kBasis);
   for (const UnitCoder& unit : codec.units()) {
     for (size_t s = 0; s < unit.stages().size(); ++s) {
-      add(unit.stages()[s]->save(), prefix(unit.unit(), s), arrays);
+      for_state(unit.stages()[s]->save(), prefix(unit.unit(), s));
     }
   }
-  return arrays;
 }
 
 Result<Codec> read(const gguf::GgufReader& file, const ReadLimits& limits) {
@@ -183,8 +187,10 @@ Result<Codec> read(const gguf::GgufReader& file, const ReadLimits& limits) {
   KVS_ASSIGN(const int64_t tokens, file.integer("kvsplice.codec.calibration_tokens"));
   Tensors tensors;
   for (const auto& tensor : file.tensors()) tensors.emplace(tensor.name, tensor);
-  KVS_ASSIGN(EmbeddingBasis basis, load_basis(file, tensors, traits_of(text).directions, shape));
-  KVS_TRY(load_units(file, tensors, basis.save().size(), units));
+  std::atomic<size_t> arrays{0};
+  KVS_ASSIGN(EmbeddingBasis basis,
+             load_basis(file, tensors, traits_of(text).directions, shape, arrays));
+  KVS_TRY(load_units(file, tensors, units, arrays));
   return Codec(text, shape, std::move(units), static_cast<size_t>(std::max<int64_t>(0, tokens)),
                std::move(basis));
 }
@@ -210,10 +216,11 @@ Result<> write(const Codec& codec, OutputFile out) {
   file.set("kvsplice.codec.stage_versions", versions(codec.units()));
   file.set("kvsplice.codec.calibration_tokens", int64_t(codec.calibration_tokens()));
   gguf::write_shape(file, codec.shape());
-  const Arrays arrays = arrays_of(codec);
-  for (const auto& [name, array] : arrays) {
+  std::vector<std::pair<std::string, StateArray>> arrays;
+  for_arrays(codec, [&](const std::string& name, StateArray array) {
     file.declare({name, type_of(array.storage), array.dims});
-  }
+    arrays.emplace_back(name, std::move(array));
+  });
   KVS_TRY(file.begin_data());
   for (const auto& [name, array] : arrays) {
     KVS_TRY(file.write(name, 0, std::span<const float>(array.values)));
@@ -248,10 +255,8 @@ Result<Codec> Codec::load(std::shared_ptr<const ByteSource> source, const std::s
 }
 
 size_t Codec::state_bytes() const {
-  size_t bytes = 0;
-  for (const auto& [name, array] : arrays_of(*this)) {
-    bytes += array.values.size() * bytes_of(array.storage);
-  }
+  size_t bytes = bytes_of(basis_.save());
+  for (const UnitCoder& unit : units_) bytes += unit.state_bytes();
   return bytes;
 }
 
@@ -259,10 +264,10 @@ std::string Codec::fingerprint() const {
   ByteWriter all;
   all.put_string(print(text_));
   all.put_string(shape_.fingerprint);
-  for (const auto& [name, array] : arrays_of(*this)) {
+  for_arrays(*this, [&](const std::string& name, const StateArray& array) {
     all.put_string(name);
     all.put_array(std::span<const float>(array.values));
-  }
+  });
   return hash128_hex(all.bytes());
 }
 

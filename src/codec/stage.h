@@ -103,6 +103,7 @@ struct StateArray {
   Storage storage = Storage::f32;
 };
 using State = std::map<std::string, StateArray>;
+size_t bytes_of(const State& state);  // as they are saved
 
 // One stage of one unit's pipeline: immutable parameters, plus what load() gave it. What a stage
 // learns is made by its fit (fit/stage_fit.h). encode and decode may be called from several threads

@@ -42,6 +42,12 @@ Result<> UnitCoder::load(size_t s, const State& state) {
   return {};
 }
 
+size_t UnitCoder::state_bytes() const {
+  size_t bytes = 0;
+  for (const auto& stage : stages_) bytes += bytes_of(stage->save());
+  return bytes;
+}
+
 Error UnitCoder::within(size_t stage, const Error& error) const {
   return kvsplice::within(fmt::format("{}, {}", name_of(unit_), pipeline_->text[stage].name),
                           error);

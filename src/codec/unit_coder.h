@@ -20,6 +20,8 @@ class UnitCoder {
   const Pipeline& pipeline() const { return *pipeline_; }
   const std::vector<std::unique_ptr<Stage>>& stages() const { return stages_; }
 
+  size_t state_bytes() const;  // of what its stages have learnt, as it is saved
+
   // The error of a stage, with the unit and the stage before it.
   Error within(size_t stage, const Error& error) const;
 

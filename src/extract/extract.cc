@@ -134,7 +134,7 @@ Result<DumpInfo> extract(const host::Model& model, const std::vector<Sequence>& 
   context_options.capture = [&](const Capture& c) { return store(file, info, text_start, c); };
   KVS_ASSIGN(host::Context context, host::Context::create(model, context_options));
   const auto chunk =
-      static_cast<size_t>(options.n_ubatch > 0 ? options.n_ubatch : model.options().ubatch);
+      static_cast<size_t>(options.n_ubatch > 0 ? options.n_ubatch : model.options().most_at_once());
   for (const TextInfo& text : info.texts) {
     context.clear();
     for (size_t at = 0; at < text.tokens; at += chunk) {

@@ -66,7 +66,7 @@ Result<> check(const Model::Impl& model, const ContextOptions& o) {
 }
 
 ContextOptions completed(ContextOptions o, const ModelOptions& of_model) {
-  if (o.n_ubatch == 0) o.n_ubatch = std::min(of_model.batch, of_model.ubatch);
+  if (o.n_ubatch == 0) o.n_ubatch = of_model.most_at_once();
   o.n_ubatch = std::min(o.n_ubatch, std::max(o.n_ctx, 1));
   o.flash_attention = o.flash_attention && of_model.flash_attention;
   return o;
@@ -109,7 +109,7 @@ Result<Context> Context::create(const Model& model, const ContextOptions& option
 Result<> Context::Impl::find_caches() {
   const llama_token token = 0;
   batch.fill({&token, 1}, 0, 1);
-  KVS_ASSIGN(auto layers, survey_graph(context.get(), hook, batch, model.options.gpu_layers > 0));
+  KVS_ASSIGN(auto layers, survey_graph(context.get(), hook, batch, model.options.on_devices()));
   llama_memory_clear(memory(), true);
   for (const LayerShape& l : model.shape.layers) {
     const LayerGraph& found = layers[l.layer];

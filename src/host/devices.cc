@@ -43,7 +43,7 @@ Result<> add_server(const std::string& server) {
 
 Result<> find_devices(const ModelOptions& options) {
   for (const std::string& server : options.servers) KVS_TRY(add_server(server));
-  if (options.gpu_layers == 0 || llama_supports_gpu_offload()) return {};
+  if (!options.on_devices() || llama_supports_gpu_offload()) return {};
   return Error{ErrorKind::usage, fmt::format("{} layers on a device: this llama.cpp knows none but "
                                              "the processor (docs/build.md)",
                                              options.gpu_layers)};

@@ -73,7 +73,7 @@ llama_context_params context_params(const ModelOptions& options, NodeHook& hook,
   params.n_threads = params.n_threads_batch = thread_count();
   params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
   params.op_offload = false;
-  params.offload_kqv = options.gpu_layers > 0;
+  params.offload_kqv = options.on_devices();
   params.no_perf = true;
   // Sliding layers keep every token too: a cell of the cache is then a position, in every layer.
   params.swa_full = true;
@@ -101,7 +101,7 @@ Result<> discover_layers(Model::Impl& model) {
   Batch batch(1);
   if (window > 0) KVS_TRY(place_tokens_apart(context.get(), batch, token, window));
   batch.fill({&token, 1}, window > 0 ? size_t(window) + 1 : 0, 1, window > 0 ? 1 : 0);
-  KVS_ASSIGN(auto layers, survey_graph(context.get(), hook, batch, model.options.gpu_layers > 0));
+  KVS_ASSIGN(auto layers, survey_graph(context.get(), hook, batch, model.options.on_devices()));
   if (layers.empty()) return Error{ErrorKind::unsupported, "keeps no key-value cache"};
   std::vector<int> queries;
   for (const auto& [number, layer] : layers) {

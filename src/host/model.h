@@ -2,6 +2,7 @@
 // one that includes it; everything here is proved by host_test.cc on generated models.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -25,6 +26,9 @@ struct ModelOptions {
   bool mmap = true;                  // weights stay in the file until they are needed
   int batch = 2048, ubatch = 512;    // most tokens evaluated at once: the lesser
   bool flash_attention = true;
+
+  int most_at_once() const { return std::min(batch, ubatch); }
+  bool on_devices() const { return gpu_layers > 0; }
 };
 
 class Model {

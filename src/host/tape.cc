@@ -76,8 +76,6 @@ Result<Activation> activation_of(const ggml_tensor* node) {
 
 }  // namespace
 
-// Results may take the place of their sources in memory, so sources are read before: as every node
-// is asked for, all nodes before it have been computed by then.
 size_t Tape::bytes() const {
   size_t bytes = 0;
   for (const Record& record : records_) {
@@ -87,6 +85,8 @@ size_t Tape::bytes() const {
   return bytes;
 }
 
+// Results may take the place of their sources in memory, so sources are read before: as every node
+// is asked for, all nodes before it have been computed by then.
 bool Tape::on_node(ggml_tensor* node, bool ask) {
   if (ask && outcome_.ok()) outcome_ = record(node);
   return ask || outcome_.ok();

@@ -55,7 +55,7 @@ Products multiply(const Matrix<float>& a, const Matrix<float>& b) {
   constexpr size_t kLargeProduct = 2048 * 1024;
   const std::vector<Run> runs = runs_of(a.rows());
   std::vector<Products> lanes(a.cols() * b.cols() > kLargeProduct ? 1 : 8);
-  const auto add_lane = [&](size_t lane) {
+  parallel_for(lanes.size(), [&](size_t lane) {
     for (auto& sum : lanes[lane].of) sum = Matrix<double>(a.cols(), b.cols());
     Matrix<float> product(a.cols(), b.cols());
     for (size_t i = lane; i < runs.size(); i += lanes.size()) {
@@ -63,12 +63,7 @@ Products multiply(const Matrix<float>& a, const Matrix<float>& b) {
            b.view().row_range(runs[i].first, runs[i].count), 0.f, product);
       add(product, lanes[lane].of[runs[i].part]);
     }
-  };
-  if (lanes.size() == 1) {
-    add_lane(0);
-  } else {
-    parallel_for(lanes.size(), add_lane);
-  }
+  });
   for (size_t lane = 1; lane < lanes.size(); ++lane) {
     for (int part : {kLearn, kHeld}) add(lanes[lane].of[part], lanes[0].of[part]);
   }
