@@ -32,8 +32,8 @@ Result<> run(const CalibrateArguments& a) {
   for (const auto& note : made.notes) fmt::print(summary, "note: {}\n", note);
   for (const auto& t : made.trials) {
     if (t.ratio == 0) continue;
-    fmt::print(summary, "steps x {:.4f}: ratio {:.2f}{}\n", t.factor, t.ratio,
-               t.kld > 0 ? fmt::format(", divergence above the floor {:.5f}", t.kld) : "");
+    fmt::print(summary, "steps x {:.4f} on {} tokens: ratio {:.2f}{}\n", t.factor, t.tokens,
+               t.ratio, t.kld > 0 ? fmt::format(", divergence above the floor {:.5f}", t.kld) : "");
   }
   fmt::print(summary,
              "{}: {}, fitted on {} tokens of {} texts in {:.1f} s, {:.2f} MB of state ({:.1f} % of "

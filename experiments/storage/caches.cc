@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "calibrate/target.h"
 #include "core/bytes.h"
 #include "core/file.h"
 #include "core/file_hash.h"

@@ -32,6 +32,7 @@ struct CalibrateOptions {
 // One fit on the way to the target; without a target the only one.
 struct Trial {
   double factor = 1;  // of the pipeline's steps
+  size_t tokens = 0;  // fitted on: some of the calibration tokens, then all of them
   double ratio = 0;   // on the sequences kept out; 0: not measured
   double kld = 0;
 };
@@ -50,8 +51,5 @@ struct Calibration {
 // what was reached).
 Result<Calibration> calibrate(const host::Model& model, const std::vector<std::string>& texts,
                               const CalibrateOptions& options, const Progress& progress);
-
-// The pipeline with every step scaled.
-codec::CodecText scale_steps(codec::CodecText text, double factor);
 
 }  // namespace kvsplice::calibrate

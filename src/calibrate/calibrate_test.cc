@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "calibrate/calibration_rows.h"
+#include "calibrate/target.h"
 #include "core/file.h"
 #include "host/tiny_model_test.h"
 
@@ -125,6 +126,9 @@ TEST_F(CalibrateTest, MeetsATargetRatioOnSequencesKeptOut) {
     EXPECT_EQ(made.held, 3u);
     EXPECT_EQ(made.tokens, 21u * (32 - 4));
     EXPECT_NEAR(made.trials.back().ratio, target, 0.021 * target);
+    const auto whole = [&](const Trial& trial) { return trial.tokens == made.tokens; };
+    EXPECT_LE(std::count_if(made.trials.begin(), made.trials.end(), whole), 3);
+    EXPECT_FALSE(whole(made.trials.front())) << "the first fits take a part of the rows";
   }
 }
 

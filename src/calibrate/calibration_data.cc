@@ -18,7 +18,8 @@ Result<CalibrationData> CalibrationData::gather(const host::Model& model,
                measure_information(model, sequences, options.sinks, options.work, options.memory,
                                    options.threads, progress, options.use));
   }
-  return CalibrationData(std::move(dumps), std::move(rows), std::move(information));
+  return CalibrationData(std::move(dumps), sequences.size(), std::move(rows),
+                         std::move(information));
 }
 
 }  // namespace kvsplice::calibrate

@@ -33,13 +33,19 @@ class CalibrationData {
   InformedRows source() const { return {rows_, information_}; }
   const ModelShape& shape() const { return rows_.shape(); }
   const std::vector<std::string>& dumps() const { return dumps_; }
+  size_t sequences() const { return sequences_; }
+  const ModelInformation& information() const { return information_; }
 
  private:
-  CalibrationData(std::vector<std::string> dumps, codec::DumpSource rows,
+  CalibrationData(std::vector<std::string> dumps, size_t sequences, codec::DumpSource rows,
                   ModelInformation information)
-      : dumps_(std::move(dumps)), rows_(std::move(rows)), information_(std::move(information)) {}
+      : dumps_(std::move(dumps)),
+        sequences_(sequences),
+        rows_(std::move(rows)),
+        information_(std::move(information)) {}
 
   std::vector<std::string> dumps_;  // of all sequences, used or not
+  size_t sequences_;
   codec::DumpSource rows_;
   ModelInformation information_;
 };

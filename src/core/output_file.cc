@@ -93,6 +93,7 @@ struct OutputFile::Impl {
 // Whatever is no file and no stream is named.
 Result<> OutputFile::Impl::choose_kind() {
   using os::FileKind;
+  if (path == "-") return refused(path, "for standard output say /dev/stdout, for a file ./-");
   const auto state = os::state_at(path);
   if (!state && errno != ENOENT) return system_error("write", path);
   const FileKind kind = state ? state->kind : FileKind::regular;

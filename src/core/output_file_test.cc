@@ -66,6 +66,12 @@ TEST_F(OutputFiles, AFileThatIsBeingExtendedCanBeWrittenAnew) {
   EXPECT_THAT(names(), ElementsAre("x"));
 }
 
+TEST_F(OutputFiles, ADashIsNoName) {
+  const auto refused = OutputFile::reserve("-");
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.error().message.find("/dev/stdout"), std::string::npos);
+}
+
 TEST_F(OutputFiles, UnnamedFilesLeaveNothing) {
   {
     const auto unnamed = unnamed_file().value();

@@ -9,7 +9,6 @@
 #include "core/memory.h"
 #include "core/same_cache.h"
 #include "core/threads.h"
-#include "session/lossless_record.h"
 
 namespace kvsplice::session {
 
@@ -50,9 +49,6 @@ Result<> check_session(const SessionReader& reader, const Coder& coder) {
                   wanted.codec.empty() ? "none was given" : "the one given is " + wanted.codec)};
 }
 
-// Whether every cell comes back to the bit.
-bool keeps_all(const Coder& coder) { return coder.codec == nullptr || coder.codec->of_cells(); }
-
 // A record to be: consecutive tokens of the cells at hand.
 struct Piece {
   RecordKind kind;
@@ -89,15 +85,11 @@ std::vector<Piece> plan(size_t first, size_t count, size_t absent, const Session
   return pieces;
 }
 
-Result<Bytes> encode(const KvView& cells, RecordKind kind, const Coder& coder) {
+Result<Bytes> record_of(const KvView& cells, RecordKind kind, const Coder& coder) {
   ByteWriter out;
   put_tokens(cells.tokens, out);
-  if (kind == RecordKind::exact) {
-    put_lossless(cells, coder.shape.layers, out);
-  } else {
-    KVS_ASSIGN(const Bytes bytes, coder.codec->encode(cells, coder.embeddings));
-    out.put_bytes(bytes);
-  }
+  KVS_ASSIGN(const Bytes bytes, encode_cells(cells, kind, coder));
+  out.put_bytes(bytes);
   return out.take();
 }
 
@@ -126,7 +118,7 @@ Result<Bytes> encode(const CellsToWrite& cells, const Piece& piece, const Coder&
     part = both;
   }
   part.absent = end <= cells.absent() ? piece.count : 0;
-  return encode(part, piece.kind, coder);
+  return record_of(part, piece.kind, coder);
 }
 
 // A record's payload: its tokens and what follows them.
@@ -134,6 +126,8 @@ struct Payload {
   Bytes bytes;
   std::vector<int32_t> tokens;
   ByteSpan rest;
+
+  CodedCells cells(const Record& record) const { return {record.kind, tokens, record.first, rest}; }
 };
 
 Result<Payload> read_payload(const SessionReader& reader, const Record& record) {
@@ -145,74 +139,9 @@ Result<Payload> read_payload(const SessionReader& reader, const Record& record) 
   return payload;
 }
 
-Result<LosslessRecord> parse_lossless(const Payload& payload, const Coder& coder) {
-  ByteReader in(payload.rest);
-  return LosslessRecord::parse(in, payload.tokens.size(), coder.shape.layers);
-}
-
-// Whether a record has no rows of layers with a window.
-Result<bool> lacks_windows(const Payload& payload, RecordKind kind, const Coder& coder) {
-  if (kind == RecordKind::exact) {
-    KVS_ASSIGN(const LosslessRecord record, parse_lossless(payload, coder));
-    return record.lacks_windows();
-  }
-  if (coder.codec == nullptr) {
-    return Error{ErrorKind::format, "a coded record in a session without a codec"};
-  }
-  return coder.codec->lacks_windows(payload.rest);
-}
-
-Result<> decode_coded(const Payload& payload, const Record& record, const Coder& coder,
-                      const KvSink& sink) {
-  std::vector<int32_t> positions(record.count);
-  std::iota(positions.begin(), positions.end(), static_cast<int32_t>(record.first));
-  return coder.codec->decode(payload.rest, payload.tokens, positions, coder.embeddings,
-                             Space::cached, sink);
-}
-
-Result<> decode_lossless(const Payload& payload, const Coder& coder, ptrdiff_t at,
-                         const KvPlace& to) {
-  KVS_ASSIGN(const LosslessRecord record, parse_lossless(payload, coder));
-  for (size_t l = 0; l < coder.shape.layers.size(); ++l) {
-    for (Kind kind : {Kind::key, Kind::value}) KVS_TRY(record.decode(kind, l, at, to));
-  }
-  return {};
-}
-
-// Rows of a record to where those of the tokens from position `first` on go.
-Result<> decode(const Payload& payload, const Record& record, const Coder& coder, size_t first,
-                const KvPlace& to) {
-  const auto at = static_cast<ptrdiff_t>(record.first) - static_cast<ptrdiff_t>(first);
-  if (record.kind == RecordKind::exact) return decode_lossless(payload, coder, at, to);
-  return decode_coded(payload, record, coder,
-                      [&](Kind kind, size_t layer, MatrixView<const float> rows) -> Result<> {
-                        to.put(kind, layer, at, rows);
-                        return {};
-                      });
-}
-
-// Into a block of its own, which grows with what is decoded.
-Result<KvBlock<uint16_t>> decode_apart(const Payload& payload, const Record& record,
-                                       const Coder& coder) {
-  KvBlock<uint16_t> block;
-  if (record.kind == RecordKind::exact) {
-    KVS_TRY(parse_lossless(payload, coder));
-    block = KvBlock<uint16_t>(coder.shape, Space::cached, record.first, record.count);
-    KVS_TRY(decode_lossless(payload, coder, 0, place_of(block, record.count)));
-  } else {
-    block = KvBlock<uint16_t>(coder.shape, Space::cached, record.first, 0);
-    KVS_TRY(decode_coded(payload, record, coder,
-                         [&](Kind kind, size_t layer, MatrixView<const float> rows) -> Result<> {
-                           Matrix<uint16_t> halves(rows.rows, rows.cols);
-                           to_halves(rows, halves);
-                           block.of(kind)[layer] = std::move(halves);
-                           return {};
-                         }));
-    block.positions.resize(record.count);
-    std::iota(block.positions.begin(), block.positions.end(), static_cast<int32_t>(record.first));
-  }
-  block.tokens = payload.tokens;
-  return block;
+// Where a record begins among the tokens from position `first` on.
+ptrdiff_t place_in(size_t first, const Record& record) {
+  return static_cast<ptrdiff_t>(record.first) - static_cast<ptrdiff_t>(first);
 }
 
 // Calls body(first, n) for so many records at a time as there are threads.
@@ -266,7 +195,7 @@ Result<> pack_to(Out out, const KvView& cells, std::span<const int32_t> pending,
     KVS_TRY(coder.check());
     KVS_TRY(check_options(options));
     KVS_TRY(check_cells(cells, coder.shape));
-    KVS_TRY(check_rounding(cells, coder.shape, keeps_all(coder)));
+    KVS_TRY(check_rounding(cells, coder.shape, coder.keeps_all()));
     KVS_TRY(check_tokens(pending, coder.shape));
     if (const size_t first = first_position(cells); first != 0) {
       return Error{ErrorKind::usage,
@@ -294,7 +223,7 @@ size_t window_start(const SessionReader& file) {
 Result<> append(SessionWriter& writer, const Session& session, const KvView& more,
                 std::span<const int32_t> pending, const Coder& coder, const Progress& progress) {
   KVS_TRY(check_cells(more, coder.shape));
-  KVS_TRY(check_rounding(more, coder.shape, keeps_all(coder)));
+  KVS_TRY(check_rounding(more, coder.shape, coder.keeps_all()));
   KVS_TRY(check_tokens(pending, coder.shape));
   if (more.count() > 0 && first_position(more) != session.size()) {
     return Error{ErrorKind::usage,
@@ -356,15 +285,6 @@ void compact_if_worthwhile(const std::string& path) {
 }
 
 }  // namespace
-
-Result<> Coder::check() const {
-  if (codec == nullptr) return {};
-  KVS_TRY(same_cache("the codec was fitted for", codec->shape(), "the model at hand", shape));
-  if (codec->needs_embeddings() && embeddings == nullptr) {
-    return Error{ErrorKind::usage, "this codec reads token embeddings: name the model (-m)"};
-  }
-  return {};
-}
 
 Result<> pack(const std::string& path, const KvView& cells, std::span<const int32_t> pending,
               const Coder& coder, const PackOptions& options, const Progress& progress) {
@@ -443,7 +363,7 @@ Result<Session::Outline> Session::outline(size_t first, size_t n) const {
       outline.tokens.insert(outline.tokens.end(), begin + static_cast<ptrdiff_t>(from),
                             begin + static_cast<ptrdiff_t>(end));
       if (!windows) continue;
-      KVS_ASSIGN(const bool lacks, lacks_windows(payload, r.kind, coder_));
+      KVS_ASSIGN(const bool lacks, payload.cells(r).lack_windows(coder_));
       if (lacks) outline.absent = end - first;
     }
     return outline;
@@ -468,11 +388,11 @@ Result<KvBlock<uint16_t>> Session::read(size_t first, size_t n, const Progress& 
       KVS_TRY(parallel_try(some, [&](size_t i) -> Result<> {
         const Record& r = records[at + i];
         KVS_ASSIGN(Payload payload, read_payload(reader_, r));
-        KVS_ASSIGN(parts[i].lacks_windows, lacks_windows(payload, r.kind, coder_));
+        KVS_ASSIGN(parts[i].lacks_windows, payload.cells(r).lack_windows(coder_));
         if (std::min(first + n, r.first + r.count) <= first + to.count) {
-          KVS_TRY(decode(payload, r, coder_, first, to));
+          KVS_TRY(payload.cells(r).decode(coder_, place_in(first, r), to));
         } else {
-          KVS_ASSIGN(parts[i].apart, decode_apart(payload, r, coder_));
+          KVS_ASSIGN(parts[i].apart, payload.cells(r).decode_apart(coder_));
         }
         parts[i].tokens = std::move(payload.tokens);
         return {};
@@ -500,9 +420,9 @@ Result<> Session::read(size_t first, size_t n, const KvPlace& to, const Progress
       return parallel_try(some, [&](size_t i) -> Result<> {
         const Record& r = records[at + i];
         KVS_ASSIGN(const Payload payload, read_payload(reader_, r));
-        KVS_ASSIGN(const bool lacks, lacks_windows(payload, r.kind, coder_));
+        KVS_ASSIGN(const bool lacks, payload.cells(r).lack_windows(coder_));
         if (lacks) KVS_TRY(check_place(to, std::min(n, r.first + r.count - first), coder_.shape));
-        return decode(payload, r, coder_, first, to);
+        return payload.cells(r).decode(coder_, place_in(first, r), to);
       });
     });
   });

@@ -6,24 +6,13 @@
 #include <optional>
 #include <string>
 
-#include "codec/codec.h"
 #include "core/limits.h"
 #include "core/progress.h"
 #include "session/cells.h"
+#include "session/records.h"
 #include "session/session_file.h"
 
 namespace kvsplice::session {
-
-// What turns cells into bytes. Without a codec sessions are lossless.
-struct Coder {
-  ModelShape shape;                     // of the model
-  const codec::Codec* codec = nullptr;  // fitted for that model
-  const codec::Embeddings* embeddings = nullptr;
-
-  // Error mismatch if the codec is of another model, usage if it reads embeddings and there are
-  // none.
-  Result<> check() const;
-};
 
 struct PackOptions {
   std::optional<size_t> block_tokens;  // if not given 256, or what the codec's rows reach
