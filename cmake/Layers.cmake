@@ -5,15 +5,17 @@
 set(KVSPLICE_LIBRARY_LAYERS core simd linalg gguf range functions codec session api)
 # ------------------------------------------------------------------------------ Behind it, the rest.
 set(KVSPLICE_PROGRAM_LAYERS
-  solve host extract analyse train fit evaluate quality calibrate report)
+  store solve host extract analyse train fit evaluate quality calibrate report serve)
 
 # What a folder of the program needs beyond the earlier folders. PUBLIC where our headers show the
 # library.
+set(KVSPLICE_store_LIBRARIES PRIVATE PkgConfig::SODIUM PkgConfig::SQLITE)
 set(KVSPLICE_solve_LIBRARIES PRIVATE PkgConfig::OPENBLAS PkgConfig::LAPACKE)
 set(KVSPLICE_analyse_LIBRARIES PRIVATE hwy::hwy_contrib)
 set(KVSPLICE_train_LIBRARIES PRIVATE hwy::hwy_contrib)
 set(KVSPLICE_host_LIBRARIES PRIVATE llama PkgConfig::XXHASH)
 set(KVSPLICE_report_LIBRARIES PRIVATE nlohmann_json::nlohmann_json PkgConfig::XXHASH)
+set(KVSPLICE_serve_LIBRARIES PUBLIC nlohmann_json::nlohmann_json PRIVATE kvsplice_httplib)
 
 # Headers of theirs that most files of a folder include.
 set(KVSPLICE_report_PRECOMPILED <nlohmann/json.hpp>)

@@ -24,7 +24,7 @@ endif()
 # those of folders whose code is used by many threads.
 add_custom_target(unit_tests)
 add_custom_target(thread_tests)
-set(KVSPLICE_THREADED_LAYERS core linalg range codec session solve)
+set(KVSPLICE_THREADED_LAYERS core linalg range codec session store solve)
 # Folders of tests/ that need neither, too.
 set(KVSPLICE_UNIT_FOLDERS conformance golden memory)
 
@@ -96,7 +96,8 @@ function(kvsplice_add_layer_tests layer)
     endif()
     # Tests look at the inside of a layer, and may use what fits codecs.
     if(TARGET kvsplice_${layer})
-      target_link_libraries(test_${layer} PRIVATE kvsplice_${layer} ${KVSPLICE_${layer}_LIBRARIES})
+      target_link_libraries(test_${layer} PRIVATE
+        kvsplice_${layer} ${KVSPLICE_${layer}_LIBRARIES} kvsplice_fit)
     else()
       target_link_libraries(test_${layer} PRIVATE
         $<IF:$<BOOL:${KVSPLICE_PROGRAM}>,kvsplice_fit;kvsplice_stage_cases,kvsplice_all>)

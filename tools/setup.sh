@@ -27,7 +27,7 @@ wants_gemma='' wants_server='' wants_package=''
 packages=(
   g++ make cmake ninja-build ccache pkg-config git ca-certificates python3 python3-venv
   libopenblas-openmp-dev liblapacke-dev libhwy-dev libxxhash-dev
-  libcli11-dev libfmt-dev nlohmann-json3-dev libbenchmark-dev
+  libcli11-dev libfmt-dev nlohmann-json3-dev libbenchmark-dev libsodium-dev libsqlite3-dev
   gnuplot-nox
 )
 test_packages=(libgtest-dev libgmock-dev librapidcheck-dev)
@@ -258,6 +258,24 @@ compile_peers() {
     install -D --target-directory "$3/bin" "${peers[@]/#/$2/bin/}"
 }
 
+# --- cpp-httplib ---------------------------------------------------------------------------------
+
+# The HTTP library of llama-server, from its sources: Debian's is years older.
+httplib_path() { echo "$cache/httplib/$(llama_version)"; }
+
+get_httplib() {
+  local sdist path
+  path=$(httplib_path)
+  [[ -d $path ]] && return
+  sdist=$(download llama "llama_cpp_python-$(llama_version).tar.gz" \
+    --no-binary :all: --no-build-isolation)
+  rm -rf "$path.partial"
+  mkdir -p "$path.partial"
+  tar -xzf "$sdist" -C "$path.partial" --strip-components=5 --wildcards \
+    '*/vendor/llama.cpp/vendor/cpp-httplib/*' || die "$sdist holds no cpp-httplib"
+  mv "$path.partial" "$path"
+}
+
 # --- llama-cpp-python ----------------------------------------------------------------------------
 
 # An environment of its own, because the package must be built for this kind of CPU.
@@ -321,6 +339,7 @@ print_paths() {
   echo "llama=$(llama_prefix)"
   echo "server=$(built_peers)/bin/llama-server"
   echo "completion=$(built_peers)/bin/llama-completion"
+  echo "httplib=$(httplib_path)"
   echo "model=$model"
   echo "gemma=$gemma"
   echo "texts=$cache/texts"
@@ -352,6 +371,7 @@ main() {
   install_packages "${packages[@]}"
   make_venv
   get_llama
+  get_httplib
   get_model
   [[ -z $wants_server ]] || get_peers
   [[ -z $wants_package ]] || get_package

@@ -1,0 +1,33 @@
+// The cells of an object of a store: records of session.kvz without their tokens. The first tokens
+// of all are exact, and so are the newest of a tail; the others are coded, or exact without a
+// codec.
+#pragma once
+
+#include <vector>
+
+#include "session/records.h"
+
+namespace kvsplice::store {
+
+struct Exact {
+  size_t sinks = 4;    // first tokens of a sequence
+  size_t window = 32;  // newest tokens of a tail
+};
+
+// cells: those of an object's tokens, in place, whose positions say where they stand.
+Result<Bytes> write_cells(const KvView& cells, bool tail, const session::Coder& coder,
+                          const Exact& exact);
+
+// The same, read: hostile. tokens and bytes must outlive it.
+class StoredCells {
+ public:
+  static Result<StoredCells> parse(ByteSpan bytes, std::span<const int32_t> tokens, size_t first);
+
+  // Rows of the tokens from position 0 on to their place; those behind its end are dropped.
+  Result<> decode(const session::Coder& coder, const KvPlace& to) const;
+
+ private:
+  std::vector<session::CodedCells> records_;
+};
+
+}  // namespace kvsplice::store

@@ -1,0 +1,544 @@
+#include "store/store.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <mutex>
+#include <set>
+#include <thread>
+
+#include "core/errors.h"
+#include "core/memory.h"
+#include "store/archive.h"
+#include "store/object_files.h"
+
+namespace kvsplice::store {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// Behind the last block that matches; more would be read for nothing.
+constexpr size_t kMostChildren = 64;
+
+uint64_t seconds_since_1970() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::seconds>(now).count());
+}
+
+Result<Descriptor> open_or_create(const std::string& folder, const std::string& name) {
+  os::Folder in;
+  if (!in.open(folder)) return system_error("open", folder);
+  for (;;) {
+    Descriptor file(in.open_file(name));
+    if (file) return file;
+    if (errno != ENOENT) break;
+    file = Descriptor(in.create_file(name, 0600));
+    if (file) return file;
+    if (errno != EEXIST) break;
+  }
+  return system_error("open", (fs::path(folder) / name).string());
+}
+
+// For what one program does while others wait: opening a store and making its index.
+Result<Descriptor> take_turn(const std::string& folder) {
+  KVS_ASSIGN(Descriptor file, open_or_create(folder, "lock"));
+  constexpr int kMostTries = 6000;
+  for (int i = 0; i < kMostTries; ++i) {
+    if (os::try_lock(file.get()) != Lock::busy) return file;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return Error{ErrorKind::io,
+               folder + ": another program has been opening this store for a minute"};
+}
+
+Result<> make_folders(const fs::path& folder) {
+  std::error_code failed;
+  const fs::path own = folder.has_filename() ? folder : folder.parent_path();  // as in "store/"
+  if (own.has_parent_path()) fs::create_directories(own.parent_path(), failed);
+  return make_folder(own.string());  // says what is wrong
+}
+
+// Without their key objects are lost, and should not be forgotten one by one.
+Result<> check_key_is_there(const std::string& folder) {
+  std::error_code none;
+  const fs::path root(folder);
+  if (os::state_at(root / "key") || !fs::exists(root / "objects", none)) return {};
+  if (fs::is_empty(root / "objects", none)) return {};
+  return Error{ErrorKind::mismatch,
+               fmt::format("{} has objects, but not the key they were sealed by: put it back, or "
+                           "remove them",
+                           folder)};
+}
+
+Entry entry_of(const FileHead& file, uint64_t used) { return {file.head, file.bytes, used, false}; }
+
+size_t shared_length(std::span<const int32_t> a, std::span<const int32_t> b) {
+  const size_t n = std::min(a.size(), b.size());
+  return static_cast<size_t>(std::mismatch(a.begin(), a.begin() + ptrdiff_t(n), b.begin()).first -
+                             a.begin());
+}
+
+// Parents before children.
+void sort_from_the_root(std::vector<Entry>& entries) {
+  std::stable_sort(entries.begin(), entries.end(),
+                   [](const Entry& a, const Entry& b) { return a.head.first < b.head.first; });
+}
+
+// Those whose line leads to their root. `entries` are sorted from the root.
+std::set<Hash> reachable(const std::vector<Entry>& entries) {
+  std::set<Hash> names;
+  for (const Entry& e : entries) {
+    if (e.head.first == 0 || names.contains(e.head.parent)) names.insert(e.head.own);
+  }
+  return names;
+}
+
+}  // namespace
+
+struct Store::Impl {
+  Impl(std::string where, const Limits& most, Key secret, ObjectFiles objects)
+      : folder(std::move(where)), limits(most), key(std::move(secret)), files(std::move(objects)) {}
+
+  const std::string folder;
+  const Limits limits;
+  const Key key;
+  const ObjectFiles files;
+  std::mutex turn;                // of `opened`
+  std::shared_ptr<Index> opened;  // the index
+
+  std::string index_path() const { return (fs::path(folder) / "index.sqlite").string(); }
+  Result<Index> make_index() const;
+  Result<Index> open_index() const;
+  Result<std::shared_ptr<Index>> index();
+  Result<std::shared_ptr<Index>> renew_index(const std::shared_ptr<Index>& damaged);
+  template <class Use>
+  auto with_index(const Use& use) -> decltype(use(std::declval<Index&>()));
+
+  Result<> add(const ObjectHead& head, ByteSpan sealed);
+  Result<> forget_if_lost(const Hash& own, const Error& error);
+  Result<std::optional<std::vector<int32_t>>> tokens_of(const Hash& own);
+  Result<> match_behind(const Hash& last, std::span<const int32_t> tokens, Match& match);
+  Result<> remove(const Entry& entry, Dropped& dropped);
+  Result<> drop_what_is_within(const Object& object);
+  Result<> cut(const Hash* last, Dropped& dropped);
+  Result<> take_up_unknown(const Progress& progress);
+  Result<> drop_lost_and_old(Dropped& dropped);
+};
+
+// --- the index -----------------------------------------------------------------------------------
+
+// Of all files that could be objects; used when they were made, as far as anyone knows.
+Result<Index> Store::Impl::make_index() const {
+  KVS_ASSIGN(const std::vector<Hash> names, files.list());
+  const uint64_t now = seconds_since_1970();
+  std::vector<Entry> entries;
+  for (const Hash& own : names) {
+    const auto head = files.head(own);
+    if (head.ok()) entries.push_back(entry_of(*head, std::min(now, head->head.made)));
+  }
+  return Index::make(index_path(), entries);
+}
+
+// In one's turn only.
+Result<Index> Store::Impl::open_index() const {
+  auto index = Index::open(index_path());
+  if (index.ok() || index.error().kind != ErrorKind::format) return index;
+  return make_index();
+}
+
+// Another program may have made it anew.
+Result<std::shared_ptr<Index>> Store::Impl::index() {
+  const std::lock_guard lock(turn);
+  if (opened && opened->is_in_place()) return opened;
+  KVS_ASSIGN(const Descriptor held, take_turn(folder));
+  KVS_ASSIGN(Index now, open_index());
+  opened = std::make_shared<Index>(std::move(now));
+  return opened;
+}
+
+Result<std::shared_ptr<Index>> Store::Impl::renew_index(const std::shared_ptr<Index>& damaged) {
+  {
+    const std::lock_guard lock(turn);
+    KVS_ASSIGN(const Descriptor held, take_turn(folder));
+    if (opened == damaged && damaged->is_in_place()) {
+      KVS_ASSIGN(Index made, make_index());
+      opened = std::make_shared<Index>(std::move(made));
+    }
+  }
+  return index();
+}
+
+// Damage that shows only in use is mended, once; so is that of another program's mending.
+template <class Use>
+auto Store::Impl::with_index(const Use& use) -> decltype(use(std::declval<Index&>())) {
+  KVS_ASSIGN(std::shared_ptr<Index> now, index());
+  auto done = use(*now);
+  if (done.ok()) return done;
+  if (done.error().kind == ErrorKind::format) {
+    KVS_ASSIGN(now, renew_index(now));
+  } else if (!now->is_in_place()) {
+    KVS_ASSIGN(now, index());
+  } else {
+    return done;
+  }
+  return use(*now);
+}
+
+// --- opening -------------------------------------------------------------------------------------
+
+Store::Store(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Store::Store(Store&&) noexcept = default;
+Store& Store::operator=(Store&&) noexcept = default;
+Store::~Store() = default;
+
+Result<Store> Store::open(const std::string& folder, const Limits& limits) {
+  return within_memory([&]() -> Result<Store> {
+    KVS_TRY(make_folders(folder));
+    std::unique_ptr<Impl> impl;
+    {
+      KVS_ASSIGN(const Descriptor held, take_turn(folder));
+      KVS_TRY(check_key_is_there(folder));
+      KVS_ASSIGN(Key key, Key::open(folder));
+      KVS_ASSIGN(ObjectFiles files, ObjectFiles::open(folder));
+      impl = std::make_unique<Impl>(folder, limits, std::move(key), std::move(files));
+    }
+    KVS_TRY(impl->index());
+    return Store(std::move(impl));
+  });
+}
+
+const Key& Store::key() const { return impl_->key; }
+const std::string& Store::folder() const { return impl_->folder; }
+
+// --- finding -------------------------------------------------------------------------------------
+
+// What the system refuses for now may be there later; all else will not be sound again.
+Result<> Store::Impl::forget_if_lost(const Hash& own, const Error& error) {
+  if (error.kind == ErrorKind::memory) return error;
+  if (error.kind == ErrorKind::io && files.has(own)) return error;
+  (void)files.remove(own).ok();
+  return with_index([&](Index& i) { return i.remove(own); });
+}
+
+// Nothing if there is no sound object of that name.
+Result<std::optional<std::vector<int32_t>>> Store::Impl::tokens_of(const Hash& own) {
+  using Tokens = std::optional<std::vector<int32_t>>;
+  KVS_ASSIGN(const auto entry, with_index([&](Index& i) { return i.find(own); }));
+  if (!entry) return Tokens();
+  auto tokens = files.tokens(own, key);
+  if (tokens.ok()) return Tokens(std::move(*tokens));
+  KVS_TRY(forget_if_lost(own, tokens.error()));
+  return Tokens();
+}
+
+Result<> Store::Impl::match_behind(const Hash& last, std::span<const int32_t> tokens,
+                                   Match& match) {
+  KVS_ASSIGN(const auto children,
+             with_index([&](Index& i) { return i.children(last, kMostChildren); }));
+  size_t longest = 0;
+  for (const Entry& child : children) {
+    if (longest == tokens.size()) break;
+    KVS_ASSIGN(const auto its, tokens_of(child.head.own));
+    const size_t shared = its ? shared_length(*its, tokens) : 0;
+    if (shared <= longest) continue;
+    longest = shared;
+    match.behind = child.head.own;
+  }
+  match.tokens += longest;
+  return {};
+}
+
+Result<Match> Store::find(const Hash& root, std::span<const int32_t> tokens,
+                          size_t block_tokens) const {
+  if (block_tokens == 0) return usage_error("blocks of 0 tokens; legal: at least 1");
+  return within_memory([&]() -> Result<Match> {
+    Match match;
+    Hash last = root;
+    while (tokens.size() - match.tokens >= block_tokens) {
+      const Hash own = child_of(last, tokens.subspan(match.tokens, block_tokens), false);
+      KVS_ASSIGN(const auto sound, impl_->tokens_of(own));
+      if (!sound) break;
+      match.blocks.push_back(own);
+      match.tokens += block_tokens;
+      last = own;
+    }
+    KVS_TRY(impl_->match_behind(last, tokens.subspan(match.tokens), match));
+    return match;
+  });
+}
+
+bool Store::has(const Hash& own) const {
+  const auto entry = impl_->with_index([&](Index& i) { return i.find(own); });
+  return entry.ok() && entry->has_value() && impl_->files.has(own);
+}
+
+Result<Object> Store::get(const Hash& own) const {
+  return within_memory([&]() -> Result<Object> {
+    auto object = impl_->files.read(own, impl_->key);
+    if (!object.ok()) (void)impl_->forget_if_lost(own, object.error()).ok();
+    return object;
+  });
+}
+
+void Store::touch(const Match& match) {
+  if (match.tokens == 0) return;
+  const Hash& last = match.behind ? *match.behind : match.blocks.back();
+  // Whatever fails, the objects are as good as before.
+  (void)impl_->with_index([&](Index& i) { return i.touch(last, seconds_since_1970()); }).ok();
+}
+
+// --- adding and dropping -------------------------------------------------------------------------
+
+Result<> Store::Impl::remove(const Entry& entry, Dropped& dropped) {
+  KVS_TRY(files.remove(entry.head.own));
+  KVS_TRY(with_index([&](Index& i) { return i.remove(entry.head.own); }));
+  ++dropped.objects;
+  dropped.bytes += entry.bytes;
+  return {};
+}
+
+// Leaf by leaf: a parent may be the next. `last`, if there is one, goes when there is no other.
+Result<> Store::Impl::cut(const Hash* last, Dropped& dropped) {
+  KVS_ASSIGN(const Totals totals, with_index([](Index& i) { return i.totals(); }));
+  const uint64_t before = dropped.bytes;
+  while (totals.bytes - std::min(totals.bytes, dropped.bytes - before) > limits.bytes) {
+    KVS_ASSIGN(const auto leaves, with_index([](Index& i) { return i.leaves(2); }));
+    if (leaves.empty()) return {};  // the rest is pinned
+    const bool spare = last && leaves[0].head.own == *last && leaves.size() > 1;
+    KVS_TRY(remove(leaves[spare ? 1 : 0], dropped));
+  }
+  return {};
+}
+
+Result<> Store::Impl::add(const ObjectHead& head, ByteSpan sealed) {
+  if (sealed.size() > limits.bytes) {
+    return Error{ErrorKind::io, fmt::format("{}: an object of {} bytes, where {} are the limit",
+                                            folder, sealed.size(), limits.bytes)};
+  }
+  KVS_TRY(files.write(head.own, sealed));
+  const uint64_t now = seconds_since_1970();
+  KVS_TRY(with_index([&](Index& i) -> Result<> {
+    KVS_TRY(i.add({head, sealed.size(), now, false}));
+    return i.touch(head.own, now);
+  }));
+  Dropped dropped;
+  return cut(&head.own, dropped);
+}
+
+// Tails that the object begins with, beside it: what a conversation was before it grew.
+Result<> Store::Impl::drop_what_is_within(const Object& object) {
+  KVS_ASSIGN(const auto beside,
+             with_index([&](Index& i) { return i.children(object.head.parent, kMostChildren); }));
+  for (const Entry& entry : beside) {
+    const ObjectHead& head = entry.head;
+    if (head.kind != ObjectKind::tail || head.own == object.head.own || entry.pinned) continue;
+    if (head.count > object.tokens.size()) continue;
+    KVS_ASSIGN(const auto its, tokens_of(head.own));
+    if (!its || shared_length(*its, object.tokens) < its->size()) continue;
+    Dropped dropped;
+    KVS_TRY(remove(entry, dropped));
+  }
+  return {};
+}
+
+Result<> Store::put(const Object& object) {
+  if (has(object.head.own)) return {};
+  return within_memory([&]() -> Result<> {
+    KVS_ASSIGN(const Bytes sealed, seal(object, impl_->key));
+    KVS_TRY(impl_->add(object.head, sealed));
+    KVS_TRY(impl_->drop_what_is_within(object));
+    if (has(object.head.own)) return {};
+    return Error{ErrorKind::io,
+                 fmt::format("{}: no room within {} bytes beside what it lies behind "
+                             "and what is pinned",
+                             folder(), impl_->limits.bytes)};
+  });
+}
+
+Result<Totals> Store::totals() const {
+  return impl_->with_index([](Index& i) { return i.totals(); });
+}
+
+Result<std::vector<Entry>> Store::entries() const {
+  return impl_->with_index([](Index& i) { return i.all(); });
+}
+
+Result<> Store::pin(const Hash& own, bool pinned) {
+  return impl_->with_index([&](Index& i) { return i.pin(own, pinned); });
+}
+
+// Of a program that was killed before it told the index, or put there by other means; and the
+// reverse.
+Result<> Store::Impl::take_up_unknown(const Progress& progress) {
+  KVS_ASSIGN(const auto names, files.list());
+  KVS_ASSIGN(const auto entries, with_index([](Index& i) { return i.all(); }));
+  std::set<Hash> known;
+  for (const Entry& e : entries) known.insert(e.head.own);
+  for (size_t i = 0; i < names.size(); ++i) {
+    KVS_TRY(progress.step("looking at files", i, names.size()));
+    if (known.erase(names[i]) > 0) continue;
+    const auto head = files.head(names[i]);
+    if (!head.ok()) continue;
+    const Entry entry = entry_of(*head, std::min(seconds_since_1970(), head->head.made));
+    KVS_TRY(with_index([&](Index& index) { return index.add(entry); }));
+  }
+  for (const Hash& own : known) {
+    if (files.has(own)) continue;
+    KVS_TRY(with_index([&](Index& index) { return index.remove(own); }));
+  }
+  return {};
+}
+
+// From the leaves on: what stays keeps its ancestors.
+Result<> Store::Impl::drop_lost_and_old(Dropped& dropped) {
+  KVS_ASSIGN(auto entries, with_index([](Index& i) { return i.all(); }));
+  sort_from_the_root(entries);
+  const std::set<Hash> sound = reachable(entries);
+  const uint64_t now = seconds_since_1970();
+  const uint64_t oldest = limits.seconds > 0 ? now - std::min(now, limits.seconds) : 0;
+  std::set<Hash> kept;  // as parents
+  for (auto e = entries.rbegin(); e != entries.rend(); ++e) {
+    const bool wanted = sound.contains(e->head.own) && e->used >= oldest;
+    if (wanted || e->pinned || kept.contains(e->head.own)) {
+      kept.insert(e->head.parent);
+    } else {
+      KVS_TRY(remove(*e, dropped));
+    }
+  }
+  return {};
+}
+
+Result<Store::Dropped> Store::collect(const Progress& progress) {
+  return within_memory([&]() -> Result<Dropped> {
+    Dropped dropped;
+    KVS_TRY(impl_->take_up_unknown(progress));
+    KVS_TRY(impl_->drop_lost_and_old(dropped));
+    KVS_TRY(impl_->cut(nullptr, dropped));
+    return dropped;
+  });
+}
+
+Result<Store::Dropped> Store::drop(const std::function<bool(const Entry&)>& which) {
+  return within_memory([&]() -> Result<Dropped> {
+    KVS_TRY(impl_->take_up_unknown({}));
+    KVS_ASSIGN(auto all, entries());
+    sort_from_the_root(all);
+    std::set<Hash> names;
+    std::vector<const Entry*> unwanted;
+    for (const Entry& e : all) {
+      if (!names.contains(e.head.parent) && !which(e)) continue;
+      names.insert(e.head.own);
+      unwanted.push_back(&e);
+    }
+    Dropped dropped;
+    for (auto e = unwanted.rbegin(); e != unwanted.rend(); ++e) {
+      KVS_TRY(impl_->remove(**e, dropped));
+    }
+    return dropped;
+  });
+}
+
+// --- verifying -----------------------------------------------------------------------------------
+
+Result<Store::Verified> Store::verify(bool repair, const Progress& progress) const {
+  return within_memory([&]() -> Result<Verified> {
+    KVS_TRY(impl_->take_up_unknown(progress));
+    KVS_ASSIGN(const auto names, impl_->files.list());
+    Verified verified;
+    for (size_t i = 0; i < names.size(); ++i) {
+      KVS_TRY(progress.step("opening objects", i, names.size()));
+      const auto opened = impl_->files.read(names[i], impl_->key);
+      if (opened.ok()) {
+        ++verified.sound;
+      } else if (impl_->files.has(names[i])) {  // another program may have dropped it
+        verified.damaged.push_back(opened.error().message);
+        if (repair) KVS_TRY(impl_->forget_if_lost(names[i], opened.error()));
+      }
+    }
+    return verified;
+  });
+}
+
+// --- other stores --------------------------------------------------------------------------------
+
+namespace {
+
+// From the root on, so that who takes them up meets parents first.
+std::vector<Hash> with_ancestors(std::vector<Entry> entries,
+                                 const std::function<bool(const Entry&)>& which) {
+  sort_from_the_root(entries);
+  std::set<Hash> wanted;
+  std::vector<Hash> names;
+  for (auto e = entries.rbegin(); e != entries.rend(); ++e) {
+    if (which && !which(*e) && !wanted.contains(e->head.own)) continue;
+    wanted.insert(e->head.parent);
+    names.push_back(e->head.own);
+  }
+  std::reverse(names.begin(), names.end());
+  return names;
+}
+
+// All that can be said of an archive before any of it is taken.
+Result<> check_archive(const ArchiveReader& archive, const Key& key, const Progress& progress) {
+  for (size_t i = 0; i < archive.size(); ++i) {
+    KVS_TRY(progress.step("looking at objects", i, archive.size()));
+    KVS_ASSIGN(const Bytes front, archive.read(i, kHeadBytes));
+    KVS_ASSIGN(const ObjectHead head, read_head(front));
+    KVS_ASSIGN(const Bytes start, archive.read(i, bytes_to_tokens(head)));
+    KVS_TRY(open_tokens(start, key));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<uint64_t> Store::export_to(const std::string& path,
+                                  const std::function<bool(const Entry&)>& which,
+                                  const Progress& progress) const {
+  return within_memory([&]() -> Result<uint64_t> {
+    KVS_ASSIGN(OutputFile output, OutputFile::reserve(path, Readers::owner));
+    KVS_ASSIGN(auto all, entries());
+    const std::vector<Hash> names = with_ancestors(std::move(all), which);
+    KVS_ASSIGN(auto archive, ArchiveWriter::begin(std::move(output), key().fingerprint()));
+    for (size_t i = 0; i < names.size(); ++i) {
+      KVS_TRY(progress.step("writing objects", i, names.size()));
+      const auto sealed = impl_->files.sealed(names[i]);
+      if (sealed.ok()) {
+        KVS_TRY(archive.add(*sealed));
+      } else {
+        KVS_TRY(impl_->forget_if_lost(names[i], sealed.error()));
+      }
+    }
+    return archive.finish();
+  });
+}
+
+Result<uint64_t> Store::import_from(const std::string& path, const Progress& progress) {
+  return within_memory([&]() -> Result<uint64_t> {
+    KVS_ASSIGN(const auto archive, ArchiveReader::open(path));
+    if (archive.key() != key().fingerprint()) {
+      return Error{ErrorKind::mismatch,
+                   fmt::format("{} is of a store with another key ({}; this one's is {})", path,
+                               archive.key(), key().fingerprint())};
+    }
+    if (const auto sound = check_archive(archive, key(), progress); !sound.ok()) {
+      return within(path, sound.error());
+    }
+    uint64_t taken = 0;
+    for (size_t i = 0; i < archive.size(); ++i) {
+      KVS_TRY(progress.step("taking up objects", i, archive.size()));
+      KVS_ASSIGN(const Bytes sealed, archive.read(i));
+      const auto object = store::open(sealed, key());
+      if (!object.ok()) return within(path, object.error());
+      if (has(object->head.own)) continue;
+      KVS_TRY(impl_->add(object->head, sealed));
+      ++taken;
+    }
+    return taken;
+  });
+}
+
+}  // namespace kvsplice::store
