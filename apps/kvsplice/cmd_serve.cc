@@ -1,0 +1,205 @@
+// kvsplice serve: llama-server with a store of prompt caches behind it.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <filesystem>
+#include <thread>
+
+#include "command.h"
+#include "core/quantities.h"
+#include "core/threads.h"
+#include "loaded_coder.h"
+#include "number_option.h"
+#include "serve/front.h"
+#include "serve/service.h"
+#include "store_folder.h"
+#include "terminal.h"
+
+namespace kvsplice::app {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+struct ServeArguments {
+  serve::Options options;
+  std::string save = "idle";
+  std::string cap = "20G", ttl;
+  int threads = 0;
+};
+
+// Options of llama-server that are ours to set, and what to say instead.
+struct Taken {
+  const char* option;
+  const char* instead;
+};
+constexpr Taken kTaken[] = {
+    {"-m", "-m before the --"},
+    {"--model", "-m before the --"},
+    {"--host", "--host before the --"},
+    {"--port", "--port before the --"},
+    {"--slot-save-path", "nothing: slots are saved in a folder of our own"},
+    {"--cache-ram", "nothing: the store takes its place"},
+    {"-cram", "nothing: the store takes its place"},
+    {"--context-shift", "nothing: shifted cells cannot be stored"},
+    {"--no-slots", "nothing: slots are what is saved and restored"},
+};
+
+Result<> check(const serve::Options& o) {
+  if (!o.upstream.empty() && o.slots_folder.empty()) {
+    return Error{ErrorKind::usage, "--upstream needs --slots-dir: the server's --slot-save-path"};
+  }
+  if (o.upstream.empty() && !o.slots_folder.empty()) {
+    return Error{ErrorKind::usage, "--slots-dir goes with --upstream"};
+  }
+  if (!o.upstream.empty() && !o.arguments.empty()) {
+    return Error{ErrorKind::usage,
+                 "options behind -- are of a server that is started; with "
+                 "--upstream none is"};
+  }
+  for (const std::string& argument : o.arguments) {
+    for (const Taken& taken : kTaken) {
+      if (argument != taken.option && !argument.starts_with(std::string(taken.option) + '='))
+        continue;
+      return Error{ErrorKind::usage,
+                   fmt::format("{} behind --: say {}", taken.option, taken.instead)};
+    }
+  }
+  return {};
+}
+
+// A name without a folder is looked for along PATH, as shells do.
+Result<std::string> find_program(const std::string& name) {
+  if (name.find('/') != name.npos) {
+    if (::access(name.c_str(), X_OK) == 0) return name;
+    return Error{ErrorKind::usage, fmt::format("--server {}: there is no such program", name)};
+  }
+  const char* path = std::getenv("PATH");
+  std::string rest = path != nullptr ? path : "";
+  while (!rest.empty()) {
+    const size_t colon = std::min(rest.find(':'), rest.size());
+    const fs::path candidate = fs::path(rest.substr(0, colon)) / name;
+    if (::access(candidate.c_str(), X_OK) == 0) return candidate.string();
+    rest.erase(0, colon + 1);
+  }
+  return Error{ErrorKind::usage,
+               fmt::format("no program {} along PATH: name llama-server with --server", name)};
+}
+
+// The key of the server that is started, if it was given one.
+std::string key_among(const std::vector<std::string>& arguments) {
+  for (size_t i = 0; i + 1 < arguments.size(); ++i) {
+    if (arguments[i] == "--api-key") return arguments[i + 1];
+  }
+  return {};
+}
+
+// Signals are waited for by a thread, which may call what handlers must not.
+class StopOnSignal {
+ public:
+  explicit StopOnSignal(serve::Front& front) {
+    sigemptyset(&wanted_);
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&wanted_, signal);
+    waiter_ = std::thread([this, &front] {
+      int got = 0;
+      sigwait(&wanted_, &got);
+      front.stop();
+    });
+  }
+  ~StopOnSignal() {
+    ::kill(::getpid(), SIGTERM);  // it may still wait
+    waiter_.join();
+  }
+
+ private:
+  sigset_t wanted_;
+  std::thread waiter_;
+};
+
+// Before any thread is made, so that all of them leave these signals to the waiter.
+void hold_signals() {
+  sigset_t held;
+  sigemptyset(&held);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&held, signal);
+  pthread_sigmask(SIG_BLOCK, &held, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+Result<> run(ServeArguments a) {
+  serve::Options& o = a.options;
+  KVS_TRY(check(o));
+  if (a.threads > 0) set_thread_count(a.threads);
+  KVS_ASSIGN(o.store, store_folder(o.store));
+  KVS_ASSIGN(o.limits.bytes, parse_size(a.cap));
+  if (!a.ttl.empty()) {
+    KVS_ASSIGN(o.limits.seconds, parse_duration(a.ttl));
+  }
+  o.save = a.save == "always" ? serve::SaveWhen::always : serve::SaveWhen::idle;
+  if (o.upstream.empty()) {
+    KVS_ASSIGN(o.program, find_program(o.program));
+    if (o.api_key.empty()) o.api_key = key_among(o.arguments);
+  }
+  hold_signals();
+  KVS_ASSIGN(const auto loaded, LoadedCoder::load(o.model, o.codec));
+  KVS_ASSIGN(const auto service, serve::Service::create(o, loaded->coder()));
+  serve::Front front(*service);
+  KVS_ASSIGN(const int port, front.listen(o.host, o.port));
+  KVS_TRY(service->start());
+  fmt::print("listening at http://{0}:{1}, page at http://{0}:{1}/kvsplice/\nstore {2}, {3}\n",
+             o.host, port, o.store,
+             loaded->codec
+                 ? codec::print(loaded->codec->text())
+                 : "lossless (1.2 to 1.4 times smaller; `kvsplice calibrate` makes a codec)");
+  std::fflush(stdout);
+  const StopOnSignal stop(front);
+  front.run();
+  return {};
+}
+
+}  // namespace
+
+Command serve_command();
+
+Command serve_command() {
+  return {
+      "serve", "keep prompt caches of llama-server, packed, across restarts",
+      [](CLI::App& app) -> std::function<Result<>()> {
+        auto a = std::make_shared<ServeArguments>();
+        auto& o = a->options;
+        o.program = "llama-server";
+        app.footer(
+            "Options of llama-server follow behind --: kvsplice serve -m M.gguf -- -c "
+            "8192 -np 2 -ngl 99");
+        app.add_option("-m,--model", o.model, "model, GGUF")->required();
+        app.add_option("--codec", o.codec, "codec of that model; none: without loss");
+        app.add_option("--store", o.store,
+                       "folder of the store (default: $KVSPLICE_STORE, else kvsplice/store in "
+                       "$XDG_DATA_HOME or ~/.local/share)");
+        app.add_option("--cap", a->cap, "bytes that the store may take; K, M, G, T: of 1024")
+            ->capture_default_str();
+        app.add_option("--ttl", a->ttl,
+                       "time after which what is not used is dropped, as in 30d (m, h, d); none: "
+                       "for ever");
+        app.add_option("--host", o.host, "address to listen at")->capture_default_str();
+        add_number(app, "--port", o.port, {0, 65535}, "port to listen at; 0: any");
+        app.add_option("--server", o.program, "llama-server to start")->capture_default_str();
+        app.add_option("--upstream", o.upstream,
+                       "llama-server that runs, http://HOST:PORT, instead of starting one");
+        app.add_option("--slots-dir", o.slots_folder, "its --slot-save-path");
+        app.add_option("--api-key", o.api_key, "of that server");
+        app.add_option("--save", a->save,
+                       "idle: slots that were left alone for a while; always: after each answer")
+            ->check(CLI::IsMember({"idle", "always"}))
+            ->capture_default_str();
+        add_number(app, "--save-after", o.save_after, {0, 86400},
+                   "seconds that a slot is left alone before it is saved");
+        add_number(app, "--fewest-tokens", o.fewest_tokens, {16, 1 << 20},
+                   "of a prompt that is worth keeping");
+        add_threads(app, a->threads);
+        app.add_option("arguments", o.arguments, "options of llama-server, behind --");
+        return [a] { return run(*a); };
+      }};
+}
+
+}  // namespace kvsplice::app

@@ -1,0 +1,136 @@
+#include "serve/cell_bank.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <ctime>
+
+#include "core/file.h"
+#include "core/memory.h"
+#include "core/threads.h"
+#include "host/state_rows.h"
+
+namespace kvsplice::serve {
+
+namespace {
+
+constexpr size_t kFewestInTail = 16;  // tokens; fewer are evaluated as fast
+
+// What a match is made of, in order.
+std::vector<store::Hash> objects_of(const store::Match& match) {
+  std::vector<store::Hash> all = match.blocks;
+  if (match.behind) all.push_back(*match.behind);
+  return all;
+}
+
+Result<> decode_object(const store::Object& object, const session::Coder& coder,
+                       const KvPlace& to) {
+  KVS_ASSIGN(const store::StoredCells cells,
+             store::StoredCells::parse(object.cells, object.tokens, object.head.first));
+  return cells.decode(coder, to);
+}
+
+// Whether the object says what the tokens want from its place on.
+bool agrees(const store::Object& object, std::span<const int32_t> tokens) {
+  if (object.head.first >= tokens.size()) return false;
+  const auto wanted = tokens.subspan(object.head.first);
+  const size_t n = std::min(wanted.size(), object.tokens.size());
+  return std::equal(wanted.begin(), wanted.begin() + ptrdiff_t(n), object.tokens.begin());
+}
+
+}  // namespace
+
+CellBank::CellBank(store::Store& store, session::Coder coder, std::string settings)
+    : store_(store), coder_(std::move(coder)) {
+  cells_of_.model = coder_.shape.fingerprint;
+  cells_of_.settings = std::move(settings);
+  cells_of_.block_tokens = codec::kBlockTokens;
+  if (coder_.codec == nullptr) return;
+  cells_of_.codec = coder_.codec->fingerprint();
+  cells_of_.block_tokens = coder_.codec->block_tokens();
+}
+
+store::Hash CellBank::root_of(std::string_view tenant) const {
+  return store::root_of(cells_of_, store_.key(), tenant);
+}
+
+Result<store::Match> CellBank::find(std::string_view tenant,
+                                    std::span<const int32_t> tokens) const {
+  return store_.find(root_of(tenant), tokens, block_tokens());
+}
+
+Result<size_t> CellBank::write_slot(const store::Match& match, std::span<const int32_t> tokens,
+                                    const host::StateTarget& target,
+                                    const std::string& path) const {
+  return within_memory([&]() -> Result<size_t> {
+    KVS_ASSIGN(host::StateFrame frame, host::StateFrame::make(tokens, 0, {}, coder_.shape, target));
+    // A cache of another type than f16 is filled from cells apart.
+    KvBlock<uint16_t> apart;
+    auto place = frame.place();
+    if (!place) {
+      apart = KvBlock<uint16_t>(coder_.shape, Space::cached, 0, tokens.size());
+      std::copy(tokens.begin(), tokens.end(), apart.tokens.begin());
+    }
+    const KvPlace to = place ? *place : place_of(apart, tokens.size());
+    const std::vector<store::Hash> wanted = objects_of(match);
+    KVS_TRY(parallel_try(wanted.size(), [&](size_t i) -> Result<> {
+      KVS_ASSIGN(const store::Object object, store_.get(wanted[i]));
+      if (!agrees(object, tokens)) {
+        return Error{ErrorKind::mismatch, "an object is of other tokens than its name"};
+      }
+      return decode_object(object, coder_, to);
+    }));
+    if (!place) frame.fill(apart);
+    const Bytes bytes = frame.take();
+    KVS_TRY(write_file(path, bytes));
+    return bytes.size();
+  });
+}
+
+Result<store::Hash> CellBank::keep_object(store::ObjectHead head, const KvView& cells,
+                                          Kept& kept) const {
+  const bool tail = head.kind == store::ObjectKind::tail;
+  head.own = store::child_of(head.parent, cells.tokens, tail);
+  if (store_.has(head.own)) return head.own;
+  store::Object object;
+  object.head = head;
+  object.head.first = session::first_position(cells);
+  object.head.count = static_cast<uint32_t>(cells.count());
+  object.head.made = static_cast<uint64_t>(std::time(nullptr));
+  object.tokens.assign(cells.tokens.begin(), cells.tokens.end());
+  KVS_ASSIGN(object.cells, store::write_cells(cells, tail, coder_, {}));
+  KVS_TRY(store_.put(object));
+  kept.objects += 1;
+  kept.bytes += object.cells.size();
+  kept.coded += cells.count();
+  return head.own;
+}
+
+Result<CellBank::Kept> CellBank::keep(std::string_view tenant, const std::string& path,
+                                      size_t prompt, size_t fewest) const {
+  return within_memory([&]() -> Result<Kept> {
+    KVS_ASSIGN(const Bytes bytes, read_file(path));
+    KVS_ASSIGN(const host::StateBlob blob, host::parse_state(bytes, host::hints_of(coder_.shape)));
+    KVS_ASSIGN(const host::StateCells state, host::to_cells(blob, coder_.shape, blob.tokens));
+    const KvView& cells = state.cells;
+    KVS_TRY(session::check_finite(cells, coder_.shape));
+    Kept kept;
+    kept.tokens.assign(cells.tokens.begin(), cells.tokens.end());
+    store::ObjectHead head;
+    head.root = head.parent = root_of(tenant);
+    head.owner = store_.key().owner_of(tenant);
+    const size_t block = block_tokens(), n = cells.count() < fewest ? 0 : cells.count();
+    for (size_t at = 0; at < n;) {
+      const size_t count = std::min(block, n - at);
+      if (count < block && count < kFewestInTail) break;
+      head.kind = count < block ? store::ObjectKind::tail : store::ObjectKind::block;
+      head.answered = at + count / 2 >= prompt;
+      KVS_ASSIGN(head.parent, keep_object(head, cells.slice(at, count), kept));
+      at += count;
+      kept.stored = at;
+    }
+    return kept;
+  });
+}
+
+}  // namespace kvsplice::serve

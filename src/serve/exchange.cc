@@ -1,0 +1,119 @@
+#include "serve/exchange.h"
+
+#include <fmt/format.h>
+#include <httplib.h>
+
+#include <condition_variable>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+namespace kvsplice::serve {
+
+namespace {
+
+constexpr size_t kMostWaiting = size_t{1} << 20;  // bytes that the client has not taken yet
+constexpr std::chrono::hours kPatience{24};       // a model may think for long
+constexpr std::chrono::milliseconds kGlance{50};
+
+}  // namespace
+
+struct Exchange::Impl {
+  std::unique_ptr<httplib::Client> client;
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::optional<AnswerHead> head;
+  std::string waiting;  // bytes of the body
+  bool over = false, cancelled = false;
+  std::string failure;  // why it ended before its end
+  std::thread reader;
+
+  bool take_head(const httplib::Response& response);
+  bool take_bytes(const char* data, size_t n);
+  void finish(const httplib::Result& result);
+};
+
+bool Exchange::Impl::take_head(const httplib::Response& response) {
+  const std::lock_guard lock(mutex);
+  if (cancelled) return false;
+  head.emplace();
+  head->status = response.status;
+  for (const auto& [name, value] : response.headers) head->headers.emplace_back(name, value);
+  changed.notify_all();
+  return true;
+}
+
+bool Exchange::Impl::take_bytes(const char* data, size_t n) {
+  std::unique_lock lock(mutex);
+  changed.wait(lock, [&] { return cancelled || waiting.size() < kMostWaiting; });
+  if (cancelled) return false;
+  waiting.append(data, n);
+  changed.notify_all();
+  return true;
+}
+
+void Exchange::Impl::finish(const httplib::Result& result) {
+  const std::lock_guard lock(mutex);
+  over = true;
+  if (!result) failure = httplib::to_string(result.error());
+  changed.notify_all();
+}
+
+Exchange::Exchange(const Upstream& upstream, OutgoingRequest request)
+    : impl_(std::make_unique<Impl>()) {
+  Impl& it = *impl_;
+  it.client = upstream.connect(kPatience);
+  httplib::Request out;
+  out.method = std::move(request.method);
+  out.path = std::move(request.target);
+  for (auto& [name, value] : request.headers) out.headers.emplace(name, std::move(value));
+  out.body = std::move(request.body);
+  out.response_handler = [&it](const httplib::Response& r) { return it.take_head(r); };
+  out.content_receiver = [&it](const char* data, size_t n, size_t, size_t) {
+    return it.take_bytes(data, n);
+  };
+  it.reader = std::thread([&it, out = std::move(out)] { it.finish(it.client->send(out)); });
+}
+
+Exchange::~Exchange() {
+  cancel();
+  impl_->reader.join();
+}
+
+void Exchange::cancel() {
+  {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->cancelled = true;
+    impl_->changed.notify_all();
+    if (impl_->over) return;
+  }
+  impl_->client->stop();
+}
+
+Result<AnswerHead> Exchange::head(const std::function<bool()>& gone) {
+  std::unique_lock lock(impl_->mutex);
+  while (!impl_->head && !impl_->over) {
+    impl_->changed.wait_for(lock, kGlance);
+    if (impl_->head || impl_->over) break;
+    lock.unlock();
+    if (gone()) return Error{ErrorKind::usage, "the client has left"};
+    lock.lock();
+  }
+  if (impl_->head) return *impl_->head;
+  return Error{ErrorKind::io, fmt::format("llama-server does not answer: {}", impl_->failure)};
+}
+
+Exchange::Part Exchange::next(std::string& bytes, std::chrono::milliseconds patience) {
+  std::unique_lock lock(impl_->mutex);
+  impl_->changed.wait_for(lock, patience, [&] { return !impl_->waiting.empty() || impl_->over; });
+  if (!impl_->waiting.empty()) {
+    bytes = std::move(impl_->waiting);
+    impl_->waiting.clear();
+    impl_->changed.notify_all();
+    return Part::bytes;
+  }
+  if (!impl_->over) return Part::nothing_yet;
+  return impl_->failure.empty() ? Part::end : Part::broken;
+}
+
+}  // namespace kvsplice::serve

@@ -1,0 +1,181 @@
+#include "serve/front.h"
+
+#include <fmt/format.h>
+#include <httplib.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cerrno>
+#include <cstring>
+#include <optional>
+
+#include "serve/page.h"
+#include "serve/passage.h"
+
+namespace kvsplice::serve {
+
+namespace {
+
+constexpr std::chrono::milliseconds kGlance{100};
+constexpr size_t kThreads = 16, kMostThreads = 1024;  // a client that streams holds one
+constexpr size_t kMostBody = size_t{1} << 30;         // bytes; llama-server has no limit
+
+bool is_one_of(std::string name, std::initializer_list<const char*> names) {
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](unsigned char c) { return std::tolower(c); });
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// Those that tell of one connection, not of the message.
+bool is_of_connection(const std::string& name) {
+  return is_one_of(name, {"connection", "keep-alive", "transfer-encoding", "content-length", "te",
+                          "trailer", "upgrade", "proxy-connection", "expect"});
+}
+
+// Some that httplib adds to what it reads, and the address by which the client found us.
+bool is_ours(const std::string& name) {
+  return is_one_of(name, {"host", "remote_addr", "remote_port", "local_addr", "local_port"});
+}
+
+OutgoingRequest forwarded(const httplib::Request& request) {
+  OutgoingRequest out;
+  out.method = request.method;
+  out.target = request.target;
+  out.body = request.body;
+  for (const auto& [name, value] : request.headers) {
+    if (!is_of_connection(name) && !is_ours(name)) out.headers.emplace_back(name, value);
+  }
+  return out;
+}
+
+void say(httplib::Response& response, int status, const std::string& message) {
+  response.status = status;
+  const Json body = {{"error", {{"code", status}, {"type", "kvsplice"}, {"message", message}}}};
+  response.set_content(print_json(body), "application/json");
+}
+
+// Length and kind of the body are httplib's to say.
+struct BodyKind {
+  std::string type;
+  std::optional<size_t> length;
+};
+
+BodyKind take_headers(const AnswerHead& head, httplib::Response& response) {
+  BodyKind body;
+  response.status = head.status;
+  for (const auto& [name, value] : head.headers) {
+    if (is_one_of(name, {"content-type"})) body.type = value;
+    if (is_one_of(name, {"content-length"}))
+      body.length = std::strtoull(value.c_str(), nullptr, 10);
+    if (!is_of_connection(name) && !is_one_of(name, {"content-type"})) {
+      response.set_header(name, value);
+    }
+  }
+  return body;
+}
+
+// Hands on what there is; false ends the answer for the client, too.
+bool hand_on(Service::Passage& passage, httplib::DataSink& sink, bool& over) {
+  for (;;) {
+    std::string bytes;
+    switch (passage.next(bytes, kGlance)) {
+      case Exchange::Part::bytes:
+        return sink.write(bytes.data(), bytes.size());
+      case Exchange::Part::nothing_yet:
+        if (!sink.is_writable()) return false;
+        break;
+      case Exchange::Part::end:
+        over = true;
+        return true;
+      case Exchange::Part::broken:
+        return false;
+    }
+  }
+}
+
+}  // namespace
+
+struct Front::Impl {
+  Service& service;
+  httplib::Server server;
+
+  explicit Impl(Service& s) : service(s) {}
+  void declare();
+  void pass(const httplib::Request& request, httplib::Response& response);
+};
+
+void Front::Impl::pass(const httplib::Request& request, httplib::Response& response) {
+  std::shared_ptr<Service::Passage> passage = service.begin(forwarded(request), request.path);
+  const auto head = passage->head(request.is_connection_closed);
+  if (!head.ok()) return say(response, 502, head.error().message);
+  const BodyKind body = take_headers(*head, response);
+  const bool has_none = request.method == "HEAD" || head->status == 204 || head->status == 304;
+  if (has_none || body.length == size_t{0}) return;
+  if (body.length) {
+    response.set_content_provider(*body.length, body.type,
+                                  [passage](size_t, size_t, httplib::DataSink& sink) {
+                                    bool over = false;
+                                    return hand_on(*passage, sink, over) && !over;
+                                  });
+    return;
+  }
+  response.set_chunked_content_provider(body.type, [passage](size_t, httplib::DataSink& sink) {
+    bool over = false;
+    const bool well = hand_on(*passage, sink, over);
+    if (over) sink.done();
+    return well;
+  });
+}
+
+void Front::Impl::declare() {
+  using httplib::Request;
+  using httplib::Response;
+  server.new_task_queue = [] { return new httplib::ThreadPool(kThreads, kMostThreads); };
+  // Without httplib's SO_REUSEPORT, with which two proxies would share a port and each other's
+  // clients.
+  server.set_socket_options(
+      [](socket_t socket) { httplib::set_socket_opt(socket, SOL_SOCKET, SO_REUSEADDR, 1); });
+  server.set_payload_max_length(kMostBody);
+  server.set_keep_alive_max_count(1u << 20);
+  server.set_read_timeout(std::chrono::seconds(60));
+  server.set_write_timeout(std::chrono::seconds(60));
+  server.set_tcp_nodelay(true);
+  server.Get("/kvsplice/?", [](const Request&, Response& response) {
+    response.set_content(kPage, "text/html; charset=utf-8");
+  });
+  server.Get("/kvsplice/status", [this](const Request&, Response& response) {
+    response.set_content(print_json(service.status(), 2), "application/json");
+  });
+  server.Get("/kvsplice/metrics", [this](const Request&, Response& response) {
+    response.set_content(service.metrics(), "text/plain; version=0.0.4");
+  });
+  const auto through = [this](const Request& request, Response& response) {
+    pass(request, response);
+  };
+  server.Get(".*", through);
+  server.Post(".*", through);
+  server.Put(".*", through);
+  server.Patch(".*", through);
+  server.Delete(".*", through);
+  server.Options(".*", through);
+}
+
+Front::Front(Service& service) : impl_(std::make_unique<Impl>(service)) { impl_->declare(); }
+Front::~Front() = default;
+
+Result<int> Front::listen(const std::string& host, int port) {
+  if (port == 0) {
+    const int any = impl_->server.bind_to_any_port(host);
+    if (any > 0) return any;
+  } else if (impl_->server.bind_to_port(host, port)) {
+    return port;
+  }
+  return Error{ErrorKind::io,
+               fmt::format("cannot listen at {}:{}: {}", host, port, std::strerror(errno))};
+}
+
+void Front::run() { impl_->server.listen_after_bind(); }
+void Front::stop() { impl_->server.stop(); }
+
+}  // namespace kvsplice::serve

@@ -1,0 +1,40 @@
+// JSON as the programs around us speak it. Keys stay in their order.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "kvsplice/result.h"
+
+namespace kvsplice::serve {
+
+using Json = nlohmann::ordered_json;
+
+// Nothing if the text is no JSON.
+inline std::optional<Json> parse_json(const std::string& text) {
+  Json value = Json::parse(text, nullptr, false);
+  if (value.is_discarded()) return std::nullopt;
+  return value;
+}
+
+// Text that is no UTF-8 is replaced, not refused.
+inline std::string print_json(const Json& value, int indent = -1) {
+  return value.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
+
+// A member of an object, if it is there and a number.
+inline std::optional<double> number_at(const Json& value, const char* key) {
+  if (!value.is_object()) return std::nullopt;
+  const auto at = value.find(key);
+  if (at == value.end() || !at->is_number()) return std::nullopt;
+  return at->get<double>();
+}
+
+inline std::string text_at(const Json& value, const char* key) {
+  if (!value.is_object()) return {};
+  const auto at = value.find(key);
+  return at != value.end() && at->is_string() ? at->get<std::string>() : std::string();
+}
+
+}  // namespace kvsplice::serve

@@ -1,0 +1,35 @@
+// What `kvsplice serve` is told.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "store/store.h"
+
+namespace kvsplice::serve {
+
+enum class SaveWhen { idle, always };
+
+struct Options {
+  std::string model;  // GGUF
+  std::string codec;  // empty: cells are kept without loss
+  std::string store;  // folder
+  store::Limits limits;
+  std::string host = "127.0.0.1";  // to listen at
+  int port = 8080;
+
+  // Either a llama-server that is started ...
+  std::string program;                 // its path, or a name to look for
+  std::vector<std::string> arguments;  // more of it
+  // ... or one that runs, whose --slot-save-path is this folder.
+  std::string upstream, slots_folder;
+  std::string api_key;  // of that server
+
+  SaveWhen save = SaveWhen::idle;
+  double save_after = 5;       // seconds that a slot is idle before it is saved
+  size_t fewest_tokens = 256;  // of a prompt that is worth keeping
+};
+
+}  // namespace kvsplice::serve

@@ -1,0 +1,182 @@
+#include "serve/passage.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <ctime>
+
+namespace kvsplice::serve {
+
+namespace {
+
+std::string header_of(const Headers& headers, const std::string& wanted) {
+  for (const auto& [name, value] : headers) {
+    const bool same = std::equal(name.begin(), name.end(), wanted.begin(), wanted.end(),
+                                 [](char a, char b) { return std::tolower(a) == std::tolower(b); });
+    if (same) return value;
+  }
+  return {};
+}
+
+// Who asks, as far as a key says it, and the part of his that the body names.
+std::string tenant_of(const Headers& headers, const Asked& asked) {
+  std::string key = header_of(headers, "Authorization");
+  if (key.starts_with("Bearer ")) key = key.substr(7);
+  if (key.empty()) key = header_of(headers, "X-Api-Key");
+  return asked.salt.empty() ? key : key + '\n' + asked.salt;
+}
+
+constexpr size_t kForgotten = 16;  // tokens that the server evaluates again for reasons of its own
+
+size_t count_at(const Json& value, const char* key) {
+  return static_cast<size_t>(std::max(0.0, number_at(value, key).value_or(0)));
+}
+
+}  // namespace
+
+void AnswerWatch::feed(const std::string& bytes) {
+  constexpr size_t kMost = size_t{1} << 18;
+  end_ += bytes;
+  if (end_.size() > 2 * kMost) end_.erase(0, end_.size() - kMost);
+}
+
+AnswerWatch::Numbers AnswerWatch::numbers() const {
+  const std::string key = "\"timings\":";
+  Numbers numbers;
+  const size_t at = end_.rfind(key);
+  if (at == end_.npos) return numbers;
+  const size_t close = end_.find('}', at);  // nothing in it is an object
+  if (close == end_.npos) return numbers;
+  const auto timings = parse_json(end_.substr(at + key.size(), close + 1 - at - key.size()));
+  if (!timings) return numbers;
+  numbers.cached = count_at(*timings, "cache_n");
+  numbers.evaluated = count_at(*timings, "prompt_n");
+  numbers.predicted = count_at(*timings, "predicted_n");
+  numbers.evaluate_seconds = number_at(*timings, "prompt_ms").value_or(0) / 1e3;
+  return numbers;
+}
+
+Service::Passage::Passage(Service& service, OutgoingRequest request, const std::string& path)
+    : service_(service) {
+  served_.at = static_cast<double>(std::time(nullptr));
+  const Api api = api_of(request.method, path);
+  served_.api = serve::name(api);
+  service_.record_.change([&](Counts& counts) {
+    counts.requests += 1;
+    counts.passed_through += api == Api::none;
+  });
+  if (api != Api::none && service_.is_ready()) {
+    if (auto asked = understand(api, request.body)) {
+      tenant_ = tenant_of(request.headers, *asked);
+      prepare(std::move(*asked), request);
+    }
+  }
+  exchange_ = std::make_unique<Exchange>(*service_.upstream_, std::move(request));
+}
+
+void Service::Passage::prepare(Asked asked, OutgoingRequest& request) {
+  auto tokens = tokens_of(asked);
+  if (tokens.ok()) {
+    tokens_ = std::move(tokens).value();
+  } else {
+    served_.why_not = tokens.error().message;
+  }
+  served_.prompt = tokens_.size();
+  take_slots(asked);
+  if (leases_.size() != 1) return;
+  fill_slot(asked);
+  request.body = body_for(asked, served_.slot);
+}
+
+// Nothing where the server has no tokens for it, or would not put them together as we do.
+Result<std::vector<int32_t>> Service::Passage::tokens_of(const Asked& asked) const {
+  if (asked.media) return Error{ErrorKind::unsupported, "images or sound in the prompt"};
+  return prompt_tokens(*service_.upstream_, asked);
+}
+
+void Service::Passage::take_slots(const Asked& asked) {
+  if (asked.several) {
+    served_.why_not = "several answers to one prompt: the server takes slots of its choice";
+    leases_ = service_.slots_->take_all();
+    for (Slots::Lease& lease : leases_) lease.put({});
+    return;
+  }
+  leases_.push_back(service_.slots_->take(tenant_, tokens_, asked.slot));
+  served_.slot = leases_[0].id();
+}
+
+void Service::Passage::fill_slot(const Asked& asked) {
+  Slots::Lease& lease = leases_[0];
+  SlotContent content = lease.content();
+  const bool is_ours = content.tenant == tenant_ && !content.poisoned;
+  size_t there = is_ours ? shared_prefix(content.tokens, tokens_) : 0;
+  const bool goes_on = is_ours && there == content.tokens.size();
+  if (content.dirty && !goes_on) service_.write_out(lease, content);
+  // What belongs to somebody else must not be found by the server either.
+  if (!is_ours && !content.is_empty()) (void)service_.upstream_->erase(lease.id()).ok();
+  if (!is_ours) content = {};
+  content.tenant = tenant_;
+  served_.there = there;
+  if (asked.adapters) {
+    served_.why_not = "adapters in the request";
+    content.poisoned = true;
+  } else if (!tokens_.empty()) {
+    content.tokens.resize(there);
+    const Restored restored = service_.restore(lease, content, tokens_);
+    served_.restored = restored.tokens;
+    served_.restore_seconds = restored.seconds;
+    served_.why_not = restored.why_not;
+  }
+  // The server knows more than we do once it has begun; what we say of the slot stays true.
+  content.tokens = tokens_;
+  content.dirty = !content.poisoned;
+  content.in_use = true;
+  lease.put(content);
+}
+
+Result<AnswerHead> Service::Passage::head(const std::function<bool()>& gone) {
+  auto head = exchange_->head(gone);
+  if (!head.ok() && head.error().kind == ErrorKind::io && service_.is_ready()) {
+    service_.lost_server(head.error().message);
+  }
+  if (!head.ok()) return head;
+  served_.status = head->status;
+  if (!leases_.empty() && served_.slot >= 0) {
+    head->headers.emplace_back("X-KVSplice-Restored",
+                               fmt::format("{}/{}", served_.restored, served_.prompt));
+    head->headers.emplace_back("X-KVSplice-Restore-Ms",
+                               fmt::format("{:.0f}", served_.restore_seconds * 1e3));
+  }
+  return head;
+}
+
+Exchange::Part Service::Passage::next(std::string& bytes, std::chrono::milliseconds patience) {
+  const Exchange::Part part = exchange_->next(bytes, patience);
+  if (part == Exchange::Part::bytes) {
+    if (served_.first_byte_seconds == 0) served_.first_byte_seconds = watch_.seconds();
+    if (!leases_.empty()) answer_.feed(bytes);
+  }
+  return part;
+}
+
+Service::Passage::~Passage() {
+  exchange_.reset();  // the server has stopped working for us before the slot is free
+  if (leases_.empty()) return;
+  const AnswerWatch::Numbers numbers = answer_.numbers();
+  served_.cached = numbers.cached;
+  served_.predicted = numbers.predicted;
+  served_.seconds = watch_.seconds();
+  // A server that has started anew without our seeing it.
+  if (numbers.evaluated > 0 && numbers.cached + kForgotten < served_.there) {
+    service_.slots_->forget();
+  }
+  service_.gate_.evaluated(numbers.evaluated, numbers.evaluate_seconds);
+  if (served_.restored > served_.there) {
+    served_.saved_seconds = service_.gate_.seconds_to_evaluate(served_.restored - served_.there) -
+                            served_.restore_seconds;
+  }
+  log_line("request", to_json(served_));
+  service_.record_.add(std::move(served_));
+}
+
+}  // namespace kvsplice::serve

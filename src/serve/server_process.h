@@ -1,0 +1,48 @@
+// llama-server as a child of ours: started, watched, started again when it dies, ended with us.
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "kvsplice/result.h"
+
+namespace kvsplice::serve {
+
+class ServerProcess {
+ public:
+  // arguments: the program first. `before` is called before each start, `began` after it, `ended`
+  // when it has died by itself, with how; all on a thread of this object.
+  struct Events {
+    std::function<void()> before;
+    std::function<void(int start)> began;
+    std::function<void(const std::string& how)> ended;
+  };
+  ServerProcess(std::vector<std::string> arguments, Events events);
+  ~ServerProcess();  // asks it to end, and makes it after ten seconds
+  ServerProcess(const ServerProcess&) = delete;
+  ServerProcess& operator=(const ServerProcess&) = delete;
+
+  // Error io if the program cannot be started.
+  Result<> start();
+  pid_t pid() const { return pid_; }
+  int starts() const { return starts_; }
+
+ private:
+  Result<> spawn();
+  void watch();
+
+  std::vector<std::string> arguments_;
+  Events events_;
+  std::atomic<pid_t> pid_ = -1;
+  std::atomic<int> starts_ = 0;
+  std::atomic<bool> ending_ = false;
+  std::thread watcher_;
+};
+
+}  // namespace kvsplice::serve

@@ -1,0 +1,329 @@
+#include "serve/service.h"
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <ctime>
+#include <filesystem>
+#include <fstream>
+
+#include "core/stopwatch.h"
+#include "core/threads.h"
+#include "serve/passage.h"
+
+namespace kvsplice::serve {
+
+namespace {
+
+namespace fs = std::filesystem;
+using std::chrono::milliseconds;
+
+constexpr milliseconds kGlance{100};
+constexpr size_t kMostWaiting = 4;  // slot files that wait to be taken into the store
+constexpr int kLowPriority = 10;
+constexpr const char* kSharedMemory = "/dev/shm";  // files there take no way over a disk
+
+double now() { return static_cast<double>(std::time(nullptr)); }
+
+// Loops run where they begin, so that what has time does not take the server's cores.
+class Alone final : public Executor {
+ public:
+  int threads() const override { return 1; }
+  void run(size_t n, const std::function<void(size_t)>& body) override {
+    for (size_t i = 0; i < n; ++i) body(i);
+  }
+};
+
+Result<TemporaryFolder> private_folder() {
+  std::error_code failed;
+  const bool shared = fs::is_directory(kSharedMemory, failed) && ::access(kSharedMemory, W_OK) == 0;
+  return TemporaryFolder::create("serve", shared ? fs::path(kSharedMemory) : fs::path());
+}
+
+Result<> check_slots_folder(const std::string& folder) {
+  std::error_code failed;
+  if (!fs::is_directory(folder, failed)) {
+    return Error{ErrorKind::usage, fmt::format("--slots-dir {}: there is no such folder", folder)};
+  }
+  if (::access(folder.c_str(), R_OK | W_OK | X_OK) == 0) return {};
+  return Error{ErrorKind::usage, fmt::format("--slots-dir {}: may not be written to", folder)};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Service>> Service::create(Options options, session::Coder coder) {
+  KVS_TRY(coder.check());
+  if (!options.upstream.empty()) {
+    KVS_TRY(Address::parse(options.upstream));
+    KVS_TRY(check_slots_folder(options.slots_folder));
+  }
+  KVS_ASSIGN(store::Store store, store::Store::open(options.store, options.limits));
+  KVS_ASSIGN(TemporaryFolder own, private_folder());
+  return std::unique_ptr<Service>(
+      new Service(std::move(options), std::move(coder), std::move(store), std::move(own)));
+}
+
+Service::Service(Options options, session::Coder coder, store::Store store, TemporaryFolder own)
+    : options_(std::move(options)),
+      coder_(std::move(coder)),
+      store_(std::move(store)),
+      own_(std::move(own)),
+      begun_(now()) {
+  const bool attached = !options_.upstream.empty();
+  slots_folder_ = attached ? options_.slots_folder : own_.file("slots");
+  Address address;
+  if (attached) {
+    address = Address::parse(options_.upstream).value();
+  } else {
+    address.socket = own_.file("server.sock");
+    std::error_code ignored;
+    fs::create_directory(slots_folder_, ignored);
+  }
+  upstream_ = std::make_unique<Upstream>(std::move(address), options_.api_key);
+}
+
+// --------------------------------------------------------------------------------------- The
+// server
+
+std::vector<std::string> Service::server_arguments() const {
+  std::vector<std::string> arguments = {
+      options_.program,   "-m",          options_.model, "--host", upstream_->address().socket,
+      "--slot-save-path", slots_folder_, "--cache-ram",  "0",      "--no-context-shift"};
+  arguments.insert(arguments.end(), options_.arguments.begin(), options_.arguments.end());
+  return arguments;
+}
+
+// Of what a server that was killed has left: it does not take a socket that is there.
+void Service::clear_own_folder() {
+  std::error_code ignored;
+  fs::remove(upstream_->address().socket, ignored);
+}
+
+Result<> Service::start() {
+  if (options_.upstream.empty()) {
+    process_ = std::make_unique<ServerProcess>(
+        server_arguments(),
+        ServerProcess::Events{[this] { clear_own_folder(); },
+                              [this](int start) {
+                                log_line("server_started", {{"start", start}});
+                              },
+                              [this](const std::string& how) { lost_server(how); }});
+    KVS_TRY(process_->start());
+  }
+  keeper_ = std::thread([this] { work(); });
+  return {};
+}
+
+void Service::lost_server(const std::string& how) {
+  log_line("server_lost", {{"how", how}});
+  set_state(State::starting, "llama-server " + how);
+  if (slots_) slots_->forget();
+}
+
+void Service::set_state(State state, const std::string& why) {
+  const std::lock_guard lock(mutex_);
+  state_ = state;
+  why_ = why;
+  changed_.notify_all();
+}
+
+bool Service::is_ready() const {
+  const std::lock_guard lock(mutex_);
+  return state_ == State::ready;
+}
+
+// Error unsupported if this server will never be of use; others may pass.
+Result<> Service::make_ready() {
+  KVS_TRY(upstream_->ready());
+  KVS_ASSIGN(const ServerFacts facts, upstream_->facts());
+  {
+    const std::lock_guard lock(mutex_);
+    facts_ = facts;
+  }
+  if (facts.slots < 1) return Error{ErrorKind::unsupported, "the server has no slots"};
+  set_state(State::testing, "the self-test is under way");
+  KVS_ASSIGN(const SlotTrial test, try_slots(*upstream_, facts.slots, slots_folder_, coder_.shape));
+  target_ = test.target;
+  if (!slots_) slots_ = std::make_unique<Slots>(facts.slots);
+  if (!bank_) bank_ = std::make_unique<CellBank>(store_, coder_, test.settings);
+  set_state(State::ready, "");
+  log_line("ready", {{"build", facts.build}, {"slots", facts.slots}, {"cells", test.settings}});
+  return {};
+}
+
+// ------------------------------------------------------------------------ Between slots and the
+// store
+
+std::string Service::new_file() { return fmt::format("kvs-{}-{}", ::getpid(), ++files_made_); }
+
+std::string Service::path_of(const std::string& file) const {
+  return (fs::path(slots_folder_) / file).string();
+}
+
+Service::Restored Service::restore(Slots::Lease& lease, SlotContent& content,
+                                   std::span<const int32_t> tokens) {
+  const Stopwatch watch;
+  Restored done;
+  const size_t there = content.tokens.size();
+  const auto match = bank_->find(content.tenant, tokens);
+  if (!match.ok()) return {0, 0, match.error().message};
+  const size_t n = std::min(match->tokens, tokens.size());
+  if (n <= there) return {0, 0, n == 0 ? "nothing of it is stored" : "the slot holds as much"};
+  if (!gate_.is_worth(n, there)) return {0, 0, "evaluating is as fast"};
+  const std::string file = new_file();
+  const auto moved = [&]() -> Result<> {
+    KVS_TRY(bank_->write_slot(*match, tokens.first(n), target_, path_of(file)));
+    KVS_TRY(upstream_->restore(lease.id(), file));
+    return {};
+  }();
+  std::error_code ignored;
+  fs::remove(path_of(file), ignored);
+  done.seconds = watch.seconds();
+  record_.change([&](Counts& counts) {
+    counts.restores += moved.ok();
+    counts.restores_failed += !moved.ok();
+    counts.restore_seconds += done.seconds;
+  });
+  if (!moved.ok()) {
+    // The server empties a slot that it cannot restore.
+    content.tokens.clear();
+    done.why_not = moved.error().message;
+    log_line("restore_failed", {{"slot", lease.id()}, {"why", done.why_not}});
+    return done;
+  }
+  store_.touch(*match);
+  gate_.restored(n, done.seconds);
+  done.tokens = n;
+  return done;
+}
+
+bool Service::write_out(Slots::Lease& lease, SlotContent& content) {
+  content.dirty = false;
+  const std::string file = new_file();
+  {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, std::chrono::seconds(10),
+                      [&] { return waiting_.size() < kMostWaiting; });
+    if (waiting_.size() >= kMostWaiting) return false;
+  }
+  const auto saved = upstream_->save(lease.id(), file);
+  record_.change([&](Counts& counts) {
+    counts.saves += saved.ok();
+    counts.saves_failed += !saved.ok();
+    if (saved.ok()) counts.save_seconds += saved->seconds;
+  });
+  if (!saved.ok()) {
+    log_line("save_failed", {{"slot", lease.id()}, {"why", saved.error().message}});
+    return false;
+  }
+  const std::lock_guard lock(mutex_);
+  waiting_.push_back({content.tenant, path_of(file), content.tokens.size()});
+  changed_.notify_all();
+  return true;
+}
+
+void Service::keep(const SlotFile& file) {
+  const Stopwatch watch;
+  const auto kept = bank_->keep(file.tenant, file.path, file.prompt, options_.fewest_tokens);
+  std::error_code ignored;
+  fs::remove(file.path, ignored);
+  if (!kept.ok()) {
+    record_.change([](Counts& counts) { counts.saves_failed += 1; });
+    log_line("keep_failed", {{"why", kept.error().message}});
+    return;
+  }
+  record_.change([&](Counts& counts) {
+    counts.stored_objects += kept->objects;
+    counts.stored_bytes += kept->bytes;
+    counts.stored_tokens += kept->coded;
+    counts.code_seconds += watch.seconds();
+  });
+  log_line("kept", {{"tokens", kept->stored},
+                    {"coded", kept->coded},
+                    {"objects", kept->objects},
+                    {"bytes", kept->bytes},
+                    {"seconds", watch.seconds()}});
+}
+
+// --------------------------------------------------------------------------------------- The
+// keeper
+
+std::optional<Service::SlotFile> Service::next_file() {
+  const std::lock_guard lock(mutex_);
+  if (waiting_.empty()) return std::nullopt;
+  SlotFile file = std::move(waiting_.front());
+  waiting_.pop_front();
+  changed_.notify_all();
+  return file;
+}
+
+void Service::save_idle_slot() {
+  const double after = options_.save == SaveWhen::always ? 0 : options_.save_after;
+  const auto before = Clock::now() - std::chrono::duration_cast<Clock::duration>(
+                                         std::chrono::duration<double>(after));
+  auto lease = slots_->take_dirty(before);
+  if (!lease) return;
+  SlotContent content = lease->content();
+  write_out(*lease, content);
+  lease->put(std::move(content));
+}
+
+void Service::work() {
+  // What a store that was killed has not told its index; what is too old or too much.
+  if (const auto collected = store_.collect(); !collected.ok()) {
+    log_line("collect_failed", {{"why", collected.error().message}});
+  }
+  ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kLowPriority);
+  Alone alone;
+  const UseExecutor here(alone);
+  for (;;) {
+    State state;
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait_for(lock, kGlance, [&] { return ending_ || !waiting_.empty(); });
+      if (ending_) return;
+      state = state_;
+    }
+    if (state == State::starting) {
+      const auto made = make_ready();
+      if (made.ok() || made.error().kind == ErrorKind::io) continue;
+      const bool loading = made.error().kind == ErrorKind::mismatch;  // 503 while it loads
+      if (loading) continue;
+      set_state(State::passing, made.error().message);
+      log_line("passing", {{"why", made.error().message}});
+    } else if (state == State::ready) {
+      if (const auto file = next_file()) {
+        keep(*file);
+      } else {
+        save_idle_slot();
+      }
+    }
+  }
+}
+
+std::unique_ptr<Service::Passage> Service::begin(OutgoingRequest request, const std::string& path) {
+  return std::make_unique<Passage>(*this, std::move(request), path);
+}
+
+Service::~Service() {
+  {
+    const std::lock_guard lock(mutex_);
+    ending_ = true;
+    changed_.notify_all();
+  }
+  if (keeper_.joinable()) keeper_.join();
+  if (bank_ && is_ready()) {
+    const auto all = Clock::now() + std::chrono::hours(1);
+    while (auto lease = slots_->take_dirty(all)) {
+      SlotContent content = lease->content();
+      write_out(*lease, content);
+      lease->put(std::move(content));
+      while (const auto file = next_file()) keep(*file);
+    }
+    while (const auto file = next_file()) keep(*file);
+  }
+}
+
+}  // namespace kvsplice::serve

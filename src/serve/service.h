@@ -1,0 +1,107 @@
+// The proxy: every request goes to llama-server, and where cells of its prompt are stored they are
+// put into a slot before. Nothing here fails a request that llama-server would answer: whatever
+// goes wrong ends in the server evaluating the prompt.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "core/temporary_folder.h"
+#include "serve/cell_bank.h"
+#include "serve/exchange.h"
+#include "serve/gate.h"
+#include "serve/options.h"
+#include "serve/record.h"
+#include "serve/request.h"
+#include "serve/server_process.h"
+#include "serve/slot_trial.h"
+#include "serve/slots.h"
+#include "serve/upstream.h"
+
+namespace kvsplice::serve {
+
+class Service {
+ public:
+  // What is wrong with the options, the store or the folders is said here. coder: what cells are
+  // coded by; it must outlive the service.
+  static Result<std::unique_ptr<Service>> create(Options options, session::Coder coder);
+  ~Service();  // saves what slots hold, ends the server
+
+  // Starts the server, or looks for it, and goes on with its own threads.
+  Result<> start();
+
+  // A request on its way through. Who asks for one must keep it until the answer has been handed
+  // on or the client has left.
+  class Passage;
+  std::unique_ptr<Passage> begin(OutgoingRequest request, const std::string& path);
+
+  Json status() const;
+  std::string metrics() const;  // as Prometheus reads them
+
+ private:
+  enum class State { starting, testing, ready, passing };  // passing: nothing is restored
+  static const char* name(State state);
+  // A slot's cells in a file, to be taken into the store.
+  struct SlotFile {
+    std::string tenant, path;
+    size_t prompt = 0;
+  };
+  struct Restored {
+    size_t tokens = 0;
+    double seconds = 0;
+    std::string why_not;
+  };
+  Service(Options options, session::Coder coder, store::Store store, TemporaryFolder own);
+
+  // The server.
+  std::vector<std::string> server_arguments() const;
+  void clear_own_folder();
+  void lost_server(const std::string& how);  // whatever lay in its slots is gone
+  Result<> make_ready();                     // once for each start of the server
+  bool is_ready() const;
+  void set_state(State state, const std::string& why);
+
+  // Between slots and the store.
+  std::string new_file();
+  std::string path_of(const std::string& file) const;
+  Restored restore(Slots::Lease& lease, SlotContent& content, std::span<const int32_t> tokens);
+  bool write_out(Slots::Lease& lease, SlotContent& content);  // to a file that waits
+  void keep(const SlotFile& file);
+
+  void work();  // of the keeper
+  std::optional<SlotFile> next_file();
+  void save_idle_slot();
+
+  const Options options_;
+  const session::Coder coder_;
+  store::Store store_;
+  TemporaryFolder own_;  // socket and slot files
+  std::string slots_folder_;
+  std::unique_ptr<Upstream> upstream_;
+  std::unique_ptr<Slots> slots_;
+  std::unique_ptr<CellBank> bank_;
+  host::StateTarget target_;
+  Gate gate_;
+  mutable Record record_;
+  std::atomic<uint64_t> files_made_ = 0;
+  const double begun_;
+
+  mutable std::mutex mutex_;  // of what follows
+  std::condition_variable changed_;
+  State state_ = State::starting;
+  std::string why_;  // nothing is restored
+  ServerFacts facts_;
+  std::deque<SlotFile> waiting_;
+  bool ending_ = false;
+
+  std::unique_ptr<ServerProcess> process_;
+  std::thread keeper_;  // tests the server after each start, saves idle slots
+};
+
+}  // namespace kvsplice::serve

@@ -1,0 +1,21 @@
+// Whether cells survive the way through a slot file and through us on the server at hand: tried
+// with a few tokens before anything is restored for a client.
+#pragma once
+
+#include "host/state_target.h"
+#include "serve/upstream.h"
+#include "session/records.h"
+
+namespace kvsplice::serve {
+
+struct SlotTrial {
+  host::StateTarget target;  // what the server's cache is like
+  std::string settings;      // of it that change cells, in words: for CellsOf
+};
+
+// Uses slots 0 and, if there is one, 1; both are empty afterwards. folder: shared with the server.
+// Errors: unsupported, saying what the server or the model does that makes restoring impossible.
+Result<SlotTrial> try_slots(const Upstream& upstream, int slots, const std::string& folder,
+                            const ModelShape& shape);
+
+}  // namespace kvsplice::serve

@@ -1,0 +1,98 @@
+// The server's slots: what is known to lie in each, and who uses it. A slot serves one request, or
+// one move of cells, at a time.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace kvsplice::serve {
+
+using Clock = std::chrono::steady_clock;
+
+// What lies in a slot, as far as we know: the server may hold more behind it, never less.
+struct SlotContent {
+  std::string tenant;
+  std::vector<int32_t> tokens;  // of the last request, or of what was restored
+  bool dirty = false;           // something new has been computed
+  bool poisoned = false;        // computed with adapters: not to be used again, nor stored
+  bool in_use = false;          // something lies in it, though we may not know its tokens
+
+  bool is_empty() const { return !in_use; }
+};
+
+struct SlotView {
+  int id = 0;
+  bool busy = false;
+  SlotContent content;
+  Clock::time_point used;
+};
+
+class Slots {
+ public:
+  explicit Slots(int count);
+
+  // The right to use a slot until it goes out of scope. What it says of a slot is forgotten with
+  // the rest when the server has started anew meanwhile.
+  class Lease {
+   public:
+    Lease(Lease&& other) noexcept
+        : slots_(std::exchange(other.slots_, nullptr)), id_(other.id_), since_(other.since_) {}
+    Lease& operator=(Lease&& other) = delete;
+    ~Lease() {
+      if (slots_ != nullptr) slots_->give_back(id_);
+    }
+    int id() const { return id_; }
+    SlotContent content() const { return slots_->content_of(id_); }
+    void put(SlotContent content) { slots_->put(id_, since_, std::move(content)); }
+    bool is_stale() const { return slots_->generation() != since_; }
+
+   private:
+    friend class Slots;
+    Lease(Slots& slots, int id, uint64_t since) : slots_(&slots), id_(id), since_(since) {}
+    Slots* slots_;
+    int id_;
+    uint64_t since_;  // generation
+  };
+
+  // Waits for the best free slot: of the same tenant the one that shares most with the tokens, if
+  // that is a good part of what lies in it; else an empty one; else the least recently used. A slot
+  // the client names is waited for.
+  Lease take(const std::string& tenant, std::span<const int32_t> tokens, std::optional<int> wanted);
+  // A dirty slot that nobody has used since `before`, longest waiting first.
+  std::optional<Lease> take_dirty(Clock::time_point before);
+  std::vector<Lease> take_all();
+
+  // After the server has started anew nothing lies in any slot.
+  void forget();
+  std::vector<SlotView> view() const;
+  int count() const { return static_cast<int>(slots_.size()); }
+
+ private:
+  struct Slot {
+    bool busy = false;
+    SlotContent content;
+    Clock::time_point used = Clock::time_point::min();
+  };
+  Lease lease(size_t id);  // with the mutex held
+  void give_back(int id);
+  SlotContent content_of(int id) const;
+  void put(int id, uint64_t since, SlotContent content);
+  uint64_t generation() const;  // how often all was forgotten
+  std::optional<int> best(const std::string& tenant, std::span<const int32_t> tokens) const;
+
+  mutable std::mutex mutex_;
+  std::condition_variable freed_;
+  std::vector<Slot> slots_;
+  uint64_t generation_ = 0;
+};
+
+size_t shared_prefix(std::span<const int32_t> a, std::span<const int32_t> b);
+
+}  // namespace kvsplice::serve

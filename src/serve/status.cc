@@ -1,0 +1,146 @@
+// What a service says of itself.
+#include <fmt/format.h>
+
+#include <ctime>
+
+#include "core/version.h"
+#include "serve/service.h"
+
+namespace kvsplice::serve {
+
+namespace {
+
+struct Metric {
+  const char* name;
+  const char* kind;
+  const char* help;
+  double value;
+};
+
+std::string print(const Metric& m) {
+  return fmt::format("# HELP kvsplice_{0} {1}\n# TYPE kvsplice_{0} {2}\nkvsplice_{0} {3}\n", m.name,
+                     m.help, m.kind, m.value);
+}
+
+Json to_json(const Counts& c) {
+  return {{"requests", c.requests},
+          {"passed_through", c.passed_through},
+          {"handled", c.handled},
+          {"failed", c.failed},
+          {"restores", c.restores},
+          {"restores_failed", c.restores_failed},
+          {"saves", c.saves},
+          {"saves_failed", c.saves_failed},
+          {"prompt_tokens", c.prompt_tokens},
+          {"restored_tokens", c.restored_tokens},
+          {"cached_tokens", c.cached_tokens},
+          {"stored_objects", c.stored_objects},
+          {"stored_bytes", c.stored_bytes},
+          {"stored_tokens", c.stored_tokens},
+          {"restore_seconds", c.restore_seconds},
+          {"save_seconds", c.save_seconds},
+          {"code_seconds", c.code_seconds},
+          {"saved_seconds", c.saved_seconds}};
+}
+
+}  // namespace
+
+const char* Service::name(State state) {
+  switch (state) {
+    case State::starting:
+      return "starting";
+    case State::testing:
+      return "testing";
+    case State::ready:
+      return "ready";
+    case State::passing:
+      return "passing through";
+  }
+  return "unknown";
+}
+
+Json Service::status() const {
+  Json status = Json::object();
+  ServerFacts facts;
+  bool ready = false;
+  {
+    const std::lock_guard lock(mutex_);
+    status["version"] = version();
+    status["state"] = name(state_);
+    status["why"] = why_;
+    status["seconds"] = std::time(nullptr) - begun_;
+    facts = facts_;
+    status["files_waiting"] = waiting_.size();
+    ready = slots_ != nullptr && state_ == State::ready;
+  }
+  status["server"] = {{"address", upstream_->address().text()},
+                      {"build", facts.build},
+                      {"model", facts.model_path},
+                      {"context", facts.context},
+                      {"starts", process_ ? process_->starts() : 0}};
+  const ModelShape& shape = coder_.shape;
+  status["cells"] = {{"model", shape.model_name},
+                     {"f16_bytes_per_token", shape.f16_bytes_per_token()},
+                     {"codec", coder_.codec ? codec::print(coder_.codec->text()) : "lossless"}};
+  Json store = {{"folder", store_.folder()}, {"cap_bytes", options_.limits.bytes}};
+  if (const auto totals = store_.totals(); totals.ok()) {
+    store["objects"] = totals->objects;
+    store["bytes"] = totals->bytes;
+    store["tokens"] = totals->tokens;
+    const double raw = double(totals->tokens) * double(shape.f16_bytes_per_token());
+    store["ratio"] = totals->bytes > 0 ? raw / double(totals->bytes) : 0;
+  }
+  status["store"] = store;
+  const Gate::Rates rates = gate_.rates();
+  status["rates"] = {{"evaluate_tokens_per_second", rates.evaluate},
+                     {"restore_tokens_per_second", rates.restore}};
+  status["counts"] = to_json(record_.counts());
+  status["slots"] = Json::array();
+  if (ready) {
+    for (const SlotView& slot : slots_->view()) {
+      status["slots"].push_back({{"id", slot.id},
+                                 {"busy", slot.busy},
+                                 {"tokens", slot.content.tokens.size()},
+                                 {"to_be_saved", slot.content.dirty}});
+    }
+  }
+  status["requests"] = Json::array();
+  for (const Served& served : record_.last()) status["requests"].push_back(serve::to_json(served));
+  return status;
+}
+
+std::string Service::metrics() const {
+  const Counts c = record_.counts();
+  const auto totals = store_.totals();
+  const store::Totals stored = totals.ok() ? *totals : store::Totals{};
+  std::string text;
+  for (const Metric& metric : {
+           Metric{"up", "gauge", "1 if cells are restored", is_ready() ? 1.0 : 0.0},
+           Metric{"requests_total", "counter", "Requests of all kinds", double(c.requests)},
+           Metric{"requests_handled_total", "counter", "Requests with a prompt", double(c.handled)},
+           Metric{"requests_failed_total", "counter", "Requests with a prompt that failed",
+                  double(c.failed)},
+           Metric{"prompt_tokens_total", "counter", "Tokens of prompts", double(c.prompt_tokens)},
+           Metric{"restored_tokens_total", "counter", "Tokens restored from the store",
+                  double(c.restored_tokens)},
+           Metric{"cached_tokens_total", "counter", "Tokens the server did not evaluate",
+                  double(c.cached_tokens)},
+           Metric{"restores_total", "counter", "Slots filled from the store", double(c.restores)},
+           Metric{"restores_failed_total", "counter", "Slots that could not be filled",
+                  double(c.restores_failed)},
+           Metric{"restore_seconds_total", "counter", "Time of restoring", c.restore_seconds},
+           Metric{"saves_total", "counter", "Slots saved", double(c.saves)},
+           Metric{"saves_failed_total", "counter", "Slots that could not be saved or kept",
+                  double(c.saves_failed)},
+           Metric{"saved_seconds_total", "counter", "Evaluation that restoring has saved",
+                  c.saved_seconds},
+           Metric{"store_objects", "gauge", "Objects in the store", double(stored.objects)},
+           Metric{"store_bytes", "gauge", "Bytes in the store", double(stored.bytes)},
+           Metric{"store_tokens", "gauge", "Tokens in the store", double(stored.tokens)},
+       }) {
+    text += print(metric);
+  }
+  return text;
+}
+
+}  // namespace kvsplice::serve

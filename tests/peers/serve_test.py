@@ -1,0 +1,180 @@
+#!/usr/bin/env python3
+"""`kvsplice serve` in front of the real llama-server: what it stores comes back after everything was
+killed, tenants do not see each other, and what it does not understand passes through."""
+
+import json
+import os
+import signal
+import tempfile
+import time
+import unittest
+
+import peer
+from proxy import Proxy, conversation
+
+
+class Serving(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+
+    def next_turn(self, begun, answer):
+        return begun + [{"role": "assistant", "content": answer},
+                        {"role": "user", "content": "Say it in other words."}]
+
+    def test_a_conversation_goes_on_after_everything_was_ended(self):
+        for how in (signal.SIGTERM, signal.SIGKILL):
+            with self.subTest(how=how), tempfile.TemporaryDirectory() as folder:
+                proxy = Proxy(folder)
+                with proxy:
+                    begun = conversation("the weather")
+                    answer, cached, restored = proxy.chat(begun)
+                    self.assertEqual((cached, restored), (0, 0))
+                    proxy.wait_until_saved()
+                    turn = self.next_turn(begun, answer)
+                    wanted, there, restored = proxy.chat(turn)
+                    self.assertGreater(there, 400)  # in the slot
+                    self.assertEqual(restored, 0)
+                    if how == signal.SIGKILL:
+                        proxy.wait_until_saved()
+                    proxy.stop(how)
+                    proxy.start()
+                    got, cached, restored = proxy.chat(turn)
+                    self.assertGreaterEqual(restored, there)
+                    self.assertGreaterEqual(cached, there)
+                    self.assertEqual(got, wanted)
+
+    def test_a_prompt_that_others_begin_with_is_stored_once(self):
+        with Proxy(self.folder) as proxy:
+            first, second = conversation("the weather"), conversation("the weather")
+            second[1]["content"] = "Which of the notes is the shortest?"
+            other = conversation("something else entirely", 1500)
+            proxy.chat(first)
+            before = proxy.wait_until_saved()["store"]
+            # Both slots are taken by others meanwhile.
+            proxy.chat(other)
+            proxy.chat(conversation("a third thing", 2000))
+            proxy.wait_until_saved()
+            _, cached, restored = proxy.chat(second)
+            self.assertGreater(restored, 400)
+            self.assertGreaterEqual(cached, restored - 1)
+            proxy.wait_until_saved()
+            self.assertGreater(before["bytes"], 0)
+
+    def test_tenants_do_not_share(self):
+        with Proxy(self.folder) as proxy:
+            begun = conversation("the weather")
+            proxy.chat(begun, key="one")
+            proxy.wait_until_saved()
+            for _ in range(3):  # the slots of the first are among those that are free
+                _, cached, restored = proxy.chat(begun, key="two", cache_salt=str(_))
+                self.assertEqual((cached, restored), (0, 0))
+            _, cached, restored = proxy.chat(begun, key="one")
+            self.assertGreater(cached, 400)
+
+    def test_a_killed_server_is_started_again(self):
+        with Proxy(self.folder) as proxy:
+            begun = conversation("the weather")
+            answer, _, _ = proxy.chat(begun)
+            proxy.wait_until_saved()
+            os.kill(proxy.server_pid(), signal.SIGKILL)
+            proxy.wait_until(lambda s: s["server"]["starts"] == 2 and s["state"] == "ready")
+            got, cached, restored = proxy.chat(self.next_turn(begun, answer))
+            self.assertGreater(restored, 400)
+            self.assertGreaterEqual(cached, restored)
+
+    def test_what_is_not_understood_passes_through(self):
+        with Proxy(self.folder) as proxy:
+            for body in (b"{", b"[]", b'{"messages": 3}', b"\xff\xfe", b""):
+                status, headers, answer = proxy.ask("POST", "/v1/chat/completions", body,
+                                                    {"Content-Type": "application/json"})
+                self.assertIn(status, (400, 500), body)
+                self.assertIn(b"error", answer)
+            self.assertEqual(proxy.ask("GET", "/no/such/page")[0], 404)
+            status, _, answer = proxy.ask("GET", "/props?x=1")
+            self.assertEqual((status, json.loads(answer)["total_slots"]), (200, 2))
+            self.assertEqual(proxy.ask("GET", "/health")[0], 200)
+            tokens, _ = proxy.post("/tokenize", {"content": "a b c"})
+            self.assertGreater(len(tokens["tokens"]), 2)
+
+    def test_every_kind_of_prompt_comes_back(self):
+        text = peer.start_of("news.txt", 2400)
+        kinds = {
+            "/completion": {"prompt": text, "n_predict": 4},
+            "/v1/completions": {"prompt": text, "max_tokens": 4},
+            "/v1/chat/completions": {"messages": [{"role": "user", "content": text}],
+                                     "max_tokens": 4},
+            "/v1/messages": {"messages": [{"role": "user", "content": text}], "max_tokens": 4,
+                             "system": "Be brief.", "model": "x"},
+            "/v1/responses": {"input": text, "max_output_tokens": 4, "model": "x",
+                              "instructions": "Be brief."},
+        }
+        for path, body in kinds.items():
+            with self.subTest(path=path), tempfile.TemporaryDirectory() as folder:
+                proxy = Proxy(folder)
+                with proxy:
+                    proxy.post(path, body)
+                    proxy.wait_until_saved()
+                    proxy.stop()
+                    proxy.start()
+                    _, headers = proxy.post(path, body)
+                    restored, prompt = map(int, headers["X-KVSplice-Restored"].split("/"))
+                    self.assertGreater(prompt, 400)
+                    self.assertGreaterEqual(restored, prompt)
+                    served = proxy.status()["requests"][0]
+                    self.assertGreaterEqual(served["cached_tokens"] or restored, prompt - 1)
+
+    def test_streams_come_as_they_are_made(self):
+        with Proxy(self.folder) as proxy:
+            body = {"messages": conversation("the weather"), "max_tokens": 24, "stream": True,
+                    "temperature": 0}
+            status, headers, answer = proxy.ask("POST", "/v1/chat/completions", json.dumps(body),
+                                                {"Content-Type": "application/json"})
+            self.assertEqual(status, 200)
+            self.assertIn("text/event-stream", headers["Content-Type"])
+            events = [line for line in answer.split(b"\n\n") if line]
+            self.assertGreater(len(events), 10)
+            self.assertEqual(events[-1], b"data: [DONE]")
+            self.assertGreater(proxy.status()["requests"][0]["predicted_tokens"], 10)
+
+    def test_a_client_that_leaves_stops_the_server(self):
+        with Proxy(self.folder) as proxy:
+            import socket
+            body = json.dumps({"messages": conversation("the weather"), "max_tokens": 3000,
+                               "stream": True, "ignore_eos": True}).encode()
+            client = socket.create_connection(("127.0.0.1", proxy.port))
+            client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: "
+                           b"application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            client.recv(1000)
+            client.close()
+            begun = time.monotonic()
+            proxy.wait_until(lambda s: not any(slot["busy"] for slot in s["slots"]))
+            self.assertLess(time.monotonic() - begun, 10)
+
+    def test_what_cannot_be_is_said_at_the_start(self):
+        with Proxy(self.folder) as proxy:
+            for options, said in (
+                    (["--port", str(proxy.port)], "in use"),
+                    (["--server", "/no/such/program"], "no such program"),
+                    (["--codec", "/no/such/codec"], "/no/such/codec"),
+                    (["--", "--port", "80"], "--port"),
+                    (["--upstream", "http://127.0.0.1:1"], "--slots-dir"),
+            ):
+                other = tempfile.TemporaryDirectory()
+                self.addCleanup(other.cleanup)
+                command = [os.environ["KVSPLICE_BINARY"], "serve", "-m", peer.MODEL, "--store",
+                           os.path.join(other.name, "store"), *options]
+                if "--server" not in options:
+                    command[2:2] = ["--server", peer.program("llama-server")]
+                done = peer.subprocess.run(command, timeout=peer.LIMIT, text=True,
+                                           stdout=peer.subprocess.PIPE,
+                                           stderr=peer.subprocess.STDOUT)
+                self.assertNotEqual(done.returncode, 0, options)
+                self.assertIn(said, done.stdout)
+                self.assertEqual(len(done.stdout.strip().splitlines()), 1, done.stdout)
+
+
+if __name__ == "__main__":
+    peer.program("llama-server")
+    unittest.main(verbosity=2)
