@@ -4,6 +4,8 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cstring>
+#include <span>
 
 #include "core/errors.h"
 #include "core/limits.h"
@@ -175,7 +177,29 @@ void read_second_cache(ByteReader& in, StateBlob& blob) {
   in = behind;
 }
 
-void write_head(const StateBlob& blob, ByteWriter& out) {
+// Into zeros that are there, so that rows without data need no writing.
+class StateWriter {
+ public:
+  explicit StateWriter(std::span<uint8_t> room) : room_(room) {}
+
+  template <class T>
+  void put(T value) {
+    put_array(std::span<const T>(&value, 1));
+  }
+  template <class T>
+  void put_array(std::span<const T> values) {
+    if (!values.empty()) std::memcpy(room_.data() + at_, values.data(), values.size_bytes());
+    at_ += values.size_bytes();
+  }
+  void leave_zeros(size_t n) { at_ += n; }
+  size_t size() const { return at_; }
+
+ private:
+  std::span<uint8_t> room_;
+  size_t at_ = 0;
+};
+
+void write_head(const StateBlob& blob, StateWriter& out) {
   switch (blob.form) {
     case StateForm::sequence_data:
       out.put(kDataMagic);
@@ -201,17 +225,17 @@ void write_head(const StateBlob& blob, ByteWriter& out) {
 uint32_t element_bytes(int32_t type) { return type == int32_t(CellType::f32) ? 4 : 2; }
 
 // The offset of their first byte.
-size_t write_rows(const StateRows& rows, size_t cells, ByteWriter& out) {
+size_t write_rows(const StateRows& rows, size_t cells, StateWriter& out) {
   const size_t at = out.size();
   if (rows.data.empty()) {
-    out.put_zeros(cells * rows.row_bytes);
+    out.leave_zeros(cells * rows.row_bytes);
   } else {
-    out.put_bytes(rows.data);
+    out.put_array(rows.data);
   }
   return at;
 }
 
-RowsAt write_cells(const StateCache& cache, StateVersion version, ByteWriter& out) {
+RowsAt write_cells(const StateCache& cache, StateVersion version, StateWriter& out) {
   RowsAt at;
   if (cache.cells() == 0) return at;
   for (int32_t position : cache.positions) {
@@ -245,25 +269,12 @@ RowsAt write_cells(const StateCache& cache, StateVersion version, ByteWriter& ou
 }
 
 // The cells are in the first stream. llama.cpp puts them where the sequence belongs.
-RowsAt write_cache(const StateCache& cache, const StateBlob& blob, ByteWriter& out) {
+RowsAt write_cache(const StateCache& cache, const StateBlob& blob, StateWriter& out) {
   out.put(blob.streams);
   out.put(static_cast<uint32_t>(cache.cells()));
   RowsAt at = write_cells(cache, blob.version, out);
   for (uint32_t s = 1; s < blob.streams; ++s) out.put(uint32_t{0});
   return at;
-}
-
-// At least as many bytes as the state has, and hardly more.
-size_t most_bytes(const StateBlob& blob) {
-  constexpr size_t kCell = 12, kNumbers = 32;
-  size_t bytes = kNumbers + 4 * blob.tokens.size() + blob.architecture.size();
-  for (const StateCache& cache : blob.caches) {
-    bytes += kNumbers + 4 * blob.streams + kCell * cache.cells();
-    for (const auto* layers : {&cache.keys, &cache.values}) {
-      for (const StateRows& rows : *layers) bytes += kNumbers + cache.cells() * rows.row_bytes;
-    }
-  }
-  return bytes;
 }
 
 Result<> check_rows(const StateRows& rows, const LayerShape& layer, Kind kind) {
@@ -323,15 +334,32 @@ Result<StateBlob> parse_state(ByteSpan bytes, const StateHints& hints) {
   return blob;
 }
 
-Bytes write_state(const StateBlob& blob, std::vector<RowsAt>* places) {
-  ByteWriter out;
-  out.reserve(most_bytes(blob));
+size_t most_state_bytes(const StateBlob& blob) {
+  constexpr size_t kCell = 12, kNumbers = 32;
+  size_t bytes = kNumbers + 4 * blob.tokens.size() + blob.architecture.size();
+  for (const StateCache& cache : blob.caches) {
+    bytes += kNumbers + 4 * blob.streams + kCell * cache.cells();
+    for (const auto* layers : {&cache.keys, &cache.values}) {
+      for (const StateRows& rows : *layers) bytes += kNumbers + cache.cells() * rows.row_bytes;
+    }
+  }
+  return bytes;
+}
+
+size_t write_state(const StateBlob& blob, std::span<uint8_t> zeros, std::vector<RowsAt>* places) {
+  StateWriter out(zeros);
   write_head(blob, out);
   for (const StateCache& cache : blob.caches) {
     RowsAt at = write_cache(cache, blob, out);
     if (places != nullptr) places->push_back(std::move(at));
   }
-  return out.take();
+  return out.size();
+}
+
+Bytes write_state(const StateBlob& blob) {
+  Bytes bytes(most_state_bytes(blob));
+  bytes.resize(write_state(blob, bytes, nullptr));
+  return bytes;
 }
 
 Result<std::vector<int>> layers_of_cache(const StateBlob& blob, size_t index,

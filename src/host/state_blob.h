@@ -63,9 +63,12 @@ Result<StateBlob> parse_state(ByteSpan bytes, const StateHints& hints = {});
 struct RowsAt {
   std::vector<size_t> keys, values;
 };
-// Rows without data are zeros, for the caller to fill in: they are where `places` says, cache by
-// cache.
-Bytes write_state(const StateBlob& blob, std::vector<RowsAt>* places = nullptr);
+// At least as many bytes as the state has, and hardly more.
+size_t most_state_bytes(const StateBlob& blob);
+// Into as many zeros; returns the bytes it took. Rows without data stay zeros, for the caller to
+// fill in: they are where `places` says, cache by cache.
+size_t write_state(const StateBlob& blob, std::span<uint8_t> zeros, std::vector<RowsAt>* places);
+Bytes write_state(const StateBlob& blob);
 
 // The layers of `shape` that cache `index` holds (two caches: without a window, with one), or an
 // error saying how the state differs from what the model would save.

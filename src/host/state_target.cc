@@ -95,7 +95,7 @@ StateExtent extent_of_state(StateForm form, size_t cells, size_t pending) {
 
 Result<StateFrame> StateFrame::make(std::span<const int32_t> tokens, size_t absent,
                                     std::span<const int32_t> pending, const ModelShape& shape,
-                                    const StateTarget& wanted) {
+                                    const StateTarget& wanted, const RoomFor& room) {
   StateTarget target = wanted;
   if (target.turns.empty()) target.turns = usual_turns(shape);
   KVS_TRY(check_target(target));
@@ -121,7 +121,14 @@ Result<StateFrame> StateFrame::make(std::span<const int32_t> tokens, size_t abse
   frame.cells_ = extent.cells;
   frame.layers_ = shape.layers.size();
   std::vector<RowsAt> places;
-  frame.bytes_ = write_state(blob, &places);
+  const size_t most = most_state_bytes(blob);
+  if (room) {
+    KVS_ASSIGN(frame.begin_, room(most));
+  } else {
+    frame.bytes_.resize(most);
+    frame.begin_ = frame.bytes_.data();
+  }
+  frame.size_ = write_state(blob, {frame.begin_, most}, &places);
   frame.plan(shape, target, blob, places);
   return frame;
 }
@@ -149,8 +156,8 @@ void StateFrame::plan(const ModelShape& shape, const StateTarget& target, const 
 
 RowsPlace StateFrame::place_of(const Rows& rows) {
   const size_t n = cells_ - rows.first, width = rows.layout.width;
-  if (rows.transposed) return {&bytes_[rows.at], n, width, 1, static_cast<ptrdiff_t>(n)};
-  return {&bytes_[rows.at], n, width, static_cast<ptrdiff_t>(width), 1};
+  if (rows.transposed) return {begin_ + rows.at, n, width, 1, static_cast<ptrdiff_t>(n)};
+  return {begin_ + rows.at, n, width, static_cast<ptrdiff_t>(width), 1};
 }
 
 std::optional<KvPlace> StateFrame::place() {
@@ -185,11 +192,11 @@ void StateFrame::fill(const RowsView& from, const Rows& rows) {
     read_rows(from.row_range(r, 1), row);
     encode_row(row.row(0), layout, coded.data());
     if (!rows.transposed) {
-      std::memcpy(&bytes_[rows.at + r * bytes], coded.data(), bytes);
+      std::memcpy(begin_ + rows.at + r * bytes, coded.data(), bytes);
       continue;
     }
     for (size_t c = 0; c < layout.width; ++c) {  // the first values of all rows come first
-      std::memcpy(&bytes_[rows.at + (c * from.rows + r) * element], &coded[c * element], element);
+      std::memcpy(begin_ + rows.at + (c * from.rows + r) * element, &coded[c * element], element);
     }
   }
 }

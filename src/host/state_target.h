@@ -1,6 +1,8 @@
 // f16 cells -> a state that llama.cpp loads into a cache of its own kind.
 #pragma once
 
+#include <functional>
+
 #include "host/state_blob.h"
 #include "session/cells.h"
 
@@ -29,21 +31,30 @@ struct StateExtent {
 };
 StateExtent extent_of_state(StateForm form, size_t cells, size_t pending);
 
+// Zeroed memory for at most so many bytes, which outlives what is made in it.
+using RoomFor = std::function<Result<uint8_t*>(size_t most)>;
+
 // A state whose rows are still zeros.
 class StateFrame {
  public:
   // Of all tokens and pending tokens that can be in it; the first `absent` tokens have no rows in
-  // layers with a window. Error if the next token sees any of those.
+  // layers with a window. Error if the next token sees any of those. It makes room for itself
+  // unless the caller does.
   static Result<StateFrame> make(std::span<const int32_t> tokens, size_t absent,
                                  std::span<const int32_t> pending, const ModelShape& shape,
-                                 const StateTarget& target);
+                                 const StateTarget& target, const RoomFor& room = {});
 
+  size_t size() const { return size_; }  // bytes
   size_t cells() const { return cells_; }
   // Where rows of the first cells() tokens go; none if they must be coded on their way there.
   std::optional<KvPlace> place();
   // Cells of as many tokens or more.
   void fill(const KvView& cells);
-  Bytes take() { return std::move(bytes_); }
+  // Of a frame that has made room for itself.
+  Bytes take() {
+    bytes_.resize(size_);
+    return std::move(bytes_);
+  }
 
  private:
   // Rows of the tokens [first, cells()) of one layer.
@@ -59,7 +70,9 @@ class StateFrame {
   RowsPlace place_of(const Rows& rows);
   void fill(const RowsView& from, const Rows& rows);
 
-  Bytes bytes_;
+  Bytes bytes_;               // unless the caller has made room
+  uint8_t* begin_ = nullptr;  // does not move with the frame
+  size_t size_ = 0;
   size_t cells_ = 0, layers_ = 0;
   std::vector<Rows> rows_;
 };

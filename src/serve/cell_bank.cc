@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <ctime>
 
-#include "core/file.h"
 #include "core/memory.h"
 #include "core/threads.h"
 #include "host/state_rows.h"
+#include "serve/mapped_file.h"
 
 namespace kvsplice::serve {
 
@@ -63,7 +63,13 @@ Result<size_t> CellBank::write_slot(const store::Match& match, std::span<const i
                                     const host::StateTarget& target,
                                     const std::string& path) const {
   return within_memory([&]() -> Result<size_t> {
-    KVS_ASSIGN(host::StateFrame frame, host::StateFrame::make(tokens, 0, {}, coder_.shape, target));
+    std::optional<MappedFile> file;
+    const auto room = [&](size_t most) -> Result<uint8_t*> {
+      KVS_ASSIGN(file, MappedFile::create(path, most));
+      return file->data();
+    };
+    KVS_ASSIGN(host::StateFrame frame,
+               host::StateFrame::make(tokens, 0, {}, coder_.shape, target, room));
     // A cache of another type than f16 is filled from cells apart.
     KvBlock<uint16_t> apart;
     auto place = frame.place();
@@ -81,9 +87,8 @@ Result<size_t> CellBank::write_slot(const store::Match& match, std::span<const i
       return decode_object(object, coder_, to);
     }));
     if (!place) frame.fill(apart);
-    const Bytes bytes = frame.take();
-    KVS_TRY(write_file(path, bytes));
-    return bytes.size();
+    KVS_TRY(file->shrink(frame.size()));
+    return frame.size();
   });
 }
 
@@ -109,8 +114,9 @@ Result<store::Hash> CellBank::keep_object(store::ObjectHead head, const KvView& 
 Result<CellBank::Kept> CellBank::keep(std::string_view tenant, const std::string& path,
                                       size_t prompt, size_t fewest) const {
   return within_memory([&]() -> Result<Kept> {
-    KVS_ASSIGN(const Bytes bytes, read_file(path));
-    KVS_ASSIGN(const host::StateBlob blob, host::parse_state(bytes, host::hints_of(coder_.shape)));
+    KVS_ASSIGN(const MappedFile file, MappedFile::open(path));
+    KVS_ASSIGN(const host::StateBlob blob,
+               host::parse_state(file.bytes(), host::hints_of(coder_.shape)));
     KVS_ASSIGN(const host::StateCells state, host::to_cells(blob, coder_.shape, blob.tokens));
     const KvView& cells = state.cells;
     KVS_TRY(session::check_finite(cells, coder_.shape));
