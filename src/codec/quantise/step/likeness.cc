@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "linalg/linalg.h"
 
@@ -18,9 +19,34 @@ std::vector<Group> groups_of(std::span<const int32_t> positions, size_t most) {
   return groups;
 }
 
+namespace {
+
+// Whether what rows have in common would take the digits that their distances need: distances are
+// of the order of 1 when they are weighted.
+bool have_much_in_common(MatrixView<const float> rows, float weight) {
+  constexpr float kMuch = 256;
+  float length = 0;
+  for (size_t c = 0; c < rows.cols; ++c) length += rows(0, c) * rows(0, c);
+  return weight * length > kMuch;
+}
+
+Matrix<float> about_the_first(MatrixView<const float> rows) {
+  Matrix<float> about(rows.rows, rows.cols);
+  for (size_t r = 0; r < rows.rows; ++r) {
+    for (size_t c = 0; c < rows.cols; ++c) about(r, c) = rows(r, c) - rows(0, c);
+  }
+  return about;
+}
+
+}  // namespace
+
 // Only rows before a row count: products are made in tiles along the diagonal.
-void add_squared_distances(MatrixView<const float> rows, float weight, MatrixView<float> squares) {
+void add_squared_distances(MatrixView<const float> from, float weight, MatrixView<float> squares) {
   constexpr size_t kTile = 64;
+  if (from.rows == 0) return;
+  Matrix<float> about;
+  if (have_much_in_common(from, weight)) about = about_the_first(from);
+  const MatrixView<const float> rows = about.rows() > 0 ? std::as_const(about).view() : from;
   std::vector<float> lengths(rows.rows);  // squared
   for (size_t first = 0; first < rows.rows; first += kTile) {
     const size_t end = std::min(first + kTile, rows.rows);

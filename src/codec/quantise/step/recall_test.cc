@@ -54,6 +54,26 @@ TEST(Recall, DistancesAreAddedUp) {
   }
 }
 
+// Rows that have much in common, as keys of wide models do, are as far from each other as without.
+TEST(Recall, WhatRowsHaveInCommonDoesNotBlurTheirDistances) {
+  const size_t n = 80, cols = 64;
+  const Matrix<float> rows = normal(n, cols, 5, 1.0 / 64);  // sums with 512 are exact enough
+  Matrix<float> far(n, cols), alone(n, n), together(n, n);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    far.flat()[i] = 512 + std::round(4096 * rows.flat()[i]) / 4096;
+  }
+  Matrix<float> near = far;
+  for (float& x : near.flat()) x -= 512;
+  add_squared_distances(near, 1.f, alone);
+  add_squared_distances(far, 1.f, together);
+  for (size_t t = 0; t < n; ++t) {
+    for (size_t j = 0; j < t; ++j) {
+      EXPECT_NEAR(together(t, j), alone(t, j), 1e-5 * alone(t, j)) << t << ", " << j;
+    }
+  }
+  EXPECT_TRUE(mixing(std::move(together), {}).ok());
+}
+
 // The textbook's conditional mean, k^T (K + noise I)^-1 y over the rows before.
 TEST(Recall, RowsAreExpectedWhereAGaussianProcessExpectsThem) {
   const size_t n = 40;
