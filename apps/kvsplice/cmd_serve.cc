@@ -146,11 +146,12 @@ Result<> run(ServeArguments a) {
   serve::Front front(*service);
   KVS_ASSIGN(const int port, front.listen(o.host, o.port));
   KVS_TRY(service->start());
-  fmt::print("listening at http://{0}:{1}, page at http://{0}:{1}/kvsplice/\nstore {2}, {3}\n",
-             o.host, port, o.store,
-             loaded->codec
-                 ? codec::print(loaded->codec->text())
-                 : "lossless (1.2 to 1.4 times smaller; `kvsplice calibrate` makes a codec)");
+  fmt::print(
+      "listening at http://{0}:{1}, page at http://{0}:{1}/kvsplice/\nstore {2}, {3}\n", o.host,
+      port, o.store,
+      loaded->codec
+          ? codec::print(loaded->codec->text())
+          : "without loss, until a codec is learnt (`kvsplice calibrate` makes a better one)");
   std::fflush(stdout);
   const StopOnSignal stop(front);
   front.run();
@@ -196,6 +197,11 @@ Command serve_command() {
                    "seconds that a slot is left alone before it is saved");
         add_number(app, "--fewest-tokens", o.fewest_tokens, {16, 1 << 20},
                    "of a prompt that is worth keeping");
+        add_number(app, "--learn-after", o.learn_after, {0, 1e9},
+                   "without --codec: tokens stored before one is learnt from them; 0: never");
+        add_number(app, "--max-kld", o.most_kld, {1e-6, 100},
+                   "divergence, in nats a token, that a learnt codec may cost (default: what q4_0 "
+                   "costs)");
         add_threads(app, a->threads);
         app.add_option("arguments", o.arguments, "options of llama-server, behind --");
         return [a] { return run(*a); };

@@ -1,6 +1,7 @@
 #include "host/cell_rows.h"
 
 #include <fmt/format.h>
+#include <ggml.h>
 
 #include <algorithm>
 #include <array>
@@ -234,6 +235,15 @@ void encode_row(std::span<float> row, const RowLayout& layout, uint8_t* to) {
       encode_q8(row, cells, layout.turned, to);
       break;
   }
+}
+
+void through_q4_0(std::span<float> row, uint32_t turned) {
+  const auto width = static_cast<int64_t>(row.size());
+  std::vector<uint8_t> bytes(ggml_row_size(GGML_TYPE_Q4_0, width));
+  turn(row, turned);
+  ggml_quantize_chunk(GGML_TYPE_Q4_0, row.data(), bytes.data(), 0, 1, width, nullptr);
+  ggml_get_type_traits(GGML_TYPE_Q4_0)->to_float(bytes.data(), row.data(), width);
+  turn(row, turned);
 }
 
 }  // namespace kvsplice::host

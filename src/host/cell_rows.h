@@ -28,4 +28,8 @@ void decode_row(const uint8_t* from, const RowLayout& layout, std::span<float> r
 // Of values that are finite; `to` has room for the row's bytes.
 void encode_row(std::span<float> row, const RowLayout& layout, uint8_t* to);
 
+// What a cache of type q4_0 makes of a row of f16, in place: something to compare with. The width
+// is a multiple of 32.
+void through_q4_0(std::span<float> row, uint32_t turned);
+
 }  // namespace kvsplice::host

@@ -40,8 +40,10 @@ bool agrees(const store::Object& object, std::span<const int32_t> tokens) {
 
 }  // namespace
 
-CellBank::CellBank(store::Store& store, session::Coder coder, std::string settings)
-    : store_(store), coder_(std::move(coder)) {
+CellBank::CellBank(store::Store& store, session::Coder coder, std::string settings,
+                   std::shared_ptr<const codec::Codec> codec)
+    : store_(store), codec_(std::move(codec)), coder_(std::move(coder)) {
+  if (codec_) coder_.codec = codec_.get();
   cells_of_.model = coder_.shape.fingerprint;
   cells_of_.settings = std::move(settings);
   cells_of_.block_tokens = codec::kBlockTokens;
@@ -92,23 +94,44 @@ Result<size_t> CellBank::write_slot(const store::Match& match, std::span<const i
   });
 }
 
-Result<store::Hash> CellBank::keep_object(store::ObjectHead head, const KvView& cells,
-                                          Kept& kept) const {
+Result<> CellBank::keep_object(store::ObjectHead& head, std::span<const int32_t> tokens,
+                               const CellsAt& cells_at, Kept& kept) const {
   const bool tail = head.kind == store::ObjectKind::tail;
-  head.own = store::child_of(head.parent, cells.tokens, tail);
-  if (store_.has(head.own)) return head.own;
+  head.own = store::child_of(head.parent, tokens, tail);
+  if (store_.has(head.own)) return {};
+  KVS_ASSIGN(const KvView cells, cells_at(head.first, tokens.size()));
   store::Object object;
   object.head = head;
-  object.head.first = session::first_position(cells);
-  object.head.count = static_cast<uint32_t>(cells.count());
+  object.head.count = static_cast<uint32_t>(tokens.size());
   object.head.made = static_cast<uint64_t>(std::time(nullptr));
-  object.tokens.assign(cells.tokens.begin(), cells.tokens.end());
+  object.tokens.assign(tokens.begin(), tokens.end());
   KVS_ASSIGN(object.cells, store::write_cells(cells, tail, coder_, {}));
   KVS_TRY(store_.put(object));
   kept.objects += 1;
   kept.bytes += object.cells.size();
-  kept.coded += cells.count();
-  return head.own;
+  kept.coded += tokens.size();
+  return {};
+}
+
+Result<CellBank::Kept> CellBank::keep_all(std::string_view tenant, std::span<const int32_t> tokens,
+                                          size_t prompt, const CellsAt& cells_at) const {
+  Kept kept;
+  store::ObjectHead head;
+  head.root = head.parent = root_of(tenant);
+  head.owner = store_.key().owner_of(tenant);
+  const size_t block = block_tokens();
+  for (size_t at = 0; at < tokens.size();) {
+    const size_t count = std::min(block, tokens.size() - at);
+    if (count < block && count < kFewestInTail) break;
+    head.kind = count < block ? store::ObjectKind::tail : store::ObjectKind::block;
+    head.first = at;
+    head.answered = at + count / 2 >= prompt;
+    KVS_TRY(keep_object(head, tokens.subspan(at, count), cells_at, kept));
+    head.parent = head.own;
+    at += count;
+    kept.stored = at;
+  }
+  return kept;
 }
 
 Result<CellBank::Kept> CellBank::keep(std::string_view tenant, const std::string& path,
@@ -118,24 +141,42 @@ Result<CellBank::Kept> CellBank::keep(std::string_view tenant, const std::string
     KVS_ASSIGN(const host::StateBlob blob,
                host::parse_state(file.bytes(), host::hints_of(coder_.shape)));
     KVS_ASSIGN(const host::StateCells state, host::to_cells(blob, coder_.shape, blob.tokens));
-    const KvView& cells = state.cells;
-    KVS_TRY(session::check_finite(cells, coder_.shape));
-    Kept kept;
-    kept.tokens.assign(cells.tokens.begin(), cells.tokens.end());
-    store::ObjectHead head;
-    head.root = head.parent = root_of(tenant);
-    head.owner = store_.key().owner_of(tenant);
-    const size_t block = block_tokens(), n = cells.count() < fewest ? 0 : cells.count();
-    for (size_t at = 0; at < n;) {
-      const size_t count = std::min(block, n - at);
-      if (count < block && count < kFewestInTail) break;
-      head.kind = count < block ? store::ObjectKind::tail : store::ObjectKind::block;
-      head.answered = at + count / 2 >= prompt;
-      KVS_ASSIGN(head.parent, keep_object(head, cells.slice(at, count), kept));
-      at += count;
-      kept.stored = at;
+    if (state.cells.count() < fewest) return Kept();
+    KVS_TRY(session::check_finite(state.cells, coder_.shape));
+    return keep_all(tenant, state.cells.tokens, prompt, [&](size_t first, size_t count) {
+      return Result<KvView>(state.cells.slice(first, count));
+    });
+  });
+}
+
+// A line is decoded piece by piece: blocks of both banks may differ in length.
+Result<size_t> CellBank::take_over(const store::Line& line, const CellBank& other,
+                                   std::string_view tenant) const {
+  return within_memory([&]() -> Result<size_t> {
+    std::vector<store::Object> objects;
+    std::vector<int32_t> tokens;
+    size_t prompt = store::tokens_of(line);
+    for (const store::Entry& entry : line) {
+      KVS_ASSIGN(store::Object object, store_.get(entry.head.own));
+      if (entry.head.answered) prompt = std::min<size_t>(prompt, entry.head.first);
+      tokens.insert(tokens.end(), object.tokens.begin(), object.tokens.end());
+      objects.push_back(std::move(object));
     }
-    return kept;
+    KvBlock<uint16_t> part;
+    const auto cells_at = [&](size_t first, size_t count) -> Result<KvView> {
+      part = KvBlock<uint16_t>(coder_.shape, Space::cached, first, count);
+      std::copy_n(tokens.begin() + ptrdiff_t(first), count, part.tokens.begin());
+      for (const store::Object& object : objects) {
+        const size_t begin = object.head.first, end = begin + object.tokens.size();
+        if (end <= first || begin >= first + count) continue;
+        KVS_ASSIGN(const auto stored,
+                   store::StoredCells::parse(object.cells, object.tokens, begin));
+        KVS_TRY(stored.decode(other.coder_, place_of(part, count), first));
+      }
+      return part.view();
+    };
+    KVS_ASSIGN(const Kept kept, keep_all(tenant, tokens, prompt, cells_at));
+    return kept.stored;
   });
 }
 

@@ -2,6 +2,8 @@
 // makes a slot file of it, and takes from a slot file what the store has not.
 #pragma once
 
+#include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -10,15 +12,17 @@
 #include "host/state_target.h"
 #include "session/records.h"
 #include "store/cells.h"
+#include "store/lines.h"
 #include "store/store.h"
 
 namespace kvsplice::serve {
 
 class CellBank {
  public:
-  // settings: of the server that computes cells, as far as they change cells. coder and what it is
-  // of must outlive the bank.
-  CellBank(store::Store& store, session::Coder coder, std::string settings);
+  // settings: of the server that computes cells, as far as they change cells. What the coder is of
+  // must outlive the bank, but for its codec, if that is given here too.
+  CellBank(store::Store& store, session::Coder coder, std::string settings,
+           std::shared_ptr<const codec::Codec> codec = {});
 
   size_t block_tokens() const { return cells_of_.block_tokens; }
   const session::Coder& coder() const { return coder_; }
@@ -33,20 +37,29 @@ class CellBank {
                             const host::StateTarget& target, const std::string& path) const;
 
   struct Kept {
-    std::vector<int32_t> tokens;               // what the file holds
-    size_t stored = 0;                         // of them the store has cells now
+    size_t stored = 0;                         // first tokens that the store has cells of now
     size_t objects = 0, bytes = 0, coded = 0;  // new ones; tokens that had to be coded
   };
-  // prompt: so many of the tokens are the client's; the model wrote those behind them. Of fewer
-  // tokens than `fewest` nothing is kept.
+  // What a slot file holds. prompt: so many of the tokens are the client's; the model wrote those
+  // behind them. Of fewer tokens than `fewest` nothing is kept.
   Result<Kept> keep(std::string_view tenant, const std::string& path, size_t prompt,
                     size_t fewest) const;
+  // What another bank keeps without loss; returns how many tokens are kept here then. The other's
+  // objects stay.
+  Result<size_t> take_over(const store::Line& line, const CellBank& other,
+                           std::string_view tenant) const;
 
  private:
-  // head: all but what the cells say.
-  Result<store::Hash> keep_object(store::ObjectHead head, const KvView& cells, Kept& kept) const;
+  // Cells of so many tokens from a position on, good until the next call.
+  using CellsAt = std::function<Result<KvView>(size_t first, size_t count)>;
+  Result<Kept> keep_all(std::string_view tenant, std::span<const int32_t> tokens, size_t prompt,
+                        const CellsAt& cells_at) const;
+  // head: all but the name, which it gets, and the length.
+  Result<> keep_object(store::ObjectHead& head, std::span<const int32_t> tokens,
+                       const CellsAt& cells_at, Kept& kept) const;
 
   store::Store& store_;
+  std::shared_ptr<const codec::Codec> codec_;
   session::Coder coder_;
   store::CellsOf cells_of_;
 };

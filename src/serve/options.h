@@ -30,6 +30,10 @@ struct Options {
   SaveWhen save = SaveWhen::idle;
   double save_after = 5;       // seconds that a slot is idle before it is saved
   size_t fewest_tokens = 256;  // of a prompt that is worth keeping
+
+  // Without a codec one is learnt once so many tokens are stored; 0: never.
+  size_t learn_after = 16384;
+  std::optional<double> most_kld;  // of a codec that is learnt; none: what q4_0 costs
 };
 
 }  // namespace kvsplice::serve

@@ -68,6 +68,7 @@ Service::Passage::Passage(Service& service, OutgoingRequest request, const std::
   if (api != Api::none && service_.is_ready()) {
     if (auto asked = understand(api, request.body)) {
       tenant_ = tenant_of(request.headers, *asked);
+      service_.note_tenant(tenant_);
       prepare(std::move(*asked), request);
     }
   }

@@ -1,7 +1,6 @@
 #include "serve/service.h"
 
 #include <fmt/format.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,7 +9,7 @@
 #include <fstream>
 
 #include "core/stopwatch.h"
-#include "core/threads.h"
+#include "serve/low_priority.h"
 #include "serve/passage.h"
 
 namespace kvsplice::serve {
@@ -22,19 +21,9 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kGlance{100};
 constexpr size_t kMostWaiting = 4;  // slot files that wait to be taken into the store
-constexpr int kLowPriority = 10;
 constexpr const char* kSharedMemory = "/dev/shm";  // files there take no way over a disk
 
 double now() { return static_cast<double>(std::time(nullptr)); }
-
-// Loops run where they begin, so that what has time does not take the server's cores.
-class Alone final : public Executor {
- public:
-  int threads() const override { return 1; }
-  void run(size_t n, const std::function<void(size_t)>& body) override {
-    for (size_t i = 0; i < n; ++i) body(i);
-  }
-};
 
 Result<TemporaryFolder> private_folder() {
   std::error_code failed;
@@ -113,6 +102,7 @@ Result<> Service::start() {
     KVS_TRY(process_->start());
   }
   keeper_ = std::thread([this] { work(); });
+  learner_ = std::thread([this] { learn(); });
   return {};
 }
 
@@ -145,9 +135,9 @@ Result<> Service::make_ready() {
   if (facts.slots < 1) return Error{ErrorKind::unsupported, "the server has no slots"};
   set_state(State::testing, "the self-test is under way");
   KVS_ASSIGN(const SlotTrial test, try_slots(*upstream_, facts.slots, slots_folder_, coder_.shape));
-  target_ = test.target;
+  trial_ = test;
   if (!slots_) slots_ = std::make_unique<Slots>(facts.slots);
-  if (!bank_) bank_ = std::make_unique<CellBank>(store_, coder_, test.settings);
+  if (!banks().now) open_banks();
   set_state(State::ready, "");
   log_line("ready", {{"build", facts.build}, {"slots", facts.slots}, {"cells", test.settings}});
   return {};
@@ -162,19 +152,38 @@ std::string Service::path_of(const std::string& file) const {
   return (fs::path(slots_folder_) / file).string();
 }
 
+void Service::note_tenant(const std::string& tenant) {
+  const std::lock_guard lock(mutex_);
+  tenants_.insert(tenant);
+}
+
+Service::Banks Service::banks() const {
+  const std::lock_guard lock(mutex_);
+  return banks_;
+}
+
 Service::Restored Service::restore(Slots::Lease& lease, SlotContent& content,
                                    std::span<const int32_t> tokens) {
   const Stopwatch watch;
   Restored done;
   const size_t there = content.tokens.size();
-  const auto match = bank_->find(content.tenant, tokens);
+  const Banks banks = this->banks();
+  const CellBank* bank = banks.now.get();
+  auto match = bank->find(content.tenant, tokens);
   if (!match.ok()) return {0, 0, match.error().message};
+  if (banks.exact) {
+    auto exact = banks.exact->find(content.tenant, tokens);
+    if (exact.ok() && exact->tokens > match->tokens) {
+      match = std::move(exact);
+      bank = banks.exact.get();
+    }
+  }
   const size_t n = std::min(match->tokens, tokens.size());
   if (n <= there) return {0, 0, n == 0 ? "nothing of it is stored" : "the slot holds as much"};
   if (!gate_.is_worth(n, there)) return {0, 0, "evaluating is as fast"};
   const std::string file = new_file();
   const auto moved = [&]() -> Result<> {
-    KVS_TRY(bank_->write_slot(*match, tokens.first(n), target_, path_of(file)));
+    KVS_TRY(bank->write_slot(*match, tokens.first(n), trial_.target, path_of(file)));
     KVS_TRY(upstream_->restore(lease.id(), file));
     return {};
   }();
@@ -226,7 +235,7 @@ bool Service::write_out(Slots::Lease& lease, SlotContent& content) {
 
 void Service::keep(const SlotFile& file) {
   const Stopwatch watch;
-  const auto kept = bank_->keep(file.tenant, file.path, file.prompt, options_.fewest_tokens);
+  const auto kept = banks().now->keep(file.tenant, file.path, file.prompt, options_.fewest_tokens);
   std::error_code ignored;
   fs::remove(file.path, ignored);
   if (!kept.ok()) {
@@ -275,9 +284,7 @@ void Service::work() {
   if (const auto collected = store_.collect(); !collected.ok()) {
     log_line("collect_failed", {{"why", collected.error().message}});
   }
-  ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kLowPriority);
-  Alone alone;
-  const UseExecutor here(alone);
+  const AtLowPriority here;
   for (;;) {
     State state;
     {
@@ -314,7 +321,8 @@ Service::~Service() {
     changed_.notify_all();
   }
   if (keeper_.joinable()) keeper_.join();
-  if (bank_ && is_ready()) {
+  if (learner_.joinable()) learner_.join();
+  if (is_ready()) {
     const auto all = Clock::now() + std::chrono::hours(1);
     while (auto lease = slots_->take_dirty(all)) {
       SlotContent content = lease->content();

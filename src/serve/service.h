@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 
@@ -16,6 +17,7 @@
 #include "serve/cell_bank.h"
 #include "serve/exchange.h"
 #include "serve/gate.h"
+#include "serve/learner.h"
 #include "serve/options.h"
 #include "serve/record.h"
 #include "serve/request.h"
@@ -29,7 +31,7 @@ namespace kvsplice::serve {
 class Service {
  public:
   // What is wrong with the options, the store or the folders is said here. coder: what cells are
-  // coded by; it must outlive the service.
+  // coded by; it must outlive the service. Without a codec it takes the one that was learnt here.
   static Result<std::unique_ptr<Service>> create(Options options, session::Coder coder);
   ~Service();  // saves what slots hold, ends the server
 
@@ -63,9 +65,26 @@ class Service {
   std::vector<std::string> server_arguments() const;
   void clear_own_folder();
   void lost_server(const std::string& how);  // whatever lay in its slots is gone
-  Result<> make_ready();                     // once for each start of the server
+  void open_banks();
+  Result<> make_ready();  // once for each start of the server
   bool is_ready() const;
   void set_state(State state, const std::string& why);
+
+  // Cells as they are kept now, and those that an earlier run, or an earlier hour, has kept without
+  // loss.
+  struct Banks {
+    std::shared_ptr<const CellBank> now, exact;
+  };
+  Banks banks() const;
+
+  // Learning.
+  void learn();  // a thread of its own
+  Result<> try_to_learn(const Banks& banks);
+  Result<> take_over_exact(const Banks& banks);
+  Result<> borrow_slot(const std::function<Result<>(const Laboratory&)>& use);
+  std::vector<std::string> tenants() const;
+  void note_tenant(const std::string& tenant);
+  Progress until_end(const std::string& what);
 
   // Between slots and the store.
   std::string new_file();
@@ -85,8 +104,7 @@ class Service {
   std::string slots_folder_;
   std::unique_ptr<Upstream> upstream_;
   std::unique_ptr<Slots> slots_;
-  std::unique_ptr<CellBank> bank_;
-  host::StateTarget target_;
+  SlotTrial trial_;
   Gate gate_;
   mutable Record record_;
   std::atomic<uint64_t> files_made_ = 0;
@@ -99,9 +117,15 @@ class Service {
   ServerFacts facts_;
   std::deque<SlotFile> waiting_;
   bool ending_ = false;
+  Banks banks_;
+  std::set<std::string> tenants_;  // seen since the start
+  std::string learning_;           // what it does now, or how it went
 
   std::unique_ptr<ServerProcess> process_;
   std::thread keeper_;  // tests the server after each start, saves idle slots
+  std::thread learner_;
+  size_t learn_at_ = 0;               // tokens stored
+  std::set<std::string> taken_over_;  // tenants whose exact cells have been coded
 };
 
 }  // namespace kvsplice::serve

@@ -59,6 +59,15 @@ std::optional<Slots::Lease> Slots::take_dirty(Clock::time_point before) {
   return lease(static_cast<size_t>(oldest - slots_.data()));
 }
 
+std::optional<Slots::Lease> Slots::take_rested(Clock::time_point before) {
+  const std::lock_guard lock(mutex_);
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    const Slot& slot = slots_[i];
+    if (!slot.busy && (slot.content.is_empty() || slot.used < before)) return lease(i);
+  }
+  return std::nullopt;
+}
+
 std::vector<Slots::Lease> Slots::take_all() {
   std::unique_lock lock(mutex_);
   std::vector<Lease> all;

@@ -65,6 +65,8 @@ class Slots {
   // that is a good part of what lies in it; else an empty one; else the least recently used. A slot
   // the client names is waited for.
   Lease take(const std::string& tenant, std::span<const int32_t> tokens, std::optional<int> wanted);
+  // A slot that holds nothing, or that nobody has used since `before`.
+  std::optional<Lease> take_rested(Clock::time_point before);
   // A dirty slot that nobody has used since `before`, longest waiting first.
   std::optional<Lease> take_dirty(Clock::time_point before);
   std::vector<Lease> take_all();

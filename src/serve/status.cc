@@ -63,6 +63,7 @@ Json Service::status() const {
   Json status = Json::object();
   ServerFacts facts;
   bool ready = false;
+  Banks banks;
   {
     const std::lock_guard lock(mutex_);
     status["version"] = version();
@@ -71,6 +72,8 @@ Json Service::status() const {
     status["seconds"] = std::time(nullptr) - begun_;
     facts = facts_;
     status["files_waiting"] = waiting_.size();
+    status["learning"] = learning_;
+    banks = banks_;
     ready = slots_ != nullptr && state_ == State::ready;
   }
   status["server"] = {{"address", upstream_->address().text()},
@@ -79,9 +82,10 @@ Json Service::status() const {
                       {"context", facts.context},
                       {"starts", process_ ? process_->starts() : 0}};
   const ModelShape& shape = coder_.shape;
+  const codec::Codec* codec = banks.now ? banks.now->coder().codec : coder_.codec;
   status["cells"] = {{"model", shape.model_name},
                      {"f16_bytes_per_token", shape.f16_bytes_per_token()},
-                     {"codec", coder_.codec ? codec::print(coder_.codec->text()) : "lossless"}};
+                     {"codec", codec ? codec::print(codec->text()) : "lossless"}};
   Json store = {{"folder", store_.folder()}, {"cap_bytes", options_.limits.bytes}};
   if (const auto totals = store_.totals(); totals.ok()) {
     store["objects"] = totals->objects;

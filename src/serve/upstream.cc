@@ -4,6 +4,7 @@
 #include <httplib.h>
 
 #include <charconv>
+#include <cmath>
 
 namespace kvsplice::serve {
 
@@ -186,6 +187,26 @@ Result<Upstream::Completion> Upstream::complete(int slot, std::span<const int32_
   KVS_ASSIGN(completion.tokens, tokens_in(answer));
   if (answer.contains("timings")) completion.cached = count_at(answer["timings"], "cache_n");
   return completion;
+}
+
+Result<Upstream::Likely> Upstream::likely(int slot, std::span<const int32_t> prompt) const {
+  constexpr int kMost = 256;
+  const Json body = {{"prompt", std::vector<int32_t>(prompt.begin(), prompt.end())},
+                     {"n_predict", 1},
+                     {"temperature", 0},
+                     {"id_slot", slot},
+                     {"cache_prompt", true},
+                     {"n_probs", kMost}};
+  KVS_ASSIGN(const Json answer, post("/completion", body, kSlow));
+  const Json::json_pointer path("/completion_probabilities/0/top_logprobs");
+  const Json list = answer.contains(path) ? answer.at(path) : Json();
+  Likely likely;
+  for (const Json& one : list) {
+    const auto token = number_at(one, "id"), log = number_at(one, "logprob");
+    if (token && log) likely.emplace_back(static_cast<int32_t>(*token), std::exp(*log));
+  }
+  if (!likely.empty()) return likely;
+  return Error{ErrorKind::mismatch, "llama-server answers without probabilities"};
 }
 
 }  // namespace kvsplice::serve

@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "serve/json.h"
@@ -67,6 +68,10 @@ class Upstream {
     size_t cached = 0;
   };
   Result<Completion> complete(int slot, std::span<const int32_t> prompt, int n) const;
+
+  // The likeliest next tokens and their probabilities.
+  using Likely = std::vector<std::pair<int32_t, double>>;
+  Result<Likely> likely(int slot, std::span<const int32_t> prompt) const;
 
   Result<Json> get(const std::string& path, Seconds patience) const;
   Result<Json> post(const std::string& path, const Json& body, Seconds patience) const;

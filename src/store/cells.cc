@@ -6,6 +6,7 @@
 #include <array>
 
 #include "session/cells.h"
+#include "session/lossless_record.h"
 
 namespace kvsplice::store {
 
@@ -70,10 +71,32 @@ Result<StoredCells> StoredCells::parse(ByteSpan bytes, std::span<const int32_t> 
   return cells;
 }
 
-Result<> StoredCells::decode(const session::Coder& coder, const KvPlace& to) const {
+namespace {
+
+ptrdiff_t place_of(const session::CodedCells& record, size_t from) {
+  return static_cast<ptrdiff_t>(record.first) - static_cast<ptrdiff_t>(from);
+}
+
+}  // namespace
+
+Result<> StoredCells::decode(const session::Coder& coder, const KvPlace& to, size_t from) const {
   for (const session::CodedCells& record : records_) {
-    if (record.first >= to.count) break;
-    KVS_TRY(record.decode(coder, static_cast<ptrdiff_t>(record.first), to));
+    if (record.first >= from + to.count) break;
+    KVS_TRY(record.decode(coder, place_of(record, from), to));
+  }
+  return {};
+}
+
+Result<> StoredCells::decode_exact(const session::Coder& coder, Kind kind, size_t layer,
+                                   const KvPlace& to, size_t from) const {
+  for (const session::CodedCells& record : records_) {
+    if (record.kind != RecordKind::exact) {
+      return Error{ErrorKind::unsupported, "cells that are coded cannot be read layer by layer"};
+    }
+    ByteReader in(record.bytes);
+    KVS_ASSIGN(const auto rows,
+               session::LosslessRecord::parse(in, record.tokens.size(), coder.shape.layers));
+    KVS_TRY(rows.decode(kind, layer, place_of(record, from), to));
   }
   return {};
 }

@@ -23,8 +23,11 @@ class StoredCells {
  public:
   static Result<StoredCells> parse(ByteSpan bytes, std::span<const int32_t> tokens, size_t first);
 
-  // Rows of the tokens from position 0 on to their place; those behind its end are dropped.
-  Result<> decode(const session::Coder& coder, const KvPlace& to) const;
+  // Rows to their place, which begins at that position; those behind its end are dropped.
+  Result<> decode(const session::Coder& coder, const KvPlace& to, size_t from = 0) const;
+  // One layer's rows of `kind` only, where all are exact: error unsupported if they are coded.
+  Result<> decode_exact(const session::Coder& coder, Kind kind, size_t layer, const KvPlace& to,
+                        size_t from) const;
 
  private:
   std::vector<session::CodedCells> records_;

@@ -125,6 +125,32 @@ class Serving(unittest.TestCase):
                     served = proxy.status()["requests"][0]
                     self.assertGreaterEqual(served["cached_tokens"] or restored, prompt - 1)
 
+    def test_a_codec_is_learnt_from_what_is_stored(self):
+        text = "".join(peer.start_of(f"{name}.txt", 9000) for name in ("fiction", "technical"))
+        prompts = [[{"role": "user", "content": text[at:at + 3000]}]
+                   for at in range(0, len(text) - 3000, 3000)]
+        proxy = Proxy(self.folder, "--learn-after", "1500", "--max-kld", "0.2")
+        with proxy:
+            for prompt in prompts[:4]:
+                proxy.chat(prompt, n=4)
+            before = proxy.wait_until_saved()["store"]
+            self.assertLess(before["ratio"], 2)
+            status = proxy.wait_until(lambda s: s["cells"]["codec"] != "lossless" and
+                                      s["store"]["bytes"] < before["bytes"] / 5)
+            self.assertGreaterEqual(status["store"]["tokens"], before["tokens"] - 64)
+            self.assertNotIn("focus", status["cells"]["codec"])
+            proxy.stop()
+            proxy.start()
+            self.assertEqual(proxy.status()["cells"]["codec"], status["cells"]["codec"])
+            _, cached, restored = proxy.chat(prompts[0], n=4)
+            self.assertGreater(restored, 500)
+            self.assertGreaterEqual(cached, restored - 1)
+        learnt = [line for line in proxy.log().splitlines() if " learnt " in line]
+        self.assertEqual(len(learnt), 1)
+        kld = float(learnt[0].split(" kld=")[1].split()[0])
+        self.assertGreater(kld, 1e-5)  # it has been measured
+        self.assertLess(kld, 0.2)
+
     def test_streams_come_as_they_are_made(self):
         with Proxy(self.folder) as proxy:
             body = {"messages": conversation("the weather"), "max_tokens": 24, "stream": True,
