@@ -5,7 +5,7 @@ endif()
 add_library(kvsplice_httplib STATIC ${KVSPLICE_SETUP_HTTPLIB}/httplib.cpp)
 target_include_directories(kvsplice_httplib SYSTEM PUBLIC ${KVSPLICE_SETUP_HTTPLIB})
 target_compile_features(kvsplice_httplib PUBLIC cxx_std_17)
-target_compile_options(kvsplice_httplib PRIVATE -w)
+target_compile_options(kvsplice_httplib PRIVATE -w $<$<CONFIG:Release>:-O1>)
 # Many requests may wait for a slot at once, and prompts are long.
 target_compile_definitions(kvsplice_httplib PUBLIC
   CPPHTTPLIB_LISTEN_BACKLOG=512 CPPHTTPLIB_REQUEST_URI_MAX_LENGTH=32768

@@ -46,6 +46,14 @@ step "a prompt packed, and generation that goes on from it (10 s)"
 "$program" inspect "$out/news.kvz"
 "$program" run -m "$model" --load "$out/news.kvz" --codec "$out/layers.gguf" -p ' Meanwhile,' -n 32 --temp 0
 
+server=$(place server)
+if [[ -x $server ]]; then
+    step "two conversations with llama-server, everything killed, and the third turn (one minute)"
+    "$(place python)" tools/serve_demo "$program" "$server" "$model" "$out/layers.gguf" "$out/store" samples/news.txt
+fi
+
 "$program" report "$out/analysis" "$out/evaluation" "$out/quality" -o "$out/report.html" \
     --title "KVSplice quick start"
 printf '\nThe report: %s\n' "$(realpath "$out/report.html")"
+[[ -x $server ]] || printf 'tools/setup.sh --server builds llama-server (five minutes); then this ends with kvsplice serve.\n'
+

@@ -234,6 +234,12 @@ bool Service::write_out(Slots::Lease& lease, SlotContent& content) {
 }
 
 void Service::keep(const SlotFile& file) {
+  take_into_store(file);
+  const std::lock_guard lock(mutex_);
+  keeping_ -= 1;
+}
+
+void Service::take_into_store(const SlotFile& file) {
   const Stopwatch watch;
   const auto kept = banks().now->keep(file.tenant, file.path, file.prompt, options_.fewest_tokens);
   std::error_code ignored;
@@ -264,6 +270,7 @@ std::optional<Service::SlotFile> Service::next_file() {
   if (waiting_.empty()) return std::nullopt;
   SlotFile file = std::move(waiting_.front());
   waiting_.pop_front();
+  keeping_ += 1;
   changed_.notify_all();
   return file;
 }

@@ -92,6 +92,7 @@ class Service {
   Restored restore(Slots::Lease& lease, SlotContent& content, std::span<const int32_t> tokens);
   bool write_out(Slots::Lease& lease, SlotContent& content);  // to a file that waits
   void keep(const SlotFile& file);
+  void take_into_store(const SlotFile& file);
 
   void work();  // of the keeper
   std::optional<SlotFile> next_file();
@@ -116,6 +117,7 @@ class Service {
   std::string why_;  // nothing is restored
   ServerFacts facts_;
   std::deque<SlotFile> waiting_;
+  size_t keeping_ = 0;  // files that are being taken into the store
   bool ending_ = false;
   Banks banks_;
   std::set<std::string> tenants_;  // seen since the start

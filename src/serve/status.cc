@@ -71,7 +71,7 @@ Json Service::status() const {
     status["why"] = why_;
     status["seconds"] = std::time(nullptr) - begun_;
     facts = facts_;
-    status["files_waiting"] = waiting_.size();
+    status["files_waiting"] = waiting_.size() + keeping_;
     status["learning"] = learning_;
     banks = banks_;
     ready = slots_ != nullptr && state_ == State::ready;

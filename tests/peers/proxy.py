@@ -25,7 +25,7 @@ class Proxy:
                         str(FEWEST), *options]
         if codec:
             self.command += ["--codec", codec]
-        self.command += ["--", "-c", "4096", "-np", "2", "--threads", "2", "--no-warmup",
+        self.command += ["--", "-c", "4096", "-np", "2", "--threads", "1", "--no-warmup",
                          *server_options]
         self.process = None
         self.port = None
@@ -114,6 +114,10 @@ class Proxy:
         return self.wait_until(
             lambda status: status["counts"]["stored_objects"] > 0 and status["files_waiting"] == 0
             and not any(slot["to_be_saved"] or slot["busy"] for slot in status["slots"]))
+
+    def last_request(self):
+        """It is noted once its answer has ended."""
+        return self.wait_until(lambda status: status["requests"])["requests"][0]
 
     def server_pid(self):
         """Of the llama-server that the proxy has started."""

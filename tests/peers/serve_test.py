@@ -122,7 +122,7 @@ class Serving(unittest.TestCase):
                     restored, prompt = map(int, headers["X-KVSplice-Restored"].split("/"))
                     self.assertGreater(prompt, 400)
                     self.assertGreaterEqual(restored, prompt)
-                    served = proxy.status()["requests"][0]
+                    served = proxy.last_request()
                     self.assertGreaterEqual(served["cached_tokens"] or restored, prompt - 1)
 
     def test_a_codec_is_learnt_from_what_is_stored(self):
@@ -162,7 +162,7 @@ class Serving(unittest.TestCase):
             events = [line for line in answer.split(b"\n\n") if line]
             self.assertGreater(len(events), 10)
             self.assertEqual(events[-1], b"data: [DONE]")
-            self.assertGreater(proxy.status()["requests"][0]["predicted_tokens"], 10)
+            self.assertGreater(proxy.last_request()["predicted_tokens"], 10)
 
     def test_a_client_that_leaves_stops_the_server(self):
         with Proxy(self.folder) as proxy:
