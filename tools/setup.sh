@@ -28,7 +28,7 @@ packages=(
   g++ make cmake ninja-build ccache pkg-config git ca-certificates python3 python3-venv
   libopenblas-openmp-dev liblapacke-dev libhwy-dev libxxhash-dev
   libcli11-dev libfmt-dev nlohmann-json3-dev libbenchmark-dev libsodium-dev libsqlite3-dev
-  gnuplot-nox
+  libhiredis-dev libcurl4-openssl-dev gnuplot-nox
 )
 test_packages=(libgtest-dev libgmock-dev librapidcheck-dev)
 dev_packages=(clang libomp-dev libclang-rt-dev clang-format-14)
