@@ -64,14 +64,10 @@ bool HttpCalls::prepare(Transfer& t) const {
   t.easy.reset(curl_easy_init());
   CURL* easy = t.easy.get();
   if (easy == nullptr) return false;
-  // The hash of the body is not signed: what is in it is sealed.
-  for (const char* line : {"x-amz-content-sha256: UNSIGNED-PAYLOAD", "Expect:"}) {
-    curl_slist* longer = curl_slist_append(t.headers.get(), line);
-    if (longer == nullptr) return false;
-    (void)t.headers.release();
-    t.headers.reset(longer);
-  }
-  bool well = true;
+  // The hash of the body is not signed: what is in it is sealed. libcurl 7.88 signs all headers
+  // that it is given, also those that it is to leave out.
+  t.headers.reset(curl_slist_append(nullptr, "x-amz-content-sha256: UNSIGNED-PAYLOAD"));
+  bool well = t.headers != nullptr;
   const auto set = [&](CURLoption option, auto value) {
     well = well && curl_easy_setopt(easy, option, value) == CURLE_OK;
   };
@@ -89,6 +85,7 @@ bool HttpCalls::prepare(Transfer& t) const {
   if (t.call.method == Method::drop) set(CURLOPT_CUSTOMREQUEST, "DELETE");
   if (t.call.method == Method::put) {
     set(CURLOPT_UPLOAD, 1L);
+    set(CURLOPT_EXPECT_100_TIMEOUT_MS, 100L);  // not every server answers "Expect"
     set(CURLOPT_INFILESIZE_LARGE, static_cast<curl_off_t>(t.call.sent.size()));
     set(CURLOPT_READFUNCTION, &Transfer::read);
     set(CURLOPT_READDATA, static_cast<void*>(&t));
