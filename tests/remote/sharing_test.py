@@ -18,8 +18,9 @@ import servers  # noqa: E402
 from proxy import Proxy, conversation  # noqa: E402
 
 
-def ask_again(begun, question):
-    return begun[:-1] + [{"role": "user", "content": question}]
+def notes(topic):
+    """More than a block and less than two."""
+    return conversation(topic, 1300)
 
 
 class Sharing(unittest.TestCase):
@@ -27,6 +28,8 @@ class Sharing(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = folder.name
+        before = dict(os.environ)
+        self.addCleanup(lambda: (os.environ.clear(), os.environ.update(before)))
 
     def proxy(self, name, remote, environment=None):
         """A machine of its own, with the key that all have."""
@@ -35,63 +38,34 @@ class Sharing(unittest.TestCase):
         key = os.path.join(self.folder, "key")
         if os.path.exists(key):
             shutil.copy(key, store)
-        proxy = Proxy(os.path.join(self.folder, name))
-        if environment:
-            self.addCleanup(os.environ.update, dict(os.environ))
-            os.environ.update(environment)
-        os.environ["KVSPLICE_REMOTE"] = remote
-        self.addCleanup(os.environ.pop, "KVSPLICE_REMOTE", None)
+        os.environ.update(environment or {}, KVSPLICE_REMOTE=remote)
+        proxy = Proxy(os.path.join(self.folder, name), server_options=("--threads", "1"))
         proxy.start()
         self.addCleanup(proxy.stop)
         if not os.path.exists(key):
             shutil.copy(os.path.join(store, "key"), key)
         return proxy
 
-    def wait_until_shared(self, proxy, before=0):
-        proxy.wait_until_saved()
-        return proxy.wait_until(lambda s: s["remote"]["put_objects"] > before
-                                and s["remote"]["queued_objects"] == 0)["remote"]
+    def share(self, proxy, begun):
+        """The answer, once all of it is in the remote."""
+        before = proxy.status()["counts"]["stored_objects"]
+        answer, _, restored = proxy.chat(begun, n=8)
+        self.assertEqual(restored, 0)
+        proxy.wait_until(lambda s: before < s["counts"]["stored_objects"]
+                         <= s["remote"]["put_objects"])
+        return answer
 
     def share_and_bring(self, one, two):
         """What one was told the other need not evaluate; the answers are the same."""
-        begun = conversation("the weather")
-        wanted, cached, restored = one.chat(begun)
-        self.assertEqual((cached, restored), (0, 0))
-        self.wait_until_shared(one)
-        got, cached, restored = two.chat(begun)
-        self.assertGreater(restored, 400)
+        begun = notes("the weather")
+        wanted = self.share(one, begun)
+        got, cached, restored = two.chat(begun, n=8)
+        self.assertGreater(restored, 256)
         self.assertGreaterEqual(cached, restored - 1)
         self.assertEqual(got, wanted)
         remote = two.status()["remote"]
         self.assertEqual((remote["hits"], remote["failures"], remote["spoilt"]), (1, 0, 0))
         self.assertGreater(remote["got_objects"], 1)
-
-    def test_redis_shares_dies_and_comes_back(self):
-        with servers.Redis(self.folder) as redis:
-            one, two = self.proxy("one", redis.url), self.proxy("two", redis.url)
-            self.share_and_bring(one, two)
-            self.assertGreater(redis.ask("TTL", next(iter(redis.values()))), 6 * 24 * 3600)
-            # To the token: where the question begins, in the middle of a block.
-            three = self.proxy("three", redis.url)
-            other = ask_again(conversation("the weather"), "Which of them is the shortest?")
-            _, cached, restored = three.chat(other)
-            self.assertGreater(restored, 400)
-            self.assertNotEqual(restored % 256, 0)
-            three.stop()
-            # Killed in the middle: nobody notices, and what is new waits.
-            redis.stop()
-            for i in range(5):
-                for proxy in (one, two):
-                    proxy.chat(conversation(f"thing {i}", 1200 + 100 * i), n=4)
-            self.assertEqual(two.status()["remote"]["breaker"], "open")
-            self.assertIn("Connection refused", two.status()["remote"]["last_error"])
-            one.wait_until_saved()
-            redis.start()
-            queued = one.wait_until(lambda s: s["remote"]["queued_objects"] == 0
-                                    and s["remote"]["breaker"] == "closed")["remote"]
-            self.assertEqual(queued["dropped"], 0)
-            self.assertGreater(len(redis.values()), 3)
-            self.nothing_secret_was_said(one, two, secret=redis.PASSWORD)
 
     def nothing_secret_was_said(self, *proxies, secret):
         for proxy in proxies:
@@ -100,44 +74,60 @@ class Sharing(unittest.TestCase):
             for text in (proxy.log(), json.dumps(proxy.status()), metrics):
                 self.assertNotIn(secret, text)
 
-    def test_a_frozen_full_or_lying_redis_costs_a_prefill(self):
+    def test_redis_is_shared_and_may_do_what_it_likes(self):
         with servers.Redis(self.folder) as redis:
-            one = self.proxy("one", redis.url)
-            begun = conversation("the weather")
-            wanted, _, _ = one.chat(begun)
-            self.wait_until_shared(one)
-            sound = redis.values()
-            two = self.proxy("two", redis.url)
-            for key, value in sound.items():
-                redis.ask("SET", key, value[:-1] + bytes([value[-1] ^ 1]))
-            got, cached, restored = two.chat(begun)
-            self.assertEqual((got, cached, restored), (wanted, 0, 0))
-            self.assertEqual(two.status()["remote"]["spoilt"], 1)
-            redis.ask("CONFIG", "SET", "maxmemory", "1")
-            two.chat(conversation("something else", 1500))
-            two.wait_until(lambda s: s["remote"]["refused"] > 0)
-            redis.ask("CONFIG", "SET", "maxmemory", "0")
-            redis.freeze()
-            for i in range(4):
-                two.chat(conversation(f"thing {i}", 1200 + 100 * i), n=4)
-            remote = two.status()["remote"]
-            self.assertGreaterEqual(remote["failures"], 3)
-            self.assertEqual(remote["breaker"], "open")
-            redis.stop()
-
-    def test_s3_shares_with_those_it_knows(self):
-        with servers.S3(self.folder) as s3:
-            one = self.proxy("one", s3.url, s3.keys)
-            two = self.proxy("two", s3.url, s3.keys)
+            one, two = self.proxy("one", redis.url), self.proxy("two", redis.url)
             self.share_and_bring(one, two)
-            said = peer.kvsplice("store", "stat", "--store", os.path.join(self.folder, "two/store"),
-                                 "--remote", s3.url)
-            self.assertIn(f"{s3.url}/: answers", said)
-            stranger = self.proxy("stranger", s3.url, {"AWS_SECRET_ACCESS_KEY": "wrong"})
-            _, cached, restored = stranger.chat(conversation("the weather"))
-            self.assertEqual((cached, restored), (0, 0))
-            self.assertIn("403", stranger.status()["remote"]["last_error"])
+            self.assertGreater(redis.ask("TTL", next(iter(redis.values()))), 6 * 24 * 3600)
+            with self.subTest("to the token, within a block or tail"):
+                begun = notes("the market")
+                self.share(one, begun)
+                begun[1]["content"] = "Which of them is the shortest?"
+                _, cached, restored = two.chat(begun, n=8)
+                self.assertGreater(restored, 256)
+                self.assertGreaterEqual(cached, restored - 1)
+            with self.subTest("lying"):
+                begun = notes("the theatre")
+                wanted = self.share(one, begun)
+                for key, value in redis.values().items():
+                    redis.ask("SET", key, value[:-1] + bytes([value[-1] ^ 1]))
+                got, _, restored = two.chat(begun, n=8)
+                self.assertEqual((got, restored), (wanted, 0))
+                self.assertEqual(two.status()["remote"]["spoilt"], 1)
+            with self.subTest("full"):
+                redis.ask("CONFIG", "SET", "maxmemory", "1")
+                two.wait_until(lambda s: s["remote"]["refused"] > 0)
+                redis.ask("CONFIG", "SET", "maxmemory", "0")
+            with self.subTest("frozen"):
+                redis.freeze()
+                for i in range(3):
+                    two.chat(notes(f"thing {i}"), n=4)
+                remote = two.status()["remote"]
+                self.assertGreaterEqual(remote["failures"], 3)
+                self.assertEqual(remote["breaker"], "open")
+            with self.subTest("killed"):
+                redis.stop()
+                one.chat(notes("something new"), n=4)
+                one.wait_until(lambda s: s["remote"]["queued_objects"] > 0)
+                self.assertIn("Connection refused", one.status()["remote"]["last_error"])
+            with self.subTest("back, and told what has waited"):
+                redis.start()
+                one.wait_until(lambda s: s["remote"]["queued_objects"] == 0
+                               and s["remote"]["breaker"] == "closed")
+                self.assertGreater(len(redis.values()), 2)
+            self.nothing_secret_was_said(one, two, secret=redis.PASSWORD)
+
+    def test_s3_is_shared_by_those_it_knows(self):
+        with servers.S3(self.folder) as s3:
+            one, two = self.proxy("one", s3.url, s3.keys), self.proxy("two", s3.url, s3.keys)
+            self.share_and_bring(one, two)
             self.nothing_secret_was_said(one, two, secret=s3.keys["AWS_SECRET_ACCESS_KEY"])
+            stat = ("store", "stat", "--store", os.path.join(self.folder, "two/store"), "--remote",
+                    s3.url)
+            self.assertIn(f"{s3.url}/: answers", peer.kvsplice(*stat))
+            os.environ["AWS_SECRET_ACCESS_KEY"] = "wrong"
+            with self.assertRaisesRegex(AssertionError, "403"):
+                peer.kvsplice(*stat)
 
     def refused(self, *options, environment=None):
         """What `serve` says when it does not start: one line."""

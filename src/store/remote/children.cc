@@ -25,22 +25,6 @@ Bytes front_of(const Hash& parent) {
   return front.take();
 }
 
-Result<std::vector<Child>> parse(ByteSpan bytes) {
-  ByteReader in(bytes);
-  std::vector<Child> children;
-  while (in.left() > 0) {
-    Child child;
-    KVS_ASSIGN(const uint8_t kind, in.get<uint8_t>());
-    if (kind != 1 && kind != 2) return format_error("an entry with a child of no kind");
-    child.kind = static_cast<ObjectKind>(kind);
-    KVS_ASSIGN(const uint64_t count, in.get_varint());
-    KVS_ASSIGN(child.tokens, in.get_array<int32_t>(count));
-    if (child.tokens.empty()) return format_error("an entry with a child of no tokens");
-    children.push_back(std::move(child));
-  }
-  return children;
-}
-
 // Whether `child` was the end of a prompt that has grown into `other`.
 bool has_grown_into(const Child& child, const Child& other) {
   return child.kind == ObjectKind::tail && child.tokens.size() <= other.tokens.size() &&
@@ -60,20 +44,41 @@ Hash entry_name(const Hash& parent) {
   return Hash::of(bytes.bytes());
 }
 
-Bytes seal_children(std::span<const Child> children, const Hash& parent, const Key& key) {
+Bytes write_children(std::span<const Child> children) {
   ByteWriter text;
   for (const Child& child : children) {
     text.put(static_cast<uint8_t>(child.kind));
     text.put_varint(child.tokens.size());
     text.put_array(std::span<const int32_t>(child.tokens));
   }
+  return text.take();
+}
+
+Result<std::vector<Child>> read_children(ByteSpan text) {
+  ByteReader in(text);
+  std::vector<Child> children;
+  while (in.left() > 0) {
+    Child child;
+    KVS_ASSIGN(const uint8_t kind, in.get<uint8_t>());
+    if (kind != 1 && kind != 2) return format_error("an entry with a child of no kind");
+    child.kind = static_cast<ObjectKind>(kind);
+    KVS_ASSIGN(const uint64_t count, in.get_varint());
+    KVS_ASSIGN(child.tokens, in.get_array<int32_t>(count));
+    if (child.tokens.empty()) return format_error("an entry with a child of no tokens");
+    children.push_back(std::move(child));
+  }
+  return children;
+}
+
+Bytes seal_children(std::span<const Child> children, const Hash& parent, const Key& key) {
+  const Bytes text = write_children(children);
   const Bytes front = front_of(parent);
   const Nonce nonce = new_nonce();
   Bytes sealed = front;
   sealed.insert(sealed.end(), nonce.begin(), nonce.end());
   const size_t begin = sealed.size();
   sealed.resize(begin + text.size() + kTag);
-  encrypt(text.bytes(), front, nonce, key, sealed.data() + begin);
+  encrypt(text, front, nonce, key, sealed.data() + begin);
   return sealed;
 }
 
@@ -90,7 +95,7 @@ Result<std::vector<Child>> open_children(ByteSpan bytes, const Hash& parent, con
   std::copy_n(bytes.begin() + ptrdiff_t(front.size()), nonce.size(), nonce.begin());
   Bytes text(bytes.size() - begin - kTag);
   KVS_TRY(decrypt(bytes.subspan(begin), front, nonce, key, text.data()));
-  return parse(text);
+  return read_children(text);
 }
 
 std::vector<Hash> add_child(std::vector<Child>& children, Child child, const Hash& parent) {

@@ -21,7 +21,10 @@ struct Child {
 Hash entry_name(const Hash& parent);
 constexpr uint64_t kMostEntryBytes = uint64_t{1} << 20;
 
-// Newest first.
+// What is sealed of an entry, newest first, and the reverse. Hostile: error format.
+Bytes write_children(std::span<const Child> children);
+Result<std::vector<Child>> read_children(ByteSpan text);
+
 Bytes seal_children(std::span<const Child> children, const Hash& parent, const Key& key);
 // Hostile. Errors: format; mismatch if it was altered, or is of another parent or key.
 Result<std::vector<Child>> open_children(ByteSpan bytes, const Hash& parent, const Key& key);
