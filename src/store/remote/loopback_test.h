@@ -49,14 +49,14 @@ class Loopback {
     EXPECT_EQ(::listen(listening_.get(), 16), 0);
     EXPECT_EQ(::getsockname(listening_.get(), address, &size), 0);
     port_ = ntohs(at.sin_port);
-    threads_.emplace_back([this] { accept_all(); });
+    accepting_ = std::thread([this] { accept_all(); });
   }
   ~Loopback() {
     ending_ = true;
     ::shutdown(listening_.get(), SHUT_RDWR);
-    threads_[0].join();
+    accepting_.join();
     for (const int fd : open_) ::shutdown(fd, SHUT_RDWR);
-    for (size_t i = 1; i < threads_.size(); ++i) threads_[i].join();
+    for (std::thread& thread : threads_) thread.join();
     for (const int fd : open_) ::close(fd);
   }
 
@@ -85,7 +85,9 @@ class Loopback {
   int port_ = 0;
   std::atomic<bool> ending_ = false;
   std::atomic<int> connections_ = 0;
-  std::vector<int> open_;  // of the thread that accepts, until it has ended
+  std::thread accepting_;
+  // Of the thread that accepts, until it has ended.
+  std::vector<int> open_;
   std::vector<std::thread> threads_;
 };
 

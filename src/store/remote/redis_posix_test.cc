@@ -59,10 +59,14 @@ class RealRedis : public testing::Test {
       ::_exit(127);
     }
     const Stopwatch watch;
-    while (!fs::exists(socket_) && watch.seconds() < 20) {
-      std::this_thread::sleep_for(milliseconds(5));
-    }
-    ASSERT_TRUE(fs::exists(socket_));
+    while (!answers() && watch.seconds() < 20) std::this_thread::sleep_for(milliseconds(5));
+    ASSERT_TRUE(answers());
+  }
+  // Be it that it wants a password.
+  bool answers() const {
+    Patience patience = some_time();
+    const auto count = redis_at(url())->count(patience);
+    return count.ok() || count.error().kind == ErrorKind::unsupported;
   }
   void stop() {
     if (pid_ <= 0) return;
