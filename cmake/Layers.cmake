@@ -9,7 +9,8 @@ set(KVSPLICE_PROGRAM_LAYERS
 
 # What a folder of the program needs beyond the earlier folders. PUBLIC where our headers show the
 # library.
-set(KVSPLICE_store_LIBRARIES PRIVATE PkgConfig::SODIUM PkgConfig::SQLITE)
+set(KVSPLICE_store_LIBRARIES
+  PRIVATE PkgConfig::SODIUM PkgConfig::SQLITE PkgConfig::HIREDIS PkgConfig::CURL)
 set(KVSPLICE_solve_LIBRARIES PRIVATE PkgConfig::OPENBLAS PkgConfig::LAPACKE)
 set(KVSPLICE_analyse_LIBRARIES PRIVATE hwy::hwy_contrib)
 set(KVSPLICE_train_LIBRARIES PRIVATE hwy::hwy_contrib)

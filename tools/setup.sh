@@ -6,7 +6,8 @@
 #   tools/setup.sh           get what building and running the program need
 #   tools/setup.sh --tests   also what building the tests needs
 #   tools/setup.sh --dev     also clang and clang-format: presets tsan and fuzz, make format
-#   tools/setup.sh --server  also llama-server and llama-completion, for the tests in tests/peers
+#   tools/setup.sh --server  also llama-server and llama-completion, for the tests in tests/peers, and
+#                            redis-server and an S3 server, for those in tests/remote
 #   tools/setup.sh --python  also what building and testing the Python package needs, llama-cpp-python
 #                            among it
 #   tools/setup.sh --gemma   also Gemma 3 270M (253 MB), for the tests of sliding windows
@@ -28,9 +29,10 @@ packages=(
   g++ make cmake ninja-build ccache pkg-config git ca-certificates python3 python3-venv
   libopenblas-openmp-dev liblapacke-dev libhwy-dev libxxhash-dev
   libcli11-dev libfmt-dev nlohmann-json3-dev libbenchmark-dev libsodium-dev libsqlite3-dev
-  gnuplot-nox
+  libhiredis-dev libcurl4-openssl-dev gnuplot-nox
 )
 test_packages=(libgtest-dev libgmock-dev librapidcheck-dev)
+server_packages=(redis-server)
 dev_packages=(clang libomp-dev libclang-rt-dev clang-format-14)
 
 # The key of a built llama.cpp depends on these lines too, so changing one builds it anew.
@@ -304,6 +306,28 @@ get_package() {
   touch "$venv/complete"
 }
 
+# --- S3 ------------------------------------------------------------------------------------------
+
+# An S3 server for tests, in an environment of its own: it brings many packages.
+s3_path() {
+  local version
+  version=$("$(system_python)" --version 2>/dev/null || true)
+  echo "$cache/s3/$({ echo "$version" && cat "$requirements/s3.txt"; } | short_hash)"
+}
+
+get_s3() {
+  local venv
+  venv=$(s3_path)
+  [[ -f $venv/complete ]] && return
+  say "getting an S3 server for tests (a quarter of a minute)"
+  rm -rf "$venv"
+  "$(system_python)" -m venv "$venv" || die "could not make a Python environment in $venv"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+    --require-hashes -r "$requirements/s3.txt" ||
+    die "pip could not install what tools/requirements/s3.txt names"
+  touch "$venv/complete"
+}
+
 # --- models --------------------------------------------------------------------------------------
 
 get_model() {
@@ -345,6 +369,7 @@ print_paths() {
   echo "texts=$cache/texts"
   echo "python=$(venv_path)/bin/python"
   echo "package=$(package_path)/bin/python"
+  echo "s3=$(s3_path)/bin/python"
 }
 
 # Two set-ups at once (several checkouts, one cache) take turns.
@@ -361,7 +386,7 @@ main() {
       --paths) print_paths && return ;;
       --tests) packages+=("${test_packages[@]}") ;;
       --dev) packages+=("${test_packages[@]}" "${dev_packages[@]}") ;;
-      --server) wants_server=yes ;;
+      --server) wants_server=yes packages+=("${server_packages[@]}") ;;
       --python) wants_package=yes ;;
       --gemma) wants_gemma=yes ;;
       *) die "unknown option '$option'; it takes --tests, --dev, --server, --python, --gemma or --paths" ;;
@@ -374,6 +399,7 @@ main() {
   get_httplib
   get_model
   [[ -z $wants_server ]] || get_peers
+  [[ -z $wants_server ]] || get_s3
   [[ -z $wants_package ]] || get_package
   [[ -z $wants_gemma ]] || get_gemma
   say "ready; llama.cpp and the model are in $cache"

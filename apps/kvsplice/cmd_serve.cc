@@ -13,6 +13,7 @@
 #include "number_option.h"
 #include "serve/front.h"
 #include "serve/service.h"
+#include "store/remote/remote_url.h"
 #include "store_folder.h"
 #include "terminal.h"
 
@@ -152,6 +153,9 @@ Result<> run(ServeArguments a) {
       loaded->codec
           ? codec::print(loaded->codec->text())
           : "without loss, until a codec is learnt (`kvsplice calibrate` makes a better one)");
+  if (!o.remote.empty()) {
+    fmt::print("remote {}\n", store::RemoteUrl::parse(o.remote).value().shown());
+  }
   std::fflush(stdout);
   const StopOnSignal stop(front);
   front.run();
@@ -182,6 +186,11 @@ Command serve_command() {
         app.add_option("--ttl", a->ttl,
                        "time after which what is not used is dropped, as in 30d (m, h, d); none: "
                        "for ever");
+        app.add_option("--remote", o.remote,
+                       "what stands behind the store and is shared: redis://[:PASSWORD@]HOST:PORT, "
+                       "unix:///SOCKET, s3+http://HOST:PORT/BUCKET/PREFIX, s3+https://...")
+            ->type_name("URL")
+            ->envname("KVSPLICE_REMOTE");
         app.add_option("--host", o.host, "address to listen at")->capture_default_str();
         add_number(app, "--port", o.port, {0, 65535}, "port to listen at; 0: any");
         app.add_option("--server", o.program, "llama-server to start")->capture_default_str();

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <ctime>
 #include <filesystem>
 #include <map>
@@ -10,6 +11,7 @@
 #include "command.h"
 #include "core/errors.h"
 #include "core/quantities.h"
+#include "store/remote/remote.h"
 #include "store/store.h"
 #include "store_folder.h"
 #include "store_listing.h"
@@ -26,7 +28,7 @@ using store::Store;
 struct StoreArguments {
   std::string folder;
   std::string object, root, file;
-  std::string cap, ttl;
+  std::string cap, ttl, remote;
   std::optional<std::string> tenant;
   bool repair = false, all = false;
   Result<> (*chosen)(const StoreArguments&) = nullptr;
@@ -111,6 +113,17 @@ void add(const Entry& entry, store::Totals& totals) {
   totals.pinned += entry.pinned;
 }
 
+Result<> tell_of_remote(const std::string& url) {
+  constexpr std::chrono::seconds kMost{5};
+  KVS_ASSIGN(const auto remote, store::open_remote(url));
+  store::Patience patience(store::steady_now() + kMost, kMost);
+  const auto count = remote->count(patience);
+  if (!count.ok()) return within(remote->where(), count.error());
+  fmt::print("remote {}: answers{}\n", remote->where(),
+             *count ? ", " + plural(**count, "key") + " in its database" : "");
+  return {};
+}
+
 Result<> tell(const StoreArguments& a) {
   KVS_ASSIGN(const Store store, open_store(a));
   KVS_ASSIGN(const auto entries, store.entries());
@@ -124,7 +137,7 @@ Result<> tell(const StoreArguments& a) {
   for (const auto& [root, its] : of_roots) {
     fmt::print("root {}: {}\n", short_name(root), describe(its));
   }
-  return {};
+  return a.remote.empty() ? Result<>() : tell_of_remote(a.remote);
 }
 
 Result<> verify(const StoreArguments& a) {
@@ -263,7 +276,9 @@ std::function<Result<>()> declare(CLI::App& app) {
   const auto a = std::make_shared<StoreArguments>();
   app.require_subcommand(1);
   add(app, a, "ls", "list the objects", list);
-  add(app, a, "stat", "tell how much is in it", tell);
+  add(app, a, "stat", "tell how much is in it", tell)
+      ->add_option("--remote", a->remote, "also say whether this remote answers")
+      ->type_name("URL");
   add(app, a, "verify", "open every object", verify)
       ->add_flag("--repair", a->repair, "remove the damaged ones");
   add_collect(app, a);

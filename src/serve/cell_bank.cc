@@ -56,9 +56,9 @@ store::Hash CellBank::root_of(std::string_view tenant) const {
   return store::root_of(cells_of_, store_.key(), tenant);
 }
 
-Result<store::Match> CellBank::find(std::string_view tenant,
-                                    std::span<const int32_t> tokens) const {
-  return store_.find(root_of(tenant), tokens, block_tokens());
+Result<store::Match> CellBank::find(std::string_view tenant, std::span<const int32_t> tokens,
+                                    std::optional<store::TimePoint> remote_until) const {
+  return store_.find(root_of(tenant), tokens, block_tokens(), remote_until);
 }
 
 Result<size_t> CellBank::write_slot(const store::Match& match, std::span<const int32_t> tokens,

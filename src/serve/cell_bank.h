@@ -29,7 +29,9 @@ class CellBank {
   store::Store& store() const { return store_; }
 
   store::Hash root_of(std::string_view tenant) const;
-  Result<store::Match> find(std::string_view tenant, std::span<const int32_t> tokens) const;
+  // remote_until: see Store::find.
+  Result<store::Match> find(std::string_view tenant, std::span<const int32_t> tokens,
+                            std::optional<store::TimePoint> remote_until = {}) const;
 
   // Writes a slot file of these tokens, which the match covers, and returns its bytes. Errors: an
   // object that is gone or damaged (the store has forgotten it then), a full disk.

@@ -2,8 +2,10 @@
 // on the machine at hand.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <mutex>
+#include <optional>
 
 namespace kvsplice::serve {
 
@@ -48,6 +50,14 @@ class Gate {
     if (!evaluate_.known() || !restore_.known()) return true;
     return restore_.of(tokens) < kLeastGain * evaluate_.of(tokens - there);
   }
+  // How long to ask a remote for a prompt of which the slot holds `there`: a quarter of what it
+  // would save at most. Nothing if even all of it would not be worth restoring.
+  std::optional<double> seconds_for_remote(size_t tokens, size_t there) const {
+    if (!is_worth(tokens, there)) return std::nullopt;
+    const std::lock_guard lock(mutex_);
+    if (!evaluate_.known()) return kUnknownRemote;
+    return std::clamp(evaluate_.of(tokens - there) / 4, kLeastRemote, kMostRemote);
+  }
   double seconds_to_evaluate(size_t tokens) const {
     const std::lock_guard lock(mutex_);
     return evaluate_.of(tokens);
@@ -61,6 +71,7 @@ class Gate {
  private:
   static constexpr size_t kFewest = 32;
   static constexpr double kLeastGain = 0.8;
+  static constexpr double kLeastRemote = 0.3, kUnknownRemote = 2, kMostRemote = 10;  // seconds
   mutable std::mutex mutex_;
   Cost evaluate_, restore_;
 };

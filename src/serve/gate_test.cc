@@ -35,6 +35,18 @@ TEST(GateTest, FollowsTheMachine) {
   EXPECT_NEAR(gate.rates().restore, 10000, 500);
 }
 
+TEST(GateTest, ARemoteHasAQuarterOfWhatItWouldSave) {
+  Gate gate;
+  EXPECT_EQ(gate.seconds_for_remote(1000, 0), 2) << "nothing is known yet";
+  EXPECT_EQ(gate.seconds_for_remote(1000, 980), std::nullopt);
+  gate.evaluated(1000, 8);
+  EXPECT_DOUBLE_EQ(*gate.seconds_for_remote(1000, 500), 1);
+  EXPECT_DOUBLE_EQ(*gate.seconds_for_remote(1000, 960), 0.3);
+  EXPECT_DOUBLE_EQ(*gate.seconds_for_remote(100000, 0), 10);
+  gate.restored(1000, 16);
+  EXPECT_EQ(gate.seconds_for_remote(1000, 0), std::nullopt);
+}
+
 TEST(GateTest, AFewTokensAreNotWorthIt) {
   Gate gate;
   EXPECT_FALSE(gate.is_worth(31, 0));

@@ -17,6 +17,7 @@ struct Options {
   std::string codec;  // empty: cells are kept without loss
   std::string store;  // folder
   store::Limits limits;
+  std::string remote;              // URL of what stands behind the store; empty: nothing
   std::string host = "127.0.0.1";  // to listen at
   int port = 8080;
 

@@ -70,6 +70,13 @@ function show(s) {
   tile('tokens stored', count(s.store.tokens || 0));
   tile('restored a second, tokens', count(s.rates.restore_tokens_per_second));
   tile('evaluated a second, tokens', count(s.rates.evaluate_tokens_per_second));
+  if (s.remote) {
+    const r = s.remote;
+    tile('prompts found remotely, of ' + count(r.hits + r.misses), count(r.hits));
+    tile('from the remote, to it', bytes(r.got_bytes) + ', ' + bytes(r.put_bytes));
+    tile('remote: ' + (r.last_error || r.url), r.breaker === 'closed' ? 'asked' : 'left alone for ' + time(r.seconds_until_next));
+    tile('wait to be sent; failures', bytes(r.queued_bytes) + '; ' + count(r.failures));
+  }
   const slots = document.getElementById('slots');
   slots.replaceChildren();
   row(slots, ['slot', 'tokens', ['state']], 'th');

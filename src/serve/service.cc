@@ -48,7 +48,12 @@ Result<std::unique_ptr<Service>> Service::create(Options options, session::Coder
     KVS_TRY(Address::parse(options.upstream));
     KVS_TRY(check_slots_folder(options.slots_folder));
   }
-  KVS_ASSIGN(store::Store store, store::Store::open(options.store, options.limits));
+  std::unique_ptr<store::Remote> remote;
+  if (!options.remote.empty()) {
+    KVS_ASSIGN(remote, store::open_remote(options.remote));
+  }
+  KVS_ASSIGN(store::Store store,
+             store::Store::open(options.store, options.limits, std::move(remote)));
   KVS_ASSIGN(TemporaryFolder own, private_folder());
   return std::unique_ptr<Service>(
       new Service(std::move(options), std::move(coder), std::move(store), std::move(own)));
@@ -162,6 +167,13 @@ Service::Banks Service::banks() const {
   return banks_;
 }
 
+std::optional<store::TimePoint> Service::remote_until(size_t tokens, size_t there) const {
+  const auto seconds = gate_.seconds_for_remote(tokens, there);
+  if (!seconds) return std::nullopt;
+  return Clock::now() +
+         std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(*seconds));
+}
+
 Service::Restored Service::restore(Slots::Lease& lease, SlotContent& content,
                                    std::span<const int32_t> tokens) {
   const Stopwatch watch;
@@ -169,7 +181,8 @@ Service::Restored Service::restore(Slots::Lease& lease, SlotContent& content,
   const size_t there = content.tokens.size();
   const Banks banks = this->banks();
   const CellBank* bank = banks.now.get();
-  auto match = bank->find(content.tenant, tokens);
+  auto match = bank->find(content.tenant, tokens, remote_until(tokens.size(), there));
+  const double found = watch.seconds();
   if (!match.ok()) return {0, 0, match.error().message};
   if (banks.exact) {
     auto exact = banks.exact->find(content.tenant, tokens);
@@ -203,7 +216,7 @@ Service::Restored Service::restore(Slots::Lease& lease, SlotContent& content,
     return done;
   }
   store_.touch(*match);
-  gate_.restored(n, done.seconds);
+  gate_.restored(n, done.seconds - found);
   done.tokens = n;
   return done;
 }

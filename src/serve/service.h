@@ -89,6 +89,7 @@ class Service {
   // Between slots and the store.
   std::string new_file();
   std::string path_of(const std::string& file) const;
+  std::optional<store::TimePoint> remote_until(size_t tokens, size_t there) const;
   Restored restore(Slots::Lease& lease, SlotContent& content, std::span<const int32_t> tokens);
   bool write_out(Slots::Lease& lease, SlotContent& content);  // to a file that waits
   void keep(const SlotFile& file);

@@ -43,6 +43,55 @@ Json to_json(const Counts& c) {
           {"saved_seconds", c.saved_seconds}};
 }
 
+Json view_json(const store::DepotView& remote) {
+  const store::DepotCounts& c = remote.counts;
+  return {{"url", remote.where},
+          {"breaker", store::name(remote.state)},
+          {"seconds_until_next", remote.seconds_until_next},
+          {"hits", c.hits},
+          {"misses", c.misses},
+          {"failures", c.failures},
+          {"spoilt", c.spoilt},
+          {"got_objects", c.got_objects},
+          {"got_bytes", c.got_bytes},
+          {"put_objects", c.put_objects},
+          {"put_bytes", c.put_bytes},
+          {"refused", c.refused},
+          {"dropped", c.dropped},
+          {"queued_objects", c.queued},
+          {"queued_bytes", c.queued_bytes},
+          {"last_error", remote.last_error}};
+}
+
+std::string metrics_of(const store::DepotView& remote) {
+  const store::DepotCounts& c = remote.counts;
+  const bool asked = remote.state == store::Breaker::State::closed;
+  std::string text;
+  for (const Metric& metric : {
+           Metric{"remote_up", "gauge", "1 if the remote is asked", asked ? 1.0 : 0.0},
+           Metric{"remote_hits_total", "counter", "Prompts the remote had something of",
+                  double(c.hits)},
+           Metric{"remote_misses_total", "counter", "Prompts it had nothing of", double(c.misses)},
+           Metric{"remote_failures_total", "counter", "Calls of it that failed",
+                  double(c.failures)},
+           Metric{"remote_spoilt_total", "counter", "Values that were not what their names say",
+                  double(c.spoilt)},
+           Metric{"remote_got_bytes_total", "counter", "Bytes taken from it", double(c.got_bytes)},
+           Metric{"remote_put_bytes_total", "counter", "Bytes sent to it", double(c.put_bytes)},
+           Metric{"remote_refused_total", "counter", "Objects it would not take",
+                  double(c.refused)},
+           Metric{"remote_dropped_total", "counter", "Objects that found no room in the queue",
+                  double(c.dropped)},
+           Metric{"remote_queued_objects", "gauge", "Objects that wait to be sent",
+                  double(c.queued)},
+           Metric{"remote_queued_bytes", "gauge", "Bytes that wait to be sent",
+                  double(c.queued_bytes)},
+       }) {
+    text += print(metric);
+  }
+  return text;
+}
+
 }  // namespace
 
 const char* Service::name(State state) {
@@ -95,6 +144,7 @@ Json Service::status() const {
     store["ratio"] = totals->bytes > 0 ? raw / double(totals->bytes) : 0;
   }
   status["store"] = store;
+  if (const auto remote = store_.remote()) status["remote"] = view_json(*remote);
   const Gate::Rates rates = gate_.rates();
   status["rates"] = {{"evaluate_tokens_per_second", rates.evaluate},
                      {"restore_tokens_per_second", rates.restore}};
@@ -144,6 +194,7 @@ std::string Service::metrics() const {
        }) {
     text += print(metric);
   }
+  if (const auto remote = store_.remote()) text += metrics_of(*remote);
   return text;
 }
 

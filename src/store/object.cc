@@ -1,7 +1,6 @@
 #include "store/object.h"
 
 #include <fmt/format.h>
-#include <sodium.h>
 
 #include <algorithm>
 
@@ -9,6 +8,7 @@
 #include "core/limits.h"
 #include "core/memory.h"
 #include "store/chain.h"
+#include "store/sealing.h"
 
 namespace kvsplice::store {
 
@@ -19,8 +19,6 @@ constexpr uint16_t kVersion = 1;
 constexpr uint8_t kAnswered = 1;                      // flag
 constexpr uint64_t kMostCells = uint64_t{1} << 32;    // bytes
 constexpr uint64_t kMostSeconds = uint64_t{1} << 40;  // since 1970
-constexpr size_t kTag = crypto_aead_xchacha20poly1305_ietf_ABYTES;
-using Nonce = std::array<uint8_t, crypto_aead_xchacha20poly1305_ietf_NPUBBYTES>;
 
 // What stands in front of the sealed parts, which are bound to all of it.
 struct Front {
@@ -119,22 +117,6 @@ Result<Front> parse_front(ByteSpan bytes) {
   return front;
 }
 
-// `out` has room for the text and the tag.
-void encrypt(ByteSpan text, ByteSpan front, const Nonce& nonce, const Key& key, uint8_t* out) {
-  crypto_aead_xchacha20poly1305_ietf_encrypt(out, nullptr, text.data(), text.size(), front.data(),
-                                             front.size(), nullptr, nonce.data(),
-                                             key.sealing().data());
-}
-
-Result<> decrypt(ByteSpan sealed, ByteSpan front, const Nonce& nonce, const Key& key,
-                 uint8_t* out) {
-  const int failed = crypto_aead_xchacha20poly1305_ietf_decrypt(
-      out, nullptr, nullptr, sealed.data(), sealed.size(), front.data(), front.size(), nonce.data(),
-      key.sealing().data());
-  if (failed == 0) return {};
-  return Error{ErrorKind::mismatch, "an object was altered, or sealed by another key"};
-}
-
 ByteSpan bytes_of(const std::vector<int32_t>& tokens) {
   return {reinterpret_cast<const uint8_t*>(tokens.data()), tokens.size() * sizeof tokens[0]};
 }
@@ -177,8 +159,8 @@ Bytes seal_checked(const Object& object, const Key& key) {
   Front front;
   front.head = object.head;
   front.cells = object.cells.size();
-  randombytes_buf(front.token_nonce.data(), front.token_nonce.size());
-  randombytes_buf(front.cell_nonce.data(), front.cell_nonce.size());
+  front.token_nonce = new_nonce();
+  front.cell_nonce = new_nonce();
   const auto head = write_front(front);
   Bytes sealed(front.end());
   std::copy(head.begin(), head.end(), sealed.begin());

@@ -96,6 +96,17 @@ std::set<Hash> reachable(const std::vector<Entry>& entries) {
   return names;
 }
 
+// What is looked for.
+struct Query {
+  const Hash& root;
+  std::span<const int32_t> tokens;
+  size_t block_tokens;
+};
+
+Hash last_block(const Match& match, const Query& query) {
+  return match.blocks.empty() ? query.root : match.blocks.back();
+}
+
 }  // namespace
 
 struct Store::Impl {
@@ -108,6 +119,7 @@ struct Store::Impl {
   const ObjectFiles files;
   std::mutex turn;                // of `opened`
   std::shared_ptr<Index> opened;  // the index
+  std::unique_ptr<Depot> depot;   // if there is a remote
 
   std::string index_path() const { return (fs::path(folder) / "index.sqlite").string(); }
   Result<Index> make_index() const;
@@ -120,7 +132,11 @@ struct Store::Impl {
   Result<> add(const ObjectHead& head, ByteSpan sealed);
   Result<> forget_if_lost(const Hash& own, const Error& error);
   Result<std::optional<std::vector<int32_t>>> tokens_of(const Hash& own);
-  Result<> match_behind(const Hash& last, std::span<const int32_t> tokens, Match& match);
+  Result<> match_blocks(const Query& query, Match& match);
+  Result<> match_behind(const Query& query, Match& match);
+  bool take_up(const Object& object, ByteSpan sealed);
+  void fetch_blocks(Depot::Visit& visit, const Query& query, Match& match);
+  void fetch_behind(Depot::Visit& visit, const Query& query, Match& match);
   Result<> remove(const Entry& entry, Dropped& dropped);
   Result<> drop_what_is_within(const Object& object);
   Result<> cut(const Hash* last, Dropped& dropped);
@@ -194,7 +210,8 @@ Store::Store(Store&&) noexcept = default;
 Store& Store::operator=(Store&&) noexcept = default;
 Store::~Store() = default;
 
-Result<Store> Store::open(const std::string& folder, const Limits& limits) {
+Result<Store> Store::open(const std::string& folder, const Limits& limits,
+                          std::unique_ptr<Remote> remote) {
   return within_memory([&]() -> Result<Store> {
     KVS_TRY(make_folders(folder));
     std::unique_ptr<Impl> impl;
@@ -206,6 +223,7 @@ Result<Store> Store::open(const std::string& folder, const Limits& limits) {
       impl = std::make_unique<Impl>(folder, limits, std::move(key), std::move(files));
     }
     KVS_TRY(impl->index());
+    if (remote) impl->depot = std::make_unique<Depot>(std::move(remote), impl->key);
     return Store(std::move(impl));
   });
 }
@@ -234,15 +252,28 @@ Result<std::optional<std::vector<int32_t>>> Store::Impl::tokens_of(const Hash& o
   return Tokens();
 }
 
-Result<> Store::Impl::match_behind(const Hash& last, std::span<const int32_t> tokens,
-                                   Match& match) {
+Result<> Store::Impl::match_blocks(const Query& query, Match& match) {
+  while (query.tokens.size() - match.tokens >= query.block_tokens) {
+    const auto next = query.tokens.subspan(match.tokens, query.block_tokens);
+    const Hash own = child_of(last_block(match, query), next, false);
+    KVS_ASSIGN(const auto sound, tokens_of(own));
+    if (!sound) break;
+    match.blocks.push_back(own);
+    match.tokens += query.block_tokens;
+  }
+  return {};
+}
+
+Result<> Store::Impl::match_behind(const Query& query, Match& match) {
+  const Hash last = last_block(match, query);
+  const auto rest = query.tokens.subspan(match.tokens);
   KVS_ASSIGN(const auto children,
              with_index([&](Index& i) { return i.children(last, kMostChildren); }));
   size_t longest = 0;
   for (const Entry& child : children) {
-    if (longest == tokens.size()) break;
+    if (longest == rest.size()) break;
     KVS_ASSIGN(const auto its, tokens_of(child.head.own));
-    const size_t shared = its ? shared_length(*its, tokens) : 0;
+    const size_t shared = its ? shared_length(*its, rest) : 0;
     if (shared <= longest) continue;
     longest = shared;
     match.behind = child.head.own;
@@ -251,21 +282,60 @@ Result<> Store::Impl::match_behind(const Hash& last, std::span<const int32_t> to
   return {};
 }
 
-Result<Match> Store::find(const Hash& root, std::span<const int32_t> tokens,
-                          size_t block_tokens) const {
+// --- from the remote -----------------------------------------------------------------------------
+
+// False if there is no room for it, or the disk refuses: then it is as if the remote had it not.
+bool Store::Impl::take_up(const Object& object, ByteSpan sealed) {
+  const Hash& own = object.head.own;
+  return add(object.head, sealed).ok() && drop_what_is_within(object).ok() && files.has(own);
+}
+
+void Store::Impl::fetch_blocks(Depot::Visit& visit, const Query& query, Match& match) {
+  const auto rest = query.tokens.subspan(match.tokens);
+  const auto names = chain_of(last_block(match, query), rest, query.block_tokens);
+  visit.bring(names, [&](const Object& object, ByteSpan sealed) {
+    if (!take_up(object, sealed)) return false;
+    match.blocks.push_back(object.head.own);
+    match.tokens += query.block_tokens;
+    return true;
+  });
+}
+
+// The child that shares most, if it shares more than those that are here.
+void Store::Impl::fetch_behind(Depot::Visit& visit, const Query& query, Match& match) {
+  const size_t in_blocks = match.blocks.size() * query.block_tokens;
+  const auto rest = query.tokens.subspan(in_blocks);
+  size_t longest = match.tokens - in_blocks;
+  if (longest == rest.size()) return;
+  const Hash last = last_block(match, query);
+  std::optional<Hash> wanted;
+  for (const Child& child : visit.children(last)) {
+    const size_t shared = shared_length(child.tokens, rest);
+    if (shared <= longest) continue;
+    longest = shared;
+    wanted = child.name(last);
+  }
+  if (!wanted) return;
+  visit.bring({&*wanted, 1}, [&](const Object& object, ByteSpan sealed) {
+    if (!take_up(object, sealed)) return false;
+    match.behind = object.head.own;
+    match.tokens = in_blocks + longest;
+    return true;
+  });
+}
+
+Result<Match> Store::find(const Hash& root, std::span<const int32_t> tokens, size_t block_tokens,
+                          std::optional<TimePoint> remote_until) const {
   if (block_tokens == 0) return usage_error("blocks of 0 tokens; legal: at least 1");
+  const Query query{root, tokens, block_tokens};
   return within_memory([&]() -> Result<Match> {
     Match match;
-    Hash last = root;
-    while (tokens.size() - match.tokens >= block_tokens) {
-      const Hash own = child_of(last, tokens.subspan(match.tokens, block_tokens), false);
-      KVS_ASSIGN(const auto sound, impl_->tokens_of(own));
-      if (!sound) break;
-      match.blocks.push_back(own);
-      match.tokens += block_tokens;
-      last = own;
-    }
-    KVS_TRY(impl_->match_behind(last, tokens.subspan(match.tokens), match));
+    KVS_TRY(impl_->match_blocks(query, match));
+    std::optional<Depot::Visit> visit;
+    if (impl_->depot && remote_until) visit.emplace(*impl_->depot, *remote_until);
+    if (visit) impl_->fetch_blocks(*visit, query, match);
+    KVS_TRY(impl_->match_behind(query, match));
+    if (visit) impl_->fetch_behind(*visit, query, match);
     return match;
   });
 }
@@ -347,9 +417,10 @@ Result<> Store::Impl::drop_what_is_within(const Object& object) {
 Result<> Store::put(const Object& object) {
   if (has(object.head.own)) return {};
   return within_memory([&]() -> Result<> {
-    KVS_ASSIGN(const Bytes sealed, seal(object, impl_->key));
+    KVS_ASSIGN(Bytes sealed, seal(object, impl_->key));
     KVS_TRY(impl_->add(object.head, sealed));
     KVS_TRY(impl_->drop_what_is_within(object));
+    if (impl_->depot) impl_->depot->put(object, std::move(sealed));
     if (has(object.head.own)) return {};
     return Error{ErrorKind::io,
                  fmt::format("{}: no room within {} bytes beside what it lies behind "
@@ -360,6 +431,11 @@ Result<> Store::put(const Object& object) {
 
 Result<Totals> Store::totals() const {
   return impl_->with_index([](Index& i) { return i.totals(); });
+}
+
+std::optional<DepotView> Store::remote() const {
+  if (!impl_->depot) return std::nullopt;
+  return impl_->depot->view();
 }
 
 Result<std::vector<Entry>> Store::entries() const {

@@ -13,6 +13,7 @@
 #include "store/chain.h"
 #include "store/index.h"
 #include "store/object.h"
+#include "store/remote/depot.h"
 
 namespace kvsplice::store {
 
@@ -33,7 +34,9 @@ class Store {
   // Makes the folder (mode 0700) if it is not there. Errors: no folder or not writable, a key that
   // is none; mismatch if there are objects, but no key. What a killed program left in tmp/ is
   // removed; a damaged index is made anew.
-  static Result<Store> open(const std::string& folder, const Limits& limits = {});
+  // Behind it may stand a remote, which others share who have the same key.
+  static Result<Store> open(const std::string& folder, const Limits& limits = {},
+                            std::unique_ptr<Remote> remote = nullptr);
   Store(Store&&) noexcept;
   Store& operator=(Store&&) noexcept;
   ~Store();
@@ -42,18 +45,22 @@ class Store {
   const std::string& folder() const;
 
   // Compared token by token behind the last whole block. An object whose file is gone or damaged
-  // ends the match, and is forgotten.
-  Result<Match> find(const Hash& root, std::span<const int32_t> tokens, size_t block_tokens) const;
+  // ends the match, and is forgotten. What is not here is asked of the remote, if there is one,
+  // until `remote_until` at the latest, and is here then.
+  Result<Match> find(const Hash& root, std::span<const int32_t> tokens, size_t block_tokens,
+                     std::optional<TimePoint> remote_until = {}) const;
   bool has(const Hash& own) const;
   // Opened and checked. Errors: io if it is not there; format or mismatch: it is forgotten, too.
   Result<Object> get(const Hash& own) const;
   void touch(const Match& match);
   // Sealed, written, renamed. Tails beside it that it begins with go, and the store is cut to its
-  // limits, this object last. Nothing happens if it is there. Error io: full disk and the like, or
-  // no room within the limits beside its ancestors and what is pinned; nothing else is harmed.
+  // limits, this object last; later it goes to the remote. Nothing happens if it is there. Error
+  // io: full disk and the like, or no room within the limits beside its ancestors and what is
+  // pinned; nothing else is harmed.
   Result<> put(const Object& object);
 
   Result<Totals> totals() const;
+  std::optional<DepotView> remote() const;  // nothing if there is none
   Result<std::vector<Entry>> entries() const;
   Result<> pin(const Hash& own, bool pinned);
 
