@@ -100,7 +100,7 @@ Result<> Service::start() {
     process_ = std::make_unique<ServerProcess>(
         server_arguments(),
         ServerProcess::Events{[this] { clear_own_folder(); },
-                              [this](int start) {
+                              [](int start) {
                                 log_line("server_started", {{"start", start}});
                               },
                               [this](const std::string& how) { lost_server(how); }});

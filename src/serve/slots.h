@@ -80,7 +80,7 @@ class Slots {
   struct Slot {
     bool busy = false;
     SlotContent content;
-    Clock::time_point used = Clock::time_point::min();
+    Clock::time_point used = {};  // never
   };
   Lease lease(size_t id);  // with the mutex held
   void give_back(int id);
