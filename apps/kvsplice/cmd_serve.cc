@@ -96,6 +96,10 @@ std::string key_among(const std::vector<std::string>& arguments) {
   return {};
 }
 
+bool is_loopback(const std::string& host) {
+  return host == "localhost" || host == "::1" || host.starts_with("127.");
+}
+
 // Signals are waited for by a thread, which may call what handlers must not.
 class StopOnSignal {
  public:
@@ -155,6 +159,12 @@ Result<> run(ServeArguments a) {
           : "without loss, until a codec is learnt (`kvsplice calibrate` makes a better one)");
   if (!o.remote.empty()) {
     fmt::print("remote {}\n", store::RemoteUrl::parse(o.remote).value().shown());
+  }
+  if (!is_loopback(o.host) && o.api_key.empty()) {
+    fmt::print(
+        "note: whoever reaches {} can ask the model, and see the page: give llama-server a key "
+        "(-- --api-key KEY)\n",
+        o.host);
   }
   std::fflush(stdout);
   const StopOnSignal stop(front);
