@@ -20,7 +20,7 @@ Patience patience_to_put() {
   return Patience(steady_now() + kPutTime, std::chrono::duration_cast<Milliseconds>(kPutStall));
 }
 
-// For questions with short answers; their sum is what somebody dead or slow costs.
+// For questions with short answers: what somebody dead or silent costs.
 Patience patience_to_ask(TimePoint until) {
   return Patience(std::min(until, steady_now() + Patience::kStall));
 }
