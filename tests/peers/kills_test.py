@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""llama-server and the proxy are killed at random moments while clients ask: only what is in flight at
+the killed part fails, the service comes back by itself or after a start, and the store stays sound.
+
+KVSPLICE_KILLS=300 kills as often; a few times unless it says so."""
+
+import os
+import random
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+import peer
+from proxy import Proxy, conversation
+
+KILLS = int(os.environ.get("KVSPLICE_KILLS", "6"))
+TOPICS = ("the weather", "trade", "sport")
+
+
+class Client(threading.Thread):
+    """Asks again and again, whatever happens, and notes what failed and when."""
+
+    def __init__(self, proxy, topic):
+        super().__init__(daemon=True)
+        self.proxy = proxy
+        self.prompt = conversation(topic, 1200)
+        self.answers, self.failures, self.ending = 0, [], False
+
+    def run(self):
+        while not self.ending:
+            begun = time.monotonic()
+            try:
+                self.proxy.chat(self.prompt, n=4)
+                self.answers += 1
+            except Exception:  # noqa: BLE001: of whatever kind, it is counted
+                self.failures.append((begun, time.monotonic()))
+                time.sleep(0.1)
+
+
+class Kills(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+
+    def kill_one(self, proxy, rand):
+        """When it began to be away, and when it was back."""
+        time.sleep(rand.uniform(0.2, 2))
+        begun = time.monotonic()
+        if rand.random() < 0.5:
+            starts = proxy.status()["server"]["starts"]
+            os.kill(proxy.server_pid(), signal.SIGKILL)
+            proxy.wait_until(lambda s: s["server"]["starts"] > starts and s["state"] == "ready")
+        else:
+            proxy.stop(signal.SIGKILL)
+            proxy.start()
+        return begun, time.monotonic()
+
+    def test_only_what_is_in_flight_fails(self):
+        rand = random.Random(7)
+        proxy = Proxy(self.folder)
+        with proxy:
+            clients = [Client(proxy, topic) for topic in TOPICS]
+            for client in clients:
+                client.start()
+            away = [self.kill_one(proxy, rand) for _ in range(KILLS)]
+            for client in clients:
+                client.ending = True
+            for client in clients:
+                client.join(peer.LIMIT)
+            proxy.wait_until_saved()
+            _, cached, restored = proxy.chat(clients[0].prompt, n=4)
+            self.assertGreater(cached, 100)
+        for client in clients:
+            self.assertGreater(client.answers, 0)
+            for begun, ended in client.failures:
+                known = any(begun < back and ended > gone for gone, back in away)
+                self.assertTrue(known, f"failed while nothing was away: {begun} {ended} {away}")
+        done = subprocess.run([os.environ["KVSPLICE_BINARY"], "store", "verify", "--store",
+                               os.path.join(self.folder, "store")], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        print(f"{KILLS} kills, {sum(c.answers for c in clients)} answers, "
+              f"{sum(len(c.failures) for c in clients)} failures in flight, back after at most "
+              f"{max(back - gone for gone, back in away):.1f} s; {done.stdout.strip()}")
+
+
+if __name__ == "__main__":
+    peer.program("llama-server")
+    unittest.main(verbosity=2)
