@@ -120,17 +120,23 @@ venv_path() {
 
 short_hash() { sha256sum | cut -c1-12; }
 
+# fill_venv VENV NAME: an environment of what requirements/NAME.txt lists.
+fill_venv() {
+  local venv=$1 name=$2
+  rm -rf "$venv"
+  "$(system_python)" -m venv "$venv" || die "could not make a Python environment in $venv"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+    --require-hashes -r "$requirements/$name.txt" ||
+    die "pip could not install what tools/requirements/$name.txt names"
+}
+
 # The last step leaves a mark; an environment without it is the rest of a broken attempt.
 make_venv() {
   local venv
   venv=$(venv_path)
   [[ -f $venv/complete ]] && return
   say "making the Python environment (ten seconds)"
-  rm -rf "$venv"
-  "$(system_python)" -m venv "$venv" || die "could not make a Python environment in $venv"
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: \
-    --require-hashes -r "$requirements/python.txt" ||
-    die "pip could not install what tools/requirements/python.txt names"
+  fill_venv "$venv" python
   touch "$venv/complete"
 }
 
@@ -294,11 +300,7 @@ get_package() {
   say "building llama-cpp-python for the tests of the Python package (eight minutes on two cores)"
   sdist=$(download llama "llama_cpp_python-$(llama_version).tar.gz" \
     --no-binary :all: --no-build-isolation)
-  rm -rf "$venv"
-  "$(system_python)" -m venv "$venv" || die "could not make a Python environment in $venv"
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: \
-    --require-hashes -r "$requirements/package.txt" ||
-    die "pip could not install what tools/requirements/package.txt names"
+  fill_venv "$venv" package
   CMAKE_ARGS=$package_flags CMAKE_BUILD_PARALLEL_LEVEL=${JOBS:-$(nproc)} \
     "$venv/bin/python" -m pip install --disable-pip-version-check --no-deps --no-build-isolation \
     "$sdist" >"$cache/package-build.log" 2>&1 ||
@@ -320,11 +322,7 @@ get_s3() {
   venv=$(s3_path)
   [[ -f $venv/complete ]] && return
   say "getting an S3 server for tests (a quarter of a minute)"
-  rm -rf "$venv"
-  "$(system_python)" -m venv "$venv" || die "could not make a Python environment in $venv"
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: \
-    --require-hashes -r "$requirements/s3.txt" ||
-    die "pip could not install what tools/requirements/s3.txt names"
+  fill_venv "$venv" s3
   touch "$venv/complete"
 }
 

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/descriptor.h"
+#include "store/hash.h"
 
 namespace kvsplice::store {
 
@@ -90,5 +91,15 @@ class Loopback {
   std::vector<int> open_;
   std::vector<std::thread> threads_;
 };
+
+// A name, and bytes to store under it.
+inline Hash named(const std::string& text) {
+  return Hash::of({reinterpret_cast<const uint8_t*>(text.data()), text.size()});
+}
+inline Bytes value(size_t size, uint8_t first = 0) {
+  Bytes bytes(size);
+  for (size_t i = 0; i < size; ++i) bytes[i] = static_cast<uint8_t>(first + 7 * i);
+  return bytes;
+}
 
 }  // namespace kvsplice::store

@@ -24,14 +24,6 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 
-Hash named(const std::string& text) {
-  return Hash::of({reinterpret_cast<const uint8_t*>(text.data()), text.size()});
-}
-Bytes value(size_t size, uint8_t first = 0) {
-  Bytes bytes(size);
-  for (size_t i = 0; i < size; ++i) bytes[i] = static_cast<uint8_t>(first + 7 * i);
-  return bytes;
-}
 std::unique_ptr<Remote> redis_at(const std::string& url) {
   return make_redis(RemoteUrl::parse(url).value());
 }

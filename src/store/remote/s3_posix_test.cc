@@ -17,14 +17,6 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Not;
 
-Hash named(const std::string& text) {
-  return Hash::of({reinterpret_cast<const uint8_t*>(text.data()), text.size()});
-}
-Bytes value(size_t size, uint8_t first = 0) {
-  Bytes bytes(size);
-  for (size_t i = 0; i < size; ++i) bytes[i] = static_cast<uint8_t>(first + 7 * i);
-  return bytes;
-}
 std::unique_ptr<Remote> s3_at(const std::string& authority, const std::string& path = "b/p") {
   const auto url = RemoteUrl::parse("s3+http://" + authority + "/" + path).value();
   return make_s3(url, {"the-id", "the-secret", "eu-west-1"}).value();
