@@ -106,7 +106,8 @@ struct Front::Impl {
 };
 
 void Front::Impl::pass(const httplib::Request& request, httplib::Response& response) {
-  std::shared_ptr<Service::Passage> passage = service.begin(forwarded(request), request.path);
+  std::shared_ptr<Service::Passage> passage =
+      service.begin(forwarded(request), request.path, request.is_connection_closed);
   const auto head = passage->head(request.is_connection_closed);
   if (!head.ok()) return say(response, 502, head.error().message);
   const BodyKind body = take_headers(*head, response);

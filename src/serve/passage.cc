@@ -61,6 +61,7 @@ Service::Passage::Passage(Service& service, OutgoingRequest request, const std::
   served_.at = static_cast<double>(std::time(nullptr));
   const Api api = api_of(request.method, path);
   served_.api = serve::name(api);
+  is_admitted_ = api != Api::none;
   service_.record_.change([&](Counts& counts) {
     counts.requests += 1;
     counts.passed_through += api == Api::none;
@@ -162,6 +163,7 @@ Exchange::Part Service::Passage::next(std::string& bytes, std::chrono::milliseco
 
 Service::Passage::~Passage() {
   exchange_.reset();  // the server has stopped working for us before the slot is free
+  if (is_admitted_) service_.dismiss();
   if (leases_.empty()) return;
   const AnswerWatch::Numbers numbers = answer_.numbers();
   served_.cached = numbers.cached;

@@ -43,6 +43,7 @@ class Service::Passage {
   std::vector<int32_t> tokens_;
   std::vector<Slots::Lease> leases_;  // one, or all
   Served served_;
+  bool is_admitted_ = false;
   AnswerWatch answer_;
   std::unique_ptr<Exchange> exchange_;
 };

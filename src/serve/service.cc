@@ -20,6 +20,7 @@ namespace fs = std::filesystem;
 using std::chrono::milliseconds;
 
 constexpr milliseconds kGlance{100};
+constexpr std::chrono::seconds kMayBeAway{60};
 constexpr size_t kMostWaiting = 4;  // slot files that wait to be taken into the store
 constexpr const char* kSharedMemory = "/dev/shm";  // files there take no way over a disk
 
@@ -129,6 +130,34 @@ bool Service::is_ready() const {
   return state_ == State::ready;
 }
 
+// Whoever has waited for a minute hears from the server itself what is wrong.
+void Service::admit(const std::function<bool()>& gone) {
+  const auto patience = Clock::now() + kMayBeAway;
+  std::unique_lock lock(mutex_);
+  const auto is_away = [&] { return state_ == State::testing || state_ == State::starting; };
+  while (is_away() && !ending_ && Clock::now() < patience) {
+    changed_.wait_for(lock, kGlance);
+    lock.unlock();
+    const bool in_vain = gone();
+    lock.lock();
+    if (in_vain) break;
+  }
+  ++under_way_;
+}
+
+void Service::dismiss() {
+  const std::lock_guard lock(mutex_);
+  --under_way_;
+  changed_.notify_all();
+}
+
+Result<> Service::wait_until_idle() {
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, kMayBeAway, [&] { return under_way_ == 0 || ending_; });
+  if (under_way_ == 0 && !ending_) return {};
+  return Error{ErrorKind::io, "requests are under way that nobody has seen the slots of"};
+}
+
 // Error unsupported if this server will never be of use; others may pass.
 Result<> Service::make_ready() {
   KVS_TRY(upstream_->ready());
@@ -139,6 +168,10 @@ Result<> Service::make_ready() {
   }
   if (facts.slots < 1) return Error{ErrorKind::unsupported, "the server has no slots"};
   set_state(State::testing, "the self-test is under way");
+  if (const auto idle = wait_until_idle(); !idle.ok()) {
+    set_state(State::starting, idle.error().message);
+    return idle;
+  }
   KVS_ASSIGN(const SlotTrial test, try_slots(*upstream_, facts.slots, slots_folder_, coder_.shape));
   trial_ = test;
   if (!slots_) slots_ = std::make_unique<Slots>(facts.slots);
@@ -315,11 +348,7 @@ void Service::work() {
     }
     if (state == State::starting) {
       const auto made = make_ready();
-      if (made.ok() || made.error().kind == ErrorKind::io) continue;
-      const bool loading = made.error().kind == ErrorKind::mismatch;  // 503 while it loads
-      if (loading) continue;
-      set_state(State::passing, made.error().message);
-      log_line("passing", {{"why", made.error().message}});
+      if (!made.ok()) not_ready(made.error());
     } else if (state == State::ready) {
       if (const auto file = next_file()) {
         keep(*file);
@@ -330,7 +359,24 @@ void Service::work() {
   }
 }
 
-std::unique_ptr<Service::Passage> Service::begin(OutgoingRequest request, const std::string& path) {
+// A server that is not there, or still loads its model (it refuses everything then), is asked
+// again; one that has refused a part of the test is left alone.
+void Service::not_ready(const Error& why) {
+  bool tested = false;
+  {
+    const std::lock_guard lock(mutex_);
+    tested = state_ == State::testing;
+  }
+  if (why.kind == ErrorKind::io || (why.kind == ErrorKind::mismatch && !tested)) {
+    return set_state(State::starting, why.message);
+  }
+  set_state(State::passing, why.message);
+  log_line("passing", {{"why", why.message}});
+}
+
+std::unique_ptr<Service::Passage> Service::begin(OutgoingRequest request, const std::string& path,
+                                                 const std::function<bool()>& gone) {
+  if (api_of(request.method, path) != Api::none) admit(gone);
   return std::make_unique<Passage>(*this, std::move(request), path);
 }
 

@@ -41,7 +41,9 @@ class Service {
   // A request on its way through. Who asks for one must keep it until the answer has been handed
   // on or the client has left.
   class Passage;
-  std::unique_ptr<Passage> begin(OutgoingRequest request, const std::string& path);
+  // `gone` is asked now and then whether nobody waits any more.
+  std::unique_ptr<Passage> begin(OutgoingRequest request, const std::string& path,
+                                 const std::function<bool()>& gone);
 
   Json status() const;
   std::string metrics() const;  // as Prometheus reads them
@@ -68,6 +70,12 @@ class Service {
   void open_banks();
   Result<> make_ready();  // once for each start of the server
   bool is_ready() const;
+  // Requests with prompts wait until the server is there and tested: before they would fail, or be
+  // in the way of the test.
+  void admit(const std::function<bool()>& gone);
+  void dismiss();
+  Result<> wait_until_idle();
+  void not_ready(const Error& why);
   void set_state(State state, const std::string& why);
 
   // Cells as they are kept now, and those that an earlier run, or an earlier hour, has kept without
@@ -115,7 +123,8 @@ class Service {
   mutable std::mutex mutex_;  // of what follows
   std::condition_variable changed_;
   State state_ = State::starting;
-  std::string why_;  // nothing is restored
+  std::string why_;       // nothing is restored
+  size_t under_way_ = 0;  // requests that the server evaluates
   ServerFacts facts_;
   std::deque<SlotFile> waiting_;
   size_t keeping_ = 0;  // files that are being taken into the store
