@@ -49,12 +49,13 @@ std::shared_ptr<const codec::Codec> kept_codec(const store::Store& store,
 void Service::open_banks() {
   session::Coder exact = coder_;
   exact.codec = nullptr;
+  const std::string settings = trial().settings;
   Banks opened;
-  opened.now = opened.exact = std::make_shared<CellBank>(store_, exact, trial_.settings);
+  opened.now = opened.exact = std::make_shared<CellBank>(store_, exact, settings);
   const auto learnt =
       coder_.codec == nullptr && options_.learn_after > 0 ? kept_codec(store_, coder_) : nullptr;
   if (coder_.codec != nullptr || learnt) {
-    opened.now = std::make_shared<CellBank>(store_, coder_, trial_.settings, learnt);
+    opened.now = std::make_shared<CellBank>(store_, coder_, settings, learnt);
   } else {
     opened.exact = nullptr;
   }
@@ -91,7 +92,7 @@ Result<> Service::borrow_slot(const std::function<Result<>(const Laboratory&)>& 
     SlotContent content = lease->content();
     if (content.dirty) write_out(*lease, content);
     lease->put({.tenant = kLearner, .tokens = {}, .in_use = true});
-    const auto done = use({*upstream_, lease->id(), slots_folder_, trial_.target});
+    const auto done = use({*upstream_, lease->id(), slots_folder_, trial().target});
     if (upstream_->erase(lease->id()).ok()) lease->put({});
     return done;
   }

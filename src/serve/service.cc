@@ -173,7 +173,10 @@ Result<> Service::make_ready() {
     return idle;
   }
   KVS_ASSIGN(const SlotTrial test, try_slots(*upstream_, facts.slots, slots_folder_, coder_.shape));
-  trial_ = test;
+  {
+    const std::lock_guard lock(mutex_);
+    trial_ = test;
+  }
   if (!slots_) slots_ = std::make_unique<Slots>(facts.slots);
   if (!banks().now) open_banks();
   set_state(State::ready, "");
@@ -193,6 +196,11 @@ std::string Service::path_of(const std::string& file) const {
 void Service::note_tenant(const std::string& tenant) {
   const std::lock_guard lock(mutex_);
   tenants_.insert(tenant);
+}
+
+SlotTrial Service::trial() const {
+  const std::lock_guard lock(mutex_);
+  return trial_;
 }
 
 Service::Banks Service::banks() const {
@@ -229,7 +237,7 @@ Service::Restored Service::restore(Slots::Lease& lease, SlotContent& content,
   if (!gate_.is_worth(n, there)) return {0, 0, "evaluating is as fast"};
   const std::string file = new_file();
   const auto moved = [&]() -> Result<> {
-    KVS_TRY(bank->write_slot(*match, tokens.first(n), trial_.target, path_of(file)));
+    KVS_TRY(bank->write_slot(*match, tokens.first(n), trial().target, path_of(file)));
     KVS_TRY(upstream_->restore(lease.id(), file));
     return {};
   }();

@@ -70,6 +70,7 @@ class Service {
   void open_banks();
   Result<> make_ready();  // once for each start of the server
   bool is_ready() const;
+  SlotTrial trial() const;
   // Requests with prompts wait until the server is there and tested: before they would fail, or be
   // in the way of the test.
   void admit(const std::function<bool()>& gone);
@@ -114,7 +115,6 @@ class Service {
   std::string slots_folder_;
   std::unique_ptr<Upstream> upstream_;
   std::unique_ptr<Slots> slots_;
-  SlotTrial trial_;
   Gate gate_;
   mutable Record record_;
   std::atomic<uint64_t> files_made_ = 0;
@@ -123,7 +123,8 @@ class Service {
   mutable std::mutex mutex_;  // of what follows
   std::condition_variable changed_;
   State state_ = State::starting;
-  std::string why_;       // nothing is restored
+  std::string why_;  // nothing is restored
+  SlotTrial trial_;
   size_t under_way_ = 0;  // requests that the server evaluates
   ServerFacts facts_;
   std::deque<SlotFile> waiting_;

@@ -171,7 +171,7 @@ TEST(S3, SilenceAndNonsenseEndSoon) {
     const Hash name = named("a");
     std::vector<Bytes> found;
     EXPECT_EQ(s3->get({&name, 1}, 100, patience, found).error().kind, ErrorKind::io);
-    EXPECT_LT(watch.seconds(), 0.3);
+    EXPECT_LT(watch.seconds(), 3);
   }
 }
 
@@ -185,7 +185,7 @@ TEST(S3, NobodyThereIsAnErrorAtOnce) {
     const Stopwatch watch;
     Patience patience = some_time(milliseconds(200));
     EXPECT_EQ(s3_at(authority)->count(patience).error().kind, ErrorKind::io);
-    EXPECT_LT(watch.seconds(), 0.3) << authority;
+    EXPECT_LT(watch.seconds(), 3) << authority;
   }
 }
 
