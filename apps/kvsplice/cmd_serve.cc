@@ -100,15 +100,21 @@ bool is_loopback(const std::string& host) {
   return host == "localhost" || host == "::1" || host.starts_with("127.");
 }
 
+sigset_t stop_signals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&signals, signal);
+  return signals;
+}
+
 // Signals are waited for by a thread, which may call what handlers must not.
 class StopOnSignal {
  public:
   explicit StopOnSignal(serve::Front& front) {
-    sigemptyset(&wanted_);
-    for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&wanted_, signal);
-    waiter_ = std::thread([this, &front] {
+    waiter_ = std::thread([&front] {
+      const sigset_t wanted = stop_signals();
       int got = 0;
-      sigwait(&wanted_, &got);
+      sigwait(&wanted, &got);
       front.stop();
     });
   }
@@ -118,15 +124,12 @@ class StopOnSignal {
   }
 
  private:
-  sigset_t wanted_;
   std::thread waiter_;
 };
 
 // Before any thread is made, so that all of them leave these signals to the waiter.
 void hold_signals() {
-  sigset_t held;
-  sigemptyset(&held);
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&held, signal);
+  const sigset_t held = stop_signals();
   pthread_sigmask(SIG_BLOCK, &held, nullptr);
   std::signal(SIGPIPE, SIG_IGN);
 }

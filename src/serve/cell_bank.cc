@@ -23,13 +23,6 @@ std::vector<store::Hash> objects_of(const store::Match& match) {
   return all;
 }
 
-Result<> decode_object(const store::Object& object, const session::Coder& coder,
-                       const KvPlace& to) {
-  KVS_ASSIGN(const store::StoredCells cells,
-             store::StoredCells::parse(object.cells, object.tokens, object.head.first));
-  return cells.decode(coder, to);
-}
-
 // Whether the object says what the tokens want from its place on.
 bool agrees(const store::Object& object, std::span<const int32_t> tokens) {
   if (object.head.first >= tokens.size()) return false;
@@ -86,7 +79,7 @@ Result<size_t> CellBank::write_slot(const store::Match& match, std::span<const i
       if (!agrees(object, tokens)) {
         return Error{ErrorKind::mismatch, "an object is of other tokens than its name"};
       }
-      return decode_object(object, coder_, to);
+      return store::decode_object(object, coder_, to);
     }));
     if (!place) frame.fill(apart);
     KVS_TRY(file->shrink(frame.size()));
@@ -169,9 +162,7 @@ Result<size_t> CellBank::take_over(const store::Line& line, const CellBank& othe
       for (const store::Object& object : objects) {
         const size_t begin = object.head.first, end = begin + object.tokens.size();
         if (end <= first || begin >= first + count) continue;
-        KVS_ASSIGN(const auto stored,
-                   store::StoredCells::parse(object.cells, object.tokens, begin));
-        KVS_TRY(stored.decode(other.coder_, place_of(part, count), first));
+        KVS_TRY(store::decode_object(object, other.coder_, place_of(part, count), first));
       }
       return part.view();
     };

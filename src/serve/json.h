@@ -1,6 +1,7 @@
 // JSON as the programs around us speak it. Keys stay in their order.
 #pragma once
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -29,6 +30,11 @@ inline std::optional<double> number_at(const Json& value, const char* key) {
   const auto at = value.find(key);
   if (at == value.end() || !at->is_number()) return std::nullopt;
   return at->get<double>();
+}
+
+// The same as a count: 0 if it is not there or below 0.
+inline size_t count_at(const Json& value, const char* key) {
+  return static_cast<size_t>(std::max(0.0, number_at(value, key).value_or(0)));
 }
 
 inline std::string text_at(const Json& value, const char* key) {

@@ -19,7 +19,7 @@ namespace {
 constexpr size_t kSinks = 4;
 constexpr size_t kMostHeld = 4;                          // conversations
 constexpr size_t kFewestHeld = 128, kHeldTokens = 1024;  // tokens of each
-constexpr size_t kPredictions = 48;                      // of each
+constexpr size_t kPredictions = 48;                      // of all together
 constexpr double kFactors[] = {2, 1.4, 1, 0.7, 0.5};     // of the default pipeline's step
 
 // What of the default pipeline needs neither queries nor gradients.
@@ -61,10 +61,10 @@ bool Learner::is_ours(const store::Entry& entry) const {
 }
 
 Result<size_t> Learner::tokens() const {
-  KVS_ASSIGN(const auto entries, store_.entries());
   size_t tokens = 0;
-  for (const store::Entry& entry : entries) {
-    if (is_ours(entry)) tokens += entry.head.count;
+  for (const store::Hash& root : roots_) {
+    KVS_ASSIGN(const store::Totals totals, store_.totals_of(root));
+    tokens += totals.tokens;
   }
   return tokens;
 }

@@ -17,7 +17,6 @@
 namespace kvsplice::serve {
 
 struct LearnOptions {
-  size_t tokens = 16384;       // that must be stored before a codec is fitted
   size_t most_tokens = 32768;  // that it is fitted to
   std::optional<double> kld;   // the most divergence; none: what q4_0 costs here
 };

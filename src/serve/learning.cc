@@ -17,6 +17,11 @@ constexpr seconds kPause{2};    // between looks whether there is something to d
 constexpr seconds kRested{10};  // so long a slot was left alone before it is borrowed
 constexpr const char* kLearner = "\nlearner";  // no key has line breaks
 
+session::Coder without_codec(session::Coder coder) {
+  coder.codec = nullptr;
+  return coder;
+}
+
 std::string codec_path(const store::Store& store, const ModelShape& shape) {
   return (fs::path(store.folder()) / "codecs" / (shape.fingerprint + ".gguf")).string();
 }
@@ -47,11 +52,9 @@ std::shared_ptr<const codec::Codec> kept_codec(const store::Store& store,
 }  // namespace
 
 void Service::open_banks() {
-  session::Coder exact = coder_;
-  exact.codec = nullptr;
   const std::string settings = trial().settings;
   Banks opened;
-  opened.now = opened.exact = std::make_shared<CellBank>(store_, exact, settings);
+  opened.now = opened.exact = std::make_shared<CellBank>(store_, without_codec(coder_), settings);
   const auto learnt =
       coder_.codec == nullptr && options_.learn_after > 0 ? kept_codec(store_, coder_) : nullptr;
   if (coder_.codec != nullptr || learnt) {
@@ -101,10 +104,7 @@ Result<> Service::borrow_slot(const std::function<Result<>(const Laboratory&)>& 
 Result<> Service::try_to_learn(const Banks& banks) {
   std::vector<store::Hash> roots;
   for (const std::string& tenant : tenants()) roots.push_back(banks.now->root_of(tenant));
-  session::Coder exact = coder_;
-  exact.codec = nullptr;
-  const Learner learner(store_, roots, exact,
-                        {.tokens = options_.learn_after, .kld = options_.most_kld});
+  const Learner learner(store_, roots, without_codec(coder_), {.kld = options_.most_kld});
   KVS_ASSIGN(const size_t tokens, learner.tokens());
   if (tokens < learn_at_) return {};
   learn_at_ = 2 * tokens;  // should it fail, with more to learn from

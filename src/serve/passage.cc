@@ -28,10 +28,6 @@ std::string tenant_of(const Headers& headers, const Asked& asked) {
 
 constexpr size_t kForgotten = 16;  // tokens that the server evaluates again for reasons of its own
 
-size_t count_at(const Json& value, const char* key) {
-  return static_cast<size_t>(std::max(0.0, number_at(value, key).value_or(0)));
-}
-
 }  // namespace
 
 void AnswerWatch::feed(const std::string& bytes) {
@@ -111,7 +107,7 @@ void Service::Passage::fill_slot(const Asked& asked) {
   Slots::Lease& lease = leases_[0];
   SlotContent content = lease.content();
   const bool is_ours = content.tenant == tenant_ && !content.poisoned;
-  size_t there = is_ours ? shared_prefix(content.tokens, tokens_) : 0;
+  size_t there = is_ours ? store::shared_length(content.tokens, tokens_) : 0;
   const bool goes_on = is_ours && there == content.tokens.size();
   if (content.dirty && !goes_on) service_.write_out(lease, content);
   // What belongs to somebody else must not be found by the server either.

@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <ctime>
 #include <filesystem>
-#include <fstream>
 
 #include "core/stopwatch.h"
 #include "serve/low_priority.h"
@@ -23,6 +22,10 @@ constexpr milliseconds kGlance{100};
 constexpr std::chrono::seconds kMayBeAway{60};
 constexpr size_t kMostWaiting = 4;  // slot files that wait to be taken into the store
 constexpr const char* kSharedMemory = "/dev/shm";  // files there take no way over a disk
+
+Clock::duration ticks_of(double seconds) {
+  return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+}
 
 double now() { return static_cast<double>(std::time(nullptr)); }
 
@@ -79,8 +82,7 @@ Service::Service(Options options, session::Coder coder, store::Store store, Temp
   upstream_ = std::make_unique<Upstream>(std::move(address), options_.api_key);
 }
 
-// --------------------------------------------------------------------------------------- The
-// server
+// --- the server ----------------------------------------------------------------------------------
 
 std::vector<std::string> Service::server_arguments() const {
   std::vector<std::string> arguments = {
@@ -168,10 +170,7 @@ Result<> Service::make_ready() {
   }
   if (facts.slots < 1) return Error{ErrorKind::unsupported, "the server has no slots"};
   set_state(State::testing, "the self-test is under way");
-  if (const auto idle = wait_until_idle(); !idle.ok()) {
-    set_state(State::starting, idle.error().message);
-    return idle;
-  }
+  KVS_TRY(wait_until_idle());
   KVS_ASSIGN(const SlotTrial test, try_slots(*upstream_, facts.slots, slots_folder_, coder_.shape));
   {
     const std::lock_guard lock(mutex_);
@@ -184,8 +183,7 @@ Result<> Service::make_ready() {
   return {};
 }
 
-// ------------------------------------------------------------------------ Between slots and the
-// store
+// --- between slots and the store -----------------------------------------------------------------
 
 std::string Service::new_file() { return fmt::format("kvs-{}-{}", ::getpid(), ++files_made_); }
 
@@ -211,8 +209,7 @@ Service::Banks Service::banks() const {
 std::optional<store::TimePoint> Service::remote_until(size_t tokens, size_t there) const {
   const auto seconds = gate_.seconds_for_remote(tokens, there);
   if (!seconds) return std::nullopt;
-  return Clock::now() +
-         std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(*seconds));
+  return Clock::now() + ticks_of(*seconds);
 }
 
 Service::Restored Service::restore(Slots::Lease& lease, SlotContent& content,
@@ -225,7 +222,7 @@ Service::Restored Service::restore(Slots::Lease& lease, SlotContent& content,
   auto match = bank->find(content.tenant, tokens, remote_until(tokens.size(), there));
   const double found = watch.seconds();
   if (!match.ok()) return {0, 0, match.error().message};
-  if (banks.exact) {
+  if (banks.exact && match->tokens < tokens.size()) {
     auto exact = banks.exact->find(content.tenant, tokens);
     if (exact.ok() && exact->tokens > match->tokens) {
       match = std::move(exact);
@@ -316,8 +313,7 @@ void Service::take_into_store(const SlotFile& file) {
                     {"seconds", watch.seconds()}});
 }
 
-// --------------------------------------------------------------------------------------- The
-// keeper
+// --- the keeper ----------------------------------------------------------------------------------
 
 std::optional<Service::SlotFile> Service::next_file() {
   const std::lock_guard lock(mutex_);
@@ -329,15 +325,13 @@ std::optional<Service::SlotFile> Service::next_file() {
   return file;
 }
 
-void Service::save_idle_slot() {
-  const double after = options_.save == SaveWhen::always ? 0 : options_.save_after;
-  const auto before = Clock::now() - std::chrono::duration_cast<Clock::duration>(
-                                         std::chrono::duration<double>(after));
-  auto lease = slots_->take_dirty(before);
-  if (!lease) return;
+bool Service::save_slot(Clock::time_point rested_since) {
+  auto lease = slots_->take_dirty(rested_since);
+  if (!lease) return false;
   SlotContent content = lease->content();
   write_out(*lease, content);
   lease->put(std::move(content));
+  return true;
 }
 
 void Service::work() {
@@ -346,6 +340,7 @@ void Service::work() {
     log_line("collect_failed", {{"why", collected.error().message}});
   }
   const AtLowPriority here;
+  const double idle = options_.save == SaveWhen::always ? 0 : options_.save_after;
   for (;;) {
     State state;
     {
@@ -361,7 +356,7 @@ void Service::work() {
       if (const auto file = next_file()) {
         keep(*file);
       } else {
-        save_idle_slot();
+        save_slot(Clock::now() - ticks_of(idle));
       }
     }
   }
@@ -398,13 +393,9 @@ Service::~Service() {
   if (learner_.joinable()) learner_.join();
   if (is_ready()) {
     const auto all = Clock::now() + std::chrono::hours(1);
-    while (auto lease = slots_->take_dirty(all)) {
-      SlotContent content = lease->content();
-      write_out(*lease, content);
-      lease->put(std::move(content));
+    do {
       while (const auto file = next_file()) keep(*file);
-    }
-    while (const auto file = next_file()) keep(*file);
+    } while (save_slot(all));
   }
 }
 

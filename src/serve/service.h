@@ -106,7 +106,7 @@ class Service {
 
   void work();  // of the keeper
   std::optional<SlotFile> next_file();
-  void save_idle_slot();
+  bool save_slot(Clock::time_point rested_since);  // one, if there is one to be saved
 
   const Options options_;
   const session::Coder coder_;

@@ -3,13 +3,9 @@
 #include <algorithm>
 #include <utility>
 
-namespace kvsplice::serve {
+#include "store/chain.h"
 
-size_t shared_prefix(std::span<const int32_t> a, std::span<const int32_t> b) {
-  const size_t n = std::min(a.size(), b.size());
-  return static_cast<size_t>(std::mismatch(a.begin(), a.begin() + ptrdiff_t(n), b.begin()).first -
-                             a.begin());
-}
+namespace kvsplice::serve {
 
 Slots::Slots(int count) : slots_(static_cast<size_t>(std::max(count, 0))) {}
 
@@ -20,7 +16,7 @@ std::optional<int> Slots::best(const std::string& tenant, std::span<const int32_
   const auto worth = [&](const Slot& slot) {
     const SlotContent& held = slot.content;
     const size_t shared =
-        held.tenant == tenant && !held.poisoned ? shared_prefix(held.tokens, tokens) : 0;
+        held.tenant == tenant && !held.poisoned ? store::shared_length(held.tokens, tokens) : 0;
     const bool goes_on = shared > 0 && 2 * shared >= held.tokens.size();
     const bool empty = held.is_empty();
     return std::tuple(goes_on ? shared : 0, empty, -slot.used.time_since_epoch().count());

@@ -95,6 +95,4 @@ class Slots {
   uint64_t generation_ = 0;
 };
 
-size_t shared_prefix(std::span<const int32_t> a, std::span<const int32_t> b);
-
 }  // namespace kvsplice::serve

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <ctime>
+#include <initializer_list>
 
 #include "core/version.h"
 #include "serve/service.h"
@@ -17,9 +18,13 @@ struct Metric {
   double value;
 };
 
-std::string print(const Metric& m) {
-  return fmt::format("# HELP kvsplice_{0} {1}\n# TYPE kvsplice_{0} {2}\nkvsplice_{0} {3}\n", m.name,
-                     m.help, m.kind, m.value);
+std::string print(std::initializer_list<Metric> metrics) {
+  std::string text;
+  for (const Metric& m : metrics) {
+    text += fmt::format("# HELP kvsplice_{0} {1}\n# TYPE kvsplice_{0} {2}\nkvsplice_{0} {3}\n",
+                        m.name, m.help, m.kind, m.value);
+  }
+  return text;
 }
 
 Json to_json(const Counts& c) {
@@ -66,30 +71,21 @@ Json view_json(const store::DepotView& remote) {
 std::string metrics_of(const store::DepotView& remote) {
   const store::DepotCounts& c = remote.counts;
   const bool asked = remote.state == store::Breaker::State::closed;
-  std::string text;
-  for (const Metric& metric : {
-           Metric{"remote_up", "gauge", "1 if the remote is asked", asked ? 1.0 : 0.0},
-           Metric{"remote_hits_total", "counter", "Prompts the remote had something of",
-                  double(c.hits)},
-           Metric{"remote_misses_total", "counter", "Prompts it had nothing of", double(c.misses)},
-           Metric{"remote_failures_total", "counter", "Calls of it that failed",
-                  double(c.failures)},
-           Metric{"remote_spoilt_total", "counter", "Values that were not what their names say",
-                  double(c.spoilt)},
-           Metric{"remote_got_bytes_total", "counter", "Bytes taken from it", double(c.got_bytes)},
-           Metric{"remote_put_bytes_total", "counter", "Bytes sent to it", double(c.put_bytes)},
-           Metric{"remote_refused_total", "counter", "Objects it would not take",
-                  double(c.refused)},
-           Metric{"remote_dropped_total", "counter", "Objects that found no room in the queue",
-                  double(c.dropped)},
-           Metric{"remote_queued_objects", "gauge", "Objects that wait to be sent",
-                  double(c.queued)},
-           Metric{"remote_queued_bytes", "gauge", "Bytes that wait to be sent",
-                  double(c.queued_bytes)},
-       }) {
-    text += print(metric);
-  }
-  return text;
+  return print({
+      Metric{"remote_up", "gauge", "1 if the remote is asked", asked ? 1.0 : 0.0},
+      Metric{"remote_hits_total", "counter", "Prompts the remote had something of", double(c.hits)},
+      Metric{"remote_misses_total", "counter", "Prompts it had nothing of", double(c.misses)},
+      Metric{"remote_failures_total", "counter", "Calls of it that failed", double(c.failures)},
+      Metric{"remote_spoilt_total", "counter", "Values that were not what their names say",
+             double(c.spoilt)},
+      Metric{"remote_got_bytes_total", "counter", "Bytes taken from it", double(c.got_bytes)},
+      Metric{"remote_put_bytes_total", "counter", "Bytes sent to it", double(c.put_bytes)},
+      Metric{"remote_refused_total", "counter", "Objects it would not take", double(c.refused)},
+      Metric{"remote_dropped_total", "counter", "Objects that found no room in the queue",
+             double(c.dropped)},
+      Metric{"remote_queued_objects", "gauge", "Objects that wait to be sent", double(c.queued)},
+      Metric{"remote_queued_bytes", "gauge", "Bytes that wait to be sent", double(c.queued_bytes)},
+  });
 }
 
 }  // namespace
@@ -167,33 +163,30 @@ std::string Service::metrics() const {
   const Counts c = record_.counts();
   const auto totals = store_.totals();
   const store::Totals stored = totals.ok() ? *totals : store::Totals{};
-  std::string text;
-  for (const Metric& metric : {
-           Metric{"up", "gauge", "1 if cells are restored", is_ready() ? 1.0 : 0.0},
-           Metric{"requests_total", "counter", "Requests of all kinds", double(c.requests)},
-           Metric{"requests_handled_total", "counter", "Requests with a prompt", double(c.handled)},
-           Metric{"requests_failed_total", "counter", "Requests with a prompt that failed",
-                  double(c.failed)},
-           Metric{"prompt_tokens_total", "counter", "Tokens of prompts", double(c.prompt_tokens)},
-           Metric{"restored_tokens_total", "counter", "Tokens restored from the store",
-                  double(c.restored_tokens)},
-           Metric{"cached_tokens_total", "counter", "Tokens the server did not evaluate",
-                  double(c.cached_tokens)},
-           Metric{"restores_total", "counter", "Slots filled from the store", double(c.restores)},
-           Metric{"restores_failed_total", "counter", "Slots that could not be filled",
-                  double(c.restores_failed)},
-           Metric{"restore_seconds_total", "counter", "Time of restoring", c.restore_seconds},
-           Metric{"saves_total", "counter", "Slots saved", double(c.saves)},
-           Metric{"saves_failed_total", "counter", "Slots that could not be saved or kept",
-                  double(c.saves_failed)},
-           Metric{"saved_seconds_total", "counter", "Evaluation that restoring has saved",
-                  c.saved_seconds},
-           Metric{"store_objects", "gauge", "Objects in the store", double(stored.objects)},
-           Metric{"store_bytes", "gauge", "Bytes in the store", double(stored.bytes)},
-           Metric{"store_tokens", "gauge", "Tokens in the store", double(stored.tokens)},
-       }) {
-    text += print(metric);
-  }
+  std::string text = print({
+      Metric{"up", "gauge", "1 if cells are restored", is_ready() ? 1.0 : 0.0},
+      Metric{"requests_total", "counter", "Requests of all kinds", double(c.requests)},
+      Metric{"requests_handled_total", "counter", "Requests with a prompt", double(c.handled)},
+      Metric{"requests_failed_total", "counter", "Requests with a prompt that failed",
+             double(c.failed)},
+      Metric{"prompt_tokens_total", "counter", "Tokens of prompts", double(c.prompt_tokens)},
+      Metric{"restored_tokens_total", "counter", "Tokens restored from the store",
+             double(c.restored_tokens)},
+      Metric{"cached_tokens_total", "counter", "Tokens the server did not evaluate",
+             double(c.cached_tokens)},
+      Metric{"restores_total", "counter", "Slots filled from the store", double(c.restores)},
+      Metric{"restores_failed_total", "counter", "Slots that could not be filled",
+             double(c.restores_failed)},
+      Metric{"restore_seconds_total", "counter", "Time of restoring", c.restore_seconds},
+      Metric{"saves_total", "counter", "Slots saved", double(c.saves)},
+      Metric{"saves_failed_total", "counter", "Slots that could not be saved or kept",
+             double(c.saves_failed)},
+      Metric{"saved_seconds_total", "counter", "Evaluation that restoring has saved",
+             c.saved_seconds},
+      Metric{"store_objects", "gauge", "Objects in the store", double(stored.objects)},
+      Metric{"store_bytes", "gauge", "Bytes in the store", double(stored.bytes)},
+      Metric{"store_tokens", "gauge", "Tokens in the store", double(stored.tokens)},
+  });
   if (const auto remote = store_.remote()) text += metrics_of(*remote);
   return text;
 }

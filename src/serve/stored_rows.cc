@@ -78,8 +78,7 @@ Result<KvBlock<uint16_t>> exact_cells(const store::Store& store,
   KvBlock<uint16_t> all(shape, Space::cached, 0, n);
   for (const store::Object& object : objects) {
     const size_t first = object.head.first;
-    KVS_ASSIGN(const auto cells, store::StoredCells::parse(object.cells, object.tokens, first));
-    KVS_TRY(cells.decode({shape, nullptr, nullptr}, place_of(all, n)));
+    KVS_TRY(store::decode_object(object, {shape, nullptr, nullptr}, place_of(all, n)));
     for (size_t i = 0; i < object.tokens.size() && first + i < n; ++i) {
       all.tokens[first + i] = object.tokens[i];
     }

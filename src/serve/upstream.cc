@@ -57,10 +57,6 @@ Result<std::vector<int32_t>> tokens_in(const Json& body) {
   return tokens;
 }
 
-size_t count_at(const Json& value, const char* key) {
-  return static_cast<size_t>(std::max(0.0, number_at(value, key).value_or(0)));
-}
-
 std::string slot_path(int slot, const char* action) {
   return fmt::format("/slots/{}?action={}", slot, action);
 }

@@ -20,12 +20,15 @@ std::vector<int32_t> positions_of(const CodedCells& cells) {
   return positions;
 }
 
+Result<const codec::Codec*> codec_of(const Coder& coder) {
+  if (coder.codec != nullptr) return coder.codec;
+  return Error{ErrorKind::format, "a coded record, and no codec was named"};
+}
+
 Result<> decode_coded(const CodedCells& cells, const Coder& coder, const KvSink& sink) {
-  if (coder.codec == nullptr) {
-    return Error{ErrorKind::format, "a coded record, and no codec was named"};
-  }
-  return coder.codec->decode(cells.bytes, cells.tokens, positions_of(cells), coder.embeddings,
-                             Space::cached, sink);
+  KVS_ASSIGN(const codec::Codec* const codec, codec_of(coder));
+  return codec->decode(cells.bytes, cells.tokens, positions_of(cells), coder.embeddings,
+                       Space::cached, sink);
 }
 
 Result<> decode_exact(const CodedCells& cells, const Coder& coder, ptrdiff_t at,
@@ -60,10 +63,8 @@ Result<bool> CodedCells::lack_windows(const Coder& coder) const {
     KVS_ASSIGN(const LosslessRecord record, parse_lossless(*this, coder));
     return record.lacks_windows();
   }
-  if (coder.codec == nullptr) {
-    return Error{ErrorKind::format, "a coded record, and no codec was named"};
-  }
-  return coder.codec->lacks_windows(bytes);
+  KVS_ASSIGN(const codec::Codec* const codec, codec_of(coder));
+  return codec->lacks_windows(bytes);
 }
 
 Result<> CodedCells::decode(const Coder& coder, ptrdiff_t at, const KvPlace& to) const {

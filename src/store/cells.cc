@@ -101,4 +101,11 @@ Result<> StoredCells::decode_exact(const session::Coder& coder, Kind kind, size_
   return {};
 }
 
+Result<> decode_object(const Object& object, const session::Coder& coder, const KvPlace& to,
+                       size_t from) {
+  KVS_ASSIGN(const StoredCells cells,
+             StoredCells::parse(object.cells, object.tokens, object.head.first));
+  return cells.decode(coder, to, from);
+}
+
 }  // namespace kvsplice::store

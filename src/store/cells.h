@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "session/records.h"
+#include "store/object.h"
 
 namespace kvsplice::store {
 
@@ -32,5 +33,9 @@ class StoredCells {
  private:
   std::vector<session::CodedCells> records_;
 };
+
+// The rows of an object to their place, which begins at that position.
+Result<> decode_object(const Object& object, const session::Coder& coder, const KvPlace& to,
+                       size_t from = 0);
 
 }  // namespace kvsplice::store

@@ -1,5 +1,7 @@
 #include "store/chain.h"
 
+#include <algorithm>
+
 #include "store/object.h"
 
 namespace kvsplice::store {
@@ -32,6 +34,12 @@ std::vector<Hash> chain_of(const Hash& root, std::span<const int32_t> tokens, si
     chain.push_back(last);
   }
   return chain;
+}
+
+size_t shared_length(std::span<const int32_t> a, std::span<const int32_t> b) {
+  const size_t n = std::min(a.size(), b.size());
+  return static_cast<size_t>(std::mismatch(a.begin(), a.begin() + ptrdiff_t(n), b.begin()).first -
+                             a.begin());
 }
 
 }  // namespace kvsplice::store

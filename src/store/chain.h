@@ -26,4 +26,7 @@ Hash child_of(const Hash& parent, std::span<const int32_t> tokens, bool tail);
 // The names of the whole blocks of a prefix, in order.
 std::vector<Hash> chain_of(const Hash& root, std::span<const int32_t> tokens, size_t block_tokens);
 
+// How many first tokens of two texts are the same.
+size_t shared_length(std::span<const int32_t> a, std::span<const int32_t> b);
+
 }  // namespace kvsplice::store

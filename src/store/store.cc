@@ -75,12 +75,6 @@ Result<> check_key_is_there(const std::string& folder) {
 
 Entry entry_of(const FileHead& file, uint64_t used) { return {file.head, file.bytes, used, false}; }
 
-size_t shared_length(std::span<const int32_t> a, std::span<const int32_t> b) {
-  const size_t n = std::min(a.size(), b.size());
-  return static_cast<size_t>(std::mismatch(a.begin(), a.begin() + ptrdiff_t(n), b.begin()).first -
-                             a.begin());
-}
-
 // Parents before children.
 void sort_from_the_root(std::vector<Entry>& entries) {
   std::stable_sort(entries.begin(), entries.end(),
@@ -436,6 +430,10 @@ Result<Totals> Store::totals() const {
 std::optional<DepotView> Store::remote() const {
   if (!impl_->depot) return std::nullopt;
   return impl_->depot->view();
+}
+
+Result<Totals> Store::totals_of(const Hash& root) const {
+  return impl_->with_index([&](Index& i) { return i.totals_of(root); });
 }
 
 Result<std::vector<Entry>> Store::entries() const {

@@ -60,6 +60,7 @@ class Store {
   Result<> put(const Object& object);
 
   Result<Totals> totals() const;
+  Result<Totals> totals_of(const Hash& root) const;
   std::optional<DepotView> remote() const;  // nothing if there is none
   Result<std::vector<Entry>> entries() const;
   Result<> pin(const Hash& own, bool pinned);
