@@ -18,7 +18,10 @@ void reseal(const ObjectHead& head, ByteSpan cells, const Key& key) {
   object.head.made = head.made;
   object.cells.assign(cells.begin(), cells.end());
   const auto sealed = seal(object, key);
-  fuzz::demand(sealed.ok());
+  // A mutated root may be the name that its own descendant gets.
+  const bool own_root = object.head.own == head.root;
+  fuzz::demand(sealed.ok() != own_root);
+  if (own_root) return;
   const auto opened = open(*sealed, key);
   fuzz::demand(opened.ok() && opened->head == object.head && opened->tokens == object.tokens &&
                opened->cells == object.cells);
