@@ -8,7 +8,7 @@ execute_process(
   OUTPUT_VARIABLE setup_paths
   COMMAND_ERROR_IS_FATAL ANY)
 
-foreach(name llama server completion httplib model gemma python package s3)
+foreach(name llama server completion httplib model gemma python package s3 clients)
   string(REGEX MATCH "(^|\n)${name}=([^\n]*)" found "${setup_paths}")
   string(TOUPPER ${name} upper)
   set(KVSPLICE_SETUP_${upper} "${CMAKE_MATCH_2}")

@@ -6,7 +6,8 @@
 #   tools/setup.sh           get what building and running the program need
 #   tools/setup.sh --tests   also what building the tests needs
 #   tools/setup.sh --dev     also clang and clang-format: presets tsan and fuzz, make format
-#   tools/setup.sh --server  also llama-server and llama-completion, for the tests in tests/peers, and
+#   tools/setup.sh --server  also llama-server and llama-completion, clients of OpenAI's and
+#                            Anthropic's, curl and Chromium, for the tests in tests/peers, and
 #                            redis-server and an S3 server, for those in tests/remote
 #   tools/setup.sh --python  also what building and testing the Python package needs, llama-cpp-python
 #                            among it
@@ -32,7 +33,7 @@ packages=(
   libhiredis-dev libcurl4-openssl-dev gnuplot-nox
 )
 test_packages=(libgtest-dev libgmock-dev librapidcheck-dev)
-server_packages=(redis-server)
+server_packages=(redis-server curl chromium)
 dev_packages=(clang libomp-dev libclang-rt-dev clang-format-14)
 
 # The key of a built llama.cpp depends on these lines too, so changing one builds it anew.
@@ -64,7 +65,7 @@ die() {
 # A program found elsewhere than in its package will do.
 program_of() {
   case $1 in
-    make | cmake | ccache | git | python3 | clang-format-14) echo "$1" ;;
+    make | cmake | ccache | git | python3 | clang-format-14 | curl | chromium) echo "$1" ;;
     ninja-build) echo ninja ;;
     gnuplot-nox) echo gnuplot ;;
   esac
@@ -308,21 +309,23 @@ get_package() {
   touch "$venv/complete"
 }
 
-# --- S3 ------------------------------------------------------------------------------------------
+# --- S3 and clients ------------------------------------------------------------------------------
 
-# An S3 server for tests, in an environment of its own: it brings many packages.
-s3_path() {
+# An S3 server and clients of llama-server for tests, in environments of their own: they bring many
+# packages. own_venv NAME: where what requirements/NAME.txt lists is kept.
+own_venv() {
   local version
   version=$("$(system_python)" --version 2>/dev/null || true)
-  echo "$cache/s3/$({ echo "$version" && cat "$requirements/s3.txt"; } | short_hash)"
+  echo "$cache/$1/$({ echo "$version" && cat "$requirements/$1.txt"; } | short_hash)"
 }
 
-get_s3() {
+# get_venv NAME WHAT
+get_venv() {
   local venv
-  venv=$(s3_path)
+  venv=$(own_venv "$1")
   [[ -f $venv/complete ]] && return
-  say "getting an S3 server for tests (a quarter of a minute)"
-  fill_venv "$venv" s3
+  say "getting $2 for tests (a quarter of a minute)"
+  fill_venv "$venv" "$1"
   touch "$venv/complete"
 }
 
@@ -367,7 +370,8 @@ print_paths() {
   echo "texts=$cache/texts"
   echo "python=$(venv_path)/bin/python"
   echo "package=$(package_path)/bin/python"
-  echo "s3=$(s3_path)/bin/python"
+  echo "s3=$(own_venv s3)/bin/python"
+  echo "clients=$(own_venv clients)/bin/python"
 }
 
 # Two set-ups at once (several checkouts, one cache) take turns.
@@ -397,7 +401,8 @@ main() {
   get_httplib
   get_model
   [[ -z $wants_server ]] || get_peers
-  [[ -z $wants_server ]] || get_s3
+  [[ -z $wants_server ]] || get_venv s3 "an S3 server"
+  [[ -z $wants_server ]] || get_venv clients "clients of llama-server"
   [[ -z $wants_package ]] || get_package
   [[ -z $wants_gemma ]] || get_gemma
   say "ready; llama.cpp and the model are in $cache"
