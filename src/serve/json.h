@@ -12,10 +12,19 @@ namespace kvsplice::serve {
 
 using Json = nlohmann::ordered_json;
 
-// Nothing if the text is no JSON.
+// Values are walked and copied by calls within calls, for which a thread's stack has only so much
+// room.
+constexpr int kDeepestJson = 512;
+
+// Nothing if the text is no JSON, or nested too deeply.
 inline std::optional<Json> parse_json(const std::string& text) {
-  Json value = Json::parse(text, nullptr, false);
-  if (value.is_discarded()) return std::nullopt;
+  bool too_deep = false;
+  const auto look = [&](int depth, Json::parse_event_t, Json&) {
+    too_deep = too_deep || depth > kDeepestJson;
+    return !too_deep;
+  };
+  Json value = Json::parse(text, look, false);
+  if (value.is_discarded() || too_deep) return std::nullopt;
   return value;
 }
 
