@@ -83,7 +83,7 @@ void Service::Passage::prepare(Asked asked, OutgoingRequest& request) {
   take_slots(asked);
   if (leases_.size() != 1) return;
   fill_slot(asked);
-  request.body = body_for(asked, served_.slot);
+  request.body = body_for(asked, served_.slot, has_own_cells_);
 }
 
 // Nothing where the server has no tokens for it, or would not put them together as we do.
@@ -96,11 +96,23 @@ void Service::Passage::take_slots(const Asked& asked) {
   if (asked.several) {
     served_.why_not = "several answers to one prompt: the server takes slots of its choice";
     leases_ = service_.slots_->take_all();
-    for (Slots::Lease& lease : leases_) lease.put({});
+    for (Slots::Lease& lease : leases_) give_away(lease);
     return;
   }
   leases_.push_back(service_.slots_->take(tenant_, tokens_, asked.slot));
   served_.slot = leases_[0].id();
+}
+
+// To the server, which will put something of this tenant there.
+void Service::Passage::give_away(Slots::Lease& lease) {
+  SlotContent held = lease.content();
+  const bool is_ours = held.tenant == tenant_ && !held.poisoned;
+  if (held.dirty) service_.write_out(lease, held);
+  if (!is_ours && !held.is_empty()) (void)service_.upstream_->erase(lease.id()).ok();
+  held = {};
+  held.tenant = tenant_;
+  held.in_use = true;
+  lease.put(std::move(held));
 }
 
 void Service::Passage::fill_slot(const Asked& asked) {
@@ -111,7 +123,7 @@ void Service::Passage::fill_slot(const Asked& asked) {
   const bool goes_on = is_ours && there == content.tokens.size();
   if (content.dirty && !goes_on) service_.write_out(lease, content);
   // What belongs to somebody else must not be found by the server either.
-  if (!is_ours && !content.is_empty()) (void)service_.upstream_->erase(lease.id()).ok();
+  if (!is_ours && !content.is_empty()) has_own_cells_ = service_.upstream_->erase(lease.id()).ok();
   if (!is_ours) content = {};
   content.tenant = tenant_;
   served_.there = there;
@@ -124,6 +136,7 @@ void Service::Passage::fill_slot(const Asked& asked) {
     served_.restored = restored.tokens;
     served_.restore_seconds = restored.seconds;
     served_.why_not = restored.why_not;
+    has_own_cells_ = has_own_cells_ || restored.tokens > 0;
   }
   // The server knows more than we do once it has begun; what we say of the slot stays true.
   content.tokens = tokens_;

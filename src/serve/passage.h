@@ -34,6 +34,7 @@ class Service::Passage {
  private:
   void prepare(Asked asked, OutgoingRequest& request);
   void take_slots(const Asked& asked);
+  void give_away(Slots::Lease& lease);
   void fill_slot(const Asked& asked);
   Result<std::vector<int32_t>> tokens_of(const Asked& asked) const;
 
@@ -44,6 +45,7 @@ class Service::Passage {
   std::vector<Slots::Lease> leases_;  // one, or all
   Served served_;
   bool is_admitted_ = false;
+  bool has_own_cells_ = true;  // in the slot: what was somebody else's has been erased
   AnswerWatch answer_;
   std::unique_ptr<Exchange> exchange_;
 };

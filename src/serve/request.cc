@@ -166,12 +166,12 @@ Result<std::vector<int32_t>> prompt_tokens(const Upstream& upstream, const Asked
   return upstream.tokens_of(prompt);
 }
 
-std::string body_for(const Asked& asked, int slot) {
+std::string body_for(const Asked& asked, int slot, bool with_cells) {
   Json body = asked.body;
   body.erase("cache_salt");
   body.erase("n_cache_reuse");  // would move cells that were computed behind another prefix
   body["id_slot"] = slot;
-  body["cache_prompt"] = true;
+  body["cache_prompt"] = with_cells;
   return print_json(body);
 }
 

@@ -32,7 +32,7 @@ std::optional<Asked> understand(Api api, const std::string& body);
 // prompts of a kind that nobody but it puts together.
 Result<std::vector<int32_t>> prompt_tokens(const Upstream& upstream, const Asked& asked);
 
-// The body as the server gets it: that slot, with its cells.
-std::string body_for(const Asked& asked, int slot);
+// The body as the server gets it: that slot, with its cells or without.
+std::string body_for(const Asked& asked, int slot, bool with_cells);
 
 }  // namespace kvsplice::serve

@@ -57,8 +57,20 @@ TEST(RequestTest, MediaAreFoundWhereverTheyStand) {
 TEST(RequestTest, TheServerGetsTheSlotAndNothingOfOurs) {
   const auto asked = understand(
       Api::chat, R"({"z": 1, "messages": [], "cache_salt": "x", "n_cache_reuse": 5, "a": 1.50})");
-  EXPECT_EQ(body_for(*asked, 2),
+  EXPECT_EQ(body_for(*asked, 2, true),
             R"({"z":1,"messages":[],"a":1.5,"id_slot":2,"cache_prompt":true})");
+  EXPECT_EQ(body_for(*asked, 2, false),
+            R"({"z":1,"messages":[],"a":1.5,"id_slot":2,"cache_prompt":false})");
+}
+
+TEST(RequestTest, WhatIsNestedTooDeeplyIsNotUnderstood) {
+  const auto nested = [](size_t depth) {
+    return R"({"prompt":)" + std::string(depth, '[') + std::string(depth, ']') + '}';
+  };
+  EXPECT_TRUE(understand(Api::completion, nested(kDeepestJson)));
+  for (const size_t depth : {size_t{kDeepestJson} + 1, size_t{1'000'000}}) {
+    EXPECT_FALSE(understand(Api::completion, nested(depth))) << depth;
+  }
 }
 
 TEST(AddressTest, AreReadAndRefused) {
