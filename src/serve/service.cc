@@ -235,8 +235,10 @@ Service::Restored Service::restore(Slots::Lease& lease, SlotContent& content,
   const std::string file = new_file();
   const auto moved = [&]() -> Result<> {
     KVS_TRY(bank->write_slot(*match, tokens.first(n), trial().target, path_of(file)));
-    KVS_TRY(upstream_->restore(lease.id(), file));
-    return {};
+    KVS_ASSIGN(const auto restored, upstream_->restore(lease.id(), file));
+    if (restored.tokens >= n) return {};
+    return Error{ErrorKind::mismatch,
+                 fmt::format("llama-server restored {} of {} tokens", restored.tokens, n)};
   }();
   std::error_code ignored;
   fs::remove(path_of(file), ignored);
