@@ -29,6 +29,7 @@ struct Exchange::Impl {
   std::thread reader;
 
   bool take_head(const httplib::Response& response);
+  void keep_head(const httplib::Response& response);  // with the mutex held
   bool take_bytes(const char* data, size_t n);
   void finish(const httplib::Result& result);
 };
@@ -36,11 +37,15 @@ struct Exchange::Impl {
 bool Exchange::Impl::take_head(const httplib::Response& response) {
   const std::lock_guard lock(mutex);
   if (cancelled) return false;
+  keep_head(response);
+  return true;
+}
+
+void Exchange::Impl::keep_head(const httplib::Response& response) {
   head.emplace();
   head->status = response.status;
   for (const auto& [name, value] : response.headers) head->headers.emplace_back(name, value);
   changed.notify_all();
-  return true;
 }
 
 bool Exchange::Impl::take_bytes(const char* data, size_t n) {
@@ -56,6 +61,8 @@ void Exchange::Impl::finish(const httplib::Result& result) {
   const std::lock_guard lock(mutex);
   over = true;
   if (!result) failure = httplib::to_string(result.error());
+  // httplib does not say the head of an answer that cannot have a body.
+  if (result && !head) keep_head(*result);
   changed.notify_all();
 }
 

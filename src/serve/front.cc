@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cctype>
 #include <cerrno>
 #include <cstring>
@@ -38,13 +39,26 @@ bool is_ours(const std::string& name) {
   return is_one_of(name, {"host", "remote_addr", "remote_port", "local_addr", "local_port"});
 }
 
+// httplib takes forms apart, and their bytes are lost, unless it does not see that they are forms.
+constexpr const char* kHiddenType = "X-KVSplice-Content-Type";
+
+httplib::Server::HandlerResponse hide_form(const httplib::Request& request, httplib::Response&) {
+  if (request.is_multipart_form_data()) {
+    httplib::Headers& headers = const_cast<httplib::Request&>(request).headers;
+    headers.emplace(kHiddenType, request.get_header_value("Content-Type"));
+    headers.erase("Content-Type");
+  }
+  return httplib::Server::HandlerResponse::Unhandled;
+}
+
 OutgoingRequest forwarded(const httplib::Request& request) {
   OutgoingRequest out;
   out.method = request.method;
   out.target = request.target;
   out.body = request.body;
   for (const auto& [name, value] : request.headers) {
-    if (!is_of_connection(name) && !is_ours(name)) out.headers.emplace_back(name, value);
+    if (is_of_connection(name) || is_ours(name)) continue;
+    out.headers.emplace_back(name == kHiddenType ? "Content-Type" : name, value);
   }
   return out;
 }
@@ -75,23 +89,22 @@ BodyKind take_headers(const AnswerHead& head, httplib::Response& response) {
   return body;
 }
 
-// Hands on what there is; false ends the answer for the client, too.
+// Hands on what there is; false ends the answer for the client, too. httplib asks again, unless it
+// has been stopped.
 bool hand_on(Service::Passage& passage, httplib::DataSink& sink, bool& over) {
-  for (;;) {
-    std::string bytes;
-    switch (passage.next(bytes, kGlance)) {
-      case Exchange::Part::bytes:
-        return sink.write(bytes.data(), bytes.size());
-      case Exchange::Part::nothing_yet:
-        if (!sink.is_writable()) return false;
-        break;
-      case Exchange::Part::end:
-        over = true;
-        return true;
-      case Exchange::Part::broken:
-        return false;
-    }
+  std::string bytes;
+  switch (passage.next(bytes, kGlance)) {
+    case Exchange::Part::bytes:
+      return sink.write(bytes.data(), bytes.size());
+    case Exchange::Part::nothing_yet:
+      return sink.is_writable();
+    case Exchange::Part::end:
+      over = true;
+      return true;
+    case Exchange::Part::broken:
+      return false;
   }
+  return false;
 }
 
 }  // namespace
@@ -99,6 +112,7 @@ bool hand_on(Service::Passage& passage, httplib::DataSink& sink, bool& over) {
 struct Front::Impl {
   Service& service;
   httplib::Server server;
+  std::atomic<bool> ending = false;
 
   explicit Impl(Service& s) : service(s) {}
   void declare();
@@ -106,13 +120,16 @@ struct Front::Impl {
 };
 
 void Front::Impl::pass(const httplib::Request& request, httplib::Response& response) {
-  std::shared_ptr<Service::Passage> passage =
-      service.begin(forwarded(request), request.path, request.is_connection_closed);
-  const auto head = passage->head(request.is_connection_closed);
+  const auto gone = [&] { return ending || request.is_connection_closed(); };
+  std::shared_ptr<Service::Passage> passage = service.begin(forwarded(request), request.path, gone);
+  const auto head = passage->head(gone);
   if (!head.ok()) return say(response, 502, head.error().message);
   const BodyKind body = take_headers(*head, response);
-  const bool has_none = request.method == "HEAD" || head->status == 204 || head->status == 304;
-  if (has_none || body.length == size_t{0}) return;
+  const bool has_none = head->status == 204 || head->status == 304;
+  if (has_none || body.length == size_t{0}) {
+    if (!body.type.empty()) response.set_header("Content-Type", body.type);
+    return;
+  }
   if (body.length) {
     response.set_content_provider(*body.length, body.type,
                                   [passage](size_t, size_t, httplib::DataSink& sink) {
@@ -142,6 +159,7 @@ void Front::Impl::declare() {
   server.set_read_timeout(std::chrono::seconds(60));
   server.set_write_timeout(std::chrono::seconds(60));
   server.set_tcp_nodelay(true);
+  server.set_pre_routing_handler(hide_form);
   server.Get("/kvsplice/?", [](const Request&, Response& response) {
     response.set_content(kPage, "text/html; charset=utf-8");
   });
@@ -177,6 +195,10 @@ Result<int> Front::listen(const std::string& host, int port) {
 }
 
 void Front::run() { impl_->server.listen_after_bind(); }
-void Front::stop() { impl_->server.stop(); }
+
+void Front::stop() {
+  impl_->ending = true;
+  impl_->server.stop();
+}
 
 }  // namespace kvsplice::serve
