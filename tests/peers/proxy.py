@@ -14,19 +14,22 @@ FEWEST = 64  # tokens of a prompt that is kept here
 
 
 class Proxy:
-    """Starts the proxy, which starts llama-server. `folder` keeps its store and its log."""
+    """Starts the proxy, which starts llama-server, or is told of one that runs: its address and its
+    folder of slot files. `folder` keeps the proxy's store and its log."""
 
-    def __init__(self, folder, *options, server_options=(), codec=None):
+    def __init__(self, folder, *options, server_options=(), codec=None, attached=None):
         self.folder = folder
         self.log_path = os.path.join(folder, "serve.log")
         self.command = [os.environ["KVSPLICE_BINARY"], "serve", "-m", peer.MODEL, "--store",
-                        os.path.join(folder, "store"), "--port", "0", "--server",
-                        peer.program("llama-server"), "--save-after", "0.2", "--fewest-tokens",
-                        str(FEWEST), *options]
+                        os.path.join(folder, "store"), "--port", "0", "--save-after", "0.2",
+                        "--fewest-tokens", str(FEWEST), *options]
         if codec:
             self.command += ["--codec", codec]
-        self.command += ["--", "-c", "4096", "-np", "2", "--threads", "1", "--no-warmup",
-                         *server_options]
+        if attached:
+            self.command += ["--upstream", attached[0], "--slots-dir", attached[1]]
+        else:
+            self.command += ["--server", peer.program("llama-server"), "--", "-c", "4096", "-np",
+                             "2", "--threads", "1", "--no-warmup", *server_options]
         self.process = None
         self.port = None
 
@@ -38,6 +41,11 @@ class Proxy:
         self.stop()
 
     def start(self):
+        self.begin()
+        self.wait_until(lambda status: status["state"] in ("ready", "passing through"))
+
+    def begin(self):
+        """It listens, and may not be ready yet."""
         with open(self.log_path, "a") as log:
             log.write("--- start\n")
             log.flush()
@@ -50,7 +58,6 @@ class Proxy:
             self.process.kill()
             raise AssertionError(f"kvsplice serve did not start: {first}{self.log()[-3000:]}")
         self.port = int(found[1])
-        self.wait_until(lambda status: status["state"] in ("ready", "passing through"))
 
     def stop(self, how=signal.SIGTERM):
         if self.process is None:
