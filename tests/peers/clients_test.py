@@ -42,16 +42,18 @@ GREEDY = {"temperature": 0, "seed": 1}
 N = 8  # tokens of an answer
 
 
+def setUpModule():
+    folder = unittest.enterModuleContext(tempfile.TemporaryDirectory())
+    alone = peer.Server(folder, CACHE, *SERVER)
+    Both.proxy = Proxy(folder, server_options=[*peer.options_of(CACHE)[2:], *SERVER])
+    unittest.enterModuleContext(Both.proxy)
+    Both.alone = unittest.enterModuleContext(alone)
+
+
 class Both(unittest.TestCase):
     """Asks llama-server and the proxy, which has another one behind it, the same."""
 
-    @classmethod
-    def setUpClass(cls):
-        folder = cls.enterClassContext(tempfile.TemporaryDirectory())
-        cls.proxy = Proxy(folder, server_options=[*peer.options_of(CACHE)[2:], *SERVER])
-        alone = peer.Server(folder, CACHE, *SERVER)
-        cls.enterClassContext(cls.proxy)
-        cls.alone = cls.enterClassContext(alone)
+    proxy = alone = None
 
     def addresses(self):
         return self.alone.address, f"http://127.0.0.1:{self.proxy.port}"

@@ -233,7 +233,7 @@ class Faults(unittest.TestCase):
         self.behind.fail({"/tokenize": stub.hangs})
         begun = time.monotonic()
         got = self.ask("chat")
-        self.assertLess(time.monotonic() - begun, ASKED_FOR_TOKENS + 5)
+        self.assertLess(time.monotonic() - begun, ASKED_FOR_TOKENS + 10)
         self.assertEqual(got.alike(), self.ask("chat", self.alone.port).alike())
         self.lift()
         self.check_restores()
@@ -243,7 +243,7 @@ class Faults(unittest.TestCase):
         left = self.behind.left
         with self.assertRaises(TimeoutError):
             self.ask("chat", timeout=1)
-        end = time.monotonic() + 5
+        end = time.monotonic() + 10
         while self.behind.left == left:
             self.assertLess(time.monotonic(), end, "the server works for nobody")
             time.sleep(0.02)
