@@ -17,7 +17,6 @@ namespace kvsplice::serve {
 
 namespace {
 
-constexpr std::chrono::milliseconds kGlance{100};
 constexpr size_t kThreads = 16, kMostThreads = 1024;  // a client that streams holds one
 constexpr size_t kMostBody = size_t{1} << 30;         // bytes; llama-server has no limit
 
@@ -75,23 +74,9 @@ BodyKind take_headers(const AnswerHead& head, httplib::Response& response) {
   return body;
 }
 
-// Hands on what there is; false ends the answer for the client, too.
-bool hand_on(Service::Passage& passage, httplib::DataSink& sink, bool& over) {
-  for (;;) {
-    std::string bytes;
-    switch (passage.next(bytes, kGlance)) {
-      case Exchange::Part::bytes:
-        return sink.write(bytes.data(), bytes.size());
-      case Exchange::Part::nothing_yet:
-        if (!sink.is_writable()) return false;
-        break;
-      case Exchange::Part::end:
-        over = true;
-        return true;
-      case Exchange::Part::broken:
-        return false;
-    }
-  }
+bool pour(Service::Passage& passage, httplib::DataSink& sink) {
+  return passage.pour([&](const char* bytes, size_t n) { return sink.write(bytes, n); },
+                      [&] { return !sink.is_writable(); });
 }
 
 }  // namespace
@@ -116,16 +101,14 @@ void Front::Impl::pass(const httplib::Request& request, httplib::Response& respo
   if (body.length) {
     response.set_content_provider(*body.length, body.type,
                                   [passage](size_t, size_t, httplib::DataSink& sink) {
-                                    bool over = false;
-                                    return hand_on(*passage, sink, over) && !over;
+                                    return pour(*passage, sink);
                                   });
     return;
   }
   response.set_chunked_content_provider(body.type, [passage](size_t, httplib::DataSink& sink) {
-    bool over = false;
-    const bool well = hand_on(*passage, sink, over);
-    if (over) sink.done();
-    return well;
+    const bool is_whole = pour(*passage, sink);
+    if (is_whole) sink.done();
+    return is_whole;
   });
 }
 

@@ -30,7 +30,7 @@ constexpr size_t kForgotten = 16;  // tokens that the server evaluates again for
 
 }  // namespace
 
-void AnswerWatch::feed(const std::string& bytes) {
+void AnswerWatch::feed(std::string_view bytes) {
   constexpr size_t kMost = size_t{1} << 18;
   end_ += bytes;
   if (end_.size() > 2 * kMost) end_.erase(0, end_.size() - kMost);
@@ -148,13 +148,14 @@ Result<AnswerHead> Service::Passage::head(const std::function<bool()>& gone) {
   return head;
 }
 
-Exchange::Part Service::Passage::next(std::string& bytes, std::chrono::milliseconds patience) {
-  const Exchange::Part part = exchange_->next(bytes, patience);
-  if (part == Exchange::Part::bytes) {
+bool Service::Passage::pour(const Exchange::Receiver& receiver,
+                            const std::function<bool()>& gone) {
+  const auto take = [&](const char* bytes, size_t n) {
     if (served_.first_byte_seconds == 0) served_.first_byte_seconds = watch_.seconds();
-    if (!leases_.empty()) answer_.feed(bytes);
-  }
-  return part;
+    if (!leases_.empty()) answer_.feed({bytes, n});
+    return receiver(bytes, n);
+  };
+  return exchange_->pour(take, gone);
 }
 
 Service::Passage::~Passage() {

@@ -1,6 +1,7 @@
 // One request on its way through the service: what was done before it, and what its answer says.
 #pragma once
 
+#include <string_view>
 #include <vector>
 
 #include "core/stopwatch.h"
@@ -11,7 +12,7 @@ namespace kvsplice::serve {
 // The numbers that llama-server puts into an answer, wherever they stand in it.
 class AnswerWatch {
  public:
-  void feed(const std::string& bytes);
+  void feed(std::string_view bytes);
   struct Numbers {
     size_t cached = 0, evaluated = 0, predicted = 0;
     double evaluate_seconds = 0;
@@ -29,7 +30,7 @@ class Service::Passage {
 
   // As Exchange has them.
   Result<AnswerHead> head(const std::function<bool()>& gone);
-  Exchange::Part next(std::string& bytes, std::chrono::milliseconds patience);
+  bool pour(const Exchange::Receiver& receiver, const std::function<bool()>& gone);
 
  private:
   void prepare(Asked asked, OutgoingRequest& request);
