@@ -112,6 +112,7 @@ Result<CellBank::Kept> CellBank::keep_all(std::string_view tenant, std::span<con
   store::ObjectHead head;
   head.root = head.parent = root_of(tenant);
   head.owner = store_.key().owner_of(tenant);
+  kept.tokens.assign(tokens.begin(), tokens.end());
   const size_t block = block_tokens();
   for (size_t at = 0; at < tokens.size();) {
     const size_t count = std::min(block, tokens.size() - at);

@@ -41,6 +41,7 @@ class CellBank {
   struct Kept {
     size_t stored = 0;                         // first tokens that the store has cells of now
     size_t objects = 0, bytes = 0, coded = 0;  // new ones; tokens that had to be coded
+    std::vector<int32_t> tokens;               // all that were there
   };
   // What a slot file holds. prompt: so many of the tokens are the client's; the model wrote those
   // behind them. Of fewer tokens than `fewest` nothing is kept.

@@ -99,10 +99,9 @@ void Front::Impl::pass(const httplib::Request& request, httplib::Response& respo
   const bool has_none = request.method == "HEAD" || head->status == 204 || head->status == 304;
   if (has_none || body.length == size_t{0}) return;
   if (body.length) {
-    response.set_content_provider(*body.length, body.type,
-                                  [passage](size_t, size_t, httplib::DataSink& sink) {
-                                    return pour(*passage, sink);
-                                  });
+    response.set_content_provider(
+        *body.length, body.type,
+        [passage](size_t, size_t, httplib::DataSink& sink) { return pour(*passage, sink); });
     return;
   }
   response.set_chunked_content_provider(body.type, [passage](size_t, httplib::DataSink& sink) {

@@ -94,9 +94,9 @@ Result<std::vector<int32_t>> Service::Passage::tokens_of(const Asked& asked) con
 
 void Service::Passage::take_slots(const Asked& asked) {
   if (asked.several) {
-    served_.why_not = "several answers to one prompt: the server takes slots of its choice";
+    served_.why_not = "the server takes slots of its choice";
     leases_ = service_.slots_->take_all();
-    for (Slots::Lease& lease : leases_) lease.put({});
+    for (Slots::Lease& lease : leases_) service_.give_away(lease);
     return;
   }
   leases_.push_back(service_.slots_->take(tenant_, tokens_, asked.slot));
@@ -148,8 +148,7 @@ Result<AnswerHead> Service::Passage::head(const std::function<bool()>& gone) {
   return head;
 }
 
-bool Service::Passage::pour(const Exchange::Receiver& receiver,
-                            const std::function<bool()>& gone) {
+bool Service::Passage::pour(const Exchange::Receiver& receiver, const std::function<bool()>& gone) {
   const auto take = [&](const char* bytes, size_t n) {
     if (served_.first_byte_seconds == 0) served_.first_byte_seconds = watch_.seconds();
     if (!leases_.empty()) answer_.feed({bytes, n});

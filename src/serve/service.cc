@@ -20,6 +20,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kGlance{100};
 constexpr std::chrono::seconds kMayBeAway{60};
+constexpr size_t kAsGood = 64;      // tokens that a hot file may have fewer than the store
 constexpr size_t kMostWaiting = 4;  // slot files that wait to be taken into the store
 constexpr const char* kSharedMemory = "/dev/shm";  // files there take no way over a disk
 
@@ -33,6 +34,11 @@ Result<TemporaryFolder> private_folder() {
   std::error_code failed;
   const bool shared = fs::is_directory(kSharedMemory, failed) && ::access(kSharedMemory, W_OK) == 0;
   return TemporaryFolder::create("serve", shared ? fs::path(kSharedMemory) : fs::path());
+}
+
+bool has_window(const ModelShape& shape) {
+  return std::any_of(shape.layers.begin(), shape.layers.end(),
+                     [](const auto& layer) { return layer.window > 0; });
 }
 
 Result<> check_slots_folder(const std::string& folder) {
@@ -68,6 +74,7 @@ Service::Service(Options options, session::Coder coder, store::Store store, Temp
       coder_(std::move(coder)),
       store_(std::move(store)),
       own_(std::move(own)),
+      hot_(options_.hot_bytes),
       begun_(now()) {
   const bool attached = !options_.upstream.empty();
   slots_folder_ = attached ? options_.slots_folder : own_.file("slots");
@@ -212,37 +219,60 @@ std::optional<store::TimePoint> Service::remote_until(size_t tokens, size_t ther
   return Clock::now() + ticks_of(*seconds);
 }
 
-Service::Restored Service::restore(Slots::Lease& lease, SlotContent& content,
-                                   std::span<const int32_t> tokens) {
-  const Stopwatch watch;
-  Restored done;
-  const size_t there = content.tokens.size();
-  const Banks banks = this->banks();
-  const CellBank* bank = banks.now.get();
-  auto match = bank->find(content.tenant, tokens, remote_until(tokens.size(), there));
-  const double found = watch.seconds();
-  if (!match.ok()) return {0, 0, match.error().message};
-  if (banks.exact && match->tokens < tokens.size()) {
-    auto exact = banks.exact->find(content.tenant, tokens);
-    if (exact.ok() && exact->tokens > match->tokens) {
-      match = std::move(exact);
-      bank = banks.exact.get();
-    }
+// A hot file is as good as the store if it has nearly as much, and faster.
+Result<Service::Source> Service::best_source(const std::string& tenant,
+                                             std::span<const int32_t> tokens, size_t there) {
+  Source source;
+  if (const auto hot = hot_.find(tenant, tokens, has_window(coder_.shape))) {
+    source.tokens = store::shared_length(hot->tokens(), tokens);
+    source.hot = hot;
+    if (source.tokens + kAsGood >= tokens.size()) return source;
   }
-  const size_t n = std::min(match->tokens, tokens.size());
-  if (n <= there) return {0, 0, n == 0 ? "nothing of it is stored" : "the slot holds as much"};
-  if (!gate_.is_worth(n, there)) return {0, 0, "evaluating is as fast"};
+  const Banks banks = this->banks();
+  const auto look = [&](const std::shared_ptr<const CellBank>& bank, auto... until) -> Result<> {
+    KVS_ASSIGN(store::Match match, bank->find(tenant, tokens, until...));
+    const size_t least = source.tokens + (source.hot ? kAsGood : 0);
+    if (match.tokens > least) source = {match.tokens, nullptr, bank, std::move(match)};
+    return {};
+  };
+  KVS_TRY(look(banks.now, remote_until(tokens.size(), std::max(there, source.tokens))));
+  if (banks.exact && source.tokens < tokens.size()) (void)look(banks.exact).ok();
+  return source;
+}
+
+Result<> Service::fill(Slots::Lease& lease, const Source& source, std::span<const int32_t> tokens) {
+  if (source.hot) {
+    const fs::path path = source.hot->path();
+    KVS_TRY(upstream_->restore(lease.id(), path.filename().string()));
+    return {};
+  }
   const std::string file = new_file();
-  const auto moved = [&]() -> Result<> {
-    KVS_TRY(bank->write_slot(*match, tokens.first(n), trial().target, path_of(file)));
+  const auto filled = [&]() -> Result<> {
+    KVS_TRY(source.bank->write_slot(source.match, tokens, trial().target, path_of(file)));
     KVS_TRY(upstream_->restore(lease.id(), file));
     return {};
   }();
   std::error_code ignored;
   fs::remove(path_of(file), ignored);
+  return filled;
+}
+
+Service::Restored Service::restore(Slots::Lease& lease, SlotContent& content,
+                                   std::span<const int32_t> tokens) {
+  const Stopwatch watch;
+  Restored done;
+  const size_t there = content.tokens.size();
+  const auto source = best_source(content.tenant, tokens, there);
+  const double found = watch.seconds();
+  if (!source.ok()) return {0, 0, source.error().message};
+  const size_t n = std::min(source->tokens, tokens.size());
+  if (n <= there) return {0, 0, n == 0 ? "nothing of it is stored" : "the slot holds as much"};
+  if (!gate_.is_worth(n, there)) return {0, 0, "evaluating is as fast"};
+  const auto moved = fill(lease, *source, tokens.first(n));
   done.seconds = watch.seconds();
   record_.change([&](Counts& counts) {
     counts.restores += moved.ok();
+    counts.restores_hot += moved.ok() && source->hot;
     counts.restores_failed += !moved.ok();
     counts.restore_seconds += done.seconds;
   });
@@ -253,8 +283,10 @@ Service::Restored Service::restore(Slots::Lease& lease, SlotContent& content,
     log_line("restore_failed", {{"slot", lease.id()}, {"why", done.why_not}});
     return done;
   }
-  store_.touch(*match);
-  gate_.restored(n, done.seconds - found);
+  if (source->bank) {
+    store_.touch(source->match);
+    gate_.restored(n, done.seconds - found);
+  }
   done.tokens = n;
   return done;
 }
@@ -284,6 +316,15 @@ bool Service::write_out(Slots::Lease& lease, SlotContent& content) {
   return true;
 }
 
+void Service::give_away(Slots::Lease& lease) {
+  SlotContent content = lease.content();
+  if (content.dirty) write_out(lease, content);
+  if (!content.is_empty()) (void)upstream_->erase(lease.id()).ok();
+  content = {};
+  content.poisoned = content.in_use = true;
+  lease.put(std::move(content));
+}
+
 void Service::keep(const SlotFile& file) {
   take_into_store(file);
   const std::lock_guard lock(mutex_);
@@ -292,9 +333,8 @@ void Service::keep(const SlotFile& file) {
 
 void Service::take_into_store(const SlotFile& file) {
   const Stopwatch watch;
-  const auto kept = banks().now->keep(file.tenant, file.path, file.prompt, options_.fewest_tokens);
-  std::error_code ignored;
-  fs::remove(file.path, ignored);
+  auto kept = banks().now->keep(file.tenant, file.path, file.prompt, options_.fewest_tokens);
+  hot_.add(file.path, file.tenant, kept.ok() ? std::move(kept->tokens) : std::vector<int32_t>());
   if (!kept.ok()) {
     record_.change([](Counts& counts) { counts.saves_failed += 1; });
     log_line("keep_failed", {{"why", kept.error().message}});

@@ -17,6 +17,7 @@
 #include "serve/cell_bank.h"
 #include "serve/exchange.h"
 #include "serve/gate.h"
+#include "serve/hot_files.h"
 #include "serve/learner.h"
 #include "serve/options.h"
 #include "serve/record.h"
@@ -100,7 +101,18 @@ class Service {
   std::string path_of(const std::string& file) const;
   std::optional<store::TimePoint> remote_until(size_t tokens, size_t there) const;
   Restored restore(Slots::Lease& lease, SlotContent& content, std::span<const int32_t> tokens);
+  // The cells that would be restored, and of how many tokens: a hot file's, or the store's.
+  struct Source {
+    size_t tokens = 0;
+    HotFiles::Held hot;  // or
+    std::shared_ptr<const CellBank> bank;
+    store::Match match;
+  };
+  Result<Source> best_source(const std::string& tenant, std::span<const int32_t> tokens,
+                             size_t there);
+  Result<> fill(Slots::Lease& lease, const Source& source, std::span<const int32_t> tokens);
   bool write_out(Slots::Lease& lease, SlotContent& content);  // to a file that waits
+  void give_away(Slots::Lease& lease);  // saved; then the server may do with it what it likes
   void keep(const SlotFile& file);
   void take_into_store(const SlotFile& file);
 
@@ -115,6 +127,7 @@ class Service {
   std::string slots_folder_;
   std::unique_ptr<Upstream> upstream_;
   std::unique_ptr<Slots> slots_;
+  HotFiles hot_;
   Gate gate_;
   mutable Record record_;
   std::atomic<uint64_t> files_made_ = 0;
