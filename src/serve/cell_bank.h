@@ -17,6 +17,9 @@
 
 namespace kvsplice::serve {
 
+// What a match is made of, in order.
+std::vector<store::Hash> objects_of(const store::Match& match);
+
 class CellBank {
  public:
   // settings: of the server that computes cells, as far as they change cells. What the coder is of
@@ -47,6 +50,7 @@ class CellBank {
   // behind them. Of fewer tokens than `fewest` nothing is kept.
   Result<Kept> keep(std::string_view tenant, const std::string& path, size_t prompt,
                     size_t fewest) const;
+  Result<Kept> keep_cells(std::string_view tenant, const KvView& cells, size_t prompt) const;
   // What another bank keeps without loss; returns how many tokens are kept here then. The other's
   // objects stay.
   Result<size_t> take_over(const store::Line& line, const CellBank& other,

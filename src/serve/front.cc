@@ -133,6 +133,10 @@ void Front::Impl::declare() {
   server.Get("/kvsplice/metrics", [this](const Request&, Response& response) {
     response.set_content(service.metrics(), "text/plain; version=0.0.4");
   });
+  // Whoever moved cells himself would put them before prompts of others, or under their names.
+  server.Post("/slots/.*", [](const Request&, Response& response) {
+    say(response, 403, "slots are filled and saved by kvsplice serve");
+  });
   const auto through = [this](const Request& request, Response& response) {
     pass(request, response);
   };

@@ -62,8 +62,11 @@ Service::Passage::Passage(Service& service, OutgoingRequest request, const std::
     counts.requests += 1;
     counts.passed_through += api == Api::none;
   });
-  if (api != Api::none && service_.is_ready()) {
-    if (auto asked = understand(api, request.body)) {
+  changes_cells_ = api == Api::adapters;
+  if (is_admitted_ && service_.is_ready()) {
+    if (api == Api::other || api == Api::adapters) {
+      give_all_away();
+    } else if (auto asked = understand(api, request.body)) {
       tenant_ = tenant_of(request.headers, *asked);
       service_.note_tenant(tenant_);
       prepare(std::move(*asked), request);
@@ -92,11 +95,15 @@ Result<std::vector<int32_t>> Service::Passage::tokens_of(const Asked& asked) con
   return prompt_tokens(*service_.upstream_, asked);
 }
 
+void Service::Passage::give_all_away() {
+  served_.why_not = "the server takes slots of its choice";
+  leases_ = service_.slots_->take_all();
+  for (Slots::Lease& lease : leases_) service_.give_away(lease);
+}
+
 void Service::Passage::take_slots(const Asked& asked) {
   if (asked.several) {
-    served_.why_not = "the server takes slots of its choice";
-    leases_ = service_.slots_->take_all();
-    for (Slots::Lease& lease : leases_) service_.give_away(lease);
+    give_all_away();
     return;
   }
   leases_.push_back(service_.slots_->take(tenant_, tokens_, asked.slot));
@@ -160,6 +167,7 @@ bool Service::Passage::pour(const Exchange::Receiver& receiver, const std::funct
 Service::Passage::~Passage() {
   exchange_.reset();  // the server has stopped working for us before the slot is free
   if (is_admitted_) service_.dismiss();
+  if (changes_cells_ && served_.status == 200) service_.look_again("its adapters were changed");
   if (leases_.empty()) return;
   const AnswerWatch::Numbers numbers = answer_.numbers();
   served_.cached = numbers.cached;

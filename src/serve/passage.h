@@ -35,6 +35,7 @@ class Service::Passage {
  private:
   void prepare(Asked asked, OutgoingRequest& request);
   void take_slots(const Asked& asked);
+  void give_all_away();
   void fill_slot(const Asked& asked);
   Result<std::vector<int32_t>> tokens_of(const Asked& asked) const;
 
@@ -44,7 +45,7 @@ class Service::Passage {
   std::vector<int32_t> tokens_;
   std::vector<Slots::Lease> leases_;  // one, or all
   Served served_;
-  bool is_admitted_ = false;
+  bool is_admitted_ = false, changes_cells_ = false;
   AnswerWatch answer_;
   std::unique_ptr<Exchange> exchange_;
 };

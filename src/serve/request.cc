@@ -15,21 +15,14 @@ struct Route {
 };
 // Of llama-server.
 constexpr std::array kRoutes = {
-    Route{"/completion", Api::completion},
-    Route{"/completions", Api::completion},
-    Route{"/v1/completions", Api::completion},
-    Route{"/chat/completions", Api::chat},
-    Route{"/v1/chat/completions", Api::chat},
-    Route{"/responses", Api::responses},
-    Route{"/v1/responses", Api::responses},
-    Route{"/v1/messages", Api::messages},
-    Route{"/infill", Api::other},
-    Route{"/embedding", Api::other},
-    Route{"/embeddings", Api::other},
-    Route{"/v1/embeddings", Api::other},
-    Route{"/rerank", Api::other},
-    Route{"/reranking", Api::other},
-    Route{"/v1/rerank", Api::other},
+    Route{"/completion", Api::completion},     Route{"/completions", Api::completion},
+    Route{"/v1/completions", Api::completion}, Route{"/chat/completions", Api::chat},
+    Route{"/v1/chat/completions", Api::chat},  Route{"/responses", Api::responses},
+    Route{"/v1/responses", Api::responses},    Route{"/v1/messages", Api::messages},
+    Route{"/lora-adapters", Api::adapters},    Route{"/infill", Api::other},
+    Route{"/embedding", Api::other},           Route{"/embeddings", Api::other},
+    Route{"/v1/embeddings", Api::other},       Route{"/rerank", Api::other},
+    Route{"/reranking", Api::other},           Route{"/v1/rerank", Api::other},
     Route{"/v1/reranking", Api::other},
 };
 
@@ -58,6 +51,8 @@ const char* name(Api api) {
     case Api::none:
     case Api::other:
       return "other";
+    case Api::adapters:
+      return "adapters";
     case Api::completion:
       return "completion";
     case Api::chat:
@@ -85,8 +80,8 @@ std::optional<Asked> understand(Api api, const std::string& body) {
   asked.api = api;
   asked.body = std::move(*value);
   asked.stream = flag(asked.body, "stream");
-  asked.several = api == Api::other || number_at(asked.body, "n").value_or(1) > 1 ||
-                  number_at(asked.body, "n_cmpl").value_or(1) > 1;
+  asked.several =
+      number_at(asked.body, "n").value_or(1) > 1 || number_at(asked.body, "n_cmpl").value_or(1) > 1;
   const auto lora = asked.body.find("lora");
   asked.adapters = lora != asked.body.end() && !lora->empty();
   for (const char* where : {"messages", "input", "prompt"}) {
@@ -130,7 +125,6 @@ Json chat_of(const Asked& asked) {
 }  // namespace
 
 Result<std::vector<int32_t>> prompt_tokens(const Upstream& upstream, const Asked& asked) {
-  if (asked.api == Api::other) return unknown_prompt("the server takes slots of its choice");
   if (asked.api == Api::completion) return tokens_of_prompt(upstream, asked.body);
   KVS_ASSIGN(const std::string prompt, upstream.prompt_of(chat_of(asked)));
   return upstream.tokens_of(prompt);

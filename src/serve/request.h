@@ -10,8 +10,9 @@
 
 namespace kvsplice::serve {
 
-// other: evaluates something in slots of the server's choice.
-enum class Api { none, completion, chat, responses, messages, other };
+// other: evaluates something in slots of the server's choice. adapters: changes what all cells
+// mean.
+enum class Api { none, completion, chat, responses, messages, other, adapters };
 const char* name(Api api);
 Api api_of(const std::string& method, const std::string& path);
 
@@ -19,7 +20,7 @@ struct Asked {
   Api api = Api::none;
   Json body;
   bool stream = false;
-  bool several = false;     // answers or prompts: llama-server takes slots of its own choice
+  bool several = false;     // answers to one prompt: llama-server takes slots of its own choice
   bool adapters = false;    // the body names LoRA adapters: cells mean something else
   bool media = false;       // images or sound among the messages
   std::optional<int> slot;  // that the client wants

@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "core/stopwatch.h"
+#include "serve/cell_settings.h"
 #include "serve/low_priority.h"
 #include "serve/passage.h"
 
@@ -29,6 +30,12 @@ Clock::duration ticks_of(double seconds) {
 }
 
 double now() { return static_cast<double>(std::time(nullptr)); }
+
+std::vector<std::string> environment() {
+  std::vector<std::string> all;
+  for (char** variable = environ; *variable != nullptr; ++variable) all.emplace_back(*variable);
+  return all;
+}
 
 Result<TemporaryFolder> private_folder() {
   std::error_code failed;
@@ -127,6 +134,13 @@ void Service::lost_server(const std::string& how) {
   if (slots_) slots_->forget();
 }
 
+// Cells mean something else from now on; those in slots have been saved before.
+void Service::look_again(const std::string& why) {
+  log_line("look_again", {{"why", why}});
+  if (slots_) slots_->forget();
+  set_state(State::starting, why);
+}
+
 void Service::set_state(State state, const std::string& why) {
   const std::lock_guard lock(mutex_);
   state_ = state;
@@ -178,13 +192,19 @@ Result<> Service::make_ready() {
   if (facts.slots < 1) return Error{ErrorKind::unsupported, "the server has no slots"};
   set_state(State::testing, "the self-test is under way");
   KVS_TRY(wait_until_idle());
-  KVS_ASSIGN(const SlotTrial test, try_slots(*upstream_, facts.slots, slots_folder_, coder_.shape));
+  KVS_ASSIGN(SlotTrial test, try_slots(*upstream_, facts.slots, slots_folder_, coder_.shape));
+  KVS_ASSIGN(const std::string adapters, adapter_settings(*upstream_));
+  for (const std::string& more : {cell_settings(options_.arguments, environment()), adapters}) {
+    if (!more.empty()) test.settings += "; " + more;
+  }
+  const bool is_another = !banks().now || trial().settings != test.settings;
   {
     const std::lock_guard lock(mutex_);
     trial_ = test;
   }
   if (!slots_) slots_ = std::make_unique<Slots>(facts.slots);
-  if (!banks().now) open_banks();
+  if (is_another) open_banks();
+  KVS_TRY(check_cells(exact_bank(), test.cells));
   set_state(State::ready, "");
   log_line("ready", {{"build", facts.build}, {"slots", facts.slots}, {"cells", test.settings}});
   return {};
@@ -193,6 +213,11 @@ Result<> Service::make_ready() {
 // --- between slots and the store -----------------------------------------------------------------
 
 std::string Service::new_file() { return fmt::format("kvs-{}-{}", ::getpid(), ++files_made_); }
+
+// Hot files are found by it: the tenant, and what the cells were computed by.
+std::string Service::hot_key(const std::string& tenant) const {
+  return trial().settings + '\n' + tenant;
+}
 
 std::string Service::path_of(const std::string& file) const {
   return (fs::path(slots_folder_) / file).string();
@@ -206,6 +231,12 @@ void Service::note_tenant(const std::string& tenant) {
 SlotTrial Service::trial() const {
   const std::lock_guard lock(mutex_);
   return trial_;
+}
+
+CellBank Service::exact_bank() {
+  session::Coder coder = coder_;
+  coder.codec = nullptr;
+  return CellBank(store_, std::move(coder), trial().settings);
 }
 
 Service::Banks Service::banks() const {
@@ -223,7 +254,7 @@ std::optional<store::TimePoint> Service::remote_until(size_t tokens, size_t ther
 Result<Service::Source> Service::best_source(const std::string& tenant,
                                              std::span<const int32_t> tokens, size_t there) {
   Source source;
-  if (const auto hot = hot_.find(tenant, tokens, has_window(coder_.shape))) {
+  if (const auto hot = hot_.find(hot_key(tenant), tokens, has_window(coder_.shape))) {
     source.tokens = store::shared_length(hot->tokens(), tokens);
     source.hot = hot;
     if (source.tokens + kAsGood >= tokens.size()) return source;
@@ -310,8 +341,9 @@ bool Service::write_out(Slots::Lease& lease, SlotContent& content) {
     log_line("save_failed", {{"slot", lease.id()}, {"why", saved.error().message}});
     return false;
   }
+  const std::string key = hot_key(content.tenant);
   const std::lock_guard lock(mutex_);
-  waiting_.push_back({content.tenant, path_of(file), content.tokens.size()});
+  waiting_.push_back({content.tenant, path_of(file), content.tokens.size(), banks_.now, key});
   changed_.notify_all();
   return true;
 }
@@ -333,8 +365,8 @@ void Service::keep(const SlotFile& file) {
 
 void Service::take_into_store(const SlotFile& file) {
   const Stopwatch watch;
-  auto kept = banks().now->keep(file.tenant, file.path, file.prompt, options_.fewest_tokens);
-  hot_.add(file.path, file.tenant, kept.ok() ? std::move(kept->tokens) : std::vector<int32_t>());
+  auto kept = file.bank->keep(file.tenant, file.path, file.prompt, options_.fewest_tokens);
+  hot_.add(file.path, file.hot_key, kept.ok() ? std::move(kept->tokens) : std::vector<int32_t>());
   if (!kept.ok()) {
     record_.change([](Counts& counts) { counts.saves_failed += 1; });
     log_line("keep_failed", {{"why", kept.error().message}});

@@ -56,6 +56,8 @@ class Service {
   struct SlotFile {
     std::string tenant, path;
     size_t prompt = 0;
+    std::shared_ptr<const CellBank> bank;  // where they belong, whatever the server is asked next
+    std::string hot_key;
   };
   struct Restored {
     size_t tokens = 0;
@@ -68,7 +70,9 @@ class Service {
   std::vector<std::string> server_arguments() const;
   void clear_own_folder();
   void lost_server(const std::string& how);  // whatever lay in its slots is gone
+  void look_again(const std::string& why);
   void open_banks();
+  CellBank exact_bank();
   Result<> make_ready();  // once for each start of the server
   bool is_ready() const;
   SlotTrial trial() const;
@@ -99,6 +103,7 @@ class Service {
   // Between slots and the store.
   std::string new_file();
   std::string path_of(const std::string& file) const;
+  std::string hot_key(const std::string& tenant) const;
   std::optional<store::TimePoint> remote_until(size_t tokens, size_t there) const;
   Restored restore(Slots::Lease& lease, SlotContent& content, std::span<const int32_t> tokens);
   // The cells that would be restored, and of how many tokens: a hot file's, or the store's.

@@ -99,6 +99,41 @@ class Serving(unittest.TestCase):
             self.assertGreater(status["hot"]["bytes"], 23040 * there)  # f16 bytes of a token
             self.assertLess(status["hot"]["bytes"], 64 << 20)
 
+    def test_cells_that_mean_something_else_are_kept_apart(self):
+        begun = conversation("the weather")
+        with Proxy(self.folder) as proxy:
+            proxy.chat(begun)
+            proxy.wait_until_saved()
+        with Proxy(self.folder, server_options=["--rope-freq-scale", "0.5"]) as proxy:
+            self.assertEqual(proxy.status()["state"], "ready")
+            self.assertEqual(proxy.chat(begun)[1:], (0, 0))
+            proxy.wait_until_saved()
+        with Proxy(self.folder) as proxy:
+            self.assertGreater(proxy.chat(begun)[2], 400)
+
+    def test_a_server_that_computes_other_cells_is_not_given_these(self):
+        begun = conversation("the weather")
+        with Proxy(self.folder) as proxy:
+            proxy.chat(begun)
+            proxy.wait_until_saved()
+        slots = os.path.join(self.folder, "slots")
+        os.mkdir(slots)
+        with peer.Server(slots, peer.CACHES[0], "-np", "1", "--rope-freq-scale", "0.5") as server:
+            with Proxy(self.folder, attached=(server.address, slots)) as proxy:
+                status = proxy.status()
+                self.assertEqual(status["state"], "passing through")
+                self.assertIn("computes other cells", status["why"])
+                answer, _ = proxy.post("/v1/chat/completions", {"messages": begun, "max_tokens": 2})
+                self.assertEqual(answer["timings"]["cache_n"], 0)
+
+    def test_slots_are_not_moved_by_clients(self):
+        with Proxy(self.folder) as proxy:
+            for action in ("save", "restore", "erase"):
+                status, _, answer = proxy.ask("POST", f"/slots/0?action={action}",
+                                              json.dumps({"filename": "x"}))
+                self.assertEqual(status, 403)
+                self.assertIn("message", json.loads(answer)["error"])
+
     def test_tools_are_part_of_the_prompts_of_other_interfaces(self):
         schema = {"type": "object", "properties": {"path": {"type": "string"}}}
         notes = peer.start_of("news.txt", 1600)
