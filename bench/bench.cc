@@ -36,7 +36,8 @@ void Surroundings::note(const std::string& text) {
 
 std::vector<Peer> Surroundings::peers(const std::string& script,
                                       std::vector<std::string> arguments) {
-  arguments.insert(arguments.begin(), {python_, "-"});  // the program comes from standard input
+  arguments.insert(arguments.begin(),
+                   {places_.python, "-"});  // the program comes from standard input
   const auto run = report::run_program(arguments, peer_script(script));
   if (!run.ok()) {
     note("peers are left out: " + run.error().message);
@@ -52,7 +53,7 @@ std::vector<Peer> Surroundings::peers(const std::string& script,
     const auto json = nlohmann::json::parse(line, nullptr, false);
     if (!json.is_object()) continue;
     if (json.contains("missing")) {
-      note(fmt::format("{} is not installed for {}", json["missing"].dump(), python_));
+      note(fmt::format("{} is not installed for {}", json["missing"].dump(), places_.python));
     } else if (json.contains("peer") && json.contains("ms") && json["ms"].is_number()) {
       peers.push_back({json["peer"].get<std::string>(), json["ms"].get<double>()});
     }

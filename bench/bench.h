@@ -25,15 +25,20 @@ struct Measurement {
   std::vector<Peer> peers = {};
 };
 
-// What a case may use: the limits measured in this run, a Python that may hold peers, and a model
-// (empty path: none was named).
+// Files that some cases need; empty: none was named.
+struct Places {
+  std::string python = "python3";  // which may hold peers
+  std::string model, codec, text;
+  std::string server, hearth;  // programs: llama-server, and hearth-llm's
+};
+
+// What a case may use: the limits measured in this run, and what was named.
 class Surroundings {
  public:
-  Surroundings(const Limits& limits, std::string python, std::string model_path)
-      : limits_(limits), python_(std::move(python)), model_path_(std::move(model_path)) {}
+  Surroundings(const Limits& limits, Places places) : limits_(limits), places_(std::move(places)) {}
 
   const Limits& limits() const { return limits_; }
-  const std::string& model_path() const { return model_path_; }
+  const Places& places() const { return places_; }
 
   // No program is faster than its arithmetic (operations in single precision) or than memory, of
   // which it reads and updates in place so many bytes.
@@ -48,8 +53,7 @@ class Surroundings {
 
  private:
   Limits limits_;
-  std::string python_;
-  std::string model_path_;
+  Places places_;
   std::vector<std::string> notes_;
 };
 

@@ -25,11 +25,11 @@ Result<double> evaluation_ms(const host::Model& model, const host::ContextOption
 }
 
 Result<std::vector<Measurement>> run(Surroundings& here) {
-  if (here.model_path().empty()) {
+  if (here.places().model.empty()) {
     here.note("capture is left out: it needs a model (-m)");
     return std::vector<Measurement>{};
   }
-  KVS_ASSIGN(const host::Model model, host::Model::load(here.model_path()));
+  KVS_ASSIGN(const host::Model model, host::Model::load(here.places().model));
   host::ContextOptions options;
   options.n_ctx = kTokens;
   KVS_ASSIGN(const double alone, evaluation_ms(model, options));

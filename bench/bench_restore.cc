@@ -76,11 +76,11 @@ Result<std::vector<Measurement>> measure(const host::Model& model, const session
 
 Result<std::vector<Measurement>> run(Surroundings& here) {
   std::vector<Measurement> all;
-  if (here.model_path().empty()) {
+  if (here.places().model.empty()) {
     here.note("restore is left out: it needs a model (-m)");
     return all;
   }
-  KVS_ASSIGN(const host::Model model, host::Model::load(here.model_path()));
+  KVS_ASSIGN(const host::Model model, host::Model::load(here.places().model));
   if (model.context_limit() < kLengths[0]) {
     here.note(fmt::format("restore is left out: it needs a model for {} tokens", kLengths[0]));
     return all;

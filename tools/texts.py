@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Plain texts out of unpacked Debian packages, for calibration: one file per kind in OUT.
+"""Plain texts out of unpacked packages, for calibration and tests: one file per kind in OUT.
 
-Usage: texts.py PACKAGES OUT    (tools/texts.sh unpacks the packages and calls this)
+Usage: texts.py PACKAGES OUT KIND...    (tools/texts.sh unpacks the packages and calls this)
 """
 import gzip
 import html
@@ -58,13 +58,28 @@ def code(root):
     return "".join(path.read_text() for path in sorted((root / "usr/include/CLI").glob("*.hpp")))
 
 
+def news(root):
+    return (root / "gensim/test/test_data/lee_background.cor").read_text(errors="replace")
+
+
+def law(root):
+    folder = root / "usr/share/common-licenses"
+    return "".join((folder / name).read_text() for name in ("GPL-3", "MPL-1.1", "CC0-1.0"))
+
+
+def manual(root):
+    path = root / "usr/share/doc/debian-policy/policy.txt.gz"
+    return gzip.open(path, "rt", errors="replace").read()
+
+
 def main():
-    packages, out = map(pathlib.Path, sys.argv[1:])
+    packages, out = map(pathlib.Path, sys.argv[1:3])
     out.mkdir(parents=True, exist_ok=True)
-    for kind in (novels, lexicon, essays, sayings, code):
-        text = kind(packages)[:LARGEST]
-        (out / f"{kind.__name__}.txt").write_text(text)
-        print(f"{out}/{kind.__name__}.txt: {len(text)} characters")
+    makers = {kind.__name__: kind for kind in (novels, lexicon, essays, sayings, code, news, law, manual)}
+    for name in sys.argv[3:]:
+        text = makers[name](packages)[:LARGEST]
+        (out / f"{name}.txt").write_text(text)
+        print(f"{out}/{name}.txt: {len(text)} characters")
 
 
 main()

@@ -20,8 +20,7 @@ using bench::BenchCase;
 struct Options {
   std::vector<std::string> only;
   std::string dir;
-  std::string python = "python3";
-  std::string model;
+  bench::Places places;
 };
 
 std::vector<std::string> names() {
@@ -91,7 +90,7 @@ Result<> run(const Options& options) {
   if (!options.dir.empty()) {
     KVS_ASSIGN(results, report::Results::create(options.dir, "bench", command_line()));
   }
-  bench::Surroundings here(measure_limits(), options.python, options.model);
+  bench::Surroundings here(measure_limits(), options.places);
   KVS_ASSIGN(const report::Table table, measure(options, here));
   fmt::print("{}\n{}\n", table.text(), limits_text(here.limits()));
   for (const auto& note : here.notes()) fmt::print("{}\n", note);
@@ -105,9 +104,14 @@ Command bench_command() {
             auto options = std::make_shared<Options>();
             verb.add_option("--only", options->only,
                             fmt::format("only these: {}", fmt::join(names(), ", ")));
-            verb.add_option("-m,--model", options->model, "a model, for what is timed on one");
+            bench::Places& places = options->places;
+            verb.add_option("-m,--model", places.model, "a model, for what is timed on one");
+            verb.add_option("--codec", places.codec, "its codec, for serve; none: without loss");
+            verb.add_option("--text", places.text, "a file of prose, for serve");
+            verb.add_option("--server", places.server, "llama-server, for serve");
+            verb.add_option("--hearth", places.hearth, "the program of hearth-llm, for serve");
             verb.add_option("-o,--out", options->dir, "directory for bench.csv and a manifest");
-            verb.add_option("--python", options->python, "a Python with peers (numpy, torch)")
+            verb.add_option("--python", places.python, "a Python with peers (numpy, torch)")
                 ->capture_default_str();
             return [options] { return run(*options); };
           }};

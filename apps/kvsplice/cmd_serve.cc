@@ -26,7 +26,7 @@ namespace fs = std::filesystem;
 struct ServeArguments {
   serve::Options options;
   std::string save = "idle";
-  std::string cap = "20G", ttl;
+  std::string cap = "20G", hot = "0", ttl;
   int threads = 0;
 };
 
@@ -140,6 +140,7 @@ Result<> run(ServeArguments a) {
   if (a.threads > 0) set_thread_count(a.threads);
   KVS_ASSIGN(o.store, store_folder(o.store));
   KVS_ASSIGN(o.limits.bytes, parse_size(a.cap));
+  KVS_ASSIGN(o.hot_bytes, parse_size(a.hot));
   if (!a.ttl.empty()) {
     KVS_ASSIGN(o.limits.seconds, parse_duration(a.ttl));
   }
@@ -195,6 +196,10 @@ Command serve_command() {
                        "folder of the store (default: $KVSPLICE_STORE, else kvsplice/store in "
                        "$XDG_DATA_HOME or ~/.local/share)");
         app.add_option("--cap", a->cap, "bytes that the store may take; K, M, G, T: of 1024")
+            ->capture_default_str();
+        app.add_option("--hot", a->hot,
+                       "bytes of slot files that are kept in memory as they are, too: they come "
+                       "back without decoding")
             ->capture_default_str();
         app.add_option("--ttl", a->ttl,
                        "time after which what is not used is dropped, as in 30d (m, h, d); none: "

@@ -16,13 +16,6 @@ namespace {
 
 constexpr size_t kFewestInTail = 16;  // tokens; fewer are evaluated as fast
 
-// What a match is made of, in order.
-std::vector<store::Hash> objects_of(const store::Match& match) {
-  std::vector<store::Hash> all = match.blocks;
-  if (match.behind) all.push_back(*match.behind);
-  return all;
-}
-
 // Whether the object says what the tokens want from its place on.
 bool agrees(const store::Object& object, std::span<const int32_t> tokens) {
   if (object.head.first >= tokens.size()) return false;
@@ -32,6 +25,12 @@ bool agrees(const store::Object& object, std::span<const int32_t> tokens) {
 }
 
 }  // namespace
+
+std::vector<store::Hash> objects_of(const store::Match& match) {
+  std::vector<store::Hash> all = match.blocks;
+  if (match.behind) all.push_back(*match.behind);
+  return all;
+}
 
 CellBank::CellBank(store::Store& store, session::Coder coder, std::string settings,
                    std::shared_ptr<const codec::Codec> codec)
@@ -112,6 +111,7 @@ Result<CellBank::Kept> CellBank::keep_all(std::string_view tenant, std::span<con
   store::ObjectHead head;
   head.root = head.parent = root_of(tenant);
   head.owner = store_.key().owner_of(tenant);
+  kept.tokens.assign(tokens.begin(), tokens.end());
   const size_t block = block_tokens();
   for (size_t at = 0; at < tokens.size();) {
     const size_t count = std::min(block, tokens.size() - at);
@@ -135,10 +135,15 @@ Result<CellBank::Kept> CellBank::keep(std::string_view tenant, const std::string
                host::parse_state(file.bytes(), host::hints_of(coder_.shape)));
     KVS_ASSIGN(const host::StateCells state, host::to_cells(blob, coder_.shape, blob.tokens));
     if (state.cells.count() < fewest) return Kept();
-    KVS_TRY(session::check_finite(state.cells, coder_.shape));
-    return keep_all(tenant, state.cells.tokens, prompt, [&](size_t first, size_t count) {
-      return Result<KvView>(state.cells.slice(first, count));
-    });
+    return keep_cells(tenant, state.cells, prompt);
+  });
+}
+
+Result<CellBank::Kept> CellBank::keep_cells(std::string_view tenant, const KvView& cells,
+                                            size_t prompt) const {
+  KVS_TRY(session::check_finite(cells, coder_.shape));
+  return keep_all(tenant, cells.tokens, prompt, [&](size_t first, size_t count) {
+    return Result<KvView>(cells.slice(first, count));
   });
 }
 

@@ -17,6 +17,9 @@
 
 namespace kvsplice::serve {
 
+// What a match is made of, in order.
+std::vector<store::Hash> objects_of(const store::Match& match);
+
 class CellBank {
  public:
   // settings: of the server that computes cells, as far as they change cells. What the coder is of
@@ -41,11 +44,13 @@ class CellBank {
   struct Kept {
     size_t stored = 0;                         // first tokens that the store has cells of now
     size_t objects = 0, bytes = 0, coded = 0;  // new ones; tokens that had to be coded
+    std::vector<int32_t> tokens;               // all that were there
   };
   // What a slot file holds. prompt: so many of the tokens are the client's; the model wrote those
   // behind them. Of fewer tokens than `fewest` nothing is kept.
   Result<Kept> keep(std::string_view tenant, const std::string& path, size_t prompt,
                     size_t fewest) const;
+  Result<Kept> keep_cells(std::string_view tenant, const KvView& cells, size_t prompt) const;
   // What another bank keeps without loss; returns how many tokens are kept here then. The other's
   // objects stay.
   Result<size_t> take_over(const store::Line& line, const CellBank& other,

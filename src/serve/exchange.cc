@@ -12,8 +12,7 @@ namespace kvsplice::serve {
 
 namespace {
 
-constexpr size_t kMostWaiting = size_t{1} << 20;  // bytes that the client has not taken yet
-constexpr std::chrono::hours kPatience{24};       // a model may think for long
+constexpr std::chrono::hours kPatience{24};  // a model may think for long
 constexpr std::chrono::milliseconds kGlance{50};
 
 }  // namespace
@@ -23,7 +22,7 @@ struct Exchange::Impl {
   std::mutex mutex;
   std::condition_variable changed;
   std::optional<AnswerHead> head;
-  std::string waiting;  // bytes of the body
+  const Receiver* receiver = nullptr;  // the body waits for one
   bool over = false, cancelled = false;
   std::string failure;  // why it ended before its end
   std::thread reader;
@@ -50,11 +49,8 @@ void Exchange::Impl::keep_head(const httplib::Response& response) {
 
 bool Exchange::Impl::take_bytes(const char* data, size_t n) {
   std::unique_lock lock(mutex);
-  changed.wait(lock, [&] { return cancelled || waiting.size() < kMostWaiting; });
-  if (cancelled) return false;
-  waiting.append(data, n);
-  changed.notify_all();
-  return true;
+  changed.wait(lock, [&] { return cancelled || receiver; });
+  return !cancelled && (*receiver)(data, n);
 }
 
 void Exchange::Impl::finish(const httplib::Result& result) {
@@ -110,17 +106,20 @@ Result<AnswerHead> Exchange::head(const std::function<bool()>& gone) {
   return Error{ErrorKind::io, fmt::format("llama-server does not answer: {}", impl_->failure)};
 }
 
-Exchange::Part Exchange::next(std::string& bytes, std::chrono::milliseconds patience) {
+bool Exchange::pour(const Receiver& receiver, const std::function<bool()>& gone) {
   std::unique_lock lock(impl_->mutex);
-  impl_->changed.wait_for(lock, patience, [&] { return !impl_->waiting.empty() || impl_->over; });
-  if (!impl_->waiting.empty()) {
-    bytes = std::move(impl_->waiting);
-    impl_->waiting.clear();
-    impl_->changed.notify_all();
-    return Part::bytes;
+  impl_->receiver = &receiver;
+  impl_->changed.notify_all();
+  while (!impl_->over) {
+    impl_->changed.wait_for(lock, kGlance);
+    if (impl_->over || !gone()) continue;
+    lock.unlock();
+    cancel();
+    lock.lock();
+    impl_->changed.wait(lock, [&] { return impl_->over; });
   }
-  if (!impl_->over) return Part::nothing_yet;
-  return impl_->failure.empty() ? Part::end : Part::broken;
+  impl_->receiver = nullptr;
+  return impl_->failure.empty();
 }
 
 }  // namespace kvsplice::serve

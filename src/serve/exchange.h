@@ -1,9 +1,8 @@
 // One request on its way to the server, and its answer on the way back as it comes. The answer is
-// read by a thread of its own, so that whoever waits for it can notice that the client has left;
-// then the connection to the server is closed, and it stops working.
+// read, and handed on, by a thread of its own, so that whoever waits for it can notice that the
+// client has left; then the connection to the server is closed, and it stops working.
 #pragma once
 
-#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -38,9 +37,11 @@ class Exchange {
   // Errors: io if the server cannot be reached or breaks off, usage if nobody waits.
   Result<AnswerHead> head(const std::function<bool()>& gone);
 
-  enum class Part { bytes, nothing_yet, end, broken };
-  // The next bytes of the body, if there are any within that time.
-  Part next(std::string& bytes, std::chrono::milliseconds patience);
+  // Hands the body to the receiver as it comes, and returns when it has ended: true if nothing was
+  // missing. The receiver is called by the reading thread, which saves the waking of another for
+  // each token; false from it, or from `gone`, ends the answer.
+  using Receiver = std::function<bool(const char* bytes, size_t n)>;
+  bool pour(const Receiver& receiver, const std::function<bool()>& gone);
   void cancel();
 
  private:

@@ -18,7 +18,6 @@ namespace kvsplice::serve {
 
 namespace {
 
-constexpr std::chrono::milliseconds kGlance{100};
 constexpr size_t kThreads = 16, kMostThreads = 1024;  // a client that streams holds one
 constexpr size_t kMostBody = size_t{1} << 30;         // bytes; llama-server has no limit
 
@@ -89,22 +88,9 @@ BodyKind take_headers(const AnswerHead& head, httplib::Response& response) {
   return body;
 }
 
-// Hands on what there is; false ends the answer for the client, too. httplib asks again, unless it
-// has been stopped.
-bool hand_on(Service::Passage& passage, httplib::DataSink& sink, bool& over) {
-  std::string bytes;
-  switch (passage.next(bytes, kGlance)) {
-    case Exchange::Part::bytes:
-      return sink.write(bytes.data(), bytes.size());
-    case Exchange::Part::nothing_yet:
-      return sink.is_writable();
-    case Exchange::Part::end:
-      over = true;
-      return true;
-    case Exchange::Part::broken:
-      return false;
-  }
-  return false;
+bool pour(Service::Passage& passage, httplib::DataSink& sink, const std::atomic<bool>& ending) {
+  return passage.pour([&](const char* bytes, size_t n) { return sink.write(bytes, n); },
+                      [&] { return ending || !sink.is_writable(); });
 }
 
 }  // namespace
@@ -132,18 +118,17 @@ void Front::Impl::pass(const httplib::Request& request, httplib::Response& respo
   }
   if (body.length) {
     response.set_content_provider(*body.length, body.type,
-                                  [passage](size_t, size_t, httplib::DataSink& sink) {
-                                    bool over = false;
-                                    return hand_on(*passage, sink, over) && !over;
+                                  [this, passage](size_t, size_t, httplib::DataSink& sink) {
+                                    return pour(*passage, sink, ending);
                                   });
     return;
   }
-  response.set_chunked_content_provider(body.type, [passage](size_t, httplib::DataSink& sink) {
-    bool over = false;
-    const bool well = hand_on(*passage, sink, over);
-    if (over) sink.done();
-    return well;
-  });
+  response.set_chunked_content_provider(body.type,
+                                        [this, passage](size_t, httplib::DataSink& sink) {
+                                          const bool is_whole = pour(*passage, sink, ending);
+                                          if (is_whole) sink.done();
+                                          return is_whole;
+                                        });
 }
 
 void Front::Impl::declare() {
@@ -168,6 +153,10 @@ void Front::Impl::declare() {
   });
   server.Get("/kvsplice/metrics", [this](const Request&, Response& response) {
     response.set_content(service.metrics(), "text/plain; version=0.0.4");
+  });
+  // Whoever moved cells himself would put them before prompts of others, or under their names.
+  server.Post("/slots/.*", [](const Request&, Response& response) {
+    say(response, 403, "slots are filled and saved by kvsplice serve");
   });
   const auto through = [this](const Request& request, Response& response) {
     pass(request, response);

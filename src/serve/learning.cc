@@ -3,6 +3,7 @@
 
 #include <filesystem>
 
+#include "core/bytes.h"
 #include "serve/low_priority.h"
 #include "serve/service.h"
 
@@ -22,12 +23,17 @@ session::Coder without_codec(session::Coder coder) {
   return coder;
 }
 
-std::string codec_path(const store::Store& store, const ModelShape& shape) {
-  return (fs::path(store.folder()) / "codecs" / (shape.fingerprint + ".gguf")).string();
+// One for each model and each way to compute its cells.
+std::string codec_path(const store::Store& store, const ModelShape& shape,
+                       const std::string& settings) {
+  const ByteSpan bytes(reinterpret_cast<const uint8_t*>(settings.data()), settings.size());
+  const std::string name = shape.fingerprint + '-' + hash128_hex(bytes).substr(0, 8) + ".gguf";
+  return (fs::path(store.folder()) / "codecs" / name).string();
 }
 
-Result<> keep_codec(const store::Store& store, const ModelShape& shape, const codec::Codec& codec) {
-  const std::string path = codec_path(store, shape);
+Result<> keep_codec(const store::Store& store, const ModelShape& shape, const std::string& settings,
+                    const codec::Codec& codec) {
+  const std::string path = codec_path(store, shape, settings);
   std::error_code failed;
   fs::create_directories(fs::path(path).parent_path(), failed);
   if (failed) return Error{ErrorKind::io, path + ": " + failed.message()};
@@ -37,8 +43,9 @@ Result<> keep_codec(const store::Store& store, const ModelShape& shape, const co
 
 // None, with a line on the error stream, if it is damaged or of another program's version.
 std::shared_ptr<const codec::Codec> kept_codec(const store::Store& store,
-                                               const session::Coder& coder) {
-  const std::string path = codec_path(store, coder.shape);
+                                               const session::Coder& coder,
+                                               const std::string& settings) {
+  const std::string path = codec_path(store, coder.shape, settings);
   std::error_code none;
   if (!fs::exists(path, none)) return {};
   auto codec = codec::Codec::load(path);
@@ -54,9 +61,9 @@ std::shared_ptr<const codec::Codec> kept_codec(const store::Store& store,
 void Service::open_banks() {
   const std::string settings = trial().settings;
   Banks opened;
-  opened.now = opened.exact = std::make_shared<CellBank>(store_, without_codec(coder_), settings);
-  const auto learnt =
-      coder_.codec == nullptr && options_.learn_after > 0 ? kept_codec(store_, coder_) : nullptr;
+  opened.now = opened.exact = std::make_shared<CellBank>(exact_bank());
+  const bool learns = coder_.codec == nullptr && options_.learn_after > 0;
+  const auto learnt = learns ? kept_codec(store_, coder_, settings) : nullptr;
   if (coder_.codec != nullptr || learnt) {
     opened.now = std::make_shared<CellBank>(store_, coder_, settings, learnt);
   } else {
@@ -111,7 +118,7 @@ Result<> Service::try_to_learn(const Banks& banks) {
   log_line("learning", {{"tokens", tokens}});
   const auto borrow = [this](const auto& use) { return borrow_slot(use); };
   KVS_ASSIGN(const Learnt learnt, learner.learn(borrow, until_end("learning")));
-  KVS_TRY(keep_codec(store_, coder_.shape, *learnt.codec));
+  KVS_TRY(keep_codec(store_, coder_.shape, trial().settings, *learnt.codec));
   log_line("learnt", {{"codec", codec::print(learnt.codec->text())},
                       {"tokens", learnt.tokens},
                       {"kld", learnt.kld},

@@ -28,6 +28,8 @@ struct Options {
   std::string upstream, slots_folder;
   std::string api_key;  // of that server
 
+  uint64_t hot_bytes = 0;  // of slot files that are kept as they are, too
+
   SaveWhen save = SaveWhen::idle;
   double save_after = 5;       // seconds that a slot is idle before it is saved
   size_t fewest_tokens = 256;  // of a prompt that is worth keeping

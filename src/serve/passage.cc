@@ -30,7 +30,7 @@ constexpr size_t kForgotten = 16;  // tokens that the server evaluates again for
 
 }  // namespace
 
-void AnswerWatch::feed(const std::string& bytes) {
+void AnswerWatch::feed(std::string_view bytes) {
   constexpr size_t kMost = size_t{1} << 18;
   end_ += bytes;
   if (end_.size() > 2 * kMost) end_.erase(0, end_.size() - kMost);
@@ -62,8 +62,11 @@ Service::Passage::Passage(Service& service, OutgoingRequest request, const std::
     counts.requests += 1;
     counts.passed_through += api == Api::none;
   });
-  if (api != Api::none && service_.is_ready()) {
-    if (auto asked = understand(api, request.body)) {
+  changes_cells_ = api == Api::adapters;
+  if (is_admitted_ && service_.is_ready()) {
+    if (api == Api::other || api == Api::adapters) {
+      give_all_away();
+    } else if (auto asked = understand(api, request.body)) {
       tenant_ = tenant_of(request.headers, *asked);
       service_.note_tenant(tenant_);
       prepare(std::move(*asked), request);
@@ -92,27 +95,19 @@ Result<std::vector<int32_t>> Service::Passage::tokens_of(const Asked& asked) con
   return prompt_tokens(*service_.upstream_, asked);
 }
 
+void Service::Passage::give_all_away() {
+  served_.why_not = "the server takes slots of its choice";
+  leases_ = service_.slots_->take_all();
+  for (Slots::Lease& lease : leases_) service_.give_away(lease);
+}
+
 void Service::Passage::take_slots(const Asked& asked) {
   if (asked.several) {
-    served_.why_not = "several answers to one prompt: the server takes slots of its choice";
-    leases_ = service_.slots_->take_all();
-    for (Slots::Lease& lease : leases_) give_away(lease);
+    give_all_away();
     return;
   }
   leases_.push_back(service_.slots_->take(tenant_, tokens_, asked.slot));
   served_.slot = leases_[0].id();
-}
-
-// To the server, which will put something of this tenant there.
-void Service::Passage::give_away(Slots::Lease& lease) {
-  SlotContent held = lease.content();
-  const bool is_ours = held.tenant == tenant_ && !held.poisoned;
-  if (held.dirty) service_.write_out(lease, held);
-  if (!is_ours && !held.is_empty()) (void)service_.upstream_->erase(lease.id()).ok();
-  held = {};
-  held.tenant = tenant_;
-  held.in_use = true;
-  lease.put(std::move(held));
 }
 
 void Service::Passage::fill_slot(const Asked& asked) {
@@ -161,18 +156,19 @@ Result<AnswerHead> Service::Passage::head(const std::function<bool()>& gone) {
   return head;
 }
 
-Exchange::Part Service::Passage::next(std::string& bytes, std::chrono::milliseconds patience) {
-  const Exchange::Part part = exchange_->next(bytes, patience);
-  if (part == Exchange::Part::bytes) {
+bool Service::Passage::pour(const Exchange::Receiver& receiver, const std::function<bool()>& gone) {
+  const auto take = [&](const char* bytes, size_t n) {
     if (served_.first_byte_seconds == 0) served_.first_byte_seconds = watch_.seconds();
-    if (!leases_.empty()) answer_.feed(bytes);
-  }
-  return part;
+    if (!leases_.empty()) answer_.feed({bytes, n});
+    return receiver(bytes, n);
+  };
+  return exchange_->pour(take, gone);
 }
 
 Service::Passage::~Passage() {
   exchange_.reset();  // the server has stopped working for us before the slot is free
   if (is_admitted_) service_.dismiss();
+  if (changes_cells_ && served_.status == 200) service_.look_again("its adapters were changed");
   if (leases_.empty()) return;
   const AnswerWatch::Numbers numbers = answer_.numbers();
   served_.cached = numbers.cached;

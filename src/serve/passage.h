@@ -1,6 +1,7 @@
 // One request on its way through the service: what was done before it, and what its answer says.
 #pragma once
 
+#include <string_view>
 #include <vector>
 
 #include "core/stopwatch.h"
@@ -11,7 +12,7 @@ namespace kvsplice::serve {
 // The numbers that llama-server puts into an answer, wherever they stand in it.
 class AnswerWatch {
  public:
-  void feed(const std::string& bytes);
+  void feed(std::string_view bytes);
   struct Numbers {
     size_t cached = 0, evaluated = 0, predicted = 0;
     double evaluate_seconds = 0;
@@ -29,12 +30,12 @@ class Service::Passage {
 
   // As Exchange has them.
   Result<AnswerHead> head(const std::function<bool()>& gone);
-  Exchange::Part next(std::string& bytes, std::chrono::milliseconds patience);
+  bool pour(const Exchange::Receiver& receiver, const std::function<bool()>& gone);
 
  private:
   void prepare(Asked asked, OutgoingRequest& request);
   void take_slots(const Asked& asked);
-  void give_away(Slots::Lease& lease);
+  void give_all_away();
   void fill_slot(const Asked& asked);
   Result<std::vector<int32_t>> tokens_of(const Asked& asked) const;
 
@@ -44,7 +45,7 @@ class Service::Passage {
   std::vector<int32_t> tokens_;
   std::vector<Slots::Lease> leases_;  // one, or all
   Served served_;
-  bool is_admitted_ = false;
+  bool is_admitted_ = false, changes_cells_ = false;
   bool has_own_cells_ = true;  // in the slot: what was somebody else's has been erased
   AnswerWatch answer_;
   std::unique_ptr<Exchange> exchange_;

@@ -27,7 +27,7 @@ struct Served {
 
 struct Counts {
   uint64_t requests = 0, passed_through = 0, handled = 0, failed = 0;
-  uint64_t restores = 0, restores_failed = 0, saves = 0, saves_failed = 0;
+  uint64_t restores = 0, restores_hot = 0, restores_failed = 0, saves = 0, saves_failed = 0;
   uint64_t prompt_tokens = 0, restored_tokens = 0, cached_tokens = 0;
   uint64_t stored_objects = 0, stored_bytes = 0, stored_tokens = 0;
   double restore_seconds = 0, save_seconds = 0, code_seconds = 0, saved_seconds = 0;

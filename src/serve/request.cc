@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "serve/chat.h"
+
 namespace kvsplice::serve {
 
 namespace {
@@ -11,12 +13,17 @@ struct Route {
   const char* path;
   Api api;
 };
-// Of llama-server; /infill takes its prompt apart in a way of its own.
+// Of llama-server.
 constexpr std::array kRoutes = {
     Route{"/completion", Api::completion},     Route{"/completions", Api::completion},
     Route{"/v1/completions", Api::completion}, Route{"/chat/completions", Api::chat},
     Route{"/v1/chat/completions", Api::chat},  Route{"/responses", Api::responses},
     Route{"/v1/responses", Api::responses},    Route{"/v1/messages", Api::messages},
+    Route{"/lora-adapters", Api::adapters},    Route{"/infill", Api::other},
+    Route{"/embedding", Api::other},           Route{"/embeddings", Api::other},
+    Route{"/v1/embeddings", Api::other},       Route{"/rerank", Api::other},
+    Route{"/reranking", Api::other},           Route{"/v1/rerank", Api::other},
+    Route{"/v1/reranking", Api::other},
 };
 
 bool flag(const Json& body, const char* key) {
@@ -42,7 +49,10 @@ bool names_media(const Json& value) {
 const char* name(Api api) {
   switch (api) {
     case Api::none:
+    case Api::other:
       return "other";
+    case Api::adapters:
+      return "adapters";
     case Api::completion:
       return "completion";
     case Api::chat:
@@ -106,63 +116,17 @@ Result<std::vector<int32_t>> tokens_of_prompt(const Upstream& upstream, const Js
   return tokens;
 }
 
-// The texts of content parts, as chats have them.
-Json plain_content(const Json& content) {
-  if (!content.is_array()) return content;
-  Json parts = Json::array();
-  for (const Json& part : content) {
-    const std::string type = text_at(part, "type");
-    const bool is_text = type == "text" || type == "input_text" || type == "output_text";
-    if (is_text) parts.push_back({{"type", "text"}, {"text", text_at(part, "text")}});
-  }
-  return parts;
-}
-
-Json chat_of(const Json& turns, const std::string& system) {
-  Json messages = Json::array();
-  if (!system.empty()) messages.push_back({{"role", "system"}, {"content", system}});
-  if (turns.is_string()) messages.push_back({{"role", "user"}, {"content", turns}});
-  if (!turns.is_array()) return messages;
-  for (const Json& turn : turns) {
-    if (!turn.is_object() || !turn.contains("content")) continue;
-    messages.push_back(
-        {{"role", text_at(turn, "role")}, {"content", plain_content(turn["content"])}});
-  }
-  return messages;
-}
-
-// Anthropic's `system` is a text or a list of texts.
-std::string system_of(const Json& body) {
-  const auto system = body.find("system");
-  if (system == body.end()) return {};
-  if (system->is_string()) return system->get<std::string>();
-  std::string all;
-  if (system->is_array()) {
-    for (const Json& part : *system) all += text_at(part, "text");
-  }
-  return all;
-}
-
-// What the server makes a chat of. A guess that is wrong somewhere is a shorter prefix, no more:
-// the server itself compares tokens before it uses cells.
-Json as_chat(const Asked& asked) {
-  if (asked.api == Api::chat) return asked.body;
-  Json chat = asked.body;
-  if (asked.api == Api::messages) {
-    chat["messages"] = chat_of(asked.body.value("messages", Json()), system_of(asked.body));
-  } else {
-    chat["messages"] =
-        chat_of(asked.body.value("input", Json()), text_at(asked.body, "instructions"));
-  }
-  for (const char* other : {"input", "instructions", "system", "tools"}) chat.erase(other);
-  return chat;
+Json chat_of(const Asked& asked) {
+  if (asked.api == Api::messages) return chat_of_messages(asked.body);
+  if (asked.api == Api::responses) return chat_of_responses(asked.body);
+  return asked.body;
 }
 
 }  // namespace
 
 Result<std::vector<int32_t>> prompt_tokens(const Upstream& upstream, const Asked& asked) {
   if (asked.api == Api::completion) return tokens_of_prompt(upstream, asked.body);
-  KVS_ASSIGN(const std::string prompt, upstream.prompt_of(as_chat(asked)));
+  KVS_ASSIGN(const std::string prompt, upstream.prompt_of(chat_of(asked)));
   return upstream.tokens_of(prompt);
 }
 

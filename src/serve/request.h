@@ -10,7 +10,9 @@
 
 namespace kvsplice::serve {
 
-enum class Api { none, completion, chat, responses, messages };
+// other: evaluates something in slots of the server's choice. adapters: changes what all cells
+// mean.
+enum class Api { none, completion, chat, responses, messages, other, adapters };
 const char* name(Api api);
 Api api_of(const std::string& method, const std::string& path);
 

@@ -11,6 +11,7 @@ TEST(RequestTest, RoutesWithAPromptAreKnown) {
   EXPECT_EQ(api_of("POST", "/v1/chat/completions"), Api::chat);
   EXPECT_EQ(api_of("POST", "/completion"), Api::completion);
   EXPECT_EQ(api_of("POST", "/v1/messages"), Api::messages);
+  EXPECT_EQ(api_of("POST", "/v1/embeddings"), Api::other);
   EXPECT_EQ(api_of("GET", "/v1/chat/completions"), Api::none);
   EXPECT_EQ(api_of("POST", "/v1/chat/completions/control"), Api::none);
 }

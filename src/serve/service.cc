@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "core/stopwatch.h"
+#include "serve/cell_settings.h"
 #include "serve/low_priority.h"
 #include "serve/passage.h"
 
@@ -20,6 +21,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kGlance{100};
 constexpr std::chrono::seconds kMayBeAway{60};
+constexpr size_t kAsGood = 64;      // tokens that a hot file may have fewer than the store
 constexpr size_t kMostWaiting = 4;  // slot files that wait to be taken into the store
 constexpr const char* kSharedMemory = "/dev/shm";  // files there take no way over a disk
 
@@ -29,10 +31,21 @@ Clock::duration ticks_of(double seconds) {
 
 double now() { return static_cast<double>(std::time(nullptr)); }
 
+std::vector<std::string> environment() {
+  std::vector<std::string> all;
+  for (char** variable = environ; *variable != nullptr; ++variable) all.emplace_back(*variable);
+  return all;
+}
+
 Result<TemporaryFolder> private_folder() {
   std::error_code failed;
   const bool shared = fs::is_directory(kSharedMemory, failed) && ::access(kSharedMemory, W_OK) == 0;
   return TemporaryFolder::create("serve", shared ? fs::path(kSharedMemory) : fs::path());
+}
+
+bool has_window(const ModelShape& shape) {
+  return std::any_of(shape.layers.begin(), shape.layers.end(),
+                     [](const auto& layer) { return layer.window > 0; });
 }
 
 Result<> check_slots_folder(const std::string& folder) {
@@ -68,6 +81,7 @@ Service::Service(Options options, session::Coder coder, store::Store store, Temp
       coder_(std::move(coder)),
       store_(std::move(store)),
       own_(std::move(own)),
+      hot_(options_.hot_bytes),
       begun_(now()) {
   const bool attached = !options_.upstream.empty();
   slots_folder_ = attached ? options_.slots_folder : own_.file("slots");
@@ -118,6 +132,13 @@ void Service::lost_server(const std::string& how) {
   log_line("server_lost", {{"how", how}});
   set_state(State::starting, "llama-server " + how);
   if (slots_) slots_->forget();
+}
+
+// Cells mean something else from now on; those in slots have been saved before.
+void Service::look_again(const std::string& why) {
+  log_line("look_again", {{"why", why}});
+  if (slots_) slots_->forget();
+  set_state(State::starting, why);
 }
 
 void Service::set_state(State state, const std::string& why) {
@@ -171,13 +192,19 @@ Result<> Service::make_ready() {
   if (facts.slots < 1) return Error{ErrorKind::unsupported, "the server has no slots"};
   set_state(State::testing, "the self-test is under way");
   KVS_TRY(wait_until_idle());
-  KVS_ASSIGN(const SlotTrial test, try_slots(*upstream_, facts.slots, slots_folder_, coder_.shape));
+  KVS_ASSIGN(SlotTrial test, try_slots(*upstream_, facts.slots, slots_folder_, coder_.shape));
+  KVS_ASSIGN(const std::string adapters, adapter_settings(*upstream_));
+  for (const std::string& more : {cell_settings(options_.arguments, environment()), adapters}) {
+    if (!more.empty()) test.settings += "; " + more;
+  }
+  const bool is_another = !banks().now || trial().settings != test.settings;
   {
     const std::lock_guard lock(mutex_);
     trial_ = test;
   }
   if (!slots_) slots_ = std::make_unique<Slots>(facts.slots);
-  if (!banks().now) open_banks();
+  if (is_another) open_banks();
+  KVS_TRY(check_cells(exact_bank(), test.cells));
   set_state(State::ready, "");
   log_line("ready", {{"build", facts.build}, {"slots", facts.slots}, {"cells", test.settings}});
   return {};
@@ -186,6 +213,11 @@ Result<> Service::make_ready() {
 // --- between slots and the store -----------------------------------------------------------------
 
 std::string Service::new_file() { return fmt::format("kvs-{}-{}", ::getpid(), ++files_made_); }
+
+// Hot files are found by it: the tenant, and what the cells were computed by.
+std::string Service::hot_key(const std::string& tenant) const {
+  return trial().settings + '\n' + tenant;
+}
 
 std::string Service::path_of(const std::string& file) const {
   return (fs::path(slots_folder_) / file).string();
@@ -201,6 +233,12 @@ SlotTrial Service::trial() const {
   return trial_;
 }
 
+CellBank Service::exact_bank() {
+  session::Coder coder = coder_;
+  coder.codec = nullptr;
+  return CellBank(store_, std::move(coder), trial().settings);
+}
+
 Service::Banks Service::banks() const {
   const std::lock_guard lock(mutex_);
   return banks_;
@@ -212,39 +250,65 @@ std::optional<store::TimePoint> Service::remote_until(size_t tokens, size_t ther
   return Clock::now() + ticks_of(*seconds);
 }
 
+// A hot file is as good as the store if it has nearly as much, and faster.
+Result<Service::Source> Service::best_source(const std::string& tenant,
+                                             std::span<const int32_t> tokens, size_t there) {
+  Source source;
+  if (const auto hot = hot_.find(hot_key(tenant), tokens, has_window(coder_.shape))) {
+    source.tokens = store::shared_length(hot->tokens(), tokens);
+    source.hot = hot;
+    if (source.tokens + kAsGood >= tokens.size()) return source;
+  }
+  const Banks banks = this->banks();
+  const auto look = [&](const std::shared_ptr<const CellBank>& bank, auto... until) -> Result<> {
+    KVS_ASSIGN(store::Match match, bank->find(tenant, tokens, until...));
+    const size_t least = source.tokens + (source.hot ? kAsGood : 0);
+    if (match.tokens > least) source = {match.tokens, nullptr, bank, std::move(match)};
+    return {};
+  };
+  KVS_TRY(look(banks.now, remote_until(tokens.size(), std::max(there, source.tokens))));
+  if (banks.exact && source.tokens < tokens.size()) (void)look(banks.exact).ok();
+  return source;
+}
+
+Result<> Service::put_into(Slots::Lease& lease, const std::string& file, size_t least) {
+  KVS_ASSIGN(const auto restored, upstream_->restore(lease.id(), file));
+  if (restored.tokens >= least) return {};
+  return Error{ErrorKind::mismatch,
+               fmt::format("llama-server restored {} of {} tokens", restored.tokens, least)};
+}
+
+Result<> Service::fill(Slots::Lease& lease, const Source& source, std::span<const int32_t> tokens) {
+  if (source.hot) {
+    const fs::path path = source.hot->path();
+    return put_into(lease, path.filename().string(), source.tokens);
+  }
+  const std::string file = new_file();
+  const auto filled = [&]() -> Result<> {
+    KVS_TRY(source.bank->write_slot(source.match, tokens, trial().target, path_of(file)));
+    return put_into(lease, file, tokens.size());
+  }();
+  std::error_code ignored;
+  fs::remove(path_of(file), ignored);
+  return filled;
+}
+
 Service::Restored Service::restore(Slots::Lease& lease, SlotContent& content,
                                    std::span<const int32_t> tokens) {
   const Stopwatch watch;
   Restored done;
   const size_t there = content.tokens.size();
-  const Banks banks = this->banks();
-  const CellBank* bank = banks.now.get();
-  auto match = bank->find(content.tenant, tokens, remote_until(tokens.size(), there));
+  const auto source = best_source(content.tenant, tokens, there);
   const double found = watch.seconds();
-  if (!match.ok()) return {0, 0, match.error().message};
-  if (banks.exact && match->tokens < tokens.size()) {
-    auto exact = banks.exact->find(content.tenant, tokens);
-    if (exact.ok() && exact->tokens > match->tokens) {
-      match = std::move(exact);
-      bank = banks.exact.get();
-    }
-  }
-  const size_t n = std::min(match->tokens, tokens.size());
+  if (!source.ok()) return {0, 0, source.error().message};
+  const size_t n = std::min(source->tokens, tokens.size());
   if (n <= there) return {0, 0, n == 0 ? "nothing of it is stored" : "the slot holds as much"};
   if (!gate_.is_worth(n, there)) return {0, 0, "evaluating is as fast"};
-  const std::string file = new_file();
-  const auto moved = [&]() -> Result<> {
-    KVS_TRY(bank->write_slot(*match, tokens.first(n), trial().target, path_of(file)));
-    KVS_ASSIGN(const auto restored, upstream_->restore(lease.id(), file));
-    if (restored.tokens >= n) return {};
-    return Error{ErrorKind::mismatch,
-                 fmt::format("llama-server restored {} of {} tokens", restored.tokens, n)};
-  }();
-  std::error_code ignored;
-  fs::remove(path_of(file), ignored);
+  const auto moved = fill(lease, *source, tokens.first(n));
   done.seconds = watch.seconds();
   record_.change([&](Counts& counts) {
     counts.restores += moved.ok();
+    counts.restores_hot += moved.ok() && source->hot;
     counts.restores_failed += !moved.ok();
     counts.restore_seconds += done.seconds;
   });
@@ -255,8 +319,10 @@ Service::Restored Service::restore(Slots::Lease& lease, SlotContent& content,
     log_line("restore_failed", {{"slot", lease.id()}, {"why", done.why_not}});
     return done;
   }
-  store_.touch(*match);
-  gate_.restored(n, done.seconds - found);
+  if (source->bank) {
+    store_.touch(source->match);
+    gate_.restored(n, done.seconds - found);
+  }
   done.tokens = n;
   return done;
 }
@@ -280,10 +346,20 @@ bool Service::write_out(Slots::Lease& lease, SlotContent& content) {
     log_line("save_failed", {{"slot", lease.id()}, {"why", saved.error().message}});
     return false;
   }
+  const std::string key = hot_key(content.tenant);
   const std::lock_guard lock(mutex_);
-  waiting_.push_back({content.tenant, path_of(file), content.tokens.size()});
+  waiting_.push_back({content.tenant, path_of(file), content.tokens.size(), banks_.now, key});
   changed_.notify_all();
   return true;
+}
+
+void Service::give_away(Slots::Lease& lease) {
+  SlotContent content = lease.content();
+  if (content.dirty) write_out(lease, content);
+  if (!content.is_empty()) (void)upstream_->erase(lease.id()).ok();
+  content = {};
+  content.poisoned = content.in_use = true;
+  lease.put(std::move(content));
 }
 
 void Service::keep(const SlotFile& file) {
@@ -294,9 +370,8 @@ void Service::keep(const SlotFile& file) {
 
 void Service::take_into_store(const SlotFile& file) {
   const Stopwatch watch;
-  const auto kept = banks().now->keep(file.tenant, file.path, file.prompt, options_.fewest_tokens);
-  std::error_code ignored;
-  fs::remove(file.path, ignored);
+  auto kept = file.bank->keep(file.tenant, file.path, file.prompt, options_.fewest_tokens);
+  hot_.add(file.path, file.hot_key, kept.ok() ? std::move(kept->tokens) : std::vector<int32_t>());
   if (!kept.ok()) {
     record_.change([](Counts& counts) { counts.saves_failed += 1; });
     log_line("keep_failed", {{"why", kept.error().message}});

@@ -17,6 +17,7 @@
 #include "serve/cell_bank.h"
 #include "serve/exchange.h"
 #include "serve/gate.h"
+#include "serve/hot_files.h"
 #include "serve/learner.h"
 #include "serve/options.h"
 #include "serve/record.h"
@@ -55,6 +56,8 @@ class Service {
   struct SlotFile {
     std::string tenant, path;
     size_t prompt = 0;
+    std::shared_ptr<const CellBank> bank;  // where they belong, whatever the server is asked next
+    std::string hot_key;
   };
   struct Restored {
     size_t tokens = 0;
@@ -67,7 +70,9 @@ class Service {
   std::vector<std::string> server_arguments() const;
   void clear_own_folder();
   void lost_server(const std::string& how);  // whatever lay in its slots is gone
+  void look_again(const std::string& why);
   void open_banks();
+  CellBank exact_bank();
   Result<> make_ready();  // once for each start of the server
   bool is_ready() const;
   SlotTrial trial() const;
@@ -98,9 +103,22 @@ class Service {
   // Between slots and the store.
   std::string new_file();
   std::string path_of(const std::string& file) const;
+  std::string hot_key(const std::string& tenant) const;
   std::optional<store::TimePoint> remote_until(size_t tokens, size_t there) const;
   Restored restore(Slots::Lease& lease, SlotContent& content, std::span<const int32_t> tokens);
+  // The cells that would be restored, and of how many tokens: a hot file's, or the store's.
+  struct Source {
+    size_t tokens = 0;
+    HotFiles::Held hot;  // or
+    std::shared_ptr<const CellBank> bank;
+    store::Match match;
+  };
+  Result<Source> best_source(const std::string& tenant, std::span<const int32_t> tokens,
+                             size_t there);
+  Result<> put_into(Slots::Lease& lease, const std::string& file, size_t least);
+  Result<> fill(Slots::Lease& lease, const Source& source, std::span<const int32_t> tokens);
   bool write_out(Slots::Lease& lease, SlotContent& content);  // to a file that waits
+  void give_away(Slots::Lease& lease);  // saved; then the server may do with it what it likes
   void keep(const SlotFile& file);
   void take_into_store(const SlotFile& file);
 
@@ -115,6 +133,7 @@ class Service {
   std::string slots_folder_;
   std::unique_ptr<Upstream> upstream_;
   std::unique_ptr<Slots> slots_;
+  HotFiles hot_;
   Gate gate_;
   mutable Record record_;
   std::atomic<uint64_t> files_made_ = 0;

@@ -97,7 +97,9 @@ Result<SlotTrial> try_slots(const Upstream& upstream, int slots, const std::stri
   if (got.tokens != wanted.tokens) {
     return unfit("other tokens follow restored cells than followed the ones it computed");
   }
-  return SlotTrial{seen->target, settings_of(seen->target)};
+  KVS_ASSIGN(const host::StateCells cells, host::to_cells(seen->blob, shape, seen->blob.tokens));
+  return SlotTrial{seen->target, settings_of(seen->target),
+                   convert<uint16_t>(cells.cells, shape, Space::cached)};
 }
 
 }  // namespace kvsplice::serve

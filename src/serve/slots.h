@@ -21,7 +21,7 @@ struct SlotContent {
   std::string tenant;
   std::vector<int32_t> tokens;  // of the last request, or of what was restored
   bool dirty = false;           // something new has been computed
-  bool poisoned = false;        // computed with adapters: not to be used again, nor stored
+  bool poisoned = false;        // with adapters, or unknown whose: not to be used, nor stored
   bool in_use = false;          // something lies in it, though we may not know its tokens
 
   bool is_empty() const { return !in_use; }

@@ -33,6 +33,7 @@ Json to_json(const Counts& c) {
           {"handled", c.handled},
           {"failed", c.failed},
           {"restores", c.restores},
+          {"restores_hot", c.restores_hot},
           {"restores_failed", c.restores_failed},
           {"saves", c.saves},
           {"saves_failed", c.saves_failed},
@@ -140,6 +141,8 @@ Json Service::status() const {
     store["ratio"] = totals->bytes > 0 ? raw / double(totals->bytes) : 0;
   }
   status["store"] = store;
+  const HotFiles::Totals hot = hot_.totals();
+  status["hot"] = {{"cap_bytes", options_.hot_bytes}, {"files", hot.files}, {"bytes", hot.bytes}};
   if (const auto remote = store_.remote()) status["remote"] = view_json(*remote);
   const Gate::Rates rates = gate_.rates();
   status["rates"] = {{"evaluate_tokens_per_second", rates.evaluate},
@@ -175,6 +178,8 @@ std::string Service::metrics() const {
       Metric{"cached_tokens_total", "counter", "Tokens the server did not evaluate",
              double(c.cached_tokens)},
       Metric{"restores_total", "counter", "Slots filled from the store", double(c.restores)},
+      Metric{"restores_hot_total", "counter", "Of these, from a slot file kept as it is",
+             double(c.restores_hot)},
       Metric{"restores_failed_total", "counter", "Slots that could not be filled",
              double(c.restores_failed)},
       Metric{"restore_seconds_total", "counter", "Time of restoring", c.restore_seconds},
@@ -185,6 +190,8 @@ std::string Service::metrics() const {
              c.saved_seconds},
       Metric{"store_objects", "gauge", "Objects in the store", double(stored.objects)},
       Metric{"store_bytes", "gauge", "Bytes in the store", double(stored.bytes)},
+      Metric{"hot_bytes", "gauge", "Bytes of slot files kept as they are",
+             double(hot_.totals().bytes)},
       Metric{"store_tokens", "gauge", "Tokens in the store", double(stored.tokens)},
   });
   if (const auto remote = store_.remote()) text += metrics_of(*remote);

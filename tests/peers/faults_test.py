@@ -221,7 +221,6 @@ class Faults(unittest.TestCase):
             return self.proxy.post("/v1/chat/completions", body, key)[0]["timings"]["cache_n"]
         self.assertEqual(cached(key="first"), 0)
         self.assertEqual(cached(key="second", n=2), 0)
-        self.assertGreater(cached(key="second", n=2), 200)
         self.assertEqual(cached(key="third"), 0)
         self.proxy.wait_until(lambda s: s["files_waiting"] == 0)
         self.assertGreater(self.proxy.chat(new, key="first")[2], 200)  # it was saved before

@@ -73,6 +73,100 @@ class Serving(unittest.TestCase):
             _, cached, restored = proxy.chat(begun, key="one")
             self.assertGreater(cached, 400)
 
+    def test_slots_that_the_server_has_chosen_are_not_another_tenants(self):
+        with Proxy(self.folder) as proxy:
+            begun = conversation("the weather")
+            proxy.post("/v1/chat/completions", {"messages": begun, "max_tokens": 4, "n": 2}, "one")
+            for salt in ("a", "b"):
+                _, cached, restored = proxy.chat(begun, key="two", cache_salt=salt)
+                self.assertEqual((cached, restored), (0, 0))
+
+    def test_slot_files_that_are_kept_in_memory_come_back_as_they_are(self):
+        with Proxy(self.folder, "--hot", "64M") as proxy:
+            begun = conversation("the weather")
+            answer, _, _ = proxy.chat(begun)
+            turn = self.next_turn(begun, answer)
+            wanted, there, _ = proxy.chat(turn)
+            proxy.wait_until_saved()
+            os.kill(proxy.server_pid(), signal.SIGKILL)
+            proxy.wait_until(lambda s: s["server"]["starts"] == 2 and s["state"] == "ready")
+            got, cached, restored = proxy.chat(turn)
+            self.assertGreaterEqual(restored, there)
+            self.assertGreaterEqual(cached, there)
+            self.assertEqual(got, wanted)
+            status = proxy.status()
+            self.assertEqual(status["counts"]["restores_hot"], 1)
+            self.assertGreater(status["hot"]["bytes"], 23040 * there)  # f16 bytes of a token
+            self.assertLess(status["hot"]["bytes"], 64 << 20)
+
+    def test_cells_that_mean_something_else_are_kept_apart(self):
+        begun = conversation("the weather")
+        with Proxy(self.folder) as proxy:
+            proxy.chat(begun)
+            proxy.wait_until_saved()
+        with Proxy(self.folder, server_options=["--rope-freq-scale", "0.5"]) as proxy:
+            self.assertEqual(proxy.status()["state"], "ready")
+            self.assertEqual(proxy.chat(begun)[1:], (0, 0))
+            proxy.wait_until_saved()
+        with Proxy(self.folder) as proxy:
+            self.assertGreater(proxy.chat(begun)[2], 400)
+
+    def test_a_server_that_computes_other_cells_is_not_given_these(self):
+        begun = conversation("the weather")
+        with Proxy(self.folder) as proxy:
+            proxy.chat(begun)
+            proxy.wait_until_saved()
+        slots = os.path.join(self.folder, "slots")
+        os.mkdir(slots)
+        with peer.Server(slots, peer.CACHES[0], "-np", "1", "--rope-freq-scale", "0.5") as server:
+            with Proxy(self.folder, attached=(server.address, slots)) as proxy:
+                status = proxy.status()
+                self.assertEqual(status["state"], "passing through")
+                self.assertIn("computes other cells", status["why"])
+                answer, _ = proxy.post("/v1/chat/completions", {"messages": begun, "max_tokens": 2})
+                self.assertEqual(answer["timings"]["cache_n"], 0)
+
+    def test_slots_are_not_moved_by_clients(self):
+        with Proxy(self.folder) as proxy:
+            for action in ("save", "restore", "erase"):
+                status, _, answer = proxy.ask("POST", f"/slots/0?action={action}",
+                                              json.dumps({"filename": "x"}))
+                self.assertEqual(status, 403)
+                self.assertIn("message", json.loads(answer)["error"])
+
+    def test_tools_are_part_of_the_prompts_of_other_interfaces(self):
+        schema = {"type": "object", "properties": {"path": {"type": "string"}}}
+        notes = peer.start_of("news.txt", 1600)
+        asked = {
+            "/v1/messages": {
+                "model": "x", "max_tokens": 4, "system": notes,
+                "tools": [{"name": "ls", "description": "lists files", "input_schema": schema}],
+                "messages": [
+                    {"role": "user", "content": "What is here?"},
+                    {"role": "assistant", "content": [
+                        {"type": "text", "text": "I look."},
+                        {"type": "tool_use", "id": "t1", "name": "ls", "input": {"path": "."}}]},
+                    {"role": "user", "content": [
+                        {"type": "tool_result", "tool_use_id": "t1", "content": "one two"}]}]},
+            "/v1/responses": {
+                "model": "x", "max_output_tokens": 4, "instructions": notes,
+                "tools": [{"type": "function", "name": "ls", "description": "lists files",
+                           "parameters": schema}],
+                "input": [
+                    {"role": "user", "content": "What is here?"},
+                    {"type": "function_call", "call_id": "t1", "name": "ls",
+                     "arguments": "{\"path\": \".\"}"},
+                    {"type": "function_call_output", "call_id": "t1", "output": "one two"}]},
+        }
+        count = {"/v1/messages": "/v1/messages/count_tokens",
+                 "/v1/responses": "/v1/responses/input_tokens"}
+        with Proxy(self.folder) as proxy:
+            for path, body in asked.items():
+                with self.subTest(path=path):
+                    tokens = proxy.post(count[path], body)[0]["input_tokens"]
+                    _, headers = proxy.post(path, body)
+                    self.assertEqual(headers["X-KVSplice-Restored"].split("/")[1], str(tokens))
+
     def test_a_killed_server_is_started_again(self):
         with Proxy(self.folder) as proxy:
             begun = conversation("the weather")

@@ -215,6 +215,7 @@ class Stub:
             "/props": {"total_slots": len(self.slots), "model_path": "stub", "build_info": "stub",
                        "default_generation_settings": {"n_ctx": 4096}},
             "/slots": [{"id": i, "n_ctx": 4096} for i, _ in enumerate(self.slots)],
+            "/lora-adapters": [],
             "/v1/models": {"object": "list", "data": [{"id": "stub", "object": "model"}]},
         }
         if path in facts:
