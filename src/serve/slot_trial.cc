@@ -6,6 +6,7 @@
 
 #include "core/file.h"
 #include "host/state_rows.h"
+#include "store/chain.h"
 
 namespace kvsplice::serve {
 
@@ -46,11 +47,6 @@ Result<> rewrite(const Seen& seen, const ModelShape& shape, const std::string& p
   KVS_ASSIGN(const host::StateCells state, host::to_cells(seen.blob, shape, seen.blob.tokens));
   KVS_ASSIGN(const Bytes bytes, host::to_state(state.cells, {}, shape, seen.target));
   return write_file(path, bytes);
-}
-
-// Only what the cells of a type can lose: how the file is laid out does not change them.
-std::string settings_of(const host::StateTarget& target) {
-  return fmt::format("keys {}, values {}", name(target.key_type), name(target.value_type));
 }
 
 }  // namespace
@@ -97,7 +93,8 @@ Result<SlotTrial> try_slots(const Upstream& upstream, int slots, const std::stri
   if (got.tokens != wanted.tokens) {
     return unfit("other tokens follow restored cells than followed the ones it computed");
   }
-  return SlotTrial{seen->target, settings_of(seen->target)};
+  const host::StateTarget& target = seen->target;
+  return SlotTrial{target, store::settings_of(name(target.key_type), name(target.value_type))};
 }
 
 }  // namespace kvsplice::serve
