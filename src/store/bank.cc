@@ -73,8 +73,8 @@ Result<> Bank::read(const Match& match, std::span<const int32_t> tokens, const K
   return within_memory([&]() -> Result<> {
     const std::vector<Hash> names = objects_of(match);
     return parallel_try(names.size(), [&](size_t i) -> Result<> {
+      if (i * block_tokens() >= wanted.size()) return {};
       KVS_ASSIGN(const Object object, store_.get(names[i]));
-      if (object.head.first >= wanted.size()) return {};
       if (!agrees(object, wanted)) {
         return Error{ErrorKind::mismatch, "an object is of other tokens than its name"};
       }

@@ -119,7 +119,9 @@ TEST_F(BankTest, WhatTheModelWroteIsMarked) {
   Store store = open();
   const auto kept = exact(store).keep("", first_cells(600), 300);
   ASSERT_TRUE(kept.ok());
-  for (const Entry& entry : store.entries().value()) {
+  const auto entries = store.entries().value();
+  EXPECT_EQ(entries.size(), 3u);
+  for (const Entry& entry : entries) {
     EXPECT_EQ(entry.head.answered, entry.head.first >= 256) << entry.head.first;
   }
 }

@@ -25,7 +25,16 @@ N = 12  # tokens of an answer
 
 @pytest.fixture(scope="module")
 def prompt():
-    return peer.start_of("news.txt", 1800)
+    """A text that begins again and again: what follows is sure, also behind cells of which a codec
+    or another kind of attention has rounded the last bits, but not behind wrong ones."""
+    text = peer.start_of("news.txt", 350)
+    return f"{text}\n\n{text}\n\n{text}\n\n{text[:text.index(' residents')]}"
+
+
+@pytest.fixture(scope="module")
+def wanted(prompt):
+    """What follows where nothing is cached."""
+    return Talker().ask(prompt)[0]
 
 
 @pytest.fixture(scope="module")
@@ -88,41 +97,32 @@ def ask_proxy(proxy, prompt, key=None):
     return answer["content"], answer["timings"]["cache_n"], restored, tokens
 
 
-def test_llama_cpp_python_restores_what_the_proxy_stored(prompt, coded_by, tmp_path):
-    wanted, none = Talker().ask(prompt)
-    assert none == 0
+def test_llama_cpp_python_restores_what_the_proxy_stored(prompt, wanted, coded_by, tmp_path):
     with proxy_in(tmp_path, coded_by) as proxy:
         _, cached, restored, tokens = ask_proxy(proxy, prompt, "one")
         assert (cached, restored) == (0, 0) and tokens > 300
         proxy.wait_until_saved()
         # While the proxy has the store open, too.
         text, restored = Talker(cache_in(tmp_path, coded_by, "one")).ask(prompt)
-        assert 0.9 * tokens < restored <= tokens
-        if coded_by is None:
-            assert text == wanted
-        for tenant in ("two", ""):
-            assert Talker(cache_in(tmp_path, coded_by, tenant)).ask(prompt) == (wanted, 0)
-    longer = prompt + " And what else is new?"
-    _, restored = Talker(cache_in(tmp_path, coded_by, "one")).ask(longer)
-    assert 0.9 * tokens < restored <= tokens + 2
+        assert 0.9 * tokens < restored <= tokens and text == wanted
+        assert Talker(cache_in(tmp_path, coded_by, "two")).ask(prompt) == (wanted, 0)
 
 
-def test_the_proxy_restores_what_llama_cpp_python_stored(prompt, coded_by, tmp_path):
+def test_the_proxy_restores_what_llama_cpp_python_stored(prompt, wanted, coded_by, tmp_path):
     Talker(cache_in(tmp_path, coded_by, "one")).ask(prompt)
     with proxy_in(tmp_path, coded_by) as proxy:
-        wanted, cached, restored, tokens = ask_proxy(proxy, prompt, "two")
-        assert (cached, restored) == (0, 0)
+        text, cached, restored, tokens = ask_proxy(proxy, prompt, "two")
+        assert (text, cached, restored) == (wanted, 0, 0)
         text, cached, restored, _ = ask_proxy(proxy, prompt, "one")
         assert 0.9 * tokens < restored <= tokens
-        assert 0.9 * tokens < cached <= tokens
-        if coded_by is None:
-            assert text == wanted
+        assert 0.9 * tokens < cached <= tokens and text == wanted
     peer.kvsplice("store", "verify", "--store", os.path.join(tmp_path, "store"))
 
 
 OTHER_PROCESS = """
-import sys
+import sys, warnings
 import test_serve as test
+warnings.simplefilter("error", RuntimeWarning)
 folder, prompt = sys.argv[1:]
 text, restored = test.Talker(test.cache_in(folder)).ask(prompt)
 print(restored, text, sep="\\n", end="")
@@ -130,8 +130,7 @@ print(restored, text, sep="\\n", end="")
 
 
 @pytest.mark.parametrize("flash_attn", [False, True])
-def test_another_process_restores_what_one_stored(prompt, flash_attn, tmp_path):
-    wanted, _ = Talker(flash_attn=flash_attn).ask(prompt)
+def test_another_process_restores_what_one_stored(prompt, wanted, flash_attn, tmp_path):
     talker = Talker(cache_in(tmp_path), flash_attn=flash_attn)
     assert talker.ask(prompt) == (wanted, 0)
     here = os.path.dirname(__file__)
@@ -143,9 +142,9 @@ def test_another_process_restores_what_one_stored(prompt, flash_attn, tmp_path):
     assert 0.9 * tokens < int(restored) <= tokens and text == wanted
 
 
-def test_a_damaged_store_costs_an_evaluation(prompt, tmp_path):
+def test_a_damaged_store_costs_an_evaluation(prompt, wanted, tmp_path):
     talker = Talker(cache_in(tmp_path))
-    wanted, _ = talker.ask(prompt)
+    assert talker.ask(prompt) == (wanted, 0)
     for path in (tmp_path / "store").glob("objects/*/*.kvo"):
         path.write_bytes(path.read_bytes()[:-7])
     assert Talker(cache_in(tmp_path)).ask(prompt) == (wanted, 0)  # and stores the block anew
