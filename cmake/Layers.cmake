@@ -74,22 +74,30 @@ function(kvsplice_compile_fmt_in)
   endif()
 endfunction()
 
-# The rest, a library for each folder, and kvsplice_all for all of it.
+# A library for one folder of the rest, behind the earlier ones.
+function(kvsplice_add_layer layer earlier)
+  kvsplice_glob_library(sources ${CMAKE_CURRENT_SOURCE_DIR}/${layer})
+  # A folder of headers only still hands its libraries on; the headers keep the archive non-empty.
+  file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${layer}/*.h)
+  list(APPEND sources ${headers})
+  if(NOT sources)
+    return()
+  endif()
+  kvsplice_add_library(kvsplice_${layer} ${sources})
+  kvsplice_precompile(kvsplice_${layer} ${KVSPLICE_${layer}_PRECOMPILED})
+  set(fmt $<IF:$<BOOL:${KVSPLICE_PROGRAM}>,fmt::fmt,fmt::fmt-header-only>)  # fewer shared libraries
+  target_link_libraries(kvsplice_${layer}
+    PUBLIC ${earlier} ${fmt} ${KVSPLICE_${layer}_LIBRARIES})
+endfunction()
+
+# All of them, and kvsplice_all for all of it.
 function(kvsplice_add_layers)
   set(earlier kvsplice)
   foreach(layer ${KVSPLICE_PROGRAM_LAYERS})
-    kvsplice_glob_library(sources ${CMAKE_CURRENT_SOURCE_DIR}/${layer})
-    # A folder of headers only still hands its libraries on; the headers keep the archive non-empty.
-    file(GLOB headers CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${layer}/*.h)
-    list(APPEND sources ${headers})
-    if(NOT sources)
-      continue()
+    kvsplice_add_layer(${layer} "${earlier}")
+    if(TARGET kvsplice_${layer})
+      list(APPEND earlier kvsplice_${layer})
     endif()
-    kvsplice_add_library(kvsplice_${layer} ${sources})
-    kvsplice_precompile(kvsplice_${layer} ${KVSPLICE_${layer}_PRECOMPILED})
-    target_link_libraries(kvsplice_${layer}
-      PUBLIC ${earlier} fmt::fmt ${KVSPLICE_${layer}_LIBRARIES})
-    list(APPEND earlier kvsplice_${layer})
   endforeach()
   foreach(layer store report serve)
     kvsplice_compile_lightly(kvsplice_${layer})

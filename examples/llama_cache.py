@@ -47,10 +47,13 @@ def main():
         "LlamaRAMCache": lambda folder: llama_cpp.LlamaRAMCache(),
         "LlamaDiskCache": lambda folder: llama_cpp.LlamaDiskCache(folder),
         "ours, lossless": lambda folder: kvsplice.LlamaCache(model=options.model, path=folder),
+        "ours, in a store": lambda folder: kvsplice.LlamaCache(model=options.model, store=folder),
     }
     if options.codec:
         makers["ours, codec"] = lambda folder: kvsplice.LlamaCache(
             options.codec, model=options.model, path=folder)
+        makers["codec, in a store"] = lambda folder: kvsplice.LlamaCache(
+            options.codec, model=options.model, store=folder)
     kept = conversations(options)
     for name, make in makers.items():
         with tempfile.TemporaryDirectory() as folder:
@@ -65,7 +68,7 @@ def main():
             restored.scores, restored.llama_state
             end = time.monotonic()
             same = restored.llama_state == kept[-1][1].llama_state
-            print(f"{name:16} {size / 1e6:8.2f} MB   kept in {middle - start:.2f} s, "
+            print(f"{name:17} {size / 1e6:8.2f} MB   kept in {middle - start:.2f} s, "
                   f"restored in {end - middle:.2f} s, {'the same' if same else 'other'} cells",
                   flush=True)
 

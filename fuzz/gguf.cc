@@ -1,5 +1,7 @@
-// A GGUF file, in memory: all of its metadata and tensors.
+// A GGUF file, in memory: all of its metadata and tensors, and what tells it
+// from other models' files.
 #include "gguf/gguf_file.h"
+#include "gguf/model_file.h"
 #include "support/driver.h"
 #include "support/gguf_mutator.h"
 
@@ -46,6 +48,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   for (const auto& tensor : file->tensors()) read_tensor(*file, tensor);
   (void)gguf::read_shape(*file).ok();
+  fuzz::demand(gguf::fingerprint_of_model(view_source({data, size}), "input").ok());
   return 0;
 }
 

@@ -257,6 +257,12 @@ typedef struct kvs_model {
   const kvs_layer* layers;
 } kvs_model;
 
+/* What tells a GGUF model from others, as the program has it in codecs, sessions and stores: 32 hex
+ * digits and a 0 in `fingerprint`. Names of the file and the model, tokenizer and chat template do
+ * not count. Of a split model, name the first part. The model is not loaded. KVS_ERROR_FORMAT: no
+ * GGUF file; KVS_ERROR_UNSUPPORTED: it has tensors of a type that is not known. */
+KVS_API kvs_status kvs_model_fingerprint(const char* path, char fingerprint[33], kvs_error* error);
+
 /* NULL where they are wanted: KVS_PACK_DEFAULTS. */
 typedef struct kvs_pack_options {
   size_t block_tokens; /* coded together, at most 4096; 0: what suits the codec */

@@ -53,6 +53,13 @@ struct Free {
 
 }  // namespace detail
 
+// What tells a GGUF model from others: 32 hex digits.
+inline Result<std::string> model_fingerprint(const std::string& path) {
+  char digits[33];
+  KVS_TRY(detail::call([&](kvs_error* e) { return kvs_model_fingerprint(path.c_str(), digits, e); }));
+  return std::string(digits);
+}
+
 // A fitted codec. Several threads may use one.
 class Codec {
  public:

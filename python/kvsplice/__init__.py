@@ -1,8 +1,8 @@
 """Compressed key-value caches of language models.
 
 A `Codec` turns the keys and values of consecutive tokens into bytes and back; it is fitted for one
-model by the program `kvsplice calibrate`. A `Session` is a file of such blocks. `LlamaCache` keeps
-the prompts of llama-cpp-python compressed.
+model by the program `kvsplice calibrate`. A `Session` is a file of such blocks, and a `Store` a
+folder of many prompts'. `LlamaCache` keeps the prompts of llama-cpp-python compressed.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -14,14 +14,16 @@ from .embeddings import Embeddings, EmbeddingTable
 from .errors import Error, Status
 from .session import Session
 from .state import State, pack_state, unpack_state
+from .store import Bank, Match, Store, model_fingerprint
 
 if TYPE_CHECKING:
     from .llama import LlamaCache
 
 __version__ = _version()
 __all__ = [
-    "Codec", "Dump", "EmbeddingTable", "Embeddings", "Error", "Layer", "LlamaCache", "Rows",
-    "Session", "State", "Status", "pack_state", "read_dump", "unpack_state",
+    "Bank", "Codec", "Dump", "EmbeddingTable", "Embeddings", "Error", "Layer", "LlamaCache",
+    "Match", "Rows", "Session", "State", "Status", "Store", "model_fingerprint", "pack_state",
+    "read_dump", "unpack_state",
 ]
 
 

@@ -5,6 +5,7 @@
 #include "api/errors.h"
 #include "api/handles.h"
 #include "api/views.h"
+#include "gguf/model_file.h"
 
 using namespace kvsplice;
 using namespace kvsplice::api;
@@ -154,6 +155,16 @@ kvs_status open(const kvs_codec* codec, const kvs_embeddings* lent, const kvs_op
 }  // namespace
 
 extern "C" {
+
+kvs_status kvs_model_fingerprint(const char* path, char fingerprint[33], kvs_error* error) {
+  return guarded(error, [&]() -> Result<> {
+    if (path == nullptr) return missing("path");
+    if (fingerprint == nullptr) return missing("place for the fingerprint");
+    KVS_ASSIGN(const std::string digits, gguf::fingerprint_of_model(path));
+    std::copy_n(digits.c_str(), digits.size() + 1, fingerprint);
+    return {};
+  });
+}
 
 kvs_status kvs_session_pack(const char* path, const kvs_block* block, const int32_t* pending,
                             size_t pending_count, const kvs_codec* codec, const kvs_model* model,

@@ -62,7 +62,7 @@ Result<> check_widths(const std::vector<LayerShape>& layers);
 struct ModelShape {
   std::string architecture;  // "llama", "qwen2", ...
   std::string model_name;
-  std::string fingerprint;  // 32 hex digits over metadata and tensors; see host/fingerprint.h
+  std::string fingerprint;  // 32 hex digits over metadata and tensors; see gguf/model_file.h
   int query_heads = 0;      // of a layer, the most
   int embedding_dim = 0;
   int vocabulary = 0;

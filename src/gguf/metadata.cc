@@ -208,4 +208,12 @@ Result<std::vector<float>> Metadata::numbers(const std::string& key) const {
   return array<float>(key, ValueType::f32, "an array of 32-bit floats");
 }
 
+std::vector<Metadata::Value> Metadata::values() const {
+  std::vector<Value> values;
+  for (const Entry& e : entries_) {
+    values.push_back({start_.text(e.key), e.type, e.is_array, e.count, start_[e.value]});
+  }
+  return values;
+}
+
 }  // namespace kvsplice::gguf

@@ -23,6 +23,16 @@ class Metadata {
   Result<std::vector<float>> numbers(const std::string& key) const;
   bool has(const std::string& key) const { return find(key) != nullptr; }
 
+  // As the file has them, sorted by their keys. They last until more of the file is taken.
+  struct Value {
+    std::string_view key;
+    ValueType type;  // of the elements, if it is an array
+    bool is_array;
+    uint32_t count;
+    ByteSpan bytes;
+  };
+  std::vector<Value> values() const;
+
   const std::string& name() const { return start_.name(); }
   const ByteSource& source() const { return start_.source(); }
   // Behind the metadata comes the list of tensors.

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "gguf/gguf_file.h"
+#include "gguf/model_file.h"
 #include "host/gguf_source.h"
 #include "host/tiny_model_test.h"
 
@@ -153,6 +154,20 @@ TEST(GgufCrossing, WeReadWhatGgmlWrites) {
 }
 
 // Every half there is, as ggml converts it.
+TEST(GgufCrossing, TypesOfTensorsAreThoseOfGgml) {
+  std::vector<uint32_t> known;
+  for (const gguf::GgmlType& type : gguf::ggml_types()) {
+    const auto number = static_cast<ggml_type>(type.number);
+    known.push_back(type.number);
+    EXPECT_EQ(type.block, ggml_blck_size(number)) << ggml_type_name(number);
+    EXPECT_EQ(type.bytes, ggml_type_size(number)) << ggml_type_name(number);
+  }
+  for (uint32_t number = 0; number < GGML_TYPE_COUNT; ++number) {
+    if (ggml_type_size(static_cast<ggml_type>(number)) == 0) continue;  // is used no more
+    EXPECT_THAT(known, ::testing::Contains(number));
+  }
+}
+
 TEST(GgufCrossing, HalvesMeanTheSame) {
   std::vector<uint16_t> bits;
   for (uint32_t b = 0; b < 65536; ++b) {

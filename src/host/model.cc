@@ -5,8 +5,8 @@
 
 #include <mutex>
 
+#include "gguf/model_file.h"
 #include "host/devices.h"
-#include "host/fingerprint.h"
 #include "host/log.h"
 #include "host/model_impl.h"
 
@@ -20,26 +20,12 @@ Error refused(const Model::Impl& model, const std::string& why) {
                       model.path, model.shape.architecture, why)};
 }
 
-// The files of a split model, llama.cpp's way of naming them.
 Result<std::vector<GgufSource>> open_files(const std::string& path) {
+  KVS_ASSIGN(const auto parts, gguf::files_of_model(path));
   std::vector<GgufSource> files;
-  KVS_ASSIGN(GgufSource first, GgufSource::open(path));
-  const auto count = static_cast<int>(first.integer_or("split.count", 1));
-  const auto number = static_cast<int>(first.integer_or("split.no", 0));
-  files.push_back(std::move(first));
-  if (count <= 1) return files;
-  std::vector<char> prefix(path.size() + 1), name(path.size() + 32);
-  if (number != 0 ||
-      llama_split_prefix(prefix.data(), prefix.size(), path.c_str(), number, count) <= 0) {
-    return Error{
-        ErrorKind::format,
-        fmt::format("{} is part {} of {}; give the first, named <name>-00001-of-{:05}.gguf", path,
-                    number + 1, count, count)};
-  }
-  for (int i = 1; i < count; ++i) {
-    llama_split_path(name.data(), name.size(), prefix.data(), i, count);
-    KVS_ASSIGN(GgufSource part, GgufSource::open(name.data()));
-    files.push_back(std::move(part));
+  for (const std::string& part : parts) {
+    KVS_ASSIGN(GgufSource file, GgufSource::open(part));
+    files.push_back(std::move(file));
   }
   return files;
 }
@@ -119,7 +105,7 @@ Result<Model> Model::load(const std::string& path, const ModelOptions& options) 
                                                  impl->shape.architecture, found.error().message)};
   }
   learn_vocabulary(*impl);
-  KVS_ASSIGN(impl->shape.fingerprint, fingerprint(impl->files));
+  KVS_ASSIGN(impl->shape.fingerprint, gguf::fingerprint_of_model(path));
   return Model(std::move(impl));
 }
 

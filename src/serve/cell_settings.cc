@@ -9,7 +9,6 @@
 
 #include "core/file_hash.h"
 #include "core/half.h"
-#include "serve/stored_rows.h"
 
 namespace kvsplice::serve {
 
@@ -109,11 +108,11 @@ Result<std::string> adapter_settings(const Upstream& upstream) {
 Result<> check_cells(const CellBank& exact, const KvBlock<uint16_t>& cells) {
   KVS_ASSIGN(const store::Match match, exact.find(kSelfTest, cells.tokens));
   if (match.tokens < cells.count()) {
-    KVS_TRY(exact.keep_cells(kSelfTest, cells, cells.count()));
+    KVS_TRY(exact.Bank::keep(kSelfTest, cells, cells.count()));
     return {};
   }
-  KVS_ASSIGN(const auto kept,
-             exact_cells(exact.store(), objects_of(match), exact.coder().shape, cells.count()));
+  KvBlock<uint16_t> kept(exact.coder().shape, Space::cached, 0, cells.count());
+  KVS_TRY(exact.read(match, cells.tokens, place_of(kept, cells.count())));
   const double off = distance(cells, kept);
   if (off <= kMostOff) return {};
   return Error{ErrorKind::unsupported,

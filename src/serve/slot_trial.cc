@@ -6,6 +6,7 @@
 
 #include "core/file.h"
 #include "host/state_rows.h"
+#include "store/chain.h"
 
 namespace kvsplice::serve {
 
@@ -46,11 +47,6 @@ Result<> rewrite(const Seen& seen, const ModelShape& shape, const std::string& p
   KVS_ASSIGN(const host::StateCells state, host::to_cells(seen.blob, shape, seen.blob.tokens));
   KVS_ASSIGN(const Bytes bytes, host::to_state(state.cells, {}, shape, seen.target));
   return write_file(path, bytes);
-}
-
-// Only what the cells of a type can lose: how the file is laid out does not change them.
-std::string settings_of(const host::StateTarget& target) {
-  return fmt::format("keys {}, values {}", name(target.key_type), name(target.value_type));
 }
 
 }  // namespace
@@ -98,8 +94,11 @@ Result<SlotTrial> try_slots(const Upstream& upstream, int slots, const std::stri
     return unfit("other tokens follow restored cells than followed the ones it computed");
   }
   KVS_ASSIGN(const host::StateCells cells, host::to_cells(seen->blob, shape, seen->blob.tokens));
-  return SlotTrial{seen->target, settings_of(seen->target),
-                   convert<uint16_t>(cells.cells, shape, Space::cached)};
+  const host::StateTarget& target = seen->target;
+  return SlotTrial{
+      target, store::settings_of(name(target.key_type), name(target.value_type)),
+      convert<uint16_t>(cells.cells.slice(0, std::min(prompt.size(), cells.cells.count())), shape,
+                        Space::cached)};
 }
 
 }  // namespace kvsplice::serve

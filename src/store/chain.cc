@@ -1,10 +1,16 @@
 #include "store/chain.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "store/object.h"
 
 namespace kvsplice::store {
+
+std::string settings_of(std::string_view key_type, std::string_view value_type) {
+  return fmt::format("keys {}, values {}", key_type, value_type);
+}
 
 Hash root_of(const CellsOf& cells, const Key& key, std::string_view tenant) {
   ByteWriter bytes;

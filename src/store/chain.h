@@ -19,6 +19,10 @@ struct CellsOf {
   std::string settings;  // of the program that computed them: cache types, adapters, RoPE overrides
 };
 
+// Settings of a cache of these types ("f16", "q8_0") and of a model as its file has it: what cells
+// can have lost. How the cache is laid out changes none.
+std::string settings_of(std::string_view key_type, std::string_view value_type);
+
 // The root of a tenant's chains.
 Hash root_of(const CellsOf& cells, const Key& key, std::string_view tenant);
 // The name of a block, or with `tail` of the tokens behind the last block.

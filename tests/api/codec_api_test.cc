@@ -256,5 +256,26 @@ TEST(CodecApi, ReportsASourceThatFails) {
   expect_error(Codec::open(std::span(noise)), ErrorKind::format, "the codec");
 }
 
+TEST(ModelFingerprint, TellsFilesApartWhateverTheirNamesAre) {
+  const TemporaryFolder folder = TemporaryFolder::create("api-test").value();
+  const std::string path = GoldenCase("klt").codec_path(), copy = folder.file("copy.gguf");
+  ASSERT_TRUE(write_file(copy, read_file(path).value()).ok());
+  const std::string digits = model_fingerprint(path).value();
+  EXPECT_EQ(digits.size(), 32u);
+  EXPECT_EQ(digits.find_first_not_of("0123456789abcdef"), std::string::npos);
+  EXPECT_EQ(model_fingerprint(copy).value(), digits);
+  EXPECT_NE(model_fingerprint(GoldenCase("dct").codec_path()).value(), digits);
+}
+
+TEST(ModelFingerprint, OfWhatIsNoModelIsAnError) {
+  char digits[33];
+  kvs_error error;
+  EXPECT_EQ(kvs_model_fingerprint("/nowhere", digits, &error), KVS_ERROR_IO);
+  EXPECT_EQ(kvs_model_fingerprint(GoldenCase("klt").session_path().c_str(), digits, &error),
+            KVS_ERROR_FORMAT);
+  EXPECT_EQ(kvs_model_fingerprint(nullptr, digits, &error), KVS_ERROR_USAGE);
+  EXPECT_EQ(kvs_model_fingerprint("/nowhere", nullptr, &error), KVS_ERROR_USAGE);
+}
+
 }  // namespace
 }  // namespace kvsplice::api

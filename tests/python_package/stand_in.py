@@ -1,11 +1,14 @@
-"""llama-cpp-python's two classes that LlamaCache builds on, for where that package is not."""
+"""llama-cpp-python's classes that LlamaCache builds on, for where that package is not."""
 
 import sys
 import types
 
 try:
-    from llama_cpp.llama import LlamaState
+    from llama_cpp.llama import Llama, LlamaState
 except ImportError:
+    class Llama:
+        pass
+
     class LlamaState:
         def __init__(self, input_ids, scores, n_tokens, llama_state, llama_state_size, seed):
             self.input_ids, self.scores, self.n_tokens = input_ids, scores, n_tokens
@@ -16,7 +19,7 @@ except ImportError:
         def __init__(self, capacity_bytes=2 << 30):
             self.capacity_bytes = capacity_bytes
 
-    for name, has in {"llama_cpp": {}, "llama_cpp.llama": {"LlamaState": LlamaState},
+    for name, has in {"llama_cpp": {}, "llama_cpp.llama": {"Llama": Llama, "LlamaState": LlamaState},
                       "llama_cpp.llama_cache": {"BaseLlamaCache": BaseLlamaCache}}.items():
         module = types.ModuleType(name)
         module.__dict__.update(has)

@@ -1,12 +1,13 @@
 """LlamaCache on states made here. test_llama_cpp.py has it at work in llama-cpp-python."""
 
 import gc
+import types
 import warnings
 
 import numpy as np
 import pytest
 
-from stand_in import LlamaState
+from stand_in import Llama, LlamaState
 
 import kvsplice
 from golden import FOLDER, Golden
@@ -108,7 +109,7 @@ def test_q8_0_caches_come_back(tmp_path, monkeypatch):
 def test_memory_is_given_back():
     cache = kvsplice.LlamaCache(model="a")
     cache[tokens_of(1, 20)] = make_state(tokens_of(1, 20))
-    folder = cache._folder
+    folder = cache._kept.folder
     expect_restored(cache[tokens_of(1, 20)], tokens_of(1, 20))
     assert folder.exists()
     del cache
@@ -166,3 +167,131 @@ def test_a_codec_is_of_its_model(tmp_path):
     cache = kvsplice.LlamaCache(Golden("exact").codec, path=tmp_path)
     with pytest.warns(RuntimeWarning, match="layer"):  # of two wide layers, not three narrow ones
         cache[tokens_of(1, 20)] = make_state(tokens_of(1, 20))
+
+
+class Asking(Llama):
+    """A Llama that asks a cache, and whose states are like those made here."""
+
+    lora_path = None
+
+    def __init__(self, **states):
+        self.states, self.n_tokens, self.evaluated = states, 0, []
+        self.context_params = types.SimpleNamespace(rope_scaling_type=-1, rope_freq_base=0,
+                                                    rope_freq_scale=0)
+
+    def close(self):
+        pass
+
+    def __del__(self):
+        pass
+
+    def eval(self, tokens):
+        self.evaluated += tokens
+        self.n_tokens += len(tokens)
+
+    def reset(self):
+        self.n_tokens = 0
+
+    def save_state(self):
+        return make_state([1] * self.n_tokens, **self.states)
+
+    def ask(self, cache, tokens):
+        return cache[tokens]
+
+    def tell(self, cache, tokens):
+        cache[tokens] = make_state(tokens, **self.states)
+
+
+@pytest.fixture
+def model(tmp_path):
+    """Any GGUF file will do: only its fingerprint is asked for."""
+    if not hasattr(kvsplice._core, "Store"):
+        pytest.skip("the package was built without stores")
+    return FOLDER / "klt.gguf"
+
+
+def test_a_store_has_what_another_cache_stored(tmp_path, model):
+    first, other = Asking(), Asking(values_transposed=False, n_ctx=700)
+    cache = kvsplice.LlamaCache(model=model, store=tmp_path)
+    one = tokens_of(10, 400)
+    with pytest.raises(KeyError):
+        first.ask(cache, one)
+    first.tell(cache, one)
+    expect_restored(first.ask(cache, one + [3]), one)
+    assert first.evaluated == [0] and first.n_tokens == 0
+
+    again = kvsplice.LlamaCache(model=model, store=tmp_path)
+    expect_restored(first.ask(again, one[:300] + [3, 4]), one[:300])
+    assert one in again and again.cache_size == cache.cache_size > 0
+    restored = other.ask(again, one[:50])  # whose cache is laid out in another way
+    assert restored.llama_state == make_state(one[:50], values_transposed=False).llama_state
+    assert restored.scores.shape == (1, 1) and len(restored.input_ids) == 700
+    assert restored.n_tokens == 50
+
+
+def test_what_a_store_keeps_apart(tmp_path, model):
+    llm, tokens = Asking(), tokens_of(10, 300)
+    llm.tell(kvsplice.LlamaCache(model=model, store=tmp_path, tenant="one"), tokens)
+    singles = Asking(dtype=np.float32)
+    for asks, cache in ((llm, {"tenant": "two"}), (llm, {}), (singles, {"tenant": "one"}),
+                        (llm, {"tenant": "one", "model": FOLDER / "dct.gguf"})):
+        with pytest.raises(KeyError):
+            asks.ask(kvsplice.LlamaCache(**{"model": model, "store": tmp_path, **cache}), tokens)
+    cache = kvsplice.LlamaCache(model=model, store=tmp_path, tenant="one")
+    expect_restored(llm.ask(cache, tokens), tokens)
+
+
+def test_other_caches_come_back_from_a_store(tmp_path, model):
+    llm, tokens = Asking(dtype=np.float32), tokens_of(10, 40)
+    cache = kvsplice.LlamaCache(model=model, store=tmp_path)
+    llm.tell(cache, tokens)
+    expect_restored(llm.ask(cache, tokens), tokens, np.float32)
+
+
+def test_a_damaged_object_is_a_miss(tmp_path, model):
+    llm, tokens = Asking(), tokens_of(10, 300)
+    cache = kvsplice.LlamaCache(model=model, store=tmp_path)
+    llm.tell(cache, tokens)
+    for path in tmp_path.glob("objects/*/*.kvo"):
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+    held = llm.ask(cache, tokens)
+    with pytest.warns(RuntimeWarning, match="restores no state"), pytest.raises(KeyError):
+        held.scores
+    with pytest.raises(KeyError):
+        llm.ask(cache, tokens)
+    llm.tell(cache, tokens)
+    expect_restored(llm.ask(cache, tokens), tokens)
+
+
+def test_cells_that_are_not_the_models_stay_out_of_a_store(tmp_path, model):
+    llm, tokens = Asking(), tokens_of(10, 300)
+    cache = kvsplice.LlamaCache(model=model, store=tmp_path)
+    llm.lora_path = "adapter.gguf"
+    with pytest.warns(RuntimeWarning, match="adapter"):
+        llm.tell(cache, tokens)
+    with pytest.warns(RuntimeWarning, match="adapter"), pytest.raises(KeyError):
+        llm.ask(cache, tokens)
+    assert cache.cache_size == 0
+
+
+def test_what_is_wrong_with_a_cache_in_a_store(tmp_path, model):
+    def status_of(**more):
+        with pytest.raises(kvsplice.Error) as caught:
+            kvsplice.LlamaCache(**{"model": model, "store": tmp_path / "store", **more})
+        return caught.value.status
+
+    status = kvsplice.Status
+    assert status_of(path=tmp_path) == status_of(sinks=8) == status.USAGE
+    assert status_of(store=None, tenant="one") == status.USAGE
+    assert status_of(store="redis://localhost") == status.USAGE
+    assert status_of(model="any text") == status.IO
+    assert status_of(model=__file__) == status.FORMAT
+    assert status_of(codec=model) == status.MISMATCH  # which is no model, so of none
+    (tmp_path / "file").touch()
+    assert status_of(store=tmp_path / "file") == status.IO
+    llm, tokens = Asking(), tokens_of(10, 40)
+    llm.tell(kvsplice.LlamaCache(model=model, store=tmp_path / "store"), tokens)
+    (tmp_path / "store" / "key").unlink()
+    assert status_of() == status.MISMATCH
