@@ -153,7 +153,6 @@ TEST(GgufCrossing, WeReadWhatGgmlWrites) {
   EXPECT_EQ(small, sample.small);
 }
 
-// Every half there is, as ggml converts it.
 TEST(GgufCrossing, TypesOfTensorsAreThoseOfGgml) {
   std::vector<uint32_t> known;
   for (const gguf::GgmlType& type : gguf::ggml_types()) {
@@ -168,6 +167,7 @@ TEST(GgufCrossing, TypesOfTensorsAreThoseOfGgml) {
   }
 }
 
+// Every half there is, as ggml converts it.
 TEST(GgufCrossing, HalvesMeanTheSame) {
   std::vector<uint16_t> bits;
   for (uint32_t b = 0; b < 65536; ++b) {

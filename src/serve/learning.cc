@@ -23,12 +23,14 @@ session::Coder without_codec(session::Coder coder) {
   return coder;
 }
 
-// One for each model and each way to compute its cells.
+// By the model's name alone, unless its cells are computed in an unusual way.
 std::string codec_path(const store::Store& store, const ModelShape& shape,
                        const std::string& settings) {
+  const size_t unusual = std::min(settings.find(';'), settings.size());
   const ByteSpan bytes(reinterpret_cast<const uint8_t*>(settings.data()), settings.size());
-  const std::string name = shape.fingerprint + '-' + hash128_hex(bytes).substr(0, 8) + ".gguf";
-  return (fs::path(store.folder()) / "codecs" / name).string();
+  std::string name = shape.fingerprint;
+  if (unusual < settings.size()) name += '-' + hash128_hex(bytes.subspan(unusual)).substr(0, 8);
+  return (fs::path(store.folder()) / "codecs" / (name + ".gguf")).string();
 }
 
 Result<> keep_codec(const store::Store& store, const ModelShape& shape, const std::string& settings,
