@@ -27,6 +27,7 @@ class Cost {
 
 class Gate {
  public:
+  static constexpr size_t kFewest = 32;  // tokens; of fewer most is fixed cost
   struct Rates {
     double evaluate = 0, restore = 0;  // tokens a second; 0: not known yet
   };
@@ -69,7 +70,6 @@ class Gate {
   }
 
  private:
-  static constexpr size_t kFewest = 32;
   static constexpr double kLeastGain = 0.8;
   static constexpr double kLeastRemote = 0.3, kUnknownRemote = 2, kMostRemote = 10;  // seconds
   mutable std::mutex mutex_;

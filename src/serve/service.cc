@@ -303,7 +303,9 @@ Service::Restored Service::restore(Slots::Lease& lease, SlotContent& content,
   if (!source.ok()) return {0, 0, source.error().message};
   const size_t n = std::min(source->tokens, tokens.size());
   if (n <= there) return {0, 0, n == 0 ? "nothing of it is stored" : "the slot holds as much"};
-  if (!gate_.is_worth(n, there)) return {0, 0, "evaluating is as fast"};
+  // What needs no decoding is faster than any evaluation.
+  const bool is_worth = source->hot ? n >= there + Gate::kFewest : gate_.is_worth(n, there);
+  if (!is_worth) return {0, 0, "evaluating is as fast"};
   const auto moved = fill(lease, *source, tokens.first(n));
   done.seconds = watch.seconds();
   record_.change([&](Counts& counts) {
