@@ -15,6 +15,7 @@ namespace {
 constexpr int kNext = 8;  // tokens that must come out the same
 constexpr size_t kMost =
     96;  // tokens of the prompt: an 8B model reads them in seconds on two cores
+constexpr size_t kLookedAt = 24;  // first tokens whose cells tell one server from another
 
 // Any text will do; it has few words in common with what people ask.
 const char* const kText =
@@ -94,11 +95,10 @@ Result<SlotTrial> try_slots(const Upstream& upstream, int slots, const std::stri
     return unfit("other tokens follow restored cells than followed the ones it computed");
   }
   KVS_ASSIGN(const host::StateCells cells, host::to_cells(seen->blob, shape, seen->blob.tokens));
+  const KvView first = cells.cells.slice(0, std::min(kLookedAt, cells.cells.count()));
   const host::StateTarget& target = seen->target;
-  return SlotTrial{
-      target, store::settings_of(name(target.key_type), name(target.value_type)),
-      convert<uint16_t>(cells.cells.slice(0, std::min(prompt.size(), cells.cells.count())), shape,
-                        Space::cached)};
+  return SlotTrial{target, store::settings_of(name(target.key_type), name(target.value_type)),
+                   convert<uint16_t>(first, shape, Space::cached)};
 }
 
 }  // namespace kvsplice::serve

@@ -11,7 +11,7 @@ namespace kvsplice::serve {
 struct SlotTrial {
   host::StateTarget target;  // what the server's cache is like
   std::string settings;      // of it that change cells, in words: for CellsOf
-  KvBlock<uint16_t> cells;   // of the text that was tried
+  KvBlock<uint16_t> cells;   // of the first tokens of the text that was tried
 };
 
 // Uses slots 0 and, if there is one, 1; both are empty afterwards. folder: shared with the server.
