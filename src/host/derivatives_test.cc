@@ -141,7 +141,8 @@ TEST(Derivatives, OfGates) {
   };
   expect_slopes([](float g, float u) { return gate_slope(Activation::silu, g, u); },
                 [](double g, double u) { return g / (1 + std::exp(-g)) * u; });
-  for (const auto& [steepness, shift] : {std::pair(1.702f, 1.f), std::pair(1.f, 0.f)}) {
+  for (const bool oai : {false, true}) {
+    const float steepness = oai ? 1.702f : 1, shift = oai ? 1 : 0;
     const auto limited = [=](double g, double u) {
       const double x = std::min(g, 7.0), within = std::clamp(u, -7.0, 7.0);
       return x / (1 + std::exp(-double(steepness) * x)) * (within + double(shift));
@@ -183,9 +184,10 @@ TEST(Derivatives, OfAttention) {
   struct Variant {
     float cap, slope, sink;
   };
-  for (const auto& [cap, slope, sink] :
+  for (const Variant& variant :
        {Variant{0, 1, -INFINITY}, Variant{1.5f, 1, -INFINITY}, Variant{0, 1, 0.8f},
         Variant{0, 0.3f, -INFINITY}, Variant{1.5f, 0.3f, -1}}) {
+    const float cap = variant.cap, slope = variant.slope, sink = variant.sink;
     const auto attend = [&](const Doubles& qs, const Doubles& ks, const Doubles& vs) {
       Doubles y(n * e);
       for (size_t i = 0; i < n; ++i) {

@@ -208,7 +208,7 @@ INSTANTIATE_TEST_SUITE_P(Families, GradientOf,
                          ::testing::Values("llama", "llama+yarn", "qwen2", "qwen3", "gpt2",
                                            "gptneox", "gemma3", "hunyuan-dense", "qwen3moe",
                                            "gpt-oss", "glm4moe", "phi3", "mistral3+temperature",
-                                           "olmoe", "qwen2moe", "arcee", "mpt"),
+                                           "olmoe", "gemma4", "qwen2moe", "arcee", "mpt"),
                          [](const auto& of) { return family_name(of.param); });
 
 }  // namespace

@@ -323,8 +323,16 @@ class TinyModel {
       file.set(key("attention.indexer.local_blocks"), uint32_t(1));
     }
     if (routed()) set_routing();
-    if (is("gpt-oss")) {
+    if (is("gpt-oss") || is("gemma4")) {
       file.set(key("attention.sliding_window"), uint32_t(options.window));
+    }
+    if (is("gemma4")) {
+      file.set_integers(key("attention.sliding_window_pattern"), {1, 1, 0});
+      file.set(key("attention.key_length_swa"), uint32_t(options.head_dim));
+      file.set(key("attention.value_length_swa"), uint32_t(options.head_dim));
+      file.set(key("rope.freq_base_swa"), 100.0f);
+      file.set(key("final_logit_softcapping"), 30.0f);
+      file.set(key("embedding_length_per_layer_input"), uint32_t(0));
     }
     if (is("phi3") || is("glm4moe")) {
       const int rotated = is("phi3") ? options.head_dim : options.head_dim / 2;
@@ -355,7 +363,8 @@ class TinyModel {
 
   // Every token chooses two of four experts in each layer; glm4moe's first layer has none.
   bool routed() const {
-    return is("qwen3moe") || is("gpt-oss") || is("glm4moe") || is("olmoe") || is("qwen2moe");
+    return is("qwen3moe") || is("gpt-oss") || is("glm4moe") || is("olmoe") || is("qwen2moe") ||
+           is("gemma4");
   }
   void set_routing() {
     file.set(key("expert_count"), uint32_t(4));
@@ -379,7 +388,7 @@ class TinyModel {
     if (is("gpt2")) add_matrix("position_embd.weight", d, uint64_t(options.context), 1);
     add_norm("output_norm", d, old);
     add_linear("output", d, vocabulary_, false);
-    if (options.frequency_factors) {
+    if (options.frequency_factors || is("gemma4")) {
       add_vector("rope_freqs.weight", uint64_t(options.head_dim / 2), 4, 0.5);
     }
     if (options.long_rope) {
@@ -416,8 +425,9 @@ class TinyModel {
       add_linear(blk + "attn_v", d, kv, bias);
     }
     if (is("qwen3") || is("gemma3") || is("hunyuan-dense") || is("minimax-m3") || is("qwen3moe") ||
-        is("glm4moe") || is("apertus")) {
-      add_norm(blk + "attn_q_norm", uint64_t(options.head_dim), false);
+        is("glm4moe") || is("apertus") || is("gemma4")) {
+      const double size = is("gemma4") ? 0.2 : 1;  // gemma4 scales queries in no other place
+      add_vector(blk + "attn_q_norm.weight", uint64_t(options.head_dim), size, 0.1 * size);
       add_norm(blk + "attn_k_norm", uint64_t(options.head_dim), false);
     }
     if (is("olmoe")) {
@@ -428,12 +438,16 @@ class TinyModel {
     if (is("gpt-oss")) add_vector(blk + "attn_sinks.weight", uint64_t(options.heads), 1, 0.5);
     const bool after = is("gpt-oss") || is("glm4moe");
     add_norm(blk + (after ? "post_attention_norm" : "ffn_norm"), d, old);
-    if (is("gemma3")) {
+    if (is("gemma3") || is("gemma4")) {
       add_norm(blk + "post_attention_norm", d, false);
       add_norm(blk + "post_ffw_norm", d, false);
     }
     if (is("minimax-m3") && number > 0) return add_sparse(blk);
-    if (routed() && !(is("glm4moe") && number == 0)) return add_routed(blk);
+    if (is("gemma4")) {
+      add_gemma4_routed(blk);
+    } else if (routed() && !(is("glm4moe") && number == 0)) {
+      return add_routed(blk);
+    }
     const bool gated = !old && !is("phi3") && !is("arcee") && !is("apertus");
     if (gated) add_linear(blk + "ffn_gate", d, feed_forward_, false);
     add_linear(blk + "ffn_up", d, is("phi3") ? 2 * feed_forward_ : feed_forward_, old);
@@ -453,6 +467,20 @@ class TinyModel {
     add_linear(blk + "ffn_gate_shexp", d, feed_forward_, false);
     add_linear(blk + "ffn_up_shexp", d, feed_forward_, false);
     add_linear(blk + "ffn_down_shexp", feed_forward_, d, false);
+  }
+
+  // Beside a gate and its like for all tokens; gates and what they let through are in one matrix.
+  void add_gemma4_routed(const std::string& blk) {
+    const uint64_t d = options.embedding();
+    add_linear(blk + "ffn_gate_inp", d, 4, false);
+    add_vector(blk + "ffn_gate_inp.scale", d, std::sqrt(double(d)));
+    add_norm(blk + "pre_ffw_norm_2", d, false);
+    add_norm(blk + "post_ffw_norm_1", d, false);
+    add_norm(blk + "post_ffw_norm_2", d, false);
+    add_chosen(blk + "ffn_gate_up_exps", d, 2 * feed_forward_, 4, false);
+    add_chosen(blk + "ffn_down_exps", feed_forward_, d, 4, false);
+    add_vector(blk + "ffn_down_exps.scale", 4, 1);
+    add_vector(blk + "layer_output_scale.weight", 1, 0.7);
   }
 
   // minimax-m3's experts, and what chooses the keys that a token attends to.
