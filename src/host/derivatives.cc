@@ -1,12 +1,43 @@
 #include "host/derivatives.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <numbers>
+#include <numeric>
 
 #include "linalg/linalg.h"
 
 namespace kvsplice::host {
+
+std::vector<float> sum_repeats(std::span<const float> dy, const Sizes& whole, const Sizes& part) {
+  std::vector<float> dx(part[0] * part[1] * part[2] * part[3]);
+  for_repeats(whole, part, [&](size_t i, size_t j) { dx[j] += dy[i]; });
+  return dx;
+}
+
+std::vector<float> cut(std::span<const float> dy, const Sizes& whole, size_t dimension,
+                       size_t first, size_t n) {
+  size_t inner = 1;
+  for (size_t i = 0; i < dimension; ++i) inner *= whole[i];
+  const size_t stride = inner * whole[dimension];
+  std::vector<float> part;
+  for (size_t at = first * inner; at < dy.size(); at += stride) {
+    const auto piece = dy.subspan(at, n * inner);
+    part.insert(part.end(), piece.begin(), piece.end());
+  }
+  return part;
+}
+
+Quotient quotient_back(std::span<const float> a, const Sizes& whole, std::span<const float> b,
+                       const Sizes& part, std::span<const float> dy) {
+  Quotient d{std::vector<float>(a.size()), std::vector<float>(b.size())};
+  for_repeats(whole, part, [&](size_t i, size_t j) {
+    d.a[i] = dy[i] / b[j];
+    d.b[j] -= d.a[i] * a[i] / b[j];
+  });
+  return d;
+}
 
 void norm_back(std::span<const float> x, size_t width, float epsilon, bool centred,
                std::span<const float> dy, std::span<float> dx) {
@@ -27,6 +58,21 @@ void norm_back(std::span<const float> x, size_t width, float epsilon, bool centr
     for (size_t i = 0; i < width; ++i) {
       out[i] = static_cast<float>(factor * (in[i] - shift - along * (row[i] - mean)));
     }
+  }
+}
+
+void softmax_back(std::span<const float> x, size_t width, float scale, std::span<const float> dy,
+                  std::span<float> dx) {
+  for (size_t at = 0; at < x.size(); at += width) {
+    const std::span row = x.subspan(at, width), in = dy.subspan(at, width);
+    const std::span out = dx.subspan(at, width);
+    const double top = *std::max_element(row.begin(), row.end());
+    std::vector<double> y(width);
+    for (size_t i = 0; i < width; ++i) y[i] = std::exp(scale * (row[i] - top));
+    const double sum = std::accumulate(y.begin(), y.end(), 0.0);
+    double mean = 0;
+    for (size_t i = 0; i < width; ++i) mean += (y[i] /= sum) * in[i];
+    for (size_t i = 0; i < width; ++i) out[i] = static_cast<float>(scale * y[i] * (in[i] - mean));
   }
 }
 
@@ -58,8 +104,30 @@ Slope activate(Activation f, float value) {
       const double t = std::tanh(x);
       return slope(t, 1 - t * t);
     }
+    case Activation::sigmoid: {
+      const double s = 1 / (1 + std::exp(-x));
+      return slope(s, s * (1 - s));
+    }
+    case Activation::softplus:
+      return slope(std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))), 1 / (1 + std::exp(-x)));
+    case Activation::square:
+      return slope(x * x, 2 * x);
+    case Activation::exp:
+      return slope(std::exp(x), std::exp(x));
   }
   return {};
+}
+
+GateSlope gate_slope(Activation f, float gate, float up) {
+  const Slope s = activate(f, gate);
+  return {s.dy * up, s.y};
+}
+
+GateSlope limited_gate_slope(float steepness, float limit, float shift, float gate, float up) {
+  const double x = std::min(gate, limit), u = std::clamp(up, -limit, limit);
+  const double s = 1 / (1 + std::exp(-steepness * x));
+  const double dx = (u + shift) * (s + steepness * x * s * (1 - s));
+  return {gate < limit ? float(dx) : 0, std::abs(up) < limit ? float(x * s) : 0};
 }
 
 HeadGradient attention_back(const Head& head, MatrixView<const float> dy) {
@@ -76,9 +144,9 @@ HeadGradient attention_back(const Head& head, MatrixView<const float> dy) {
       w[j] = head.cap * t;
       bend[j] = 1 - t * t;
     }
-    float top = -INFINITY;
-    for (size_t j = 0; j < m; ++j) top = std::max(top, w[j] += head.mask(i, j));
-    double sum = 0;
+    float top = head.sink;
+    for (size_t j = 0; j < m; ++j) top = std::max(top, w[j] += head.slope * head.mask(i, j));
+    double sum = std::isinf(head.sink) ? 0 : std::exp(head.sink - top);
     for (float& x : w) sum += x = x - top > -80 ? std::exp(x - top) : 0;
     double mean = 0;
     const auto d = d_weights.row(i);
@@ -95,6 +163,14 @@ HeadGradient attention_back(const Head& head, MatrixView<const float> dy) {
   gemm(Trans::yes, Trans::no, 1.f, d_scores, head.q, 0.f, g.k);
   gemm(Trans::yes, Trans::no, 1.f, weights, dy, 0.f, g.v);
   return g;
+}
+
+float distance_slope(float most, size_t heads, size_t h) {
+  if (most <= 0) return 1;
+  const size_t n = std::bit_floor(heads);
+  const double step = double(most) / double(n);
+  const double power = h < n ? double(h + 1) : double(h - n) + 0.5;
+  return static_cast<float>(std::exp2(-step * power));
 }
 
 }  // namespace kvsplice::host

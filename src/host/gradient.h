@@ -22,13 +22,13 @@ using TakeGradient = std::function<Result<>(Kind kind, int layer, MatrixView<con
 // Evaluates `tokens` as one sequence, draws a token behind each from the model's own prediction,
 // and hands over the gradients of the sum of their log-probabilities, each layer's once, the last
 // layer's first. Since the tokens are drawn from the prediction, products of gradients have the
-// Fisher information as their mean. Errors: unsupported if the model's graph has an operation
-// whose derivative is not known here, and which.
+// Fisher information as their mean. Which experts tokens choose is taken as a constant. Errors:
+// unsupported if a gradient arrives at an operation whose derivative is not known here, and which.
 Result<> predicted_gradients(const Model& model, std::span<const Token> tokens,
                              const GradientOptions& options, const TakeGradient& take);
 
 // Memory that predicted_gradients takes for each token of a sequence, in bytes, measured on a few
-// tokens. Errors as there.
+// tokens. It does not tell whether all derivatives are known.
 Result<size_t> gradient_bytes_per_token(const Model& model);
 
 }  // namespace kvsplice::host

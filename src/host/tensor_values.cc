@@ -8,6 +8,19 @@
 
 namespace kvsplice::host {
 
+namespace {
+
+template <class T>
+std::vector<T> elements(const ggml_tensor* t) {
+  std::vector<uint8_t> bytes(ggml_nbytes(t));
+  ggml_backend_tensor_get(t, bytes.data(), 0, bytes.size());
+  std::vector<T> values(count(t));
+  for_elements(t, [&](size_t i, size_t at) { std::memcpy(&values[i], &bytes[at], sizeof(T)); });
+  return values;
+}
+
+}  // namespace
+
 Error unknown_derivative(const ggml_tensor* node, const char* why) {
   return {ErrorKind::unsupported, fmt::format("the derivative of node '{}' ({}) is not known: {}",
                                               node->name, ggml_op_desc(node), why)};
@@ -22,35 +35,18 @@ Result<std::vector<float>> values_of(const ggml_tensor* t) {
     ggml_backend_tensor_get(t, values.data(), 0, values.size() * sizeof(float));
     return values;
   }
-  std::vector<uint8_t> bytes(ggml_nbytes(t));
-  ggml_backend_tensor_get(t, bytes.data(), 0, bytes.size());
-  std::vector<float> values(count(t));
-  for_elements(t, [&](size_t i, size_t at) {
-    if (t->type == GGML_TYPE_F32) {
-      std::memcpy(&values[i], &bytes[at], sizeof(float));
-    } else {
-      ggml_fp16_t half;
-      std::memcpy(&half, &bytes[at], sizeof half);
-      values[i] = ggml_fp16_to_fp32(half);
-    }
-  });
+  if (t->type == GGML_TYPE_F32) return elements<float>(t);
+  const std::vector<ggml_fp16_t> halves = elements<ggml_fp16_t>(t);
+  std::vector<float> values(halves.size());
+  std::transform(halves.begin(), halves.end(), values.begin(), ggml_fp16_to_fp32);
   return values;
 }
 
 Result<std::vector<int64_t>> rows_of(const ggml_tensor* t) {
-  const bool wide = t->type == GGML_TYPE_I64;
-  if ((!wide && t->type != GGML_TYPE_I32) || !ggml_is_contiguous(t)) {
-    return unknown_derivative(t, "row numbers of another kind");
-  }
-  std::vector<int64_t> rows(count(t));
-  if (wide) {
-    ggml_backend_tensor_get(t, rows.data(), 0, ggml_nbytes(t));
-    return rows;
-  }
-  std::vector<int32_t> narrow(rows.size());
-  ggml_backend_tensor_get(t, narrow.data(), 0, ggml_nbytes(t));
-  std::copy(narrow.begin(), narrow.end(), rows.begin());
-  return rows;
+  if (t->type == GGML_TYPE_I64) return elements<int64_t>(t);
+  if (t->type != GGML_TYPE_I32) return unknown_derivative(t, "row numbers of another kind");
+  const std::vector<int32_t> narrow = elements<int32_t>(t);
+  return std::vector<int64_t>(narrow.begin(), narrow.end());
 }
 
 float float_param(const ggml_tensor* node, int i) {
@@ -58,5 +54,7 @@ float float_param(const ggml_tensor* node, int i) {
   std::memcpy(&value, &node->op_params[i], sizeof value);
   return value;
 }
+
+int int_param(const ggml_tensor* node, int i) { return node->op_params[i]; }
 
 }  // namespace kvsplice::host

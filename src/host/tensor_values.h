@@ -6,6 +6,7 @@
 
 #include <vector>
 
+#include "host/derivatives.h"
 #include "kvsplice/result.h"
 
 namespace kvsplice::host {
@@ -15,7 +16,12 @@ Error unknown_derivative(const ggml_tensor* node, const char* why);
 
 inline size_t count(const ggml_tensor* t) { return static_cast<size_t>(ggml_nelements(t)); }
 
+inline Sizes sizes_of(const ggml_tensor* t) {
+  return {size_t(t->ne[0]), size_t(t->ne[1]), size_t(t->ne[2]), size_t(t->ne[3])};
+}
+
 float float_param(const ggml_tensor* node, int i);  // the i-th 4 bytes of its parameters
+int int_param(const ggml_tensor* node, int i);
 
 // Calls body(i, offset in bytes) for every element of t, in order.
 template <class Body>
@@ -33,7 +39,7 @@ void for_elements(const ggml_tensor* t, const Body& body) {
 
 // Of f32 or f16.
 Result<std::vector<float>> values_of(const ggml_tensor* t);
-// Of a list of row numbers, i32 or i64.
+// Of row numbers, i32 or i64.
 Result<std::vector<int64_t>> rows_of(const ggml_tensor* t);
 
 }  // namespace kvsplice::host

@@ -143,12 +143,13 @@ struct TinyOptions {
   std::vector<int32_t> kv_heads_by_layer;  // deci; 0: a layer without attention
   std::vector<int32_t> heads_by_layer;     // deci
   int context = 512;
-  int window = 8;  // gemma3; every third layer attends to everything
+  int window = 8;  // gemma3, where every third layer attends to everything; gpt-oss, every second
   float rope_base = 10000;
   bool yarn = false, long_rope = false, frequency_factors = false;
-  bool split = false;     // into two files
-  std::string pre;        // how texts are split: a vocabulary of bytes and a few merges (gpt2)
-  bool adds_end = false;  // the vocabulary ends texts with an end token
+  bool temperature = false;  // of attention, which grows with the position (mistral3)
+  bool split = false;        // into two files
+  std::string pre;           // how texts are split: a vocabulary of bytes and a few merges (gpt2)
+  bool adds_end = false;     // the vocabulary ends texts with an end token
   uint64_t seed = 1;
 
   uint64_t embedding() const { return uint64_t(heads) * uint64_t(head_dim); }
@@ -321,6 +322,31 @@ class TinyModel {
       file.set(key("attention.indexer.block_size"), uint32_t(16));
       file.set(key("attention.indexer.local_blocks"), uint32_t(1));
     }
+    if (routed()) set_routing();
+    if (is("gpt-oss") || is("gemma4")) {
+      file.set(key("attention.sliding_window"), uint32_t(options.window));
+    }
+    if (is("gemma4")) {
+      file.set_integers(key("attention.sliding_window_pattern"), {1, 1, 0});
+      file.set(key("attention.key_length_swa"), uint32_t(options.head_dim));
+      file.set(key("attention.value_length_swa"), uint32_t(options.head_dim));
+      file.set(key("rope.freq_base_swa"), 100.0f);
+      file.set(key("final_logit_softcapping"), 30.0f);
+      file.set(key("embedding_length_per_layer_input"), uint32_t(0));
+    }
+    if (is("phi3") || is("glm4moe")) {
+      const int rotated = is("phi3") ? options.head_dim : options.head_dim / 2;
+      file.set(key("rope.dimension_count"), uint32_t(rotated));
+    }
+    if (is("apertus")) {
+      for (const char* name : {"alpha_n", "alpha_p", "beta", "eps"}) {
+        file.set(std::string("xielu.") + name, 0.5f);
+      }
+    }
+    if (options.temperature) {
+      file.set(key("attention.temperature_scale"), 0.5f);
+      file.set(key("rope.scaling.original_context_length"), uint32_t(4));
+    }
     if (is("mpt")) file.set(key("attention.max_alibi_bias"), 8.0f);
     if (is("deepseek2")) file.set(key("attention.kv_lora_rank"), uint32_t(16));
     if (is("qwen2vl")) file.set_integers(key("rope.dimension_sections"), {4, 4, 8, 0});
@@ -335,6 +361,23 @@ class TinyModel {
     }
   }
 
+  // Every token chooses two of four experts in each layer; glm4moe's first layer has none.
+  bool routed() const {
+    return is("qwen3moe") || is("gpt-oss") || is("glm4moe") || is("olmoe") || is("qwen2moe") ||
+           is("gemma4");
+  }
+  void set_routing() {
+    file.set(key("expert_count"), uint32_t(4));
+    file.set(key("expert_used_count"), uint32_t(2));
+    file.set(key("expert_feed_forward_length"), uint32_t(feed_forward_));
+    if (is("qwen2moe")) file.set(key("expert_shared_feed_forward_length"), uint32_t(feed_forward_));
+    if (!is("glm4moe")) return;
+    file.set(key("leading_dense_block_count"), uint32_t(1));
+    file.set(key("expert_shared_count"), uint32_t(1));
+    file.set_bool(key("expert_weights_norm"), true);
+    file.set(key("expert_weights_scale"), 1.5f);
+  }
+
   void add_decoder() {
     set_metadata();
     add_vocabulary();
@@ -345,7 +388,7 @@ class TinyModel {
     if (is("gpt2")) add_matrix("position_embd.weight", d, uint64_t(options.context), 1);
     add_norm("output_norm", d, old);
     add_linear("output", d, vocabulary_, false);
-    if (options.frequency_factors) {
+    if (options.frequency_factors || is("gemma4")) {
       add_vector("rope_freqs.weight", uint64_t(options.head_dim / 2), 4, 0.5);
     }
     if (options.long_rope) {
@@ -373,28 +416,71 @@ class TinyModel {
     add_norm(blk + "attn_norm", d, old);
     if (kv == 0) {
       // Only the output's matrix is left of attention.
-    } else if (old) {
-      add_linear(blk + "attn_qkv", d, d + 2 * kv, true);
+    } else if (old || is("phi3")) {
+      add_linear(blk + "attn_qkv", d, d + 2 * kv, old);
     } else {
-      const bool bias = is("qwen2") || is("qwen2vl");
+      const bool bias = is("qwen2") || is("qwen2vl") || is("gpt-oss") || is("glm4moe");
       add_linear(blk + "attn_q", d, q, bias);
       add_linear(blk + "attn_k", d, kv, bias);
       add_linear(blk + "attn_v", d, kv, bias);
     }
-    if (is("qwen3") || is("gemma3") || is("hunyuan-dense") || is("minimax-m3")) {
-      add_norm(blk + "attn_q_norm", uint64_t(options.head_dim), false);
+    if (is("qwen3") || is("gemma3") || is("hunyuan-dense") || is("minimax-m3") || is("qwen3moe") ||
+        is("glm4moe") || is("apertus") || is("gemma4")) {
+      const double size = is("gemma4") ? 0.2 : 1;  // gemma4 scales queries in no other place
+      add_vector(blk + "attn_q_norm.weight", uint64_t(options.head_dim), size, 0.1 * size);
       add_norm(blk + "attn_k_norm", uint64_t(options.head_dim), false);
     }
-    add_linear(blk + "attn_output", q, d, old);
-    add_norm(blk + "ffn_norm", d, old);
-    if (is("gemma3")) {
+    if (is("olmoe")) {
+      add_norm(blk + "attn_q_norm", q, false);
+      add_norm(blk + "attn_k_norm", kv, false);
+    }
+    add_linear(blk + "attn_output", q, d, old || is("gpt-oss"));
+    if (is("gpt-oss")) add_vector(blk + "attn_sinks.weight", uint64_t(options.heads), 1, 0.5);
+    const bool after = is("gpt-oss") || is("glm4moe");
+    add_norm(blk + (after ? "post_attention_norm" : "ffn_norm"), d, old);
+    if (is("gemma3") || is("gemma4")) {
       add_norm(blk + "post_attention_norm", d, false);
       add_norm(blk + "post_ffw_norm", d, false);
     }
     if (is("minimax-m3") && number > 0) return add_sparse(blk);
-    if (!old) add_linear(blk + "ffn_gate", d, feed_forward_, false);
-    add_linear(blk + "ffn_up", d, feed_forward_, old);
+    if (is("gemma4")) {
+      add_gemma4_routed(blk);
+    } else if (routed() && !(is("glm4moe") && number == 0)) {
+      return add_routed(blk);
+    }
+    const bool gated = !old && !is("phi3") && !is("arcee") && !is("apertus");
+    if (gated) add_linear(blk + "ffn_gate", d, feed_forward_, false);
+    add_linear(blk + "ffn_up", d, is("phi3") ? 2 * feed_forward_ : feed_forward_, old);
     add_linear(blk + "ffn_down", feed_forward_, d, old);
+  }
+
+  void add_routed(const std::string& blk) {
+    const uint64_t d = options.embedding();
+    const bool bias = is("gpt-oss");
+    add_linear(blk + "ffn_gate_inp", d, 4, bias);
+    if (is("glm4moe")) add_vector(blk + "exp_probs_b.bias", 4, 0);
+    add_chosen(blk + "ffn_gate_exps", d, feed_forward_, 4, bias);
+    add_chosen(blk + "ffn_up_exps", d, feed_forward_, 4, bias);
+    add_chosen(blk + "ffn_down_exps", feed_forward_, d, 4, bias);
+    if (is("qwen2moe")) add_vector(blk + "ffn_gate_inp_shexp.weight", d, 0);
+    if (!is("glm4moe") && !is("qwen2moe")) return;
+    add_linear(blk + "ffn_gate_shexp", d, feed_forward_, false);
+    add_linear(blk + "ffn_up_shexp", d, feed_forward_, false);
+    add_linear(blk + "ffn_down_shexp", feed_forward_, d, false);
+  }
+
+  // Beside a gate and its like for all tokens; gates and what they let through are in one matrix.
+  void add_gemma4_routed(const std::string& blk) {
+    const uint64_t d = options.embedding();
+    add_linear(blk + "ffn_gate_inp", d, 4, false);
+    add_vector(blk + "ffn_gate_inp.scale", d, std::sqrt(double(d)));
+    add_norm(blk + "pre_ffw_norm_2", d, false);
+    add_norm(blk + "post_ffw_norm_1", d, false);
+    add_norm(blk + "post_ffw_norm_2", d, false);
+    add_chosen(blk + "ffn_gate_up_exps", d, 2 * feed_forward_, 4, false);
+    add_chosen(blk + "ffn_down_exps", feed_forward_, d, 4, false);
+    add_vector(blk + "ffn_down_exps.scale", 4, 1);
+    add_vector(blk + "layer_output_scale.weight", 1, 0.7);
   }
 
   // minimax-m3's experts, and what chooses the keys that a token attends to.
@@ -412,10 +498,17 @@ class TinyModel {
   }
   // Those that tokens choose, and one for all.
   void add_experts(const std::string& name, uint64_t in, uint64_t out) {
-    std::vector<float> values(in * out * experts_);
-    for (float& v : values) v = float(random_.normal() / std::sqrt(double(in)));
-    file.add_tensor(name + "_exps.weight", {in, out, experts_}, values);
+    add_chosen(name + "_exps", in, out, experts_, false);
     add_linear(name + "_shexp", in, out, false);
+  }
+  void add_chosen(const std::string& name, uint64_t in, uint64_t out, uint64_t n, bool bias) {
+    std::vector<float> values(in * out * n);
+    for (float& v : values) v = float(random_.normal() / std::sqrt(double(in)));
+    file.add_tensor(name + ".weight", {in, out, n}, values);
+    if (!bias) return;
+    values.resize(out * n);
+    for (float& v : values) v = float(0.1 * random_.normal());
+    file.add_tensor(name + ".bias", {out, n}, values);
   }
 
   void add_mamba() {
@@ -450,11 +543,13 @@ class TinyModel {
 
 // A kind of model by its architecture, perhaps with "+yarn", "+factors", "+heads" (another number
 // of KV heads in one layer) or "+gap" (a layer without attention) or "+queries" (other numbers of
-// query heads), and what tests call it.
+// query heads) or "+temperature", and what tests call it.
 inline TinyOptions family(const std::string& name) {
   TinyOptions o;
   o.architecture = name.substr(0, name.find('+'));
   o.yarn = name.ends_with("+yarn");
+  if (o.architecture == "olmoe") o.kv_heads = o.heads;  // its norms are as wide as all query heads
+  o.temperature = name.ends_with("+temperature");
   o.frequency_factors = name.ends_with("+factors");
   if (name.ends_with("+heads")) o.kv_heads_by_layer = {2, 1, 2};
   if (name.ends_with("+queries")) o.heads_by_layer = {4, 2, 4};

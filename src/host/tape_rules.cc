@@ -1,0 +1,367 @@
+// The rules of Tape: what a node's gradient adds to those of its sources.
+#include <algorithm>
+
+#include "core/threads.h"
+#include "host/derivatives.h"
+#include "host/rope_table.h"
+#include "host/tape.h"
+#include "host/tensor_values.h"
+#include "host/weights.h"
+#include "linalg/linalg.h"
+
+namespace kvsplice::host {
+
+namespace {
+
+using Values = std::vector<float>;
+
+Values copied(std::span<const float> values) { return {values.begin(), values.end()}; }
+
+Values scaled(std::span<const float> values, float factor) {
+  Values made = copied(values);
+  for (float& v : made) v *= factor;
+  return made;
+}
+
+using Gate = std::function<GateSlope(float gate, float up)>;
+
+Result<Activation> activation_of(const ggml_tensor* node) {
+  if (node->op == GGML_OP_SQR) return Activation::square;
+  if (node->op == GGML_OP_GLU) {
+    switch (ggml_get_glu_op(node)) {
+      case GGML_GLU_OP_REGLU:
+        return Activation::relu;
+      case GGML_GLU_OP_GEGLU:
+        return Activation::gelu;
+      case GGML_GLU_OP_SWIGLU:
+        return Activation::silu;
+      case GGML_GLU_OP_GEGLU_ERF:
+        return Activation::gelu_erf;
+      case GGML_GLU_OP_GEGLU_QUICK:
+        return Activation::gelu_quick;
+      default:
+        return unknown_derivative(node, "another gate");
+    }
+  }
+  switch (ggml_get_unary_op(node)) {
+    case GGML_UNARY_OP_RELU:
+      return Activation::relu;
+    case GGML_UNARY_OP_GELU:
+      return Activation::gelu;
+    case GGML_UNARY_OP_SILU:
+      return Activation::silu;
+    case GGML_UNARY_OP_GELU_ERF:
+      return Activation::gelu_erf;
+    case GGML_UNARY_OP_GELU_QUICK:
+      return Activation::gelu_quick;
+    case GGML_UNARY_OP_TANH:
+      return Activation::tanh;
+    case GGML_UNARY_OP_SIGMOID:
+      return Activation::sigmoid;
+    case GGML_UNARY_OP_SOFTPLUS:
+      return Activation::softplus;
+    case GGML_UNARY_OP_EXP:
+      return Activation::exp;
+    default:
+      return unknown_derivative(node, "another function");
+  }
+}
+
+Result<Gate> gate_of(const ggml_tensor* node) {
+  const ggml_glu_op op = ggml_get_glu_op(node);
+  if (op == GGML_GLU_OP_SWIGLU_OAI || op == GGML_GLU_OP_SWIGLU_CLAMP) {
+    const bool oai = op == GGML_GLU_OP_SWIGLU_OAI;
+    const float steepness = oai ? float_param(node, 2) : 1, limit = float_param(node, 3);
+    return Gate([=](float gate, float up) {
+      return limited_gate_slope(steepness, limit, oai ? 1 : 0, gate, up);
+    });
+  }
+  KVS_ASSIGN(const Activation f, activation_of(node));
+  return Gate([=](float gate, float up) { return gate_slope(f, gate, up); });
+}
+
+// Where gates and what they let through stand: in two tensors, or side by side in rows of one.
+struct GatePlaces {
+  explicit GatePlaces(const ggml_tensor* node) : width(size_t(node->ne[0])) {
+    if (node->src[1] != nullptr) return;
+    stride = 2;
+    (int_param(node, 1) != 0 ? gate : up) = width;
+  }
+  size_t of(size_t i, size_t first) const { return i / width * stride * width + first + i % width; }
+
+  size_t width, stride = 1, gate = 0, up = 0;
+};
+
+// to [n x in] += from [n x some] W, W: rows first ... of the weights; some rows at a time, since a
+// vocabulary has many.
+Result<> add_times(MatrixView<const float> from, const Weights& weights, size_t first,
+                   MatrixView<float> to) {
+  constexpr size_t kRows = 8192;
+  Matrix<float> some(std::min(kRows, from.cols), to.cols);
+  for (size_t at = 0; at < from.cols; at += kRows) {
+    const auto part = some.view().row_range(0, std::min(kRows, from.cols - at));
+    KVS_TRY(weights.read(first + at, part));
+    gemm(Trans::no, Trans::no, 1.f, from.col_range(at, part.rows), part, 1.f, to);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<> Tape::step_back(const Record& r, std::span<const float> dy) {
+  KVS_TRY(r.known);
+  switch (r.node->op) {
+    case GGML_OP_ADD:
+      through_sum(r.node, dy);
+      return {};
+    case GGML_OP_ADD_ID:  // the biases of experts are weights
+    case GGML_OP_CONT:
+      add(r.node->src[0], dy);
+      return {};
+    case GGML_OP_SCALE:
+      add(r.node->src[0], scaled(dy, float_param(r.node, 0)));
+      return {};
+    case GGML_OP_MUL:
+      through_product(r, dy);
+      return {};
+    case GGML_OP_DIV:
+      through_quotient(r, dy);
+      return {};
+    case GGML_OP_SUM_ROWS:
+      through_row_sums(r.node, dy);
+      return {};
+    case GGML_OP_CONCAT:
+      through_joint(r.node, dy);
+      return {};
+    case GGML_OP_REPEAT:
+      through_copies(r.node, dy);
+      return {};
+    case GGML_OP_MUL_MAT:
+      return through_weights(r.node, dy);
+    case GGML_OP_MUL_MAT_ID:
+      return through_experts(r, dy);
+    case GGML_OP_NORM:
+    case GGML_OP_RMS_NORM:
+      through_norm(r, dy);
+      return {};
+    case GGML_OP_SOFT_MAX:
+      through_softmax(r, dy);
+      return {};
+    case GGML_OP_CLAMP:
+      through_clamp(r, dy);
+      return {};
+    case GGML_OP_UNARY:
+    case GGML_OP_SQR:
+      return through_activation(r, dy);
+    case GGML_OP_GLU:
+      return through_gate(r, dy);
+    case GGML_OP_ROPE:
+      return through_rotation(r.node, dy);
+    case GGML_OP_GET_ROWS:
+      through_choice(r, dy);
+      return {};
+    case GGML_OP_FLASH_ATTN_EXT:
+      return through_attention(r, dy);
+    default:
+      return unknown_derivative(r.node, "no rule");
+  }
+}
+
+// The second may be repeated, as in a product.
+void Tape::through_sum(const ggml_tensor* node, std::span<const float> dy) {
+  ggml_tensor *a = node->src[0], *b = node->src[1];
+  add(a, dy);
+  if (!depends(b)) return;
+  if (count(b) == dy.size()) return add(b, dy);
+  add(b, sum_repeats(dy, sizes_of(a), sizes_of(b)));
+}
+
+void Tape::through_product(const Record& r, std::span<const float> dy) {
+  ggml_tensor *a = r.node->src[0], *b = r.node->src[1];
+  if (depends(a)) {
+    Values da(dy.size());
+    for_repeats(sizes_of(a), sizes_of(b),
+                [&](size_t i, size_t j) { da[i] = dy[i] * r.values[1][j]; });
+    add(a, da);
+  }
+  if (!depends(b)) return;
+  Values db = copied(dy);
+  for (size_t i = 0; i < db.size(); ++i) db[i] *= r.values[0][i];
+  if (count(b) == db.size()) return add(b, db);
+  add(b, sum_repeats(db, sizes_of(a), sizes_of(b)));
+}
+
+void Tape::through_quotient(const Record& r, std::span<const float> dy) {
+  ggml_tensor *a = r.node->src[0], *b = r.node->src[1];
+  const Quotient d = quotient_back(r.values[0], sizes_of(a), r.values[1], sizes_of(b), dy);
+  add(a, d.a);
+  add(b, d.b);
+}
+
+void Tape::through_row_sums(const ggml_tensor* node, std::span<const float> dy) {
+  ggml_tensor* x = node->src[0];
+  const auto width = static_cast<size_t>(x->ne[0]);
+  Values dx(count(x));
+  for (size_t i = 0; i < dx.size(); ++i) dx[i] = dy[i / width];
+  add(x, dx);
+}
+
+void Tape::through_joint(const ggml_tensor* node, std::span<const float> dy) {
+  const auto dimension = static_cast<size_t>(int_param(node, 0));
+  size_t first = 0;
+  for (ggml_tensor* x : {node->src[0], node->src[1]}) {
+    const auto n = static_cast<size_t>(x->ne[dimension]);
+    add(x, cut(dy, sizes_of(node), dimension, first, n));
+    first += n;
+  }
+}
+
+void Tape::through_copies(const ggml_tensor* node, std::span<const float> dy) {
+  ggml_tensor* x = node->src[0];
+  add(x, sum_repeats(dy, sizes_of(node), sizes_of(x)));
+}
+
+void Tape::through_norm(const Record& r, std::span<const float> dy) {
+  Values dx(dy.size());
+  norm_back(r.values[0], size_t(r.node->ne[0]), float_param(r.node, 0), r.node->op == GGML_OP_NORM,
+            dy, dx);
+  add(r.node->src[0], dx);
+}
+
+void Tape::through_softmax(const Record& r, std::span<const float> dy) {
+  Values dx(dy.size());
+  softmax_back(r.values[0], size_t(r.node->ne[0]), float_param(r.node, 0), dy, dx);
+  add(r.node->src[0], dx);
+}
+
+void Tape::through_clamp(const Record& r, std::span<const float> dy) {
+  const float least = float_param(r.node, 0), most = float_param(r.node, 1);
+  Values dx = copied(dy);
+  for (size_t i = 0; i < dx.size(); ++i) {
+    if (r.values[0][i] <= least || r.values[0][i] >= most) dx[i] = 0;
+  }
+  add(r.node->src[0], dx);
+}
+
+Result<> Tape::through_activation(const Record& r, std::span<const float> dy) {
+  KVS_ASSIGN(const Activation f, activation_of(r.node));
+  Values dx = copied(dy);
+  parallel_chunks(dy.size(), 1 << 16, [&](size_t first, size_t n) {
+    for (size_t i = first; i < first + n; ++i) dx[i] *= activate(f, r.values[0][i]).dy;
+  });
+  add(r.node->src[0], dx);
+  return {};
+}
+
+Result<> Tape::through_gate(const Record& r, std::span<const float> dy) {
+  KVS_ASSIGN(const Gate slope, gate_of(r.node));
+  const GatePlaces at(r.node);
+  const bool apart = r.node->src[1] != nullptr;
+  const Values &gates = r.values.front(), &ups = r.values.back();
+  Values first_dx(gates.size()), second_dx(apart ? ups.size() : 0);
+  Values &dgate = first_dx, &dup = apart ? second_dx : first_dx;
+  parallel_chunks(dy.size(), 1 << 16, [&](size_t first, size_t n) {
+    for (size_t i = first; i < first + n; ++i) {
+      const size_t gate = at.of(i, at.gate), up = at.of(i, at.up);
+      const GateSlope s = slope(gates[gate], ups[up]);
+      dgate[gate] = dy[i] * s.gate;
+      dup[up] = dy[i] * s.up;
+    }
+  });
+  add(r.node->src[0], first_dx);
+  if (apart) add(r.node->src[1], second_dx);
+  return {};
+}
+
+// Some rows of x, perhaps more than once.
+void Tape::through_choice(const Record& r, std::span<const float> dy) {
+  ggml_tensor* x = r.node->src[0];
+  const auto width = static_cast<size_t>(x->ne[0]);
+  Values dx(count(x));
+  for (size_t i = 0; i < r.rows.size(); ++i) {
+    for (size_t c = 0; c < width; ++c) dx[size_t(r.rows[i]) * width + c] += dy[i * width + c];
+  }
+  add(x, dx);
+}
+
+// y [n x out] = x [n x in] W^T, W: [out x in].
+Result<> Tape::through_weights(const ggml_tensor* node, std::span<const float> dy) {
+  ggml_tensor* x = node->src[1];
+  KVS_ASSIGN(const Weights weights, Weights::find(files_, node->src[0]->name));
+  const auto in = static_cast<size_t>(x->ne[0]), out = static_cast<size_t>(node->ne[0]);
+  if (weights.rows() != out || weights.cols() != in) {
+    return unknown_derivative(node, "weights of a view");
+  }
+  const size_t n = dy.size() / out;
+  Values dx(n * in);
+  KVS_TRY(add_times({dy.data(), n, out}, weights, 0, {dx.data(), n, in}));
+  add(x, dx);
+  return {};
+}
+
+// As through_weights, row by row of y [tokens x chosen x out] with the weights of the expert that
+// was chosen; x [tokens x chosen or 1 x in]. Each expert's weights are read once.
+Result<> Tape::through_experts(const Record& r, std::span<const float> dy) {
+  const ggml_tensor *node = r.node, *experts = node->src[0];
+  ggml_tensor* x = node->src[1];
+  KVS_ASSIGN(const Weights weights, Weights::find(files_, experts->name));
+  const auto in = static_cast<size_t>(x->ne[0]), out = static_cast<size_t>(node->ne[0]);
+  if (weights.rows() != out * size_t(experts->ne[2]) || weights.cols() != in) {
+    return unknown_derivative(node, "weights of a view");
+  }
+  const auto chosen = size_t(node->ne[1]), inputs = size_t(x->ne[1]);
+  std::map<int64_t, std::vector<size_t>> rows;  // of y, by expert
+  for (size_t i = 0; i < r.rows.size(); ++i) rows[r.rows[i]].push_back(i);
+  Values dx(count(x));
+  for (const auto& [expert, of] : rows) {
+    Matrix<float> from(of.size(), out), to(of.size(), in);
+    for (size_t i = 0; i < of.size(); ++i) std::copy_n(&dy[of[i] * out], out, from.row(i).begin());
+    KVS_TRY(add_times(from, weights, size_t(expert) * out, to));
+    for (size_t i = 0; i < of.size(); ++i) {
+      float* sum = &dx[(of[i] / chosen * inputs + of[i] % chosen % inputs) * in];
+      for (size_t c = 0; c < in; ++c) sum[c] += to(i, c);
+    }
+  }
+  add(x, dx);
+  return {};
+}
+
+// [head dim, heads, tokens]
+Result<> Tape::through_rotation(const ggml_tensor* node, std::span<const float> dy) {
+  KVS_ASSIGN(const Rope rope, rope_of(node));
+  const auto n = static_cast<size_t>(node->ne[2]);
+  Values dx = copied(dy);
+  rotate_back(rope, static_cast<int>(node->ne[0]), {dx.data(), n, dx.size() / n});
+  add(node->src[0], dx);
+  return {};
+}
+
+Result<> Tape::through_attention(const Record& r, std::span<const float> dy) {
+  ggml_tensor *q = r.node->src[0], *k = r.node->src[1], *v = r.node->src[2];
+  const auto n = size_t(q->ne[1]), m = size_t(k->ne[1]), d = size_t(k->ne[0]), e = size_t(v->ne[0]);
+  const auto heads = size_t(q->ne[2]), kv_heads = size_t(k->ne[2]), group = heads / kv_heads;
+  const Values& mask = masks_.at(r.node->src[3]);
+  if (mask.size() < n * m) return unknown_derivative(r.node, "a mask of another shape");
+  const float bias = float_param(r.node, 1), cap = float_param(r.node, 2);
+  const bool with_sinks = r.node->src[4] != nullptr;
+  Values dq(r.values[0].size()), dk(r.values[1].size()), dv(r.values[2].size());
+  parallel_for(kv_heads, [&](size_t kv) {
+    for (size_t h = kv * group; h < (kv + 1) * group; ++h) {
+      const Head head{{&r.values[0][h * n * d], n, d},  {&r.values[1][kv * m * d], m, d},
+                      {&r.values[2][kv * m * e], m, e}, {mask.data(), n, m},
+                      float_param(r.node, 0),           cap,
+                      distance_slope(bias, heads, h),   with_sinks ? r.values[4][h] : -INFINITY};
+      const MatrixView<const float> from(&dy[h * e], n, e, heads * e);
+      const HeadGradient g = attention_back(head, from);
+      std::copy(g.q.flat().begin(), g.q.flat().end(), &dq[h * n * d]);
+      for (size_t i = 0; i < g.k.size(); ++i) dk[kv * m * d + i] += g.k.flat()[i];
+      for (size_t i = 0; i < g.v.size(); ++i) dv[kv * m * e + i] += g.v.flat()[i];
+    }
+  });
+  add(q, dq);
+  add(k, dk);
+  add(v, dv);
+  return {};
+}
+
+}  // namespace kvsplice::host
