@@ -85,7 +85,11 @@ void Service::Passage::prepare(Asked asked, OutgoingRequest& request) {
   served_.prompt = tokens_.size();
   take_slots(asked);
   if (leases_.size() != 1) return;
-  fill_slot(asked);
+  if (service_.is_ready()) {
+    fill_slot(asked);
+  } else {
+    leave_slot();
+  }
   request.body = body_for(asked, served_.slot, has_own_cells_);
 }
 
@@ -108,6 +112,14 @@ void Service::Passage::take_slots(const Asked& asked) {
   }
   leases_.push_back(service_.slots_->take(tenant_, tokens_, asked.slot));
   served_.slot = leases_[0].id();
+}
+
+// While this waited the server was lost, or its adapters were changed: what is known of slots and
+// cells holds no more.
+void Service::Passage::leave_slot() {
+  served_.why_not = "the server is looked at again";
+  has_own_cells_ = false;
+  leases_[0].put({.tenant = tenant_, .tokens = {}, .poisoned = true, .in_use = true});
 }
 
 void Service::Passage::fill_slot(const Asked& asked) {

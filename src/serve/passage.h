@@ -36,6 +36,7 @@ class Service::Passage {
   void prepare(Asked asked, OutgoingRequest& request);
   void take_slots(const Asked& asked);
   void give_all_away();
+  void leave_slot();
   void fill_slot(const Asked& asked);
   Result<std::vector<int32_t>> tokens_of(const Asked& asked) const;
 

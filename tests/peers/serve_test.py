@@ -126,6 +126,19 @@ class Serving(unittest.TestCase):
                 answer, _ = proxy.post("/v1/chat/completions", {"messages": begun, "max_tokens": 2})
                 self.assertEqual(answer["timings"]["cache_n"], 0)
 
+    def test_after_adapters_were_set_slots_are_filled_anew(self):
+        with Proxy(self.folder) as proxy:
+            begun = conversation("the weather")
+            answer, _, _ = proxy.chat(begun)
+            status, _, _ = proxy.ask("POST", "/lora-adapters", b"[]",
+                                     {"Content-Type": "application/json"})
+            self.assertEqual(status, 200)
+            # What lay in the slot has been saved before.
+            _, cached, restored = proxy.chat(self.next_turn(begun, answer))
+            self.assertGreater(restored, 400)
+            self.assertGreaterEqual(cached, restored)
+            self.assertIn("look_again", proxy.log())
+
     def test_slots_are_not_moved_by_clients(self):
         with Proxy(self.folder) as proxy:
             for action in ("save", "restore", "erase"):
