@@ -32,7 +32,7 @@ std::string describe(int status) {
 
 // In the child, between fork and exec: only calls that are safe there.
 [[noreturn]] void become(char* const* arguments, pid_t parent, int report) {
-  ::prctl(PR_SET_PDEATHSIG, SIGTERM);  // it does not outlive us
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // it does not outlive us, and has nothing to save
   if (::getppid() != parent) ::_exit(127);
   for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGXFSZ}) ::signal(signal, SIG_DFL);
   sigset_t none;
