@@ -16,6 +16,7 @@ import json
 import os
 import re
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -58,11 +59,11 @@ class Program:
                 self.process.send_signal(how)
         self.process.wait()
 
-    def ask(self, method, path, body=None):
+    def ask(self, method, path, body=None, **headers):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LIMIT)
         try:
             connection.request(method, path, json.dumps(body) if body is not None else None,
-                               {"Content-Type": "application/json"})
+                               {"Content-Type": "application/json", **headers})
             answer = connection.getresponse()
             text = answer.read()
             if answer.status != 200:
@@ -109,7 +110,7 @@ class Alone:
     def __init__(self, args, folder, context, cache_mib=0):
         self.args, self.folder, self.context = args, folder, context
         self.cache = str(cache_mib)
-        self.front = None
+        self.front = self.behind = None
 
     def start(self):
         self.front = llama_server(self.args, self.context * self.slots, self.slots,
@@ -120,7 +121,11 @@ class Alone:
         pass
 
     def end(self, how=signal.SIGKILL):
-        self.front.end(how)
+        for program in (self.front, self.behind):
+            if program:
+                program.end(how)
+
+    close = end  # for good
 
     def stored_bytes(self):
         return 0
@@ -146,10 +151,6 @@ class Hearth(Alone):
                               "--cache-dir", self.folder], r"127\.0\.0\.1:(" + str(port) + ")")
         until_it_answers(self.front)
         return self.front
-
-    def end(self, how=signal.SIGKILL):
-        self.front.end(how)
-        self.behind.end(how)
 
     def settle(self):
         time.sleep(1)  # it saves before it ends its answer
@@ -211,7 +212,6 @@ class ServeHot(Serve):
 
 
 def free_port():
-    import socket
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -238,16 +238,14 @@ def kinds(args, *all_of):
 
 @contextlib.contextmanager
 def running(kind, args, context):
-    where = "/dev/shm" if kind in (Hearth,) else None  # as slot files of ours
+    where = "/dev/shm" if kind is Hearth else None  # as slot files of ours
     with tempfile.TemporaryDirectory(dir=where) as folder:
         program = kind(args, folder, context)
         try:
             program.start()
             yield program
         finally:
-            program.front.end()
-            with contextlib.suppress(AttributeError):
-                program.behind.end()
+            program.close()
 
 
 # --- what is measured ----------------------------------------------------------------------------

@@ -224,7 +224,8 @@ TEST_F(OutputFileTest, AFifoIsWrittenThrough) {
 }
 
 TEST_F(OutputFileTest, ADeviceIsWrittenThrough) {
-  if (!fs::is_character_file("/dev/full")) GTEST_SKIP() << "no /dev/full";
+  if (!fs::is_character_file("/dev/full"))
+    GTEST_SKIP() << "this system, perhaps a container, has no /dev/full, the disk without room";
   fs::create_symlink("/dev/full", file("full"));  // never by its own name: a mistake would hurt
   EXPECT_THAT(write_text(file("full"), "x").error().message, HasSubstr("No space left"));
   EXPECT_TRUE(fs::is_character_file("/dev/full"));

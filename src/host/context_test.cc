@@ -267,7 +267,8 @@ TEST(ModelOptionsTest, DecideWhatContextsDoNot) {
 }
 
 TEST(ModelOptionsTest, DevicesThatAreNotThereAreRefused) {
-  if (llama_supports_gpu_offload()) GTEST_SKIP() << "this llama.cpp has a device";
+  if (llama_supports_gpu_offload())
+    GTEST_SKIP() << "this llama.cpp has a device, so that layers on it are not refused";
   TempDir dir;
   TinyModel(TinyOptions{}).save(dir.file("m.gguf"));
   ModelOptions options;

@@ -1,11 +1,12 @@
 #include "serve/cell_settings.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cmath>
-#include <filesystem>
 
 #include "core/file_hash.h"
 #include "core/half.h"
@@ -44,9 +45,7 @@ std::string by_content(const std::string& value) {
 
 std::string joined(std::vector<std::string> parts) {
   std::sort(parts.begin(), parts.end());
-  std::string all;
-  for (const std::string& part : parts) all += (all.empty() ? "" : "; ") + part;
-  return all;
+  return fmt::format("{}", fmt::join(parts, "; "));
 }
 
 // Values stand behind the option, or in it, behind a '='.

@@ -1,5 +1,7 @@
 #include "serve/chat.h"
 
+#include <functional>
+
 namespace kvsplice::serve {
 
 namespace {
@@ -14,10 +16,12 @@ const Json& list_at(const Json& value, const char* key) {
 
 bool has(const Json& value, const char* key) { return value.is_object() && value.contains(key); }
 
-std::string joined_texts(const Json& parts) {
-  std::string all;
-  for (const Json& part : parts) {
-    if (text_at(part, "type") == "text") all += text_at(part, "text");
+// A member that is a text, or a list of parts, the texts of which are joined.
+template <class Edit>
+std::string joined_text(const Json& value, const char* key, const Edit& edit) {
+  std::string all = edit(text_at(value, key));
+  for (const Json& part : list_at(value, key)) {
+    if (text_at(part, "type") == "text") all += edit(text_at(part, "text"));
   }
   return all;
 }
@@ -52,17 +56,7 @@ std::string without_stamp(std::string system) {
 
 void add_system(const Json& body, Json& turns) {
   if (!has(body, "system") || body["system"].is_null()) return;
-  std::string text;
-  if (body["system"].is_string()) text = without_stamp(text_at(body, "system"));
-  for (const Json& part : list_at(body, "system")) {
-    if (text_at(part, "type") == "text") text += without_stamp(text_at(part, "text"));
-  }
-  turns.push_back({{"role", "system"}, {"content", text}});
-}
-
-Json content_of_result(const Json& block) {
-  if (has(block, "content") && block["content"].is_string()) return block["content"];
-  return joined_texts(list_at(block, "content"));
+  turns.push_back({{"role", "system"}, {"content", joined_text(body, "system", without_stamp)}});
 }
 
 // One turn may hold text, calls of tools and their answers; a chat has a turn for each answer.
@@ -79,7 +73,8 @@ void add_blocks(const Json& turn, Json& turns) {
           function_call(text_at(block, "id"), text_at(block, "name"), print_json(input)));
     }
     if (type == "tool_result") {
-      answers.push_back(tool_answer(text_at(block, "tool_use_id"), content_of_result(block)));
+      answers.push_back(tool_answer(text_at(block, "tool_use_id"),
+                                    joined_text(block, "content", std::identity())));
     }
   }
   if (!texts.empty() || !calls.empty() || !thoughts.empty()) {

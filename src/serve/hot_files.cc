@@ -1,6 +1,5 @@
 #include "serve/hot_files.h"
 
-#include <algorithm>
 #include <filesystem>
 #include <system_error>
 
@@ -20,14 +19,14 @@ void HotFiles::add(std::string path, std::string tenant, std::vector<int32_t> to
       std::make_shared<const File>(std::move(path), std::move(tenant), std::move(tokens), bytes);
   if (failed || file->tokens().empty() || bytes > most_) return;  // and it goes
   const std::lock_guard lock(mutex_);
-  const auto held = files_;
-  for (const Held& other : held) {
+  files_.remove_if([&](const Held& other) {
     const bool goes_on =
         other->tenant() == file->tenant() &&
         store::shared_length(other->tokens(), file->tokens()) == other->tokens().size();
-    if (goes_on) drop(other);
-  }
-  while (bytes_ > most_ - bytes) drop(files_.back());
+    if (goes_on) bytes_ -= other->bytes();
+    return goes_on;
+  });
+  for (; bytes_ > most_ - bytes; files_.pop_back()) bytes_ -= files_.back()->bytes();
   files_.push_front(file);
   bytes_ += bytes;
 }
@@ -52,12 +51,6 @@ HotFiles::Held HotFiles::find(const std::string& tenant, std::span<const int32_t
 HotFiles::Totals HotFiles::totals() const {
   const std::lock_guard lock(mutex_);
   return {files_.size(), bytes_};
-}
-
-void HotFiles::drop(const Held& file) {
-  const Held dropped = file;  // it may be the list's own
-  bytes_ -= dropped->bytes();
-  files_.remove(dropped);
 }
 
 }  // namespace kvsplice::serve

@@ -55,8 +55,6 @@ class HotFiles {
   Totals totals() const;
 
  private:
-  void drop(const Held& file);  // with the mutex held
-
   const uint64_t most_;
   mutable std::mutex mutex_;
   std::list<Held> files_;  // last used first

@@ -4,18 +4,12 @@
 
 #include <filesystem>
 #include <fstream>
-#include <numeric>
 
 #include "core/temporary_folder.h"
+#include "serve/tokens_test.h"
 
 namespace kvsplice::serve {
 namespace {
-
-std::vector<int32_t> tokens(int first, size_t n) {
-  std::vector<int32_t> all(n);
-  std::iota(all.begin(), all.end(), first);
-  return all;
-}
 
 class HotFilesTest : public testing::Test {
  protected:

@@ -60,6 +60,8 @@ std::shared_ptr<const codec::Codec> kept_codec(const store::Store& store,
 
 }  // namespace
 
+CellBank Service::exact_bank() { return CellBank(store_, without_codec(coder_), trial().settings); }
+
 void Service::open_banks() {
   const std::string settings = trial().settings;
   Banks opened;

@@ -53,20 +53,17 @@ AnswerWatch::Numbers AnswerWatch::numbers() const {
 }
 
 Service::Passage::Passage(Service& service, OutgoingRequest request, const std::string& path)
-    : service_(service) {
+    : service_(service), api_(api_of(request.method, path)) {
   served_.at = static_cast<double>(std::time(nullptr));
-  const Api api = api_of(request.method, path);
-  served_.api = serve::name(api);
-  is_admitted_ = api != Api::none;
+  served_.api = serve::name(api_);
   service_.record_.change([&](Counts& counts) {
     counts.requests += 1;
-    counts.passed_through += api == Api::none;
+    counts.passed_through += api_ == Api::none;
   });
-  changes_cells_ = api == Api::adapters;
-  if (is_admitted_ && service_.is_ready()) {
-    if (api == Api::other || api == Api::adapters) {
+  if (api_ != Api::none && service_.is_ready()) {
+    if (api_ == Api::other || api_ == Api::adapters) {
       give_all_away();
-    } else if (auto asked = understand(api, request.body)) {
+    } else if (auto asked = understand(api_, request.body)) {
       tenant_ = tenant_of(request.headers, *asked);
       service_.note_tenant(tenant_);
       prepare(std::move(*asked), request);
@@ -179,8 +176,9 @@ bool Service::Passage::pour(const Exchange::Receiver& receiver, const std::funct
 
 Service::Passage::~Passage() {
   exchange_.reset();  // the server has stopped working for us before the slot is free
-  if (is_admitted_) service_.dismiss();
-  if (changes_cells_ && served_.status == 200) service_.look_again("its adapters were changed");
+  if (api_ != Api::none) service_.dismiss();
+  if (api_ == Api::adapters && served_.status == 200)
+    service_.look_again("its adapters were changed");
   if (leases_.empty()) return;
   const AnswerWatch::Numbers numbers = answer_.numbers();
   served_.cached = numbers.cached;

@@ -41,12 +41,12 @@ class Service::Passage {
   Result<std::vector<int32_t>> tokens_of(const Asked& asked) const;
 
   Service& service_;
+  const Api api_;
   const Stopwatch watch_;
   std::string tenant_;
   std::vector<int32_t> tokens_;
   std::vector<Slots::Lease> leases_;  // one, or all
   Served served_;
-  bool is_admitted_ = false, changes_cells_ = false;
   bool has_own_cells_ = true;  // in the slot: what was somebody else's has been erased
   AnswerWatch answer_;
   std::unique_ptr<Exchange> exchange_;

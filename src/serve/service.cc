@@ -43,11 +43,6 @@ Result<TemporaryFolder> private_folder() {
   return TemporaryFolder::create("serve", shared ? fs::path(kSharedMemory) : fs::path());
 }
 
-bool has_window(const ModelShape& shape) {
-  return std::any_of(shape.layers.begin(), shape.layers.end(),
-                     [](const auto& layer) { return layer.window > 0; });
-}
-
 Result<> check_slots_folder(const std::string& folder) {
   std::error_code failed;
   if (!fs::is_directory(folder, failed)) {
@@ -197,6 +192,8 @@ Result<> Service::make_ready() {
   for (const std::string& more : {cell_settings(options_.arguments, environment()), adapters}) {
     if (!more.empty()) test.settings += "; " + more;
   }
+  const KvBlock<uint16_t> cells = std::move(test.cells);  // the trial is asked for by every request
+  test.cells = {};
   const bool is_another = !banks().now || trial().settings != test.settings;
   {
     const std::lock_guard lock(mutex_);
@@ -204,7 +201,7 @@ Result<> Service::make_ready() {
   }
   if (!slots_) slots_ = std::make_unique<Slots>(facts.slots);
   if (is_another) open_banks();
-  KVS_TRY(check_cells(exact_bank(), test.cells));
+  KVS_TRY(check_cells(exact_bank(), cells));
   set_state(State::ready, "");
   log_line("ready", {{"build", facts.build}, {"slots", facts.slots}, {"cells", test.settings}});
   return {};
@@ -233,12 +230,6 @@ SlotTrial Service::trial() const {
   return trial_;
 }
 
-CellBank Service::exact_bank() {
-  session::Coder coder = coder_;
-  coder.codec = nullptr;
-  return CellBank(store_, std::move(coder), trial().settings);
-}
-
 Service::Banks Service::banks() const {
   const std::lock_guard lock(mutex_);
   return banks_;
@@ -254,7 +245,7 @@ std::optional<store::TimePoint> Service::remote_until(size_t tokens, size_t ther
 Result<Service::Source> Service::best_source(const std::string& tenant,
                                              std::span<const int32_t> tokens, size_t there) {
   Source source;
-  if (const auto hot = hot_.find(hot_key(tenant), tokens, has_window(coder_.shape))) {
+  if (const auto hot = hot_.find(hot_key(tenant), tokens, coder_.shape.longest_window() > 0)) {
     source.tokens = store::shared_length(hot->tokens(), tokens);
     source.hot = hot;
     if (source.tokens + kAsGood >= tokens.size()) return source;
@@ -359,9 +350,7 @@ void Service::give_away(Slots::Lease& lease) {
   SlotContent content = lease.content();
   if (content.dirty) write_out(lease, content);
   if (!content.is_empty()) (void)upstream_->erase(lease.id()).ok();
-  content = {};
-  content.poisoned = content.in_use = true;
-  lease.put(std::move(content));
+  lease.put({.tenant = {}, .tokens = {}, .poisoned = true, .in_use = true});
 }
 
 void Service::keep(const SlotFile& file) {

@@ -2,17 +2,12 @@
 
 #include <gtest/gtest.h>
 
-#include <numeric>
 #include <thread>
+
+#include "serve/tokens_test.h"
 
 namespace kvsplice::serve {
 namespace {
-
-std::vector<int32_t> tokens(int first, size_t n) {
-  std::vector<int32_t> all(n);
-  std::iota(all.begin(), all.end(), first);
-  return all;
-}
 
 void fill(Slots& slots, int id, const std::string& tenant, std::vector<int32_t> held) {
   auto lease = slots.take(tenant, {}, id);

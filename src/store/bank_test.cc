@@ -6,8 +6,8 @@
 
 #include "core/file.h"
 #include "core/temporary_folder.h"
-#include "session/fitted_codec_test.h"
 #include "session/sliding_cells.h"
+#include "store/fitted_test.h"
 
 namespace kvsplice::store {
 namespace {
@@ -15,16 +15,6 @@ namespace {
 using session::Cells;
 using session::Coder;
 using testing::HasSubstr;
-
-const ModelShape& shape() {
-  static const ModelShape shape = session::small_shape();
-  return shape;
-}
-
-const codec::Codec& codec() {
-  static const codec::Codec codec = session::fitted(shape(), "klt | step(delta=0.2) | range");
-  return codec;
-}
 
 // Of one sequence, whatever n is.
 Cells first_cells(size_t n) {

@@ -2,8 +2,8 @@
 
 #include <gmock/gmock.h>
 
-#include "session/fitted_codec_test.h"
 #include "session/generated_cells.h"
+#include "store/fitted_test.h"
 
 namespace kvsplice::store {
 namespace {
@@ -12,16 +12,6 @@ using session::Cells;
 using session::Coder;
 
 constexpr Exact kExact{4, 32};
-
-const ModelShape& shape() {
-  static const ModelShape shape = session::small_shape();
-  return shape;
-}
-
-const codec::Codec& codec() {
-  static const codec::Codec codec = session::fitted(shape(), "klt | step(delta=0.2) | range");
-  return codec;
-}
 
 Bytes written(const Cells& cells, bool tail, const Coder& coder) {
   return write_cells(cells, tail, coder, kExact).value();
