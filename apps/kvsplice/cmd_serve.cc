@@ -1,5 +1,6 @@
 // kvsplice serve: llama-server with a store of prompt caches behind it.
 #include <fmt/format.h>
+#include <malloc.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -134,7 +135,15 @@ void hold_signals() {
   std::signal(SIGPIPE, SIG_IGN);
 }
 
+// What main() sets is for work that ends: here each thread that answers would keep for ever what
+// its largest request has taken.
+void share_free_memory() {
+  mallopt(M_ARENA_MAX, 2);
+  mallopt(M_TRIM_THRESHOLD, 32 << 20);
+}
+
 Result<> run(ServeArguments a) {
+  share_free_memory();
   serve::Options& o = a.options;
   KVS_TRY(check(o));
   if (a.threads > 0) set_thread_count(a.threads);
