@@ -1,5 +1,5 @@
-// What a model predicts behind cells that are moved by hand while llama.cpp evaluates: what gradients
-// have to agree with.
+// What a model predicts behind cells that are moved by hand while llama.cpp evaluates: what
+// gradients have to agree with.
 #pragma once
 
 #include <cmath>
@@ -97,8 +97,7 @@ class Differences {
     const LlamaContext context(llama_init_from_model(model_.impl().model.get(), params));
     hook.on_node = [&](ggml_tensor* node, bool ask) {
       if (node->op == GGML_OP_MUL_MAT_ID) {
-        const auto chosen =
-            ask ? std::vector<int64_t>() : testing::must(rows_of(node->src[2]));
+        const auto chosen = ask ? std::vector<int64_t>() : testing::must(rows_of(node->src[2]));
         moved.experts.insert(moved.experts.end(), chosen.begin(), chosen.end());
         return true;
       }

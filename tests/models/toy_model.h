@@ -75,9 +75,7 @@ class ToyModel {
     return Error{ErrorKind::unsupported, host::first_log_error("llama.cpp says no reason")};
   }
 
-  static void fill(ggml_tensor* tensor, void* self) {
-    static_cast<ToyModel*>(self)->fill(*tensor);
-  }
+  static void fill(ggml_tensor* tensor, void* self) { static_cast<ToyModel*>(self)->fill(*tensor); }
   void fill(ggml_tensor& tensor) {
     const std::string name = tensor.name;
     std::vector<float> values = values_of(name, tensor);

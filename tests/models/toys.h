@@ -8,7 +8,7 @@
 namespace kvsplice::testing {
 
 struct Key {
-  std::string name;              // behind "ARCHITECTURE."
+  std::string name;               // behind "ARCHITECTURE."
   std::vector<int32_t> integers;  // several: one for each layer
   std::optional<float> number = {};
   std::optional<bool> truth = {};
