@@ -1,0 +1,148 @@
+// What this program does with a model, found by doing it.
+#pragma once
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+
+#include "calibrate/calibrate.h"
+#include "core/file.h"
+#include "host/cache_block.h"
+#include "host/context_cells.h"
+#include "host/differences_test.h"
+#include "toy_model.h"
+
+namespace kvsplice::testing {
+
+struct Verdict {
+  std::string refused;  // why; nothing else is said then
+  std::string caches, session, codec, gradients;
+};
+
+class Judge {
+ public:
+  explicit Judge(const std::string& path) : loaded_(host::Model::load(path)) {}
+
+  Verdict verdict() const {
+    if (!loaded_.ok()) return {reason(loaded_.error().message), "", "", "", ""};
+    return {"", caches(), session(), codec(), gradients()};
+  }
+
+ private:
+  static constexpr size_t kTokens = 100, kGradientTokens = 24, kText = 3000;
+
+  // Behind "PATH: architecture 'NAME'", before what is handled.
+  static std::string reason(const std::string& message) {
+    const size_t quote = message.rfind("'");
+    const std::string why = message.substr(quote + 1, message.find(';') - quote - 1);
+    return why.substr(why.find_first_not_of(": "));
+  }
+
+  const host::Model& model() const { return *loaded_; }
+  const ModelShape& shape() const { return model().shape(); }
+
+  host::Context context(size_t tokens) const {
+    host::ContextOptions options;
+    options.n_ctx = static_cast<int>(tokens);
+    options.threads = 1;
+    return must(host::Context::create(model(), options));
+  }
+  static std::vector<float> next_logits(host::Context& context) {
+    const host::Token token = 270;
+    must(context.decode({&token, 1}, 1));
+    return {context.logits(0).begin(), context.logits(0).end()};
+  }
+
+  std::string caches() const {
+    size_t slide = 0, chunked = 0;
+    for (const LayerShape& l : shape().layers) (l.chunked ? chunked : slide) += l.window > 0;
+    std::string text = fmt::format("{}", shape().layers.size());
+    if (slide > 0) text += fmt::format(", {} sliding", slide);
+    if (chunked > 0) text += fmt::format(", {} in chunks", chunked);
+    return text;
+  }
+
+  struct Restored {
+    std::vector<float> before, after;  // logits behind a conversation, and behind its session
+    double ratio;                      // of f16 cells to the session's file
+  };
+  Restored restored(const session::Coder& coder) const {
+    const auto tokens = letters(kTokens);
+    const std::string file = dir_.file("s.kvz");
+    host::Context before = context(kTokens + 1), after = context(kTokens + 1);
+    must(before.decode(tokens));
+    const auto state = must(host::cells_of(before, shape(), tokens));
+    must(session::pack(file, state.cells, {}, coder, {}, {}));
+    const auto session = must(session::Session::open(file, coder));
+    EXPECT_EQ(must(host::restore_session(session, shape(), after, {})), tokens);
+    const double bytes = double(kTokens * shape().f16_bytes_per_token());
+    return {next_logits(before), next_logits(after),
+            bytes / double(std::filesystem::file_size(file))};
+  }
+
+  std::string session() const {
+    const Restored found = restored({shape(), nullptr, nullptr});
+    return found.before == found.after ? "same" : "other";
+  }
+
+  // The default pipeline, or what of it the model allows.
+  std::string codec() const {
+    std::string text;
+    for (int32_t token : letters(kText)) text += char('a' + (token - 260));
+    must(write_text(dir_.file("text"), text));
+    calibrate::CalibrateOptions options;
+    options.tokens = 1024;
+    options.sequence = 256;
+    options.threads = 1;
+    const auto made = must(calibrate::calibrate(model(), {dir_.file("text")}, options, {}));
+    const codec::Embeddings embeddings = host::embeddings_of(model());
+    const Restored found = restored({shape(), &made.codec, &embeddings});
+    EXPECT_GT(found.ratio, 2);
+    EXPECT_LT(divergence(found), 0.1);
+    EXPECT_NE(found.before, found.after);  // it went through the codec
+    std::string stages;
+    for (const std::string stage : {"layers", "focus", "fisher"}) {
+      if (print(made.codec.text()).find(stage) == std::string::npos) continue;
+      stages += (stages.empty() ? "" : ", ") + stage;
+    }
+    return stages;
+  }
+
+  static std::vector<double> probabilities(std::span<const float> logits) {
+    std::vector<double> all(logits.begin(), logits.end());
+    double sum = 0;
+    for (double& v : all) sum += v = std::exp(v);
+    for (double& v : all) v /= sum;
+    return all;
+  }
+  static double divergence(const Restored& found) {
+    const auto p = probabilities(found.before), q = probabilities(found.after);
+    double sum = 0;
+    for (size_t i = 0; i < p.size(); ++i) sum += p[i] * std::log(p[i] / q[i]);
+    return sum;
+  }
+
+  std::string gradients() const {
+    const auto tokens = letters(kGradientTokens), next = letters(kGradientTokens, 8);
+    host::GradientOptions options;
+    options.next = next;
+    const auto all = host::gradients_of(model(), tokens, options);
+    if (!all.ok()) return operation_in(all.error());
+    const auto found = host::Differences(model(), tokens, next).agreement(*all, 24);
+    EXPECT_LT(found.changed, 24);
+    EXPECT_GT(found.cosine, 0.99);
+    EXPECT_NEAR(found.size, 1, 0.05);
+    return "agree";
+  }
+  static std::string operation_in(const Error& error) {
+    EXPECT_EQ(error.kind, ErrorKind::unsupported) << error.message;
+    const std::string& text = error.message;
+    const size_t begin = text.find('('), end = text.find(')');
+    return begin < end ? "none (" + text.substr(begin + 1, end - begin - 1) + ")" : text;
+  }
+
+  const TempDir dir_;
+  const Result<host::Model> loaded_;
+};
+
+}  // namespace kvsplice::testing
