@@ -9,6 +9,7 @@ struct FisherParams {
   double power = 0.25;
   double units = 0.25;
   double floor = 0.03;
+  std::string cached = "off";
 
   bool off() const { return power == 0 && units == 0; }
 
@@ -20,6 +21,8 @@ struct FisherParams {
       Range{0, 0.5});
     v("floor", floor, "added to a head's eigenvalues, relative to their mean over the unit",
       Range{1e-6, 1});
+    v("cached", cached, "whether keys are as the cache holds them, behind `rotate`",
+      Choice{"on", "off"});
   }
 };
 

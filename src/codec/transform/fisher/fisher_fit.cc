@@ -76,7 +76,36 @@ Result<HeadCodes> head_of_logs(Eigen logs) {
   return head;
 }
 
-Result<std::vector<Eigen>> decompose(const Information& information, const Unit& unit) {
+Matrix<float> transposed(const Matrix<float>& a) {
+  Matrix<float> made(a.cols(), a.rows());
+  for (size_t i = 0; i < a.rows(); ++i) {
+    for (size_t j = 0; j < a.cols(); ++j) made(j, i) = a(i, j);
+  }
+  return made;
+}
+
+// Information on keys before rotation, as that on keys which the cache holds: R F R^T, the mean
+// over some of the positions.
+Matrix<double> turned(const Matrix<double>& f, Rope rope, std::span<const int32_t> positions) {
+  constexpr size_t kMost = 256;
+  const size_t dim = f.rows(), n = std::min(kMost, positions.size());
+  rope.magnitude = 1 / rope.magnitude;  // errors of the cache are larger by it
+  Matrix<double> sum(dim, dim);
+  for (size_t i = 0; i < n; ++i) {
+    const std::vector<int32_t> at(dim, positions[i * positions.size() / n]);
+    Matrix<float> rows(dim, dim);
+    std::copy(f.flat().begin(), f.flat().end(), rows.data());
+    rope.apply(rows, int(dim), at);
+    rows = transposed(rows);
+    rope.apply(rows, int(dim), at);
+    for (size_t j = 0; j < sum.size(); ++j) sum.flat()[j] += rows.flat()[j] / double(n);
+  }
+  return sum;
+}
+
+Result<std::vector<Eigen>> decompose(const Information& information, const FitContext& context,
+                                     bool cached) {
+  const Unit& unit = context.unit;
   if (information.heads.size() != unit.head_dims.size()) {
     return Error{ErrorKind::mismatch, fmt::format("information on {} heads for {}",
                                                   information.heads.size(), unit.head_dims.size())};
@@ -89,7 +118,9 @@ Result<std::vector<Eigen>> decompose(const Information& information, const Unit&
       return Error{ErrorKind::mismatch,
                    fmt::format("information of {} x {} on a head of {}", f.rows(), f.cols(), dim)};
     }
-    KVS_ASSIGN(Eigen eigen, symmetric_eigen(f));  // refuses what is not finite
+    const bool turns = cached && unit.rope.rotates();
+    KVS_ASSIGN(Eigen eigen,  // refuses what is not finite
+               symmetric_eigen(turns ? turned(f, unit.rope, context.positions) : f));
     heads.push_back(std::move(eigen));
   }
   return heads;
@@ -135,7 +166,7 @@ Result<State> fit_fisher(const FisherParams& params, const Rows& rows, const Fit
                  "finds it out"};
   }
   const size_t width = context.unit.width();
-  KVS_ASSIGN(std::vector<Eigen> heads, decompose(*context.information, context.unit));
+  KVS_ASSIGN(std::vector<Eigen> heads, decompose(*context.information, context, params.cached == "on"));
   const double mean = mean_information(heads, width);
   if (!(mean > 0)) return State();
   take_powers(params, width, mean, heads);
