@@ -18,9 +18,10 @@ struct WidthsParams {
 
   template <class V>
   void visit(V&& v) {
-    v("delta", delta, "a column gets one more bit while that lowers its mean squared error by more "
-                      "than delta^2 / 12",
-      Range{1e-6, 1e6});
+    v("delta", delta,
+      "a column gets one more bit while that lowers its mean squared error, over the mean square of "
+      "the unit's rows before any stage, by more than delta^2 / 12",
+      Range{1e-6, 1e3});
     v("most", most, "bits that a column may get", Range{1, kMostWidth});
   }
 };

@@ -6,6 +6,7 @@
 #include "codec/quantise/widths/widths.h"
 #include "core/threads.h"
 #include "fit/stage_fit.h"
+#include "linalg/linalg.h"
 #include "solve/lloyd.h"
 
 namespace kvsplice::codec {
@@ -30,11 +31,10 @@ double error_of(const SortedColumn& values, const LevelCodes& column) {
 }
 
 // The width of least error and price together.
-LevelCodes fit_column(const WidthsParams& params, const SortedColumn& values) {
-  const double price = params.delta * params.delta / 12;
+LevelCodes fit_column(const SortedColumn& values, double price, int most) {
   LevelCodes best;
   double least = std::numeric_limits<double>::infinity();
-  for (int width = 0; width <= params.most; ++width) {
+  for (int width = 0; width <= most; ++width) {
     LevelCodes column = rounded(width, values.levels(size_t{1} << width));
     const double cost = error_of(values, column) + price * width;
     if (cost < least) {
@@ -45,13 +45,17 @@ LevelCodes fit_column(const WidthsParams& params, const SortedColumn& values) {
   return best;
 }
 
-Result<State> fit_widths(const WidthsParams& params, const Rows& rows, const FitContext&) {
+Result<State> fit_widths(const WidthsParams& params, const Rows& rows, const FitContext& context) {
   const MatrixView<const float> x = rows.values;
   KVS_TRY(check_some_columns(x.cols));
   if (x.rows == 0) return Error{ErrorKind::numeric, "no rows to learn levels from"};
   KVS_TRY(check_finite(x));
+  const double rms = context.rms > 0 ? context.rms : rms_about_mean(x);
+  const double price = params.delta * params.delta * rms * rms / 12;
   std::vector<LevelCodes> columns(x.cols);
-  parallel_for(x.cols, [&](size_t c) { columns[c] = fit_column(params, SortedColumn(x, c)); });
+  parallel_for(x.cols, [&](size_t c) {
+    columns[c] = fit_column(SortedColumn(x, c), price, params.most);
+  });
   return state_of(columns);
 }
 

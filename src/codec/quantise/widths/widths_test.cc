@@ -18,7 +18,7 @@ using ::testing::ElementsAre;
 // Columns of standard deviations 4, 2, 1 and 0.001.
 constexpr size_t kColumns = 4;
 const Unit kUnit{Kind::value, 0, {kColumns}, {}};
-const FitContext kContext{{kUnit, {}, {}}};
+const FitContext kContext{{kUnit, {}, {}}, {}, 1};  // rms of the unit
 
 Matrix<float> gaussian(size_t rows, uint64_t seed) {
   constexpr double kSizes[kColumns] = {4, 2, 1, 0.001};
