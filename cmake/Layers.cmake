@@ -2,7 +2,7 @@
 # (tools/check_layers reads these lists and checks). Folders that do not exist yet are passed over.
 #
 # Those of the library that others call, libkvsplice. It needs no llama.cpp, BLAS, LAPACK or OpenMP.
-set(KVSPLICE_LIBRARY_LAYERS core simd linalg gguf range functions codec session api)
+set(KVSPLICE_LIBRARY_LAYERS core simd linalg gguf range functions codec session live api)
 # ------------------------------------------------------------------------------ Behind it, the rest.
 set(KVSPLICE_PROGRAM_LAYERS
   store solve host extract analyse train fit evaluate quality calibrate report serve)
