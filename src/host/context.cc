@@ -5,6 +5,7 @@
 #include "core/threads.h"
 #include "host/cache_type.h"
 #include "host/capture.h"
+#include "host/live_attention.h"
 #include "host/log.h"
 #include "host/model_impl.h"
 #include "host/sampler.h"
@@ -19,6 +20,7 @@ struct Context::Impl {
   std::vector<std::array<CacheTensor, 2>> caches;  // keys, values; like shape.layers
   std::vector<Turns> turns;                        // like shape.layers
   std::optional<Capturer> capturer;
+  std::unique_ptr<LiveAttention> live;  // in its place
   Batch batch;
   std::vector<float> copied;      // logits of a decode in several pieces
   const float* logits = nullptr;  // llama.cpp's own, or copied
@@ -30,6 +32,8 @@ struct Context::Impl {
       : model(m), options(o), batch(static_cast<size_t>(o.n_ubatch)) {}
 
   Result<> find_caches();
+  Result<> watch();
+  Result<> check_not_live(const char* what) const;
   Result<> decode_piece(std::span<const Token> tokens, size_t outputs);
   Result<const CacheTensor*> cache_of(Kind kind, int layer, size_t first, size_t rows,
                                       size_t cols) const;
@@ -38,6 +42,8 @@ struct Context::Impl {
 };
 
 namespace {
+
+constexpr int kLiveCells = 256;  // that llama.cpp keeps beside a live cache
 
 Result<> check(const Model::Impl& model, const ContextOptions& o) {
   const int limit = llama_model_n_ctx_train(model.model.get());
@@ -59,6 +65,9 @@ Result<> check(const Model::Impl& model, const ContextOptions& o) {
                              "f16 and f32 can",
                              type)};
   }
+  if (o.live && (o.capture || o.write_back || o.cache != CacheType::f16 || !o.flash_attention)) {
+    return Error{ErrorKind::usage, "a live cache goes with flash attention, and no other cache"};
+  }
   if (!o.signals.empty() != bool(o.capture)) {
     return Error{ErrorKind::usage, "signals to capture and a function that takes them go together"};
   }
@@ -67,7 +76,7 @@ Result<> check(const Model::Impl& model, const ContextOptions& o) {
 
 ContextOptions completed(ContextOptions o, const ModelOptions& of_model) {
   if (o.n_ubatch == 0) o.n_ubatch = of_model.most_at_once();
-  o.n_ubatch = std::min(o.n_ubatch, std::max(o.n_ctx, 1));
+  o.n_ubatch = std::min({o.n_ubatch, std::max(o.n_ctx, 1), o.live ? kLiveCells : o.n_ubatch});
   o.flash_attention = o.flash_attention && of_model.flash_attention;
   return o;
 }
@@ -84,7 +93,8 @@ Result<Context> Context::create(const Model& model, const ContextOptions& option
   KVS_TRY(check(model.impl(), complete));
   auto impl = std::make_unique<Impl>(model.impl(), complete);
   const ContextOptions& o = impl->options;
-  llama_context_params params = context_params(model.options(), impl->hook, o.n_ctx, o.n_ubatch);
+  llama_context_params params = context_params(model.options(), impl->hook,
+                                               o.live ? kLiveCells : o.n_ctx, o.n_ubatch);
   if (o.threads > 0) params.n_threads = params.n_threads_batch = o.threads;
   params.type_k = params.type_v = ggml_type_of(o.cache);
   if (!o.flash_attention) params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
@@ -97,13 +107,25 @@ Result<Context> Context::create(const Model& model, const ContextOptions& option
                              first_log_error("no reason given"))};
   }
   KVS_TRY(impl->find_caches());
-  impl->capturer.emplace(impl->model, o, impl->caches);
-  if (!impl->capturer->idle()) {
-    impl->hook.on_node = [c = &*impl->capturer](ggml_tensor* node, bool ask) {
-      return c->on_node(node, ask);
-    };
-  }
+  KVS_TRY(impl->watch());
   return Context(std::move(impl));
+}
+
+Result<> Context::Impl::watch() {
+  if (options.live) {
+    KVS_ASSIGN(live, LiveAttention::create(model, options.live, options.live_options, caches));
+    hook.on_node = [l = live.get()](ggml_tensor* node, bool ask) { return l->on_node(node, ask); };
+    return {};
+  }
+  capturer.emplace(model, options, caches);
+  if (capturer->idle()) return {};
+  hook.on_node = [c = &*capturer](ggml_tensor* node, bool ask) { return c->on_node(node, ask); };
+  return {};
+}
+
+Result<> Context::Impl::check_not_live(const char* what) const {
+  if (!live) return {};
+  return Error{ErrorKind::unsupported, fmt::format("a live cache cannot be {}", what)};
 }
 
 Result<> Context::Impl::find_caches() {
@@ -159,10 +181,10 @@ Result<> Context::decode(std::span<const Token> tokens, size_t outputs) {
 
 Result<> Context::Impl::decode_piece(std::span<const Token> tokens, size_t outputs) {
   batch.fill(tokens, size, outputs);
-  capturer->begin(size, tokens.size());
+  live ? live->begin(size, tokens.size()) : capturer->begin(size, tokens.size());
   listen_to_log();
   const int status = llama_decode(context.get(), batch.get());
-  Result<> outcome = capturer->outcome();
+  Result<> outcome = live ? live->outcome() : capturer->outcome();
   if (outcome.ok() && status != 0) {
     outcome =
         Error{ErrorKind::numeric,
@@ -177,6 +199,7 @@ Result<> Context::Impl::decode_piece(std::span<const Token> tokens, size_t outpu
     llama_memory_seq_rm(memory(), 0, static_cast<llama_pos>(size), -1);
     return outcome;
   }
+  if (live) llama_memory_seq_rm(memory(), 0, -1, -1);  // an empty sequence may go on anywhere
   size += tokens.size();
   return {};
 }
@@ -190,6 +213,7 @@ size_t Context::size() const { return impl_->size; }
 
 void Context::clear() {
   llama_memory_clear(impl_->memory(), true);
+  if (impl_->live) impl_->live->clear();
   impl_->size = 0;
   impl_->sliding_moved = false;
 }
@@ -198,6 +222,7 @@ Result<> Context::truncate(size_t n) {
   if (n > impl_->size) {
     return Error{ErrorKind::usage, fmt::format("cannot keep {} of {} tokens", n, impl_->size)};
   }
+  KVS_TRY(impl_->check_not_live("truncated"));
   if (!llama_memory_seq_rm(impl_->memory(), 0, static_cast<llama_pos>(n), -1)) {
     return Error{ErrorKind::unsupported, "this model's cache cannot be truncated"};
   }
@@ -207,6 +232,7 @@ Result<> Context::truncate(size_t n) {
 
 Result<const CacheTensor*> Context::Impl::cache_of(Kind kind, int layer, size_t first, size_t rows,
                                                    size_t cols) const {
+  KVS_TRY(check_not_live("read or written"));
   if (!is_float(options.cache)) {
     return Error{
         ErrorKind::usage,
@@ -247,6 +273,7 @@ Result<> Context::write_cache(Kind kind, int layer, size_t first, MatrixView<con
 }
 
 Result<Bytes> Context::save_state() const {
+  KVS_TRY(impl_->check_not_live("saved as a state"));
   Bytes state(llama_state_seq_get_size(impl_->context.get(), 0));
   const size_t n = llama_state_seq_get_data(impl_->context.get(), state.data(), state.size(), 0);
   if (n == 0 || n > state.size()) {
@@ -258,6 +285,7 @@ Result<Bytes> Context::save_state() const {
 }
 
 Result<> Context::load_state(ByteSpan state) {
+  KVS_TRY(impl_->check_not_live("loaded from a state"));
   clear();
   listen_to_log();
   const size_t n = llama_state_seq_set_data(impl_->context.get(), state.data(), state.size(), 0);
@@ -272,6 +300,7 @@ Result<> Context::load_state(ByteSpan state) {
 }
 
 size_t Context::cache_bytes() const {
+  if (impl_->live) return impl_->live->bytes();
   size_t bytes = 0;
   for (const auto& pair : impl_->caches) {
     for (const CacheTensor& cache : pair) bytes += ggml_nbytes(cache.tensor);

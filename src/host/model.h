@@ -14,6 +14,7 @@
 #include "core/progress.h"
 #include "core/shape.h"
 #include "host/state_format.h"
+#include "live/layer_cache.h"
 
 namespace kvsplice::host {
 
@@ -91,6 +92,10 @@ struct ContextOptions {
   // Called after each tensor is computed, on the caller's thread; an error ends the evaluation.
   std::function<Result<>(const Capture&)> capture;
   std::vector<Signal> signals;  // which to capture
+  // Attention reads a live cache of this form; llama.cpp keeps 256 cells. Cells cannot be read,
+  // written, saved or taken back then.
+  std::shared_ptr<const live::LiveForm> live;
+  live::LiveOptions live_options;
   // Identity hook: writes every stored row back to the cache as it was read (self-test only).
   bool write_back = false;
 };
@@ -115,7 +120,7 @@ class Context {
   // out: [n x width(kind)].
   Result<> read_cache(Kind kind, int layer, size_t first, MatrixView<float> out) const;
   Result<> write_cache(Kind kind, int layer, size_t first, MatrixView<const float> rows);
-  size_t cache_bytes() const;  // as allocated by llama.cpp
+  size_t cache_bytes() const;  // as allocated by llama.cpp; of a live cache, its own
   CacheType cache_type() const;
   std::span<const Turns> turns() const;  // of this cache's heads; like ModelShape::layers
 

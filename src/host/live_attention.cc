@@ -1,0 +1,110 @@
+#include "host/live_attention.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "core/same_cache.h"
+#include "host/tensor_values.h"
+
+namespace kvsplice::host {
+
+namespace {
+
+Result<> check_layers(const ModelShape& shape) {
+  for (const LayerShape& l : shape.layers) {
+    if (l.window == 0) continue;
+    return Error{ErrorKind::unsupported,
+                 fmt::format("layer {} attends to a window: no live cache yet", l.layer)};
+  }
+  return {};
+}
+
+}  // namespace
+
+LiveAttention::LiveAttention(const Model::Impl& model, std::shared_ptr<const live::LiveForm> form,
+                             const live::LiveOptions& options)
+    : model_(model), form_(std::move(form)), live_options_(options) {
+  options_.signals = {Signal::key, Signal::value, Signal::query};
+  options_.capture = [this](const Capture& c) { return take(c); };
+  clear();
+}
+
+Result<std::unique_ptr<LiveAttention>> LiveAttention::create(
+    const Model::Impl& model, std::shared_ptr<const live::LiveForm> form,
+    const live::LiveOptions& options, std::vector<std::array<CacheTensor, 2>> caches) {
+  if (form->shape().fingerprint != model.shape.fingerprint) {
+    return Error{ErrorKind::usage, fmt::format("the live codec is of model {}, not of {}",
+                                               form->shape().model_name, model.shape.model_name)};
+  }
+  KVS_TRY(check_layers(model.shape));
+  std::unique_ptr<LiveAttention> made(new LiveAttention(model, std::move(form), options));
+  made->capturer_ = std::make_unique<Capturer>(model, made->options_, std::move(caches));
+  return made;
+}
+
+void LiveAttention::clear() {
+  layers_.clear();
+  for (size_t l = 0; l < form_->shape().layers.size(); ++l) {
+    layers_.emplace_back(*form_, l, live_options_);
+  }
+}
+
+size_t LiveAttention::bytes() const {
+  size_t bytes = form_->table_bytes();
+  for (const live::LayerCache& layer : layers_) bytes += layer.bytes();
+  return bytes;
+}
+
+void LiveAttention::begin(size_t first, size_t n) {
+  capturer_->begin(first, n);
+  outcome_ = {};
+  asking_ = -1;
+}
+
+Result<> LiveAttention::outcome() const {
+  KVS_TRY(capturer_->outcome());
+  return outcome_;
+}
+
+Result<> LiveAttention::take(const Capture& capture) {
+  auto& layer = layers_[size_t(capture.layer)];
+  if (capture.signal == Signal::key) {
+    keys_ = copy(capture.rows);
+  } else if (capture.signal == Signal::value) {
+    return layer.append(keys_, capture.rows);
+  } else {
+    queries_ = copy(capture.rows);
+    asking_ = capture.layer;
+  }
+  return {};
+}
+
+bool LiveAttention::on_node(ggml_tensor* node, bool ask) {
+  const bool goes_on = capturer_->on_node(node, ask);
+  if (ask || !goes_on || asking_ < 0) return goes_on;
+  outcome_ = answer(node);
+  asking_ = -1;
+  return outcome_.ok();
+}
+
+Result<> LiveAttention::answer(ggml_tensor* node) {
+  if (node->op != GGML_OP_FLASH_ATTN_EXT || node->src[4] != nullptr || float_param(node, 1) != 0) {
+    return Error{ErrorKind::unsupported,
+                 fmt::format("attention '{}' has sinks, or is biased by distance: no live cache yet",
+                             node->name)};
+  }
+  const LayerShape& l = model_.shape.layers[size_t(asking_)];
+  const auto heads = size_t(model_.shape.query_heads_of(asking_));
+  Matrix<float> out(queries_.rows(), heads * size_t(l.value_dim));
+  if (node->type != GGML_TYPE_F32 || count(node) != out.size()) {
+    return Error{ErrorKind::unsupported,
+                 fmt::format("attention '{}' makes other rows than expected", node->name)};
+  }
+  const float scale = 1 / std::sqrt(float(l.key_dim));
+  layers_[size_t(asking_)].attend(queries_, scale, float_param(node, 2), out);
+  ggml_backend_tensor_set(node, out.data(), 0, out.size() * sizeof(float));
+  return {};
+}
+
+}  // namespace kvsplice::host
