@@ -39,7 +39,7 @@ struct LayerGraph {
 };
 
 struct GraphSurvey {
-  std::map<int, LayerGraph> layers;          // by layer of the model
+  std::map<int, LayerGraph> layers;         // by layer of the model
   std::map<int, RecurrentLayer> recurrent;  // those of hybrids, likewise
 };
 

@@ -38,9 +38,8 @@ Result<SessionState> to_state(const session::Session& session, size_t n,
       KVS_ASSIGN(recurrent, session.state_at(cells));
       if (finite) KVS_TRY(session::check_finite(*recurrent));
     }
-    KVS_ASSIGN(StateFrame frame,
-               StateFrame::make(outline.tokens, outline.absent, pending, shape, target, {},
-                                recurrent ? &*recurrent : nullptr));
+    KVS_ASSIGN(StateFrame frame, StateFrame::make(outline.tokens, outline.absent, pending, shape,
+                                                  target, {}, recurrent ? &*recurrent : nullptr));
     if (const auto place = frame.place()) {
       KVS_TRY(session.read(0, frame.cells(), *place, progress));
       if (finite) KVS_TRY(check_finite(*place, outline.tokens, shape));

@@ -300,9 +300,7 @@ std::vector<size_t> empty_places(const ModelShape& shape) {
 }
 
 StateHints hints_of(const ModelShape& shape) {
-  return {.caches = caches_of(shape),
-          .empty = empty_places(shape),
-          .recurrent = shape.recurrent};
+  return {.caches = caches_of(shape), .empty = empty_places(shape), .recurrent = shape.recurrent};
 }
 
 Result<StateBlob> parse_state(ByteSpan bytes, const StateHints& hints) {

@@ -63,9 +63,9 @@ Result<> check_recurrent(const session::RecurrentState* recurrent, size_t cells,
                  fmt::format("a hybrid's state of {} cells needs what its recurrent layers hold "
                              "behind them; {}",
                              cells,
-                             recurrent == nullptr
-                                 ? std::string("nothing of it is there")
-                                 : fmt::format("it is there behind token {}", recurrent->position))};
+                             recurrent == nullptr ? std::string("nothing of it is there")
+                                                  : fmt::format("it is there behind token {}",
+                                                                recurrent->position))};
   }
   return session::check_state(*recurrent, shape);
 }

@@ -301,7 +301,8 @@ class TinyModel {
     file.set(key("context_length"), uint32_t(options.context));
     file.set(key("embedding_length"), uint32_t(options.embedding()));
     file.set(key("block_count"), uint32_t(options.layers));
-    set_counts("feed_forward_length", feed_forward_, is("nemotron_h") ? feeds : std::vector<int32_t>());
+    set_counts("feed_forward_length", feed_forward_,
+               is("nemotron_h") ? feeds : std::vector<int32_t>());
     set_counts("attention.head_count", options.heads, options.heads_by_layer);
     const bool by_layer = !is("qwen3next");  // which has another key for that
     set_counts("attention.head_count_kv", options.kv_heads,

@@ -126,6 +126,25 @@ Result<RecurrentState> decode_state(ByteSpan payload, size_t position) {
   return state;
 }
 
+std::string list_positions(std::span<const size_t> positions) {
+  constexpr size_t kMost = 16;
+  if (positions.empty()) return "none";
+  std::string text;
+  for (size_t i = 0; i < positions.size(); ++i) {
+    const bool left_out = positions.size() > kMost && i >= kMost && i + 1 < positions.size();
+    if (left_out && i == kMost) text += ", ...";
+    if (!left_out) text += fmt::format("{}token {}", text.empty() ? "" : ", ", positions[i]);
+  }
+  return text;
+}
+
+Error no_state_behind(size_t token, std::span<const size_t> positions) {
+  return {ErrorKind::mismatch,
+          fmt::format("a hybrid model goes on only where a recurrent state is stored, not behind "
+                      "token {}; stored: behind {}",
+                      token, list_positions(positions))};
+}
+
 Result<> check_state(const RecurrentState& state, const ModelShape& shape) {
   const size_t layers = shape.recurrent.size();
   if (state.rows.size() != 2 * layers) {
@@ -151,9 +170,8 @@ Result<> check_finite(const RecurrentState& state) {
   for (const StateRow& row : state.rows) {
     for (size_t i = 0; i < row.data.size() / value_bytes(row.type); ++i) {
       if (std::isfinite(value(row, i))) continue;
-      return Error{ErrorKind::numeric,
-                   fmt::format("value {} of row {} of recurrent layer {} is {}", i, name(row.part),
-                               row.layer, value(row, i))};
+      return Error{ErrorKind::numeric, fmt::format("value {} of row {} of recurrent layer {} is {}",
+                                                   i, name(row.part), row.layer, value(row, i))};
     }
   }
   return {};

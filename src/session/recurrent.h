@@ -40,6 +40,11 @@ enum class StateEncoding : uint8_t { exact = 0, f16 = 1 };
 Bytes encode_state(const RecurrentState& state, StateEncoding encoding);
 Result<RecurrentState> decode_state(ByteSpan payload, size_t position);
 
+// "token 256, token 512"; of many the first and the last.
+std::string list_positions(std::span<const size_t> positions);
+// That a prefix ends where no state is.
+Error no_state_behind(size_t token, std::span<const size_t> positions);
+
 // Error mismatch unless it has the rows that a model of this shape keeps.
 Result<> check_state(const RecurrentState& state, const ModelShape& shape);
 // Error numeric that names a layer with a value that is infinite or not a number.

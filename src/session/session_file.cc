@@ -119,23 +119,10 @@ Result<Bytes> SessionReader::read(const Record& record) const {
   });
 }
 
-bool SessionReader::has_state(size_t position) const {
-  return std::any_of(index_.states.begin(), index_.states.end(),
-                     [&](const StoredState& s) { return s.record.first == position; });
-}
-
-// The first and the last, if they are many.
-std::string SessionReader::where_states_are() const {
-  constexpr size_t kMost = 16;
-  const auto& states = index_.states;
-  if (states.empty()) return "nowhere";
-  std::string text;
-  for (size_t i = 0; i < states.size(); ++i) {
-    if (states.size() > kMost && i == kMost - 1) text += ", ...";
-    if (states.size() > kMost && i >= kMost - 1 && i + 1 < states.size()) continue;
-    text += fmt::format("{}token {}", text.empty() ? "" : ", ", states[i].record.first);
-  }
-  return text;
+std::vector<size_t> SessionReader::state_positions() const {
+  std::vector<size_t> positions;
+  for (const StoredState& s : index_.states) positions.push_back(s.record.first);
+  return positions;
 }
 
 Result<RecurrentState> SessionReader::read_state(size_t position) const {
@@ -147,10 +134,7 @@ Result<RecurrentState> SessionReader::read_state(size_t position) const {
       if (!state.ok()) return named(name_, state.error());
       return state;
     }
-    return Error{ErrorKind::mismatch,
-                 fmt::format("{}: a hybrid model goes on only where its recurrent state is stored, "
-                             "behind {}; not behind token {}",
-                             name_, where_states_are(), position)};
+    return named(name_, no_state_behind(position, state_positions()));
   });
 }
 
@@ -266,9 +250,8 @@ Result<> SessionWriter::add(const RecurrentState& state, StateEncoding encoding)
 
 Result<> SessionWriter::copy_state(const StoredState& state, ByteSpan payload) {
   KVS_TRY(check_usable());
-  const size_t at = state.record.first, last = index_.states.empty()
-                                                   ? 0
-                                                   : index_.states.back().record.first;
+  const size_t at = state.record.first,
+               last = index_.states.empty() ? 0 : index_.states.back().record.first;
   if (info_.format < kStatesFormat || at <= last || at > limits::kTokens) {
     return Error{ErrorKind::usage,
                  fmt::format("a state behind token {} in a session of format {} whose last is "
@@ -283,8 +266,7 @@ Result<> SessionWriter::copy_state(const StoredState& state, ByteSpan payload) {
 }
 
 void SessionWriter::forget_state(size_t position) {
-  std::erase_if(index_.states,
-                [&](const StoredState& s) { return s.record.first == position; });
+  std::erase_if(index_.states, [&](const StoredState& s) { return s.record.first == position; });
 }
 
 Result<> SessionWriter::forget_from(size_t first) {
@@ -301,9 +283,8 @@ Result<> SessionWriter::forget_from(size_t first) {
 Result<> SessionWriter::commit(std::span<const int32_t> pending) {
   KVS_TRY(check_usable());
   index_.pending.assign(pending.begin(), pending.end());
-  std::erase_if(index_.states, [&](const StoredState& s) {
-    return s.record.first > index_.tokens();
-  });
+  std::erase_if(index_.states,
+                [&](const StoredState& s) { return s.record.first > index_.tokens(); });
   if (const auto done = write_index_behind(); !done.ok()) return give_up(done.error());
   committed_ = end_;
   return {};

@@ -35,8 +35,7 @@ class SessionReader {
   // The recurrent state behind the first `position` tokens; error mismatch, which says where there
   // are some, if there is none.
   Result<RecurrentState> read_state(size_t position) const;
-  bool has_state(size_t position) const;
-  std::string where_states_are() const;  // "token 256, token 512"
+  std::vector<size_t> state_positions() const;
 
  private:
   friend class SessionWriter;
