@@ -590,6 +590,7 @@ class TinyModel {
     add_vocabulary();
     add_matrix("token_embd.weight", options.embedding(), vocabulary_, 1);
     add_norm(is("lfm2") ? "token_embd_norm" : "output_norm", options.embedding(), false);
+    add_linear("output", options.embedding(), vocabulary_, false);
     for (int i = 0; i < options.layers; ++i) add_hybrid_layer(i);
   }
 
