@@ -155,7 +155,7 @@ struct TinyOptions {
 
   bool hybrid() const {
     for (const char* known :
-         {"qwen3next", "granitehybrid", "lfm2", "nemotron_h", "jamba", "falcon-h1"}) {
+         {"qwen3next", "qwen35", "granitehybrid", "lfm2", "nemotron_h", "jamba", "falcon-h1"}) {
       if (architecture == known) return true;
     }
     return false;
@@ -304,7 +304,7 @@ class TinyModel {
     set_counts("feed_forward_length", feed_forward_,
                is("nemotron_h") ? feeds : std::vector<int32_t>());
     set_counts("attention.head_count", options.heads, options.heads_by_layer);
-    const bool by_layer = !is("qwen3next");  // which has another key for that
+    const bool by_layer = !delta_net();  // which have another key for that
     set_counts("attention.head_count_kv", options.kv_heads,
                by_layer ? options.kv_heads_by_layer : std::vector<int32_t>());
     file.set(key("attention.key_length"), uint32_t(options.head_dim));
@@ -562,7 +562,8 @@ class TinyModel {
   bool recurs(int layer) const { return is("falcon-h1") || options.kv_heads_of(layer) == 0; }
   // nemotron_h's layers are one thing each.
   bool only_feeds(int layer) const { return is("nemotron_h") && layer % 3 == 2; }
-  uint64_t inner() const { return is("qwen3next") ? rank_ * state_ : 2 * options.embedding(); }
+  bool delta_net() const { return is("qwen3next") || is("qwen35"); }
+  uint64_t inner() const { return delta_net() ? rank_ * state_ : 2 * options.embedding(); }
 
   void set_hybrid_metadata() {
     std::vector<int32_t> feeds;
@@ -578,11 +579,12 @@ class TinyModel {
     file.set(key("ssm.state_size"), uint32_t(state_));
     file.set(key("ssm.time_step_rank"), uint32_t(rank_));
     file.set(key("ssm.group_count"), uint32_t(groups_));
-    if (!is("qwen3next")) return;
-    set_routing();
+    if (!delta_net()) return;
     file.set(key("full_attention_interval"), uint32_t(2));
-    file.set(key("expert_shared_feed_forward_length"), uint32_t(feed_forward_));
     file.set(key("rope.dimension_count"), uint32_t(options.head_dim / 2));
+    if (is("qwen35")) return file.set_integers(key("rope.dimension_sections"), {3, 3, 2, 0});
+    set_routing();
+    file.set(key("expert_shared_feed_forward_length"), uint32_t(feed_forward_));
   }
 
   void add_hybrid() {
@@ -601,13 +603,11 @@ class TinyModel {
     if (attends(number)) add_hybrid_attention(blk);
     if (recurs(number) && !only_feeds(number)) add_recurrence(blk);
     if (is("nemotron_h") && !only_feeds(number)) return;
-    if (is("qwen3next")) {
-      add_norm(blk + "post_attention_norm", d, false);
-      return add_routed(blk);
-    }
+    if (delta_net()) add_norm(blk + "post_attention_norm", d, false);
+    if (is("qwen3next")) return add_routed(blk);
     if (is("falcon-h1")) {
       add_vector(blk + "ffn_norm", d, 1);  // that is the name of all of it
-    } else if (!is("nemotron_h")) {
+    } else if (!is("nemotron_h") && !is("qwen35")) {
       add_norm(blk + "ffn_norm", d, false);
     }
     if (!is("nemotron_h")) add_linear(blk + "ffn_gate", d, feed_forward_, false);
@@ -618,11 +618,11 @@ class TinyModel {
   void add_hybrid_attention(const std::string& blk) {
     const uint64_t d = options.embedding(), dim = uint64_t(options.head_dim);
     const uint64_t kv = uint64_t(options.kv_heads) * dim;
-    add_linear(blk + "attn_q", d, is("qwen3next") ? 2 * d : d, false);  // there with a gate
+    add_linear(blk + "attn_q", d, delta_net() ? 2 * d : d, false);  // there with a gate
     add_linear(blk + "attn_k", d, kv, false);
     add_linear(blk + "attn_v", d, kv, false);
     add_linear(blk + "attn_output", d, d, false);
-    if (!is("qwen3next") && !is("lfm2")) return;
+    if (!delta_net() && !is("lfm2")) return;
     add_norm(blk + "attn_q_norm", dim, false);
     add_norm(blk + "attn_k_norm", dim, false);
   }
@@ -630,7 +630,7 @@ class TinyModel {
   void add_recurrence(const std::string& blk) {
     if (is("lfm2")) return add_short_convolution(blk);
     if (is("jamba")) return add_first_mamba(blk);
-    if (is("qwen3next")) return add_delta_net(blk);
+    if (delta_net()) return add_delta_net(blk);
     add_second_mamba(blk);
   }
   void add_short_convolution(const std::string& blk) {
@@ -664,11 +664,18 @@ class TinyModel {
   }
   void add_delta_net(const std::string& blk) {
     const uint64_t d = options.embedding(), keys = 2 * groups_ * state_;
-    add_linear(blk + "ssm_in", d, keys + 2 * inner(), false);
+    if (is("qwen35")) {
+      add_linear(blk + "attn_qkv", d, keys + inner(), false);
+      add_linear(blk + "attn_gate", d, inner(), false);
+      add_linear(blk + "ssm_alpha", d, rank_, false);
+      add_linear(blk + "ssm_beta", d, rank_, false);
+    } else {
+      add_linear(blk + "ssm_in", d, keys + 2 * inner(), false);
+      add_linear(blk + "ssm_ba", d, 2 * rank_, false);
+    }
     add_linear(blk + "ssm_conv1d", conv_, keys + inner(), false);
     add_vector(blk + "ssm_dt.bias", rank_, 0);
     add_vector(blk + "ssm_a", rank_, -1);
-    add_linear(blk + "ssm_ba", d, 2 * rank_, false);
     add_norm(blk + "ssm_norm", state_, false);
     add_linear(blk + "ssm_out", inner(), d, false);
   }
