@@ -20,6 +20,7 @@ namespace {
 
 struct PackArguments {
   std::string state, model, text, codec, load_codec, out;
+  std::string states = "exact";
   size_t tokens = 0, checkpoint = 0;
   bool lossless = false, no_rotation = false;
   session::PackOptions options;
@@ -224,6 +225,7 @@ Result<std::string> describe_packed(const std::string& path, size_t tokens) {
 
 Result<> run(const PackArguments& a) {
   KVS_TRY(check(a));
+  KVS_ASSIGN(const auto encoding, session::parse_state_encoding(a.states));
   KVS_ASSIGN(OutputFile out, OutputFile::reserve(a.out, Readers::owner));
   if (a.threads > 0) set_thread_count(a.threads);
   KVS_ASSIGN(const auto loaded,
@@ -233,7 +235,7 @@ Result<> run(const PackArguments& a) {
   const double read_seconds = reading.seconds();
   const Stopwatch packing;
   KVS_TRY(session::pack(std::move(out), input.cells, input.pending, loaded->coder(), a.options,
-                        terminal_progress(), {.states = input.states}));
+                        terminal_progress(), {.states = input.states, .encoding = encoding}));
   const double pack_seconds = packing.seconds();
   end_progress();
   FILE* const says = summary_stream(a.out);
@@ -276,6 +278,9 @@ Command pack_command() {
                        "of hybrid models: tokens from one stored recurrent state to the next; 0: "
                        "one at the end")
                 ->needs(text);
+            app.add_option("--state", a->states,
+                           "how recurrent states are kept: exact, or f16, which is half as much")
+                ->capture_default_str();
             for (CLI::Option* option : add_model_options(app, a->host)) option->needs(text);
             add_threads(app, a->threads);
             return [a] { return run(*a); };

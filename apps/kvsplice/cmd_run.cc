@@ -22,7 +22,7 @@ namespace {
 
 struct RunArguments {
   std::string model, prompt, prompt_file, load, load_codec, save, codec;
-  std::string cache = "f16";
+  std::string cache = "f16", states = "exact";
   bool lossless = false, ignore_end = false, quiet = false, no_special = false;
   std::optional<size_t> ctx;
   size_t checkpoint = 0;
@@ -97,7 +97,8 @@ class Generation {
   std::optional<session::SessionWriter> continued_;
   std::optional<OutputFile> fresh_;
   std::vector<session::RecurrentState> states_;  // to be saved
-  std::string echo_;                             // the prompt as it is printed
+  session::StateEncoding encoding_ = session::StateEncoding::exact;
+  std::string echo_;  // the prompt as it is printed
   std::vector<host::Token> prompt_;
   std::vector<host::Token> tokens_;  // in the context, then those that wait to be evaluated
   size_t limit_ = 0;                 // of the context
@@ -125,6 +126,7 @@ Result<> Generation::read_prompt() {
 }
 
 Result<> Generation::begin() {
+  KVS_ASSIGN(encoding_, session::parse_state_encoding(a_.states));
   if (a_.load.empty()) {
     KVS_TRY(reserve());
     tokens_ = prompt_;
@@ -286,12 +288,12 @@ Result<> Generation::write_session() {
   if (state.recurrent && n > last) states_.push_back(*state.recurrent);
   if (!continued_) {
     return session::pack(std::move(*fresh_), cells, std::span(tokens_).subspan(n), coder, a_.pack,
-                         {}, {.states = states_});
+                         {}, {.states = states_, .encoding = encoding_});
   }
   const auto pending = std::span(tokens_).subspan(std::max(n, loaded_tokens_));
-  return session::extend(std::move(*continued_), *session_, cells.slice(old, n - old), pending,
-                         coder, {},
-                         {.states = states_, .instead_of = n > old && !stays(old) ? old : 0});
+  return session::extend(
+      std::move(*continued_), *session_, cells.slice(old, n - old), pending, coder, {},
+      {.states = states_, .encoding = encoding_, .instead_of = n > old && !stays(old) ? old : 0});
 }
 
 void Generation::report() const {
@@ -358,6 +360,9 @@ Command run_command() {
             add_number(app, "--checkpoint", a->checkpoint, kTokens,
                        "of hybrid models: tokens from one recurrent state that is saved to the "
                        "next; 0: one at the end");
+            app.add_option("--state", a->states,
+                           "how recurrent states are saved: exact, or f16, which is half as much")
+                ->capture_default_str();
             auto& sampler = a->sampler;
             add_number(app, "--temp", sampler.temperature, {0, 100},
                        "temperature; 0: always the likeliest");

@@ -3,6 +3,7 @@
 
 #include "host/tiny_model_test.h"
 #include "quality/quality.h"
+#include "quality/score.h"
 
 namespace kvsplice::quality {
 namespace {
@@ -57,6 +58,35 @@ TEST_P(HybridLoop, StatesAreOnBothSides) {
   EXPECT_LT(coded.ratio, 16 / coded.bits_per_value);
   EXPECT_LT(coded.ratio_with_window, coded.ratio);
   EXPECT_GT(coded.ratio_with_window, 1);
+}
+
+// Once, not at every step: what text says behind a restore hardly changes.
+TEST_P(HybridLoop, AStateMayBeRoundedOnce) {
+  constexpr size_t kPrompt = 40, kNext = 20;
+  host::ContextOptions options;
+  options.n_ctx = kCtx;
+  options.threads = 1;
+  auto context = must(host::Context::create(*model_, options));
+  must(context.decode(letters(kPrompt)));
+  const auto exact = must(context.recurrent_state());
+  const Bytes halves = session::encode_state(exact, session::StateEncoding::f16);
+  const auto rounded = must(session::decode_state(halves, kPrompt));
+  EXPECT_NE(rounded, exact);
+  const auto next = letters(kNext, 9);
+  std::vector<std::vector<float>> base;
+  must(context.decode(next, kNext));
+  for (size_t i = 0; i < kNext; ++i) {
+    base.emplace_back(context.logits(i).begin(), context.logits(i).end());
+  }
+  must(context.go_back(rounded));
+  must(context.decode(next, kNext));
+  Divergence divergence;
+  for (size_t i = 0; i < kNext; ++i) {
+    divergence.add(LogProbs(base[i]), LogProbs(context.logits(i)), size_t(next[i]));
+  }
+  const double mean = divergence.summary().mean;
+  RecordProperty("kld_e9", std::to_string(1e9 * mean));
+  EXPECT_LT(mean, 1e-4) << "kld";
 }
 
 INSTANTIATE_TEST_SUITE_P(All, HybridLoop, ::testing::Values("qwen3next", "granitehybrid", "lfm2"));

@@ -91,6 +91,12 @@ size_t RecurrentState::bytes() const {
   return sum;
 }
 
+Result<StateEncoding> parse_state_encoding(const std::string& text) {
+  if (text == "exact") return StateEncoding::exact;
+  if (text == "f16") return StateEncoding::f16;
+  return Error{ErrorKind::usage, fmt::format("states as '{}'; legal: exact, f16", text)};
+}
+
 Bytes encode_state(const RecurrentState& state, StateEncoding encoding) {
   constexpr size_t kNumbers = 20;  // of a row, at most
   ByteWriter out;

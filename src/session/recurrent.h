@@ -35,6 +35,7 @@ struct RecurrentState {
 
 // How f32 rows are kept: to the bit, or rounded to half precision.
 enum class StateEncoding : uint8_t { exact = 0, f16 = 1 };
+Result<StateEncoding> parse_state_encoding(const std::string& name);  // error lists the legal ones
 
 // The payload of a record of it, without its position; and back. The bytes are hostile.
 Bytes encode_state(const RecurrentState& state, StateEncoding encoding);

@@ -86,6 +86,20 @@ TEST_P(Hybrids, AConversationGoesOnWhereItStopped) {
   EXPECT_THAT(must("inspect --check " + s), HasSubstr("every record is sound"));
 }
 
+TEST_P(Hybrids, StatesAreHalvedIfWanted) {
+  const std::string text = m_ + "-f " + sample("news") + " -n 20 --lossless ";
+  must("pack" + text + "-o " + tmp_ / "exact.kvz");
+  must("pack" + text + "--state f16 -o " + tmp_ / "half.kvz");
+  const size_t exact = slurp(tmp_ / "exact.kvz").size(), half = slurp(tmp_ / "half.kvz").size();
+  must("unpack " + tmp_ / "exact.kvz" + m_ + "-o " + tmp_ / "exact.state");
+  must("unpack " + tmp_ / "half.kvz" + m_ + "-o " + tmp_ / "half.state");
+  EXPECT_EQ(slurp(tmp_ / "half.state").size(), slurp(tmp_ / "exact.state").size());
+  EXPECT_LT(half, exact);
+  must("run -n 4 -p a --load " + tmp_ / "half.kvz" + " --state f16 --lossless --save " +
+       tmp_ / "more.kvz" + how_);
+  refused("pack" + text + "--state q4 -o " + tmp_ / "c.kvz", 2, "legal: exact, f16");
+}
+
 TEST_P(Hybrids, WhatHasNoTokenLeftNeedsAPrompt) {
   const std::string s = tmp_ / "s.kvz";
   must("pack" + m_ + "-f " + sample("news") + " -n 20 --lossless -o " + s);
