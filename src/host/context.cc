@@ -228,6 +228,9 @@ Result<session::RecurrentState> Context::recurrent_state() const {
 
 Result<> Context::go_back(const session::RecurrentState& state) {
   Impl& m = *impl_;
+  if (!m.model.shape.hybrid()) {
+    return Error{ErrorKind::usage, "the model has no recurrent layers"};
+  }
   if (state.position > m.size) {
     return Error{ErrorKind::usage,
                  fmt::format("cannot keep {} of {} tokens", state.position, m.size)};

@@ -124,6 +124,7 @@ TEST_P(Hybrid, AStateGoesBackToWhereItWasTaken) {
   EXPECT_EQ(next(made), first);
   made.clear();
   EXPECT_EQ(made.go_back(early).error().kind, ErrorKind::usage);
+  EXPECT_THAT(made.recurrent_state().error().message, HasSubstr("no token has been evaluated"));
 }
 
 TEST_P(Hybrid, PrefixesComeBackWhereStatesAre) {
@@ -269,6 +270,22 @@ TEST_P(Hybrid, DamagedPartsAreRefused) {
 
 std::string test_name(const ::testing::TestParamInfo<const char*>& info) {
   return family_name(info.param);
+}
+
+TEST(HybridModels, OthersHaveNoRecurrentState) {
+  const TempDir dir;
+  TinyModel({}).save(dir.file("m.gguf"));
+  const Model model = must(Model::load(dir.file("m.gguf")));
+  EXPECT_FALSE(model.shape().hybrid());
+  ContextOptions options;
+  options.n_ctx = 64;
+  Context context = must(Context::create(model, options));
+  must(context.decode(letters(8)));
+  EXPECT_EQ(context.recurrent_state().error().kind, ErrorKind::usage);
+  session::RecurrentState none;
+  none.position = 4;
+  EXPECT_EQ(context.go_back(none).error().kind, ErrorKind::usage);
+  EXPECT_EQ(context.size(), 8u);
 }
 
 // llama.cpp loads it; it waits for M-RoPE.

@@ -358,14 +358,13 @@ Bytes write_state(const StateBlob& blob) {
 }
 
 Result<session::RecurrentState> recurrent_of_part(ByteSpan bytes, const ModelShape& shape) {
+  if (!shape.hybrid()) return Error{ErrorKind::usage, "the model has no recurrent layers"};
   ByteReader in(bytes);
   KVS_ASSIGN(StateBlob blob, read_head(in));
   blob.version = linked_state_version();
   if (shape.longest_window() > 0) KVS_TRY(read_cache(in, blob));
   KVS_ASSIGN(auto state, read_recurrent(in, shape.recurrent));
-  if (!state || shape.recurrent.empty()) {
-    return Error{ErrorKind::unsupported, "no recurrent state is there"};
-  }
+  if (!state) return Error{ErrorKind::unsupported, "no token has been evaluated yet"};
   KVS_TRY(session::check_state(*state, shape));
   return std::move(*state);
 }

@@ -188,7 +188,7 @@ Result<> check_options(const PackOptions& options) {
   return {};
 }
 
-// Those of a session that goes on are behind fewer tokens.
+// Behind the cells, which may be fewer than a state has seen only by mistake.
 Result<> write_states(const StatesToStore& states, const Coder& coder, SessionWriter& writer) {
   for (const RecurrentState& state : states.states) {
     KVS_TRY(check_state(state, coder.shape));
