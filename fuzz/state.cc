@@ -21,12 +21,14 @@ void read_and_write(ByteSpan bytes, const ModelShape& shape) {
   fuzz::accept();
   StateTarget target;
   target.form = StateForm::sequence_data;
-  const auto written = to_state(read->cells, {}, shape, target);
+  const session::RecurrentState* recurrent = read->recurrent ? &*read->recurrent : nullptr;
+  const auto written = to_state(read->cells, {}, shape, target, recurrent);
   if (!written.ok()) return;
   const auto again = parse_state(*written, hints_of(shape));
   fuzz::demand(again.ok());
   const auto back = to_cells(*again, shape, read->cells.tokens);
   fuzz::demand(back.ok());
+  fuzz::demand(back->recurrent == read->recurrent);
   const auto first = convert<uint16_t>(read->cells, shape, Space::cached);
   const auto second = convert<uint16_t>(back->cells, shape, Space::cached);
   fuzz::demand(second.keys == first.keys && second.values == first.values);
@@ -35,8 +37,11 @@ void read_and_write(ByteSpan bytes, const ModelShape& shape) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static const ModelShape full = fuzz::state_shape(false), windows = fuzz::state_shape(true);
-  read_and_write({data, size}, full);
-  read_and_write({data, size}, windows);
+  for (const bool window : {false, true}) {
+    for (const bool hybrid : {false, true}) {
+      read_and_write({data, size}, fuzz::state_shape(window, hybrid));
+    }
+  }
+  (void)parse_state({data, size}).ok();
   return 0;
 }

@@ -22,9 +22,10 @@ namespace {
 
 struct RunArguments {
   std::string model, prompt, prompt_file, load, load_codec, save, codec;
-  std::string cache = "f16";
+  std::string cache = "f16", states = "exact";
   bool lossless = false, ignore_end = false, quiet = false, no_special = false;
   std::optional<size_t> ctx;
+  size_t checkpoint = 0;
   int64_t predict = 128;  // -1: as many as the context holds
   session::PackOptions pack;
   host::ModelOptions host;
@@ -81,6 +82,11 @@ class Generation {
   Result<> open_context(size_t tokens);
   Result<> reserve();
   Result<> restore();
+  Result<> store_checkpoint();
+  Result<> carry_states_over();
+  bool stays(size_t position) const {  // of a state, when the text goes on behind it
+    return a_.checkpoint > 0 && position % a_.checkpoint == 0;
+  }
 
   const RunArguments& a_;
   const LoadedCoder& loaded_;
@@ -90,6 +96,8 @@ class Generation {
   // What will be saved, held from the start: a session that goes on, or a new one.
   std::optional<session::SessionWriter> continued_;
   std::optional<OutputFile> fresh_;
+  std::vector<session::RecurrentState> states_;  // to be saved
+  session::StateEncoding encoding_ = session::StateEncoding::exact;
   std::string echo_;  // the prompt as it is printed
   std::vector<host::Token> prompt_;
   std::vector<host::Token> tokens_;  // in the context, then those that wait to be evaluated
@@ -118,6 +126,7 @@ Result<> Generation::read_prompt() {
 }
 
 Result<> Generation::begin() {
+  KVS_ASSIGN(encoding_, session::parse_state_encoding(a_.states));
   if (a_.load.empty()) {
     KVS_TRY(reserve());
     tokens_ = prompt_;
@@ -126,6 +135,12 @@ Result<> Generation::begin() {
   KVS_TRY(load_session());
   KVS_TRY(reserve());
   const auto& pending = session_->file().index().pending;
+  if (model().shape().hybrid() && pending.empty() && prompt_.empty()) {
+    return Error{ErrorKind::usage,
+                 a_.load +
+                     " has no token left to evaluate, and a hybrid model cannot evaluate its "
+                     "last one again: give a prompt (-p, -f)"};
+  }
   KVS_TRY(open_context(session_->size() + pending.size() + prompt_.size()));
   KVS_TRY(restore());
   tokens_.insert(tokens_.end(), pending.begin(), pending.end());
@@ -194,9 +209,11 @@ Result<> Generation::evaluate_waiting() {
   if (context_->size() == tokens_.size()) KVS_TRY(context_->truncate(tokens_.size() - 1));
   constexpr size_t kPiece = 512;  // between two looks at Ctrl-C
   while (context_->size() < tokens_.size() && !interrupted()) {
-    const size_t at = context_->size(), n = std::min(kPiece, tokens_.size() - at);
+    const size_t at = context_->size();
+    const size_t n = until_checkpoint(at, std::min(kPiece, tokens_.size() - at), a_.checkpoint);
     KVS_TRY(context_->decode(std::span(tokens_).subspan(at, n), at + n == tokens_.size() ? 1 : 0));
     evaluated_ += n;
+    KVS_TRY(store_checkpoint());
   }
   prompt_seconds_ = watch.seconds();
   return {};
@@ -220,7 +237,29 @@ Result<> Generation::add_tokens() {
     put_out(model().piece(token));
     if (generated_ == most_new()) break;  // the last token waits for the next run
     KVS_TRY(context_->decode(std::span(tokens_).last(1), 1));
+    KVS_TRY(store_checkpoint());
   }
+  return {};
+}
+
+Result<> Generation::store_checkpoint() {
+  if (a_.save.empty() || !stays(context_->size())) return {};
+  KVS_ASSIGN(auto state, context_->recurrent_state());
+  states_.push_back(std::move(state));
+  return {};
+}
+
+// Those of the session loaded, if what is saved is another file's records.
+Result<> Generation::carry_states_over() {
+  if (!session_ || continued_) return {};
+  std::vector<session::RecurrentState> states;
+  for (const size_t position : session_->file().state_positions()) {
+    if (position >= loaded_tokens_ && !stays(position)) continue;
+    KVS_ASSIGN(auto state, session_->state_at(position));
+    states.push_back(std::move(state));
+  }
+  std::move(states_.begin(), states_.end(), std::back_inserter(states));
+  states_ = std::move(states);
   return {};
 }
 
@@ -243,15 +282,18 @@ Result<> Generation::write_session() {
   const session::Coder coder = loaded_.coder();
   KVS_ASSIGN(const host::StateCells state, host::cells_of(*context_, shape, tokens_));
   const KvView& cells = state.cells;
-  const size_t n = cells.count();
+  const size_t n = cells.count(), old = std::min(n, loaded_tokens_);
+  KVS_TRY(carry_states_over());
+  const size_t last = states_.empty() ? (continued_ ? old : 0) : states_.back().position;
+  if (state.recurrent && n > last) states_.push_back(*state.recurrent);
   if (!continued_) {
     return session::pack(std::move(*fresh_), cells, std::span(tokens_).subspan(n), coder, a_.pack,
-                         {});
+                         {}, {.states = states_, .encoding = encoding_});
   }
-  const size_t old = std::min(n, loaded_tokens_);
   const auto pending = std::span(tokens_).subspan(std::max(n, loaded_tokens_));
-  return session::extend(std::move(*continued_), *session_, cells.slice(old, n - old), pending,
-                         coder, {});
+  return session::extend(
+      std::move(*continued_), *session_, cells.slice(old, n - old), pending, coder, {},
+      {.states = states_, .encoding = encoding_, .instead_of = n > old && !stays(old) ? old : 0});
 }
 
 void Generation::report() const {
@@ -272,6 +314,7 @@ Result<> run(RunArguments a) {
   if (a.threads > 0) set_thread_count(a.threads);
   KVS_TRY(sort_codecs(a));
   KVS_ASSIGN(const auto loaded, LoadedCoder::load(a.model, a.codec, a.lossless, {}, a.host));
+  KVS_TRY(check_checkpoint(a.checkpoint, loaded->model->shape()));
   Generation generation(a, *loaded);
   KVS_TRY(generation.read_prompt());
   KVS_TRY(generation.begin());
@@ -314,6 +357,12 @@ Command run_command() {
                        "first tokens a new session keeps exact");
             add_number(app, "--window", a->pack.window, kTokens,
                        "newest tokens a new session keeps exact");
+            add_number(app, "--checkpoint", a->checkpoint, kTokens,
+                       "of hybrid models: tokens from one recurrent state that is saved to the "
+                       "next; 0: one at the end");
+            app.add_option("--state", a->states,
+                           "how recurrent states are saved: exact, or f16, which is half as much")
+                ->capture_default_str();
             auto& sampler = a->sampler;
             add_number(app, "--temp", sampler.temperature, {0, 100},
                        "temperature; 0: always the likeliest");

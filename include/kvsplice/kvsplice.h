@@ -72,7 +72,7 @@ typedef struct kvs_error {
 /* "0.1.0". */
 KVS_API const char* kvs_version(void);
 
-/* The formats that this version reads, and the one it writes. */
+/* The oldest and the newest format that this version reads. */
 typedef struct kvs_format_range {
   int oldest, newest;
 } kvs_format_range;

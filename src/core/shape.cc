@@ -77,6 +77,12 @@ Result<> check_query_heads(const ModelShape& shape) {
   return {};
 }
 
+size_t ModelShape::recurrent_bytes() const {
+  size_t values = 0;
+  for (const RecurrentLayer& l : recurrent) values += l.values();
+  return sizeof(float) * values;
+}
+
 size_t ModelShape::f16_bytes_per_token() const {
   size_t bytes = 0;
   for (const auto& l : layers) bytes += 2 * (l.width(Kind::key) + l.width(Kind::value));

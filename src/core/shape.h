@@ -56,6 +56,16 @@ struct LayerShape {
   bool operator==(const LayerShape&) const = default;
 };
 
+// A layer that carries a state from token to token, of values that llama.cpp calls r (what a
+// convolution has seen) and s (of the recurrence itself). It may own a cache, too.
+struct RecurrentLayer {
+  int layer = 0;  // index in the model
+  size_t r = 0, s = 0;
+
+  size_t values() const { return r + s; }
+  bool operator==(const RecurrentLayer&) const = default;
+};
+
 // Error format if a layer, or all of them together, hold more of a token than is legal (limits.h).
 Result<> check_widths(const std::vector<LayerShape>& layers);
 
@@ -70,10 +80,14 @@ struct ModelShape {
   // Numbers of layers without attention, for which llama.cpp's states hold rows of no bytes.
   std::vector<int> empty_layers = {};
   std::vector<int> query_heads_by_layer = {};  // like `layers`; empty: all have query_heads
+  std::vector<RecurrentLayer> recurrent = {};  // of a hybrid model
 
   int query_heads_of(int layer) const {  // an index into `layers`
     return query_heads_by_layer.empty() ? query_heads : query_heads_by_layer[size_t(layer)];
   }
+
+  bool hybrid() const { return !recurrent.empty(); }
+  size_t recurrent_bytes() const;  // of the f32 state of all recurrent layers, at any token
 
   // f16 bytes of one token's keys and values over all layers, windows not considered.
   size_t f16_bytes_per_token() const;

@@ -104,6 +104,36 @@ Result<std::vector<int>> read_empty_layers(const GgufReader& file,
   return numbers;
 }
 
+// Three numbers a layer: which, and its values r and s.
+Result<std::vector<RecurrentLayer>> read_recurrent(const GgufReader& file) {
+  if (!file.has(prefix + "recurrent")) return std::vector<RecurrentLayer>();
+  KVS_ASSIGN(std::vector<int32_t> numbers, file.integers(prefix + "recurrent"));
+  if (numbers.size() % 3 != 0 || numbers.size() > size_t{3 * limits::kLayers}) {
+    return damaged(file, fmt::format("recurrent has {} numbers; three a layer, at most {} layers",
+                                     numbers.size(), limits::kLayers));
+  }
+  std::vector<RecurrentLayer> layers;
+  int before = -1;
+  for (auto n = numbers.begin(); n != numbers.end(); n += 3) {
+    const int most = std::max(n[1], n[2]), least = std::min(n[1], n[2]);
+    if (n[0] <= before || least < 0 || most > limits::kStateValues) {
+      return damaged(file, fmt::format("recurrent layer {} of {} and {} values behind layer {}",
+                                       n[0], n[1], n[2], before));
+    }
+    before = n[0];
+    layers.push_back({n[0], size_t(n[1]), size_t(n[2])});
+  }
+  return layers;
+}
+
+void write_recurrent(GgufWriter& file, const std::vector<RecurrentLayer>& layers) {
+  std::vector<int32_t> numbers;
+  for (const RecurrentLayer& l : layers) {
+    for (const size_t n : {size_t(l.layer), l.r, l.s}) numbers.push_back(int32_t(n));
+  }
+  if (!numbers.empty()) file.set(prefix + "recurrent", numbers);
+}
+
 Result<std::vector<int>> read_query_heads(const GgufReader& file, const ModelShape& shape) {
   if (!file.has(prefix + "query_heads_by_layer")) return std::vector<int>();
   return per_layer(file, "query_heads_by_layer", shape.layers.size(), 1, shape.query_heads);
@@ -167,6 +197,7 @@ void write_shape(GgufWriter& file, const ModelShape& shape) {
     file.set(prefix + "query_heads_by_layer", shape.query_heads_by_layer);
   }
   if (!shape.empty_layers.empty()) file.set(prefix + "empty_layers", shape.empty_layers);
+  write_recurrent(file, shape.recurrent);
   file.set(prefix + "rope.halves", halves);
   file.set(prefix + "rope.pairs", pairs);
   file.set(prefix + "rope.magnitude", magnitude);
@@ -189,6 +220,7 @@ Result<ModelShape> read_shape(const GgufReader& file) {
   KVS_TRY(read_chunked(file, shape.layers));
   KVS_TRY(read_ropes(file, shape.layers));
   KVS_ASSIGN(shape.empty_layers, read_empty_layers(file, shape.layers));
+  KVS_ASSIGN(shape.recurrent, read_recurrent(file));
   return shape;
 }
 

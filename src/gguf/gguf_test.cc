@@ -32,6 +32,7 @@ ModelShape some_shape() {
   shape.layers.push_back({3, 1, 8, 8, 64, {Rope::Pairs::adjacent, {1, 0.1f}, 1}, true});
   shape.empty_layers = {1, 4};
   shape.query_heads_by_layer = {8, 4, 8};
+  shape.recurrent = {{1, 6, 8}, {3, 6, 0}};
   return shape;
 }
 
@@ -565,6 +566,9 @@ TEST_F(GgufTest, DamagedShapesAreRefused) {
       },
       [](ModelShape& s) { s.empty_layers = {2}; },  // which is there
       [](ModelShape& s) { s.empty_layers = {-1}; },
+      [](ModelShape& s) { std::swap(s.recurrent[0], s.recurrent[1]); },
+      [](ModelShape& s) { s.recurrent[0].layer = -1; },
+      [](ModelShape& s) { s.recurrent[1].s = size_t{limits::kStateValues} + 1; },
       [](ModelShape& s) {
         s.query_heads_by_layer = {8, 4};
       },

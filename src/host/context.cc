@@ -8,6 +8,7 @@
 #include "host/log.h"
 #include "host/model_impl.h"
 #include "host/sampler.h"
+#include "host/state_blob.h"
 
 namespace kvsplice::host {
 
@@ -109,10 +110,11 @@ Result<Context> Context::create(const Model& model, const ContextOptions& option
 Result<> Context::Impl::find_caches() {
   const llama_token token = 0;
   batch.fill({&token, 1}, 0, 1);
-  KVS_ASSIGN(auto layers, survey_graph(context.get(), hook, batch, model.options.on_devices()));
+  KVS_ASSIGN(GraphSurvey graph,
+             survey_graph(context.get(), hook, batch, model.options.on_devices()));
   llama_memory_clear(memory(), true);
   for (const LayerShape& l : model.shape.layers) {
-    const LayerGraph& found = layers[l.layer];
+    const LayerGraph& found = graph.layers[l.layer];
     if (found.key == nullptr) {
       return Error{ErrorKind::unsupported, fmt::format("layer {} has lost its cache", l.layer)};
     }
@@ -174,7 +176,11 @@ Result<> Context::Impl::decode_piece(std::span<const Token> tokens, size_t outpu
     outcome = check_logits({logits + i * vocabulary(), vocabulary()});
   }
   if (!outcome.ok()) {
-    llama_memory_seq_rm(memory(), 0, static_cast<llama_pos>(size), -1);
+    const bool undone = llama_memory_seq_rm(memory(), 0, static_cast<llama_pos>(size), -1);
+    if (!undone) {
+      llama_memory_clear(memory(), true);
+      size = 0;
+    }
     return outcome;
   }
   size += tokens.size();
@@ -199,10 +205,47 @@ Result<> Context::truncate(size_t n) {
     return Error{ErrorKind::usage, fmt::format("cannot keep {} of {} tokens", n, impl_->size)};
   }
   if (!llama_memory_seq_rm(impl_->memory(), 0, static_cast<llama_pos>(n), -1)) {
-    return Error{ErrorKind::unsupported, "this model's cache cannot be truncated"};
+    return Error{ErrorKind::unsupported,
+                 fmt::format("a hybrid's recurrent state cannot go back from token {} to {}",
+                             impl_->size, n)};
   }
   impl_->size = n;
   return {};
+}
+
+// Behind the sliding cache, which llama.cpp saves along with it.
+Result<session::RecurrentState> Context::recurrent_state() const {
+  constexpr llama_state_seq_flags kPart = LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY;
+  llama_context* context = impl_->context.get();
+  Bytes part(llama_state_seq_get_size_ext(context, 0, kPart));
+  const size_t n = llama_state_seq_get_data_ext(context, part.data(), part.size(), 0, kPart);
+  if (n == 0 || n > part.size()) {
+    return Error{ErrorKind::unsupported,
+                 fmt::format("llama.cpp gave {} of {} bytes of its state", n, part.size())};
+  }
+  return recurrent_of_part(ByteSpan(part).first(n), impl_->model.shape);
+}
+
+Result<> Context::go_back(const session::RecurrentState& state) {
+  Impl& m = *impl_;
+  if (!m.model.shape.hybrid()) {
+    return Error{ErrorKind::usage, "the model has no recurrent layers"};
+  }
+  if (state.position > m.size) {
+    return Error{ErrorKind::usage,
+                 fmt::format("cannot keep {} of {} tokens", state.position, m.size)};
+  }
+  KVS_TRY(session::check_state(state, m.model.shape));
+  const Bytes part = part_of_recurrent(state, m.model.shape);
+  listen_to_log();
+  const size_t n = llama_state_seq_set_data_ext(m.context.get(), part.data(), part.size(), 0,
+                                                LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY);
+  if (n != part.size()) {
+    clear();
+    return Error{ErrorKind::mismatch, fmt::format("llama.cpp does not take the state: {}",
+                                                  first_log_error("no reason given"))};
+  }
+  return truncate(state.position);
 }
 
 Result<const CacheTensor*> Context::Impl::cache_of(Kind kind, int layer, size_t first, size_t rows,

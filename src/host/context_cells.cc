@@ -48,9 +48,10 @@ Result<StateCells> cells_of(const Context& context, const ModelShape& shape,
   return made;
 }
 
-Result<> restore_cells(const KvView& cells, const ModelShape& shape, Context& context) {
+Result<> restore_cells(const KvView& cells, const ModelShape& shape, Context& context,
+                       const session::RecurrentState* recurrent) {
   KVS_ASSIGN(const StateTarget target, target_of(context));
-  KVS_ASSIGN(const Bytes state, to_state(cells, {}, shape, target));
+  KVS_ASSIGN(const Bytes state, to_state(cells, {}, shape, target, recurrent));
   return context.load_state(state);
 }
 

@@ -22,25 +22,26 @@ class Survey {
     } else if (node->op == GGML_OP_FLASH_ATTN_EXT) {
       see_attention(node);
     }
+    if (const auto row = recurrent_row(node)) see_recurrent(*row);
     return false;
   }
 
-  Result<std::map<int, LayerGraph>> finish() {
+  Result<GraphSurvey> finish() {
     KVS_TRY(trouble_);
-    for (auto& [number, layer] : layers_) {
+    for (auto& [number, layer] : found_.layers) {
       if (layer.key == nullptr || layer.value == nullptr) {
         return Error{ErrorKind::unsupported, fmt::format("layer {} has no cache of its own for {}",
                                                          number, layer.key ? "values" : "keys")};
       }
       if (seen_[layer.before_rope] != 1) layer.before_rope = {};
     }
-    return std::move(layers_);
+    return std::move(found_);
   }
 
  private:
   void see_store(ggml_tensor* node) {
     if (const auto number = key_cache_layer(node)) {
-      LayerGraph& layer = layers_[*number];
+      LayerGraph& layer = found_.layers[*number];
       set_cache(*number, root_of(node), layer.key);
       layer.turns.keys = side_of_turn(node->src[0]);
       if (Result<> traced = trace_rope(node->src[0], layer); !traced.ok() && trouble_.ok()) {
@@ -48,8 +49,8 @@ class Survey {
                          fmt::format("layer {}: {}", *number, traced.error().message)};
       }
     } else if (const auto value_layer = value_cache_layer(node)) {
-      set_cache(*value_layer, root_of(node), layers_[*value_layer].value);
-      layers_[*value_layer].turns.values = side_of_turn(node->src[0]);
+      set_cache(*value_layer, root_of(node), found_.layers[*value_layer].value);
+      found_.layers[*value_layer].turns.values = side_of_turn(node->src[0]);
     }
   }
 
@@ -60,6 +61,12 @@ class Survey {
                        fmt::format("layer {} keeps two caches, for sparse attention", layer)};
     }
     cache = met;
+  }
+
+  void see_recurrent(const RecurrentRow& row) {
+    RecurrentLayer& layer = found_.recurrent[row.layer];
+    layer.layer = row.layer;
+    (row.of_convolution ? layer.r : layer.s) = row.values;
   }
 
   // What is stored may have been multiplied by a Hadamard matrix. Unlike weights, it is an input.
@@ -113,8 +120,8 @@ class Survey {
   void see_attention(ggml_tensor* node) {
     ggml_tensor *query = node->src[0], *key = node->src[1], *value = node->src[2];
     const auto number = key_cache_layer(key);
-    if (!number || layers_[*number].query_heads != 0) return;
-    LayerGraph& layer = layers_[*number];
+    if (!number || found_.layers[*number].query_heads != 0) return;
+    LayerGraph& layer = found_.layers[*number];
     layer.query_heads = static_cast<int>(query->ne[2]);
     layer.kv_heads = static_cast<int>(key->ne[2]);
     layer.key_dim = static_cast<int>(key->ne[0]);
@@ -128,15 +135,15 @@ class Survey {
     }
   }
 
-  std::map<int, LayerGraph> layers_;
+  GraphSurvey found_;
   std::map<NodeName, int> seen_;
   Result<> trouble_;
 };
 
 }  // namespace
 
-Result<std::map<int, LayerGraph>> survey_graph(llama_context* context, NodeHook& hook,
-                                               const Batch& one_token, bool several_devices) {
+Result<GraphSurvey> survey_graph(llama_context* context, NodeHook& hook, const Batch& one_token,
+                                 bool several_devices) {
   Survey survey;
   hook.on_node = [&](ggml_tensor* node, bool ask) { return survey.on_node(node, ask); };
   hook.abort = !several_devices;

@@ -24,6 +24,8 @@ struct NodeName {
 
 // A layer that owns a cache.
 struct LayerGraph {
+  size_t cells() const { return key == nullptr ? 0 : size_t(key->ne[1]); }  // of its cache
+
   ggml_tensor* key = nullptr;  // the caches themselves
   ggml_tensor* value = nullptr;
   Turns turns;
@@ -36,10 +38,15 @@ struct LayerGraph {
   int hidden_cells = 0;  // how many of the first two cells the surveyed token's mask hides
 };
 
-// By layer of the model. `hook` is the one the context was created with. On several devices a
+struct GraphSurvey {
+  std::map<int, LayerGraph> layers;         // by layer of the model
+  std::map<int, RecurrentLayer> recurrent;  // those of hybrids, likewise
+};
+
+// `hook` is the one the context was created with. On several devices a
 // graph is met in parts, each when those before it have been computed: the token is then evaluated,
 // which is only seen otherwise.
-Result<std::map<int, LayerGraph>> survey_graph(llama_context* context, NodeHook& hook,
-                                               const Batch& one_token, bool several_devices);
+Result<GraphSurvey> survey_graph(llama_context* context, NodeHook& hook, const Batch& one_token,
+                                 bool several_devices);
 
 }  // namespace kvsplice::host

@@ -47,7 +47,6 @@ Result<> check_metadata(const Model::Impl& model) {
 Result<> check_architecture(const Model::Impl& model) {
   const llama_model* m = model.model.get();
   if (llama_model_is_recurrent(m)) return refused(model, "is recurrent");
-  if (llama_model_is_hybrid(m)) return refused(model, "is a hybrid with recurrent layers");
   if (llama_model_is_diffusion(m)) return refused(model, "is a diffusion model");
   if (llama_model_has_encoder(m) || !llama_model_has_decoder(m)) {
     return refused(model, "has an encoder");

@@ -38,6 +38,16 @@ std::optional<int> value_cache_layer(ggml_tensor* node) {
   return layer_in_name(root_of(node)->name, "cache_v_l");
 }
 
+std::optional<RecurrentRow> recurrent_row(ggml_tensor* node) {
+  ggml_tensor* root = root_of(node);
+  for (const bool of_convolution : {true, false}) {
+    if (const auto layer = layer_in_name(root->name, of_convolution ? "cache_r_l" : "cache_s_l")) {
+      return RecurrentRow{*layer, of_convolution, size_t(root->ne[0])};
+    }
+  }
+  return {};
+}
+
 bool is_key_query_product(const ggml_tensor* node) {
   return node->op == GGML_OP_MUL_MAT && layer_in_name(node->name, "kq-").has_value();
 }

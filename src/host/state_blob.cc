@@ -4,11 +4,11 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cstring>
 #include <span>
 
 #include "core/errors.h"
 #include "core/limits.h"
+#include "host/recurrent_part.h"
 #include "host/state_tokens.h"
 
 namespace kvsplice::host {
@@ -177,27 +177,15 @@ void read_second_cache(ByteReader& in, StateBlob& blob) {
   in = behind;
 }
 
-// Into zeros that are there, so that rows without data need no writing.
-class StateWriter {
- public:
-  explicit StateWriter(std::span<uint8_t> room) : room_(room) {}
-
-  template <class T>
-  void put(T value) {
-    put_array(std::span<const T>(&value, 1));
-  }
-  template <class T>
-  void put_array(std::span<const T> values) {
-    if (!values.empty()) std::memcpy(room_.data() + at_, values.data(), values.size_bytes());
-    at_ += values.size_bytes();
-  }
-  void leave_zeros(size_t n) { at_ += n; }
-  size_t size() const { return at_; }
-
- private:
-  std::span<uint8_t> room_;
-  size_t at_ = 0;
-};
+// Without a model, what is left is a recurrent part if all of it can be read as one.
+void read_recurrent_end(ByteReader& in, StateBlob& blob) {
+  if (in.left() == 0) return;
+  ByteReader behind = in;
+  auto recurrent = read_recurrent(behind, {});
+  if (!recurrent.ok() || behind.left() > 0) return;
+  blob.recurrent = std::move(*recurrent);
+  in = behind;
+}
 
 void write_head(const StateBlob& blob, StateWriter& out) {
   switch (blob.form) {
@@ -312,7 +300,7 @@ std::vector<size_t> empty_places(const ModelShape& shape) {
 }
 
 StateHints hints_of(const ModelShape& shape) {
-  return {.caches = caches_of(shape), .empty = empty_places(shape)};
+  return {.caches = caches_of(shape), .empty = empty_places(shape), .recurrent = shape.recurrent};
 }
 
 Result<StateBlob> parse_state(ByteSpan bytes, const StateHints& hints) {
@@ -326,6 +314,10 @@ Result<StateBlob> parse_state(ByteSpan bytes, const StateHints& hints) {
   }
   if (blob.caches.empty()) return format_error("truncated: the state has no cache");
   if (hints.caches == 0) read_second_cache(in, blob);
+  if (hints.caches == 0) read_recurrent_end(in, blob);
+  if (!hints.recurrent.empty()) {
+    KVS_ASSIGN(blob.recurrent, read_recurrent(in, hints.recurrent));
+  }
   if (blob.caches[0].cells() > 0) {
     KVS_TRY(drop_empty(hints.empty, blob.caches[0].keys));
     KVS_TRY(drop_empty(hints.empty, blob.caches[0].values));
@@ -343,6 +335,7 @@ size_t most_state_bytes(const StateBlob& blob) {
       for (const StateRows& rows : *layers) bytes += kNumbers + cache.cells() * rows.row_bytes;
     }
   }
+  if (blob.recurrent) bytes += most_recurrent_bytes(*blob.recurrent);
   return bytes;
 }
 
@@ -353,12 +346,42 @@ size_t write_state(const StateBlob& blob, std::span<uint8_t> zeros, std::vector<
     RowsAt at = write_cache(cache, blob, out);
     if (places != nullptr) places->push_back(std::move(at));
   }
+  const bool names_sequence = blob.form == StateForm::session_file;
+  if (blob.recurrent) write_recurrent(*blob.recurrent, names_sequence, out);
   return out.size();
 }
 
 Bytes write_state(const StateBlob& blob) {
   Bytes bytes(most_state_bytes(blob));
   bytes.resize(write_state(blob, bytes, nullptr));
+  return bytes;
+}
+
+Result<session::RecurrentState> recurrent_of_part(ByteSpan bytes, const ModelShape& shape) {
+  if (!shape.hybrid()) return Error{ErrorKind::usage, "the model has no recurrent layers"};
+  ByteReader in(bytes);
+  KVS_ASSIGN(StateBlob blob, read_head(in));
+  blob.version = linked_state_version();
+  if (shape.longest_window() > 0) KVS_TRY(read_cache(in, blob));
+  KVS_ASSIGN(auto state, read_recurrent(in, shape.recurrent));
+  if (!state) return Error{ErrorKind::unsupported, "no token has been evaluated yet"};
+  KVS_TRY(session::check_state(*state, shape));
+  return std::move(*state);
+}
+
+// A sliding cache without cells leaves those that are there.
+Bytes part_of_recurrent(const session::RecurrentState& state, const ModelShape& shape) {
+  constexpr size_t kNumbers = 16;
+  Bytes bytes(kNumbers + most_recurrent_bytes(state));
+  StateWriter out(bytes);
+  out.put(kDataMagic);
+  out.put(int32_t{0});
+  if (shape.longest_window() > 0) {
+    out.put(uint32_t{1});  // stream
+    out.put(uint32_t{0});  // cells
+  }
+  write_recurrent(state, false, out);
+  bytes.resize(out.size());
   return bytes;
 }
 

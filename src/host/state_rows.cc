@@ -159,6 +159,23 @@ size_t first_held(const StateCache& cache, const ModelShape& shape, size_t n) {
   return there ? usual : std::min(session::first_in_sight(shape, n), n);
 }
 
+// That of hybrids, which stands where the cells end.
+Result<std::optional<session::RecurrentState>> recurrent_of(const StateBlob& blob,
+                                                            const ModelShape& shape) {
+  const size_t n = blob.caches[0].cells();
+  if (!shape.hybrid() || (n == 0 && !blob.recurrent)) {
+    return std::optional<session::RecurrentState>();
+  }
+  if (!blob.recurrent) {
+    return Error{ErrorKind::mismatch, "the state has cells but nothing of recurrent layers"};
+  }
+  KVS_TRY(session::check_state(*blob.recurrent, shape));
+  if (blob.recurrent->position == n) return blob.recurrent;
+  return Error{ErrorKind::mismatch,
+               fmt::format("the state has {} cells, its recurrent layers have seen {} tokens", n,
+                           blob.recurrent->position)};
+}
+
 }  // namespace
 
 Result<StateCells> to_cells(const StateBlob& blob, const ModelShape& shape,
@@ -183,6 +200,7 @@ Result<StateCells> to_cells(const StateBlob& blob, const ModelShape& shape,
   made.cells.space = Space::cached;
   made.cells.keys.resize(shape.layers.size());
   made.cells.values.resize(shape.layers.size());
+  KVS_ASSIGN(made.recurrent, recurrent_of(blob, shape));
   KVS_TRY(read_layers(blob, 0, shape, turns, 0, made));
   if (blob.caches.size() == 1) return made;
   made.cells.absent = first_held(blob.caches[1], shape, n);

@@ -54,6 +54,22 @@ Result<StateCache> make_cache(size_t first, size_t end, const ModelShape& shape,
   return cache;
 }
 
+// Error unless it is there if the model has recurrent layers, and where the cells end.
+Result<> check_recurrent(const session::RecurrentState* recurrent, size_t cells,
+                         const ModelShape& shape) {
+  if (!shape.hybrid()) return {};
+  if (recurrent == nullptr || recurrent->position != cells) {
+    return Error{ErrorKind::unsupported,
+                 fmt::format("a hybrid's state of {} cells needs what its recurrent layers hold "
+                             "behind them; {}",
+                             cells,
+                             recurrent == nullptr ? std::string("nothing of it is there")
+                                                  : fmt::format("it is there behind token {}",
+                                                                recurrent->position))};
+  }
+  return session::check_state(*recurrent, shape);
+}
+
 Result<> check_target(const StateTarget& target) {
   if (target.streams < 1 || target.streams > kMostStreams) {
     return Error{ErrorKind::usage,
@@ -95,7 +111,8 @@ StateExtent extent_of_state(StateForm form, size_t cells, size_t pending) {
 
 Result<StateFrame> StateFrame::make(std::span<const int32_t> tokens, size_t absent,
                                     std::span<const int32_t> pending, const ModelShape& shape,
-                                    const StateTarget& wanted, const RoomFor& room) {
+                                    const StateTarget& wanted, const RoomFor& room,
+                                    const session::RecurrentState* recurrent) {
   StateTarget target = wanted;
   if (target.turns.empty()) target.turns = usual_turns(shape);
   KVS_TRY(check_target(target));
@@ -103,6 +120,7 @@ Result<StateFrame> StateFrame::make(std::span<const int32_t> tokens, size_t abse
   KVS_TRY(session::check_tokens(pending, shape));
   const StateExtent extent = extent_of_state(target.form, tokens.size(), pending.size());
   KVS_TRY(session::check_sight(absent, extent.cells, shape));
+  KVS_TRY(check_recurrent(recurrent, extent.cells, shape));
   StateBlob blob;
   blob.form = target.form;
   blob.version = target.version;
@@ -117,6 +135,7 @@ Result<StateFrame> StateFrame::make(std::span<const int32_t> tokens, size_t abse
     KVS_ASSIGN(StateCache cache, make_cache(first, extent.cells, shape, windows, target));
     blob.caches.push_back(std::move(cache));
   }
+  if (shape.hybrid()) blob.recurrent = *recurrent;
   StateFrame frame;
   frame.cells_ = extent.cells;
   frame.layers_ = shape.layers.size();
@@ -211,11 +230,12 @@ void StateFrame::fill(const KvView& cells) {
 }
 
 Result<Bytes> to_state(const KvView& cells, std::span<const int32_t> pending,
-                       const ModelShape& shape, const StateTarget& target) {
+                       const ModelShape& shape, const StateTarget& target,
+                       const session::RecurrentState* recurrent) {
   KVS_TRY(session::check_cells(cells, shape));
   const bool quantised = is_quantised(target.key_type) || is_quantised(target.value_type);
   KVS_ASSIGN(StateFrame frame,
-             StateFrame::make(cells.tokens, cells.absent, pending, shape, target));
+             StateFrame::make(cells.tokens, cells.absent, pending, shape, target, {}, recurrent));
   if (quantised) KVS_TRY(session::check_finite(cells, shape));
   frame.fill(cells);
   return frame.take();

@@ -149,9 +149,17 @@ struct TinyOptions {
   bool temperature = false;  // of attention, which grows with the position (mistral3)
   bool split = false;        // into two files
   std::string pre;           // how texts are split: a vocabulary of bytes and a few merges (gpt2)
+  bool slides = false;       // lfm2 with a window in all layers that attend
   bool adds_end = false;     // the vocabulary ends texts with an end token
   uint64_t seed = 1;
 
+  bool hybrid() const {
+    for (const char* known :
+         {"qwen3next", "qwen35", "granitehybrid", "lfm2", "nemotron_h", "jamba", "falcon-h1"}) {
+      if (architecture == known) return true;
+    }
+    return false;
+  }
   uint64_t embedding() const { return uint64_t(heads) * uint64_t(head_dim); }
   int heads_of(int layer) const {
     return heads_by_layer.empty() ? heads : heads_by_layer[size_t(layer)];
@@ -167,6 +175,8 @@ class TinyModel {
     set_thread_count(1);  // models this small lose by more
     if (options.architecture == "mamba") {
       add_mamba();
+    } else if (options.hybrid()) {
+      add_hybrid();
     } else {
       add_decoder();
     }
@@ -201,9 +211,15 @@ class TinyModel {
     weights_[name] = std::move(values);
   }
   void add_vector(const std::string& name, uint64_t n, double mean, double scale = 0.1) {
+    add_around(name, {n}, mean, scale);
+  }
+  void add_around(const std::string& name, const std::vector<uint64_t>& dims, double mean,
+                  double scale = 0.1) {
+    uint64_t n = 1;
+    for (const uint64_t d : dims) n *= d;
     std::vector<float> values(n);
     for (float& v : values) v = float(mean + scale * random_.normal());
-    file_for(name).add_tensor(name, {n}, values);
+    file_for(name).add_tensor(name, dims, values);
     weights_[name] = std::move(values);
   }
   void add_linear(const std::string& name, uint64_t in, uint64_t out, bool bias) {
@@ -278,15 +294,19 @@ class TinyModel {
     }
   }
 
-  void set_metadata() {
+  // feeds: of a model whose layers are one thing each.
+  void set_metadata(const std::vector<int32_t>& feeds = {}) {
     file.set_text("general.architecture", options.architecture);
     file.set_text("general.name", options.name);
     file.set(key("context_length"), uint32_t(options.context));
     file.set(key("embedding_length"), uint32_t(options.embedding()));
     file.set(key("block_count"), uint32_t(options.layers));
-    file.set(key("feed_forward_length"), uint32_t(feed_forward_));
+    set_counts("feed_forward_length", feed_forward_,
+               is("nemotron_h") ? feeds : std::vector<int32_t>());
     set_counts("attention.head_count", options.heads, options.heads_by_layer);
-    set_counts("attention.head_count_kv", options.kv_heads, options.kv_heads_by_layer);
+    const bool by_layer = !delta_net();  // which have another key for that
+    set_counts("attention.head_count_kv", options.kv_heads,
+               by_layer ? options.kv_heads_by_layer : std::vector<int32_t>());
     file.set(key("attention.key_length"), uint32_t(options.head_dim));
     file.set(key("attention.value_length"), uint32_t(options.head_dim));
     file.set(key("attention.layer_norm_rms_epsilon"), 1e-5f);
@@ -462,8 +482,9 @@ class TinyModel {
     add_chosen(blk + "ffn_gate_exps", d, feed_forward_, 4, bias);
     add_chosen(blk + "ffn_up_exps", d, feed_forward_, 4, bias);
     add_chosen(blk + "ffn_down_exps", feed_forward_, d, 4, bias);
-    if (is("qwen2moe")) add_vector(blk + "ffn_gate_inp_shexp.weight", d, 0);
-    if (!is("glm4moe") && !is("qwen2moe")) return;
+    const bool gated = is("qwen2moe") || is("qwen3next");
+    if (gated) add_vector(blk + "ffn_gate_inp_shexp.weight", d, 0);
+    if (!is("glm4moe") && !gated) return;
     add_linear(blk + "ffn_gate_shexp", d, feed_forward_, false);
     add_linear(blk + "ffn_up_shexp", d, feed_forward_, false);
     add_linear(blk + "ffn_down_shexp", feed_forward_, d, false);
@@ -535,6 +556,130 @@ class TinyModel {
     }
   }
 
+  // Hybrids: recurrent where a layer has no KV heads; falcon-h1's layers are both.
+  static constexpr uint64_t conv_ = 4, state_ = 16, rank_ = 4, groups_ = 2;
+  bool attends(int layer) const { return is("falcon-h1") || options.kv_heads_of(layer) > 0; }
+  bool recurs(int layer) const { return is("falcon-h1") || options.kv_heads_of(layer) == 0; }
+  // nemotron_h's layers are one thing each.
+  bool only_feeds(int layer) const { return is("nemotron_h") && layer % 3 == 2; }
+  bool delta_net() const { return is("qwen3next") || is("qwen35"); }
+  uint64_t inner() const { return delta_net() ? rank_ * state_ : 2 * options.embedding(); }
+
+  void set_hybrid_metadata() {
+    std::vector<int32_t> feeds;
+    for (int i = 0; i < options.layers; ++i) feeds.push_back(only_feeds(i) ? feed_forward_ : 0);
+    set_metadata(feeds);
+    if (is("lfm2")) {
+      file.set(key("shortconv.l_cache"), uint32_t(3));
+      if (options.slides) file.set(key("attention.sliding_window"), uint32_t(options.window));
+      return;
+    }
+    file.set(key("ssm.conv_kernel"), uint32_t(conv_));
+    file.set(key("ssm.inner_size"), uint32_t(inner()));
+    file.set(key("ssm.state_size"), uint32_t(state_));
+    file.set(key("ssm.time_step_rank"), uint32_t(rank_));
+    file.set(key("ssm.group_count"), uint32_t(groups_));
+    if (!delta_net()) return;
+    file.set(key("full_attention_interval"), uint32_t(2));
+    file.set(key("rope.dimension_count"), uint32_t(options.head_dim / 2));
+    if (is("qwen35")) return file.set_integers(key("rope.dimension_sections"), {3, 3, 2, 0});
+    set_routing();
+    file.set(key("expert_shared_feed_forward_length"), uint32_t(feed_forward_));
+  }
+
+  void add_hybrid() {
+    set_hybrid_metadata();
+    add_vocabulary();
+    add_matrix("token_embd.weight", options.embedding(), vocabulary_, 1);
+    add_norm(is("lfm2") ? "token_embd_norm" : "output_norm", options.embedding(), false);
+    add_linear("output", options.embedding(), vocabulary_, false);
+    for (int i = 0; i < options.layers; ++i) add_hybrid_layer(i);
+  }
+
+  void add_hybrid_layer(int number) {
+    const std::string blk = "blk." + std::to_string(number) + ".";
+    const uint64_t d = options.embedding();
+    add_norm(blk + "attn_norm", d, false);
+    if (attends(number)) add_hybrid_attention(blk);
+    if (recurs(number) && !only_feeds(number)) add_recurrence(blk);
+    if (is("nemotron_h") && !only_feeds(number)) return;
+    if (delta_net()) add_norm(blk + "post_attention_norm", d, false);
+    if (is("qwen3next")) return add_routed(blk);
+    if (is("falcon-h1")) {
+      add_vector(blk + "ffn_norm", d, 1);  // that is the name of all of it
+    } else if (!is("nemotron_h") && !is("qwen35")) {
+      add_norm(blk + "ffn_norm", d, false);
+    }
+    if (!is("nemotron_h")) add_linear(blk + "ffn_gate", d, feed_forward_, false);
+    add_linear(blk + "ffn_up", d, feed_forward_, false);
+    add_linear(blk + "ffn_down", feed_forward_, d, false);
+  }
+
+  void add_hybrid_attention(const std::string& blk) {
+    const uint64_t d = options.embedding(), dim = uint64_t(options.head_dim);
+    const uint64_t kv = uint64_t(options.kv_heads) * dim;
+    add_linear(blk + "attn_q", d, delta_net() ? 2 * d : d, false);  // there with a gate
+    add_linear(blk + "attn_k", d, kv, false);
+    add_linear(blk + "attn_v", d, kv, false);
+    add_linear(blk + "attn_output", d, d, false);
+    if (!delta_net() && !is("lfm2")) return;
+    add_norm(blk + "attn_q_norm", dim, false);
+    add_norm(blk + "attn_k_norm", dim, false);
+  }
+
+  void add_recurrence(const std::string& blk) {
+    if (is("lfm2")) return add_short_convolution(blk);
+    if (is("jamba")) return add_first_mamba(blk);
+    if (delta_net()) return add_delta_net(blk);
+    add_second_mamba(blk);
+  }
+  void add_short_convolution(const std::string& blk) {
+    const uint64_t d = options.embedding();
+    add_linear(blk + "shortconv.in_proj", d, 3 * d, false);
+    add_linear(blk + "shortconv.conv", 3, d, false);
+    add_linear(blk + "shortconv.out_proj", d, d, false);
+  }
+  void add_first_mamba(const std::string& blk) {
+    const uint64_t d = options.embedding(), n = inner();
+    add_linear(blk + "ssm_in", d, 2 * n, false);
+    add_linear(blk + "ssm_conv1d", conv_, n, true);
+    add_linear(blk + "ssm_x", n, rank_ + 2 * state_, false);
+    add_norm(blk + "ssm_dt_norm", rank_, false);
+    add_norm(blk + "ssm_b_norm", state_, false);
+    add_norm(blk + "ssm_c_norm", state_, false);
+    add_linear(blk + "ssm_dt", rank_, n, true);
+    add_around(blk + "ssm_a", {state_, n}, -1);
+    add_vector(blk + "ssm_d", n, 1);
+    add_linear(blk + "ssm_out", n, d, false);
+  }
+  void add_second_mamba(const std::string& blk) {
+    const uint64_t d = options.embedding(), n = inner(), joint = n + 2 * groups_ * state_;
+    add_linear(blk + "ssm_in", d, n + joint + rank_, false);
+    add_linear(blk + "ssm_conv1d", conv_, joint, true);
+    add_vector(blk + "ssm_dt.bias", rank_, 0);
+    add_around(blk + "ssm_a", {1, rank_}, -1);
+    add_around(blk + "ssm_d", {1, rank_}, 1);
+    add_around(blk + "ssm_norm.weight", {n / groups_, groups_}, 1);
+    add_linear(blk + "ssm_out", n, d, false);
+  }
+  void add_delta_net(const std::string& blk) {
+    const uint64_t d = options.embedding(), keys = 2 * groups_ * state_;
+    if (is("qwen35")) {
+      add_linear(blk + "attn_qkv", d, keys + inner(), false);
+      add_linear(blk + "attn_gate", d, inner(), false);
+      add_linear(blk + "ssm_alpha", d, rank_, false);
+      add_linear(blk + "ssm_beta", d, rank_, false);
+    } else {
+      add_linear(blk + "ssm_in", d, keys + 2 * inner(), false);
+      add_linear(blk + "ssm_ba", d, 2 * rank_, false);
+    }
+    add_linear(blk + "ssm_conv1d", conv_, keys + inner(), false);
+    add_vector(blk + "ssm_dt.bias", rank_, 0);
+    add_vector(blk + "ssm_a", rank_, -1);
+    add_norm(blk + "ssm_norm", state_, false);
+    add_linear(blk + "ssm_out", inner(), d, false);
+  }
+
   static constexpr uint64_t feed_forward_ = 64, experts_ = 2;
   Random random_;
   uint64_t vocabulary_ = 0;
@@ -554,6 +699,12 @@ inline TinyOptions family(const std::string& name) {
   if (name.ends_with("+heads")) o.kv_heads_by_layer = {2, 1, 2};
   if (name.ends_with("+queries")) o.heads_by_layer = {4, 2, 4};
   if (name.ends_with("+gap")) o.kv_heads_by_layer = {2, 0, 2};
+  if (o.hybrid()) {
+    o.layers = 4;
+    if (o.architecture != "falcon-h1") o.kv_heads_by_layer = {0, 2, 0, 2};
+    if (o.architecture == "nemotron_h") o.layers = 5, o.kv_heads_by_layer = {0, 2, 0, 0, 2};
+  }
+  o.slides = name.ends_with("+window");
   if (o.architecture == "llama4") o.layers = 4;  // the last one sees everything, without rotation
   return o;
 }
