@@ -32,8 +32,7 @@ std::vector<StateTarget> targets() {
 
 Result<std::vector<Bytes>> make(const std::string&) {
   std::vector<Bytes> seeds;
-  for (bool window : {false, true}) {
-    const ModelShape shape = state_shape(window);
+  for (const ModelShape& shape : state_shapes()) {
     const KvBlock<uint16_t> cells = some_cells(shape, 5);
     for (const StateTarget& target : targets()) {
       KVS_ASSIGN(Bytes seed, to_state(cells, {}, shape, target));

@@ -1,21 +1,26 @@
-// What the states of the driver `state` are of: a layer of 32 values, and one with a window.
+// What the states of the driver `state` are of: a layer of 32 values, the same with another that
+// has a window, and the first with cells that say places.
 #pragma once
+
+#include <vector>
 
 #include "core/shape.h"
 
 namespace kvsplice::fuzz {
 
-inline ModelShape state_shape(bool window) {
+inline std::vector<ModelShape> state_shapes() {
   ModelShape shape;
   shape.architecture = "llama";
   LayerShape layer;
   layer.kv_heads = 1;
   layer.key_dim = layer.value_dim = 32;
   shape.layers.push_back(layer);
+  ModelShape windows = shape, places = shape;
   layer.layer = 1;
   layer.window = 3;
-  if (window) shape.layers.push_back(layer);
-  return shape;
+  windows.layers.push_back(layer);
+  places.places = true;
+  return {shape, windows, places};
 }
 
 }  // namespace kvsplice::fuzz

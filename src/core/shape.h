@@ -70,6 +70,7 @@ struct ModelShape {
   // Numbers of layers without attention, for which llama.cpp's states hold rows of no bytes.
   std::vector<int> empty_layers = {};
   std::vector<int> query_heads_by_layer = {};  // like `layers`; empty: all have query_heads
+  bool places = false;  // cells of llama.cpp's states say where in an image they are (M-RoPE)
 
   int query_heads_of(int layer) const {  // an index into `layers`
     return query_heads_by_layer.empty() ? query_heads : query_heads_by_layer[size_t(layer)];

@@ -167,6 +167,7 @@ void write_shape(GgufWriter& file, const ModelShape& shape) {
     file.set(prefix + "query_heads_by_layer", shape.query_heads_by_layer);
   }
   if (!shape.empty_layers.empty()) file.set(prefix + "empty_layers", shape.empty_layers);
+  if (shape.places) file.set(prefix + "places", true);
   file.set(prefix + "rope.halves", halves);
   file.set(prefix + "rope.pairs", pairs);
   file.set(prefix + "rope.magnitude", magnitude);
@@ -189,6 +190,9 @@ Result<ModelShape> read_shape(const GgufReader& file) {
   KVS_TRY(read_chunked(file, shape.layers));
   KVS_TRY(read_ropes(file, shape.layers));
   KVS_ASSIGN(shape.empty_layers, read_empty_layers(file, shape.layers));
+  if (file.has(prefix + "places")) {
+    KVS_ASSIGN(shape.places, file.flag(prefix + "places"));
+  }
   return shape;
 }
 

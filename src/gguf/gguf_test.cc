@@ -32,6 +32,7 @@ ModelShape some_shape() {
   shape.layers.push_back({3, 1, 8, 8, 64, {Rope::Pairs::adjacent, {1, 0.1f}, 1}, true});
   shape.empty_layers = {1, 4};
   shape.query_heads_by_layer = {8, 4, 8};
+  shape.places = true;
   return shape;
 }
 

@@ -25,6 +25,8 @@ class Survey {
     return false;
   }
 
+  bool in_trouble() const { return !trouble_.ok(); }
+
   Result<std::map<int, LayerGraph>> finish() {
     KVS_TRY(trouble_);
     for (auto& [number, layer] : layers_) {
@@ -138,11 +140,16 @@ class Survey {
 Result<std::map<int, LayerGraph>> survey_graph(llama_context* context, NodeHook& hook,
                                                const Batch& one_token, bool several_devices) {
   Survey survey;
-  hook.on_node = [&](ggml_tensor* node, bool ask) { return survey.on_node(node, ask); };
+  hook.on_node = [&](ggml_tensor* node, bool ask) {
+    const bool wanted = survey.on_node(node, ask);
+    hook.abort |= survey.in_trouble();  // what is not handled may not even be fit to be computed
+    return wanted;
+  };
   hook.abort = !several_devices;
   listen_to_log();
   const int status = llama_decode(context, one_token.get());
   hook = {};
+  if (survey.in_trouble()) return survey.finish();
   if (status != 2 && status != 0) {  // 2: aborted; 0: by a back-end that does not abort
     return Error{ErrorKind::unsupported,
                  fmt::format("llama.cpp cannot evaluate the model: {}",

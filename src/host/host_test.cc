@@ -117,6 +117,7 @@ TEST_P(Family, ShapeIsThatOfTheFile) {
     const bool turns = o.architecture != "gpt2" && !(o.architecture == "llama4" && i == 3);
     const size_t pairs = !turns                        ? 0
                          : o.architecture == "gptneox" ? size_t(o.head_dim) / 8
+                         : o.architecture == "glm4moe" ? size_t(o.head_dim) / 4
                                                        : size_t(o.head_dim) / 2;
     EXPECT_EQ(l.rope.frequency.size(), pairs);
     if (pairs == 0) continue;
@@ -239,7 +240,8 @@ INSTANTIATE_TEST_SUITE_P(
     All, Family,
     ::testing::Combine(::testing::Values("llama", "llama+yarn", "llama+factors", "qwen2", "qwen3",
                                          "gpt2", "gptneox", "gemma3", "hunyuan-dense", "deci+heads",
-                                         "deci+gap", "deci+queries", "llama4"),
+                                         "deci+gap", "deci+queries", "llama4", "qwen2vl", "qwen3vl",
+                                         "glm4+sections", "glm4moe+sections"),
                        ::testing::Bool()),
     test_name);
 

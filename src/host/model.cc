@@ -52,14 +52,7 @@ Result<> check_architecture(const Model::Impl& model) {
   if (llama_model_has_encoder(m) || !llama_model_has_decoder(m)) {
     return refused(model, "has an encoder");
   }
-  switch (llama_model_rope_type(m)) {
-    case LLAMA_ROPE_TYPE_NONE:
-    case LLAMA_ROPE_TYPE_NORM:
-    case LLAMA_ROPE_TYPE_NEOX:
-      return {};
-    default:
-      return refused(model, "rotates by several positions (M-RoPE)");
-  }
+  return {};
 }
 
 Result<> load_llama(Model::Impl& model) {
@@ -100,6 +93,8 @@ Result<Model> Model::load(const std::string& path, const ModelOptions& options) 
   KVS_TRY(check_metadata(*impl));
   KVS_TRY(load_llama(*impl));
   KVS_TRY(check_architecture(*impl));
+  const llama_rope_type rope = llama_model_rope_type(impl->model.get());
+  impl->shape.places = rope == LLAMA_ROPE_TYPE_MROPE || rope == LLAMA_ROPE_TYPE_IMROPE;
   if (Result<> found = discover_layers(*impl); !found.ok()) {
     return Error{found.error().kind, fmt::format("{}: architecture '{}': {}", path,
                                                  impl->shape.architecture, found.error().message)};

@@ -161,10 +161,25 @@ size_t first_held(const StateCache& cache, const ModelShape& shape, size_t n) {
 
 }  // namespace
 
+namespace {
+
+Result<> check_cell_tokens(const StateCache& cache, std::span<const int32_t> tokens) {
+  for (size_t i = 0; i < cache.tokens.size(); ++i) {
+    const auto at = static_cast<size_t>(cache.positions[i]);
+    if (at >= tokens.size() || tokens[at] == cache.tokens[i]) continue;
+    return Error{ErrorKind::mismatch, fmt::format("the cell at position {} is of token {}, not {}",
+                                                  at, cache.tokens[i], tokens[at])};
+  }
+  return {};
+}
+
+}  // namespace
+
 Result<StateCells> to_cells(const StateBlob& blob, const ModelShape& shape,
                             std::span<const int32_t> tokens, std::span<const Turns> turns) {
   KVS_TRY(layers_of_cache(blob, 0, shape));
   KVS_TRY(session::check_tokens(tokens, shape));
+  for (const StateCache& cache : blob.caches) KVS_TRY(check_cell_tokens(cache, tokens));
   const size_t n = blob.caches[0].cells();
   if (tokens.size() < n) {
     return Error{

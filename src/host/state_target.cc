@@ -27,9 +27,11 @@ uint32_t turned(const StateTarget& target, Kind kind, size_t layer) {
 }
 
 // Cells [first, end) of the layers with a window, or of those without one; rows without data.
-Result<StateCache> make_cache(size_t first, size_t end, const ModelShape& shape, bool windows,
-                              const StateTarget& target) {
+Result<StateCache> make_cache(size_t first, size_t end, std::span<const int32_t> tokens,
+                              const ModelShape& shape, bool windows, const StateTarget& target) {
   StateCache cache;
+  const auto own = tokens.subspan(first, end - first);
+  if (shape.places) cache.tokens.assign(own.begin(), own.end());
   cache.values_transposed = target.values_transposed;
   cache.positions.resize(end - first);
   std::iota(cache.positions.begin(), cache.positions.end(), static_cast<int32_t>(first));
@@ -114,7 +116,7 @@ Result<StateFrame> StateFrame::make(std::span<const int32_t> tokens, size_t abse
   for (const bool windows : {false, true}) {
     if (windows && shape.longest_window() == 0) continue;
     const size_t first = windows ? std::max(absent, shape.tokens_out_of_sight(extent.cells)) : 0;
-    KVS_ASSIGN(StateCache cache, make_cache(first, extent.cells, shape, windows, target));
+    KVS_ASSIGN(StateCache cache, make_cache(first, extent.cells, tokens, shape, windows, target));
     blob.caches.push_back(std::move(cache));
   }
   StateFrame frame;

@@ -142,6 +142,7 @@ struct TinyOptions {
   int layers = 3, heads = 4, kv_heads = 2, head_dim = 32;
   std::vector<int32_t> kv_heads_by_layer;  // deci; 0: a layer without attention
   std::vector<int32_t> heads_by_layer;     // deci
+  std::vector<int32_t> sections;           // of M-RoPE: qwen2vl, qwen3vl, glm4, glm4moe
   int context = 512;
   int window = 8;  // gemma3, where every third layer attends to everything; gpt-oss, every second
   float rope_base = 10000;
@@ -349,7 +350,9 @@ class TinyModel {
     }
     if (is("mpt")) file.set(key("attention.max_alibi_bias"), 8.0f);
     if (is("deepseek2")) file.set(key("attention.kv_lora_rank"), uint32_t(16));
-    if (is("qwen2vl")) file.set_integers(key("rope.dimension_sections"), {4, 4, 8, 0});
+    if (!options.sections.empty()) {
+      file.set_integers(key("rope.dimension_sections"), options.sections);
+    }
     if (options.long_rope) {
       file.set_text(key("rope.scaling.type"), "longrope");
       file.set(key("rope.scaling.original_context_length"), uint32_t(300));
@@ -424,8 +427,8 @@ class TinyModel {
       add_linear(blk + "attn_k", d, kv, bias);
       add_linear(blk + "attn_v", d, kv, bias);
     }
-    if (is("qwen3") || is("gemma3") || is("hunyuan-dense") || is("minimax-m3") || is("qwen3moe") ||
-        is("glm4moe") || is("apertus") || is("gemma4")) {
+    if (is("qwen3") || is("qwen3vl") || is("gemma3") || is("hunyuan-dense") || is("minimax-m3") ||
+        is("qwen3moe") || is("glm4moe") || is("apertus") || is("gemma4")) {
       const double size = is("gemma4") ? 0.2 : 1;  // gemma4 scales queries in no other place
       add_vector(blk + "attn_q_norm.weight", uint64_t(options.head_dim), size, 0.1 * size);
       add_norm(blk + "attn_k_norm", uint64_t(options.head_dim), false);
@@ -438,7 +441,7 @@ class TinyModel {
     if (is("gpt-oss")) add_vector(blk + "attn_sinks.weight", uint64_t(options.heads), 1, 0.5);
     const bool after = is("gpt-oss") || is("glm4moe");
     add_norm(blk + (after ? "post_attention_norm" : "ffn_norm"), d, old);
-    if (is("gemma3") || is("gemma4")) {
+    if (is("gemma3") || is("gemma4") || is("glm4")) {
       add_norm(blk + "post_attention_norm", d, false);
       add_norm(blk + "post_ffw_norm", d, false);
     }
@@ -448,9 +451,10 @@ class TinyModel {
     } else if (routed() && !(is("glm4moe") && number == 0)) {
       return add_routed(blk);
     }
-    const bool gated = !old && !is("phi3") && !is("arcee") && !is("apertus");
+    const bool joint = is("phi3") || is("glm4");  // the gate's matrix and the other
+    const bool gated = !old && !joint && !is("arcee") && !is("apertus");
     if (gated) add_linear(blk + "ffn_gate", d, feed_forward_, false);
-    add_linear(blk + "ffn_up", d, is("phi3") ? 2 * feed_forward_ : feed_forward_, old);
+    add_linear(blk + "ffn_up", d, joint ? 2 * feed_forward_ : feed_forward_, old);
     add_linear(blk + "ffn_down", feed_forward_, d, old);
   }
 
@@ -543,7 +547,7 @@ class TinyModel {
 
 // A kind of model by its architecture, perhaps with "+yarn", "+factors", "+heads" (another number
 // of KV heads in one layer) or "+gap" (a layer without attention) or "+queries" (other numbers of
-// query heads) or "+temperature", and what tests call it.
+// query heads), "+temperature" or "+sections" (M-RoPE), and what tests call it.
 inline TinyOptions family(const std::string& name) {
   TinyOptions o;
   o.architecture = name.substr(0, name.find('+'));
@@ -554,6 +558,10 @@ inline TinyOptions family(const std::string& name) {
   if (name.ends_with("+heads")) o.kv_heads_by_layer = {2, 1, 2};
   if (name.ends_with("+queries")) o.heads_by_layer = {4, 2, 4};
   if (name.ends_with("+gap")) o.kv_heads_by_layer = {2, 0, 2};
+  // The last section of each turns by a position that text does not have.
+  if (o.architecture == "qwen2vl") o.sections = {4, 4, 4, 4};
+  if (o.architecture == "qwen3vl") o.sections = {6, 5, 4, 1};
+  if (name.ends_with("+sections")) o.sections = {2, 1, 2, 3};
   if (o.architecture == "llama4") o.layers = 4;  // the last one sees everything, without rotation
   return o;
 }
