@@ -36,6 +36,14 @@ struct Rope {
   void undo(MatrixView<float> rows, int head_dim, std::span<const int32_t> positions) const;
 };
 
+// What attention does to scores beside softmax(q . k / sqrt(key_dim)).
+struct Scoring {
+  float soft_cap = 0;        // a score x becomes cap * tanh(x / cap); 0: it stays
+  std::vector<float> sinks;  // of every query head a score that stands for no token; or none
+
+  bool operator==(const Scoring&) const = default;
+};
+
 // The first position that the token at `position` attends to.
 size_t first_seen(size_t position, size_t window, bool chunked);
 

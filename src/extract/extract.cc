@@ -114,6 +114,7 @@ Result<DumpInfo> extract(const host::Model& model, const std::vector<Sequence>& 
                          const ExtractOptions& options, const std::string& out,
                          const Progress& progress) {
   KVS_ASSIGN(DumpInfo info, plan(model.shape(), options));
+  info.scoring.assign(model.scoring().begin(), model.scoring().end());
   if (sequences.empty()) return Error{ErrorKind::usage, "no sequence is given"};
   std::vector<int32_t> tokens;
   size_t longest = 0;

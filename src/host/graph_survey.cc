@@ -122,6 +122,11 @@ class Survey {
     layer.key_dim = static_cast<int>(key->ne[0]);
     layer.value_dim = static_cast<int>(value->ne[0]);
     layer.scale = float_param(node, 0);
+    layer.scoring.soft_cap = float_param(node, 2);
+    if (const ggml_tensor* sinks = node->src[4]; sinks != nullptr) {
+      layer.scoring.sinks.resize(count(sinks));
+      ggml_backend_tensor_get(sinks, layer.scoring.sinks.data(), 0, ggml_nbytes(sinks));
+    }
     if (const ggml_tensor* mask = node->src[3]; mask != nullptr && mask->type == GGML_TYPE_F16) {
       ggml_fp16_t cells[2] = {};
       ggml_backend_tensor_get(mask, cells, 0, sizeof cells);

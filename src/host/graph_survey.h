@@ -32,7 +32,8 @@ struct LayerGraph {
 
   // Known from the flash attention node, so only with flash attention.
   int query_heads = 0, kv_heads = 0, key_dim = 0, value_dim = 0;
-  float scale = 0;       // of the products of keys and queries
+  float scale = 0;  // of the products of keys and queries
+  Scoring scoring;
   int hidden_cells = 0;  // how many of the first two cells the surveyed token's mask hides
 };
 

@@ -105,6 +105,7 @@ Result<Model> Model::load(const std::string& path, const ModelOptions& options) 
 }
 
 const ModelShape& Model::shape() const { return impl_->shape; }
+std::span<const Scoring> Model::scoring() const { return impl_->scoring; }
 const std::string& Model::path() const { return impl_->path; }
 const ModelOptions& Model::options() const { return impl_->options; }
 

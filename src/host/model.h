@@ -41,6 +41,7 @@ class Model {
   ~Model();
 
   const ModelShape& shape() const;
+  std::span<const Scoring> scoring() const;  // like shape().layers
   const std::string& path() const;
   const ModelOptions& options() const;
   uint64_t file_bytes() const;

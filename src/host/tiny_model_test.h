@@ -297,6 +297,10 @@ class TinyModel {
       file.set(key("rope.dimension_count"), uint32_t(options.head_dim / 4));
       file.set_bool(key("use_parallel_residual"), true);
     }
+    if (is("gemma2")) {  // every second layer attends to everything
+      file.set(key("attention.sliding_window"), uint32_t(options.window));
+      file.set(key("attn_logit_softcapping"), 3.0f);
+    }
     if (is("gemma3")) {
       file.set(key("attention.sliding_window"), uint32_t(options.window));
       file.set(key("attention.sliding_window_pattern"), uint32_t(3));
@@ -390,7 +394,7 @@ class TinyModel {
     add_matrix("token_embd.weight", d, vocabulary_, 1);
     if (is("gpt2")) add_matrix("position_embd.weight", d, uint64_t(options.context), 1);
     add_norm("output_norm", d, old);
-    add_linear("output", d, vocabulary_, false);
+    if (!is("gemma2")) add_linear("output", d, vocabulary_, false);
     if (options.frequency_factors || is("gemma4")) {
       add_vector("rope_freqs.weight", uint64_t(options.head_dim / 2), 4, 0.5);
     }
@@ -441,7 +445,7 @@ class TinyModel {
     if (is("gpt-oss")) add_vector(blk + "attn_sinks.weight", uint64_t(options.heads), 1, 0.5);
     const bool after = is("gpt-oss") || is("glm4moe");
     add_norm(blk + (after ? "post_attention_norm" : "ffn_norm"), d, old);
-    if (is("gemma3") || is("gemma4") || is("glm4")) {
+    if (is("gemma2") || is("gemma3") || is("gemma4") || is("glm4")) {
       add_norm(blk + "post_attention_norm", d, false);
       add_norm(blk + "post_ffw_norm", d, false);
     }
