@@ -1,5 +1,5 @@
 // What the states of the driver `state` are of: a layer of 32 values, the same with another that
-// has a window, and the first with cells that say places.
+// has a window, the first with cells that say places, and without values.
 #pragma once
 
 #include <vector>
@@ -15,12 +15,13 @@ inline std::vector<ModelShape> state_shapes() {
   layer.kv_heads = 1;
   layer.key_dim = layer.value_dim = 32;
   shape.layers.push_back(layer);
-  ModelShape windows = shape, places = shape;
+  ModelShape windows = shape, places = shape, latent = shape;
   layer.layer = 1;
   layer.window = 3;
   windows.layers.push_back(layer);
   places.places = true;
-  return {shape, windows, places};
+  latent.layers[0].value_dim = 0;
+  return {shape, windows, places, latent};
 }
 
 }  // namespace kvsplice::fuzz

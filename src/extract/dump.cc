@@ -76,6 +76,7 @@ Result<Matrix<float>> Dump::read(host::Signal signal, int layer, size_t first, s
   KVS_TRY(limits_.check(path(), n, n * width * sizeof(float)));
   return within_memory([&]() -> Result<Matrix<float>> {
     Matrix<float> rows(n, width);
+    if (width == 0) return rows;
     KVS_TRY(file_.read(tensor_name(signal, layer), first * rows.cols(), rows.flat()));
     return rows;
   });

@@ -102,6 +102,7 @@ Result<> check_tensors(const gguf::GgufReader& file, const DumpInfo& info) {
     for (Signal signal : info.signals) {
       const size_t width =
           dumped_heads(info, signal, layer) * size_t(dumped_dim(info, signal, layer));
+      if (width == 0) continue;  // values among the keys
       KVS_TRY(check_tensor(file, tensor_name(signal, layer), gguf::TensorType::f16,
                            info.tokens() * width));
     }
@@ -228,6 +229,7 @@ Result<gguf::GgufWriter> begin_dump(const std::string& path, const DumpInfo& inf
   file.declare({"positions", gguf::TensorType::i32, {n}});
   for (int layer : info.layers) {
     for (Signal signal : info.signals) {
+      if (dumped_dim(info, signal, layer) == 0) continue;
       file.declare(
           {tensor_name(signal, layer),
            gguf::TensorType::f16,

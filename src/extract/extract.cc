@@ -51,7 +51,8 @@ Result<DumpInfo> plan(const ModelShape& shape, const ExtractOptions& options) {
   }
   info.signals = {Signal::key_before_rope, Signal::value};
   if (options.keys_after_rope) info.signals.insert(info.signals.begin() + 1, Signal::key);
-  if (options.queries) info.signals.push_back(Signal::query);
+  // Of latent attention queries are as many as 128 rows of keys.
+  if (options.queries && !shape.lacks_values()) info.signals.push_back(Signal::query);
   return info;
 }
 

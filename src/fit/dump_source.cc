@@ -106,6 +106,11 @@ Result<Attention> DumpSource::read_attention(int layer) const {
     }
     row += part.count;
   }
+  if (all.rows.empty() && shape_.lacks_values()) {
+    return Error{
+        ErrorKind::usage,
+        "focus goes by queries, which dumps of latent attention do not hold; leave it out"};
+  }
   if (all.rows.empty()) {
     return Error{
         ErrorKind::usage,

@@ -154,7 +154,8 @@ TEST_P(StatesOf, ComeBackToTheBit) {
 
 INSTANTIATE_TEST_SUITE_P(All, StatesOf,
                          ::testing::Values("llama", "deci+gap", "qwen2vl", "qwen3vl",
-                                           "glm4+sections", "glm4moe+sections"),
+                                           "glm4+sections", "glm4moe+sections", "minicpm3",
+                                           "deepseek2", "deepseek2+experts"),
                          [](const auto& of) { return kvsplice::testing::family_name(of.param); });
 
 }  // namespace

@@ -30,7 +30,8 @@ class Survey {
   Result<std::map<int, LayerGraph>> finish() {
     KVS_TRY(trouble_);
     for (auto& [number, layer] : layers_) {
-      if (layer.key == nullptr || layer.value == nullptr) {
+      const bool seen = layer.query_heads > 0;  // only then it is known where values are
+      if (layer.key == nullptr || (seen && !layer.value && !layer.values_in_keys)) {
         return Error{ErrorKind::unsupported, fmt::format("layer {} has no cache of its own for {}",
                                                          number, layer.key ? "values" : "keys")};
       }
@@ -76,8 +77,22 @@ class Survey {
     return turned ? static_cast<uint32_t>(node->src[0]->ne[0]) : 0;
   }
 
-  // Walks from the stored keys back to their rotation. Behind a norm or a scaling the keys before
-  // rotation are those that rotate into the stored ones, which no node holds.
+  // Keys may be put together, head by head, from a part that is rotated and one that is not.
+  static Result<> trace_joint(const ggml_tensor* node, LayerGraph& layer) {
+    LayerGraph front, back;
+    KVS_TRY(trace_rope(node->src[0], front));
+    KVS_TRY(trace_rope(node->src[1], back));
+    if (int_param(node, 0) != 0 || (front.rope.rotates() && back.rope.rotates())) {
+      return Error{ErrorKind::unsupported, "keys are put together from several rotated parts"};
+    }
+    if (back.rope.rotates()) back.rope.first += static_cast<int>(node->src[0]->ne[0]);
+    layer.rope = back.rope.rotates() ? back.rope : front.rope;
+    return {};
+  }
+
+  // Walks from the stored keys back to their rotation. Behind a norm or a scaling, and of joint
+  // parts, the keys before rotation are those that rotate into the stored ones, which no node
+  // holds.
   static Result<> trace_rope(const ggml_tensor* stored, LayerGraph& layer) {
     bool exact = true;
     for (const ggml_tensor* node = stored; node != nullptr; node = node->src[0]) {
@@ -99,11 +114,11 @@ class Survey {
         case GGML_OP_MUL:
         case GGML_OP_ADD:
         case GGML_OP_SCALE:
+        case GGML_OP_REPEAT:
           exact = false;
           break;
         case GGML_OP_CONCAT:
-          return Error{ErrorKind::unsupported,
-                       "keys are put together from rotated and unrotated parts"};
+          return trace_joint(node, layer);
         default:
           return {};
       }
@@ -120,7 +135,8 @@ class Survey {
     layer.query_heads = static_cast<int>(query->ne[2]);
     layer.kv_heads = static_cast<int>(key->ne[2]);
     layer.key_dim = static_cast<int>(key->ne[0]);
-    layer.value_dim = static_cast<int>(value->ne[0]);
+    layer.values_in_keys = root_of(value) == root_of(key);
+    layer.value_dim = layer.values_in_keys ? 0 : static_cast<int>(value->ne[0]);
     layer.scale = float_param(node, 0);
     layer.scoring.soft_cap = float_param(node, 2);
     if (const ggml_tensor* sinks = node->src[4]; sinks != nullptr) {

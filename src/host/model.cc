@@ -32,14 +32,10 @@ Result<std::vector<GgufSource>> open_files(const std::string& path) {
 
 // Some of these llama.cpp could not even load, so they are told by the metadata.
 Result<> check_metadata(const Model::Impl& model) {
-  const GgufSource& file = model.files.front();
   if (model.shape.architecture.empty()) {
     return Error{
         ErrorKind::format,
         fmt::format("{} is a GGUF file but not a model: no general.architecture", model.path)};
-  }
-  if (file.integer_or(model.shape.architecture + ".attention.kv_lora_rank", 0) > 0) {
-    return refused(model, "uses multi-head latent attention (MLA)");
   }
   return {};
 }

@@ -33,7 +33,7 @@ struct ModelOptions {
 
 class Model {
  public:
-  // Refuses by name what cannot be handled: recurrent and hybrid models, MLA, encoders.
+  // Refuses by name what cannot be handled: recurrent and hybrid models, encoders.
   // Error usage for layers on devices where there are none.
   static Result<Model> load(const std::string& path, const ModelOptions& options = {});
   Model(Model&&) noexcept;

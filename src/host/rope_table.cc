@@ -83,15 +83,15 @@ bool stands_still(const RopeParams& p, size_t pair) {
 Result<Rope> rope_of(const ggml_tensor* node) {
   const RopeParams p(node->op_params);
   const bool known = p.mode == GGML_ROPE_TYPE_NORMAL || p.mode == GGML_ROPE_TYPE_NEOX;
-  if ((!known && !has_sections(p.mode)) || p.first_dim != 0) {
+  if (!known && !has_sections(p.mode)) {
     return Error{ErrorKind::unsupported,
-                 fmt::format("rotary embedding of mode {} from dimension {} is not handled; "
-                             "modes 0, 2, 8 and 40 from dimension 0 are",
-                             p.mode, p.first_dim)};
+                 fmt::format("rotary embedding of mode {} is not handled; modes 0, 2, 8 and 40 are",
+                             p.mode)};
   }
   if (has_sections(p.mode)) KVS_TRY(check_sections(p, node->ne[0]));
   Rope rope;
   rope.pairs = p.mode == GGML_ROPE_TYPE_NORMAL ? Rope::Pairs::adjacent : Rope::Pairs::halves;
+  rope.first = p.first_dim;
   rope.magnitude = p.attention;
   if (p.extrapolation != 0) rope.magnitude *= 1 + 0.1f * std::log(1 / p.scale);
   const auto pairs = static_cast<size_t>(p.dims / 2);

@@ -149,9 +149,10 @@ Result<StateRows> read_rows(ByteReader& in, size_t cells, bool transposed) {
 }
 
 // What follows the number of cells of a stream that has some.
-Result<StateCache> read_stream(ByteReader& in, uint32_t cells, StateVersion version, bool places) {
+Result<StateCache> read_stream(ByteReader& in, uint32_t cells, StateVersion version,
+                               const StateHints& hints) {
   StateCache cache;
-  KVS_TRY(read_cells(in, cells, places, cache));
+  KVS_TRY(read_cells(in, cells, hints.places, cache));
   KVS_ASSIGN(const uint32_t transposed, in.get<uint32_t>());
   KVS_ASSIGN(const uint32_t layers, in.get<uint32_t>());
   if (transposed > 1 || layers > limits::kLayers) {
@@ -169,7 +170,7 @@ Result<StateCache> read_stream(ByteReader& in, uint32_t cells, StateVersion vers
     KVS_ASSIGN(StateRows rows, read_rows(in, cells, false));
     cache.keys.push_back(rows);
   }
-  for (uint32_t l = 0; l < layers; ++l) {
+  for (uint32_t l = 0; l < layers && hints.values; ++l) {
     KVS_ASSIGN(StateRows rows, read_rows(in, cells, cache.values_transposed));
     cache.values.push_back(rows);
   }
@@ -177,7 +178,7 @@ Result<StateCache> read_stream(ByteReader& in, uint32_t cells, StateVersion vers
 }
 
 // One stream, or as many as the context can hold sequences: then the others are empty.
-Result<StateCache> read_cache(ByteReader& in, StateBlob& blob, bool places) {
+Result<StateCache> read_cache(ByteReader& in, StateBlob& blob, const StateHints& hints) {
   KVS_ASSIGN(blob.streams, in.get<uint32_t>());
   if (blob.streams < 1 || blob.streams > kMostStreams) {
     return format_error(
@@ -191,7 +192,7 @@ Result<StateCache> read_cache(ByteReader& in, StateBlob& blob, bool places) {
     if (cache.cells() > 0) {
       return several_sequences(fmt::format("streams {} and {} have cells", filled, s));
     }
-    KVS_ASSIGN(cache, read_stream(in, cells, blob.version, places));
+    KVS_ASSIGN(cache, read_stream(in, cells, blob.version, hints));
     filled = s;
   }
   return cache;
@@ -214,11 +215,11 @@ Result<> drop_empty(std::span<const size_t> places, std::vector<StateRows>& laye
 
 // Without a model, what follows the first cache is a second one if it can be read as one that is
 // as full.
-void read_second_cache(ByteReader& in, StateBlob& blob, bool places) {
+void read_second_cache(ByteReader& in, StateBlob& blob, const StateHints& hints) {
   ByteReader behind = in;
   StateBlob other;
   other.version = blob.version;
-  auto cache = read_cache(behind, other, places);
+  auto cache = read_cache(behind, other, hints);
   if (!cache.ok() || (cache->cells() == 0) != (blob.caches[0].cells() == 0)) return;
   blob.caches.push_back(std::move(*cache));
   in = behind;
@@ -364,7 +365,10 @@ std::vector<size_t> empty_places(const ModelShape& shape) {
 }
 
 StateHints hints_of(const ModelShape& shape) {
-  return {.caches = caches_of(shape), .empty = empty_places(shape), .places = shape.places};
+  return {.caches = caches_of(shape),
+          .empty = empty_places(shape),
+          .places = shape.places,
+          .values = !shape.lacks_values()};
 }
 
 namespace {
@@ -375,14 +379,14 @@ Result<StateBlob> parse_as(ByteSpan bytes, const StateHints& hints) {
   if (blob.form == StateForm::sequence_data) blob.version = hints.version;
   const size_t caches = std::max<size_t>(hints.caches, 1);
   while (in.left() > 0 && blob.caches.size() < caches) {
-    KVS_ASSIGN(StateCache cache, read_cache(in, blob, hints.places));
+    KVS_ASSIGN(StateCache cache, read_cache(in, blob, hints));
     blob.caches.push_back(std::move(cache));
   }
   if (blob.caches.empty()) return format_error("truncated: the state has no cache");
-  if (hints.caches == 0) read_second_cache(in, blob, hints.places);
+  if (hints.caches == 0) read_second_cache(in, blob, hints);
   if (blob.caches[0].cells() > 0) {
     KVS_TRY(drop_empty(hints.empty, blob.caches[0].keys));
-    KVS_TRY(drop_empty(hints.empty, blob.caches[0].values));
+    if (hints.values) KVS_TRY(drop_empty(hints.empty, blob.caches[0].values));
   }
   blob.bytes_behind = in.left();
   return blob;
@@ -392,11 +396,17 @@ Result<StateBlob> parse_as(ByteSpan bytes, const StateHints& hints) {
 
 Result<StateBlob> parse_state(ByteSpan bytes, const StateHints& hints) {
   Result<StateBlob> blob = parse_as(bytes, hints);
-  if (blob.ok() || hints.caches > 0 || hints.places) return blob;
-  StateHints other = hints;  // of a model that is not known
-  other.places = true;
-  Result<StateBlob> with_places = parse_as(bytes, other);
-  return with_places.ok() ? std::move(with_places) : std::move(blob);
+  if (blob.ok() || hints.caches > 0) return blob;
+  for (const bool places : {false, true}) {  // of a model that is not known
+    for (const bool values : {true, false}) {
+      StateHints other = hints;
+      other.places = places;
+      other.values = values;
+      Result<StateBlob> read = parse_as(bytes, other);
+      if (read.ok() && read->bytes_behind == 0) return read;
+    }
+  }
+  return blob;
 }
 
 size_t most_state_bytes(const StateBlob& blob) {
@@ -450,10 +460,16 @@ Result<std::vector<int>> layers_of_cache(const StateBlob& blob, size_t index,
                  fmt::format("cache {} of the state has {} layers, the model {}", index,
                              cache.keys.size(), layers.size())};
   }
+  const size_t with_values = shape.lacks_values() ? 0 : layers.size();
+  if (cache.values.size() != with_values) {
+    return Error{ErrorKind::mismatch, fmt::format("cache {} of the state has values of {} layers, "
+                                                  "the model of {}",
+                                                  index, cache.values.size(), with_values)};
+  }
   for (size_t i = 0; i < layers.size(); ++i) {
     const LayerShape& layer = shape.layers[layers[i]];
     KVS_TRY(check_rows(cache.keys[i], layer, Kind::key));
-    KVS_TRY(check_rows(cache.values[i], layer, Kind::value));
+    if (layer.value_dim > 0) KVS_TRY(check_rows(cache.values[i], layer, Kind::value));
   }
   return layers;
 }

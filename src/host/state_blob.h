@@ -54,6 +54,7 @@ struct StateHints {
   StateVersion version = linked_state_version();  // of sequence data
   std::vector<size_t> empty = {};  // places in the first cache of layers without attention
   bool places = false;             // cells say where in an image they are; of text it is nowhere
+  bool values = true;              // or attention takes them from the keys
 };
 std::vector<size_t> empty_places(const ModelShape& shape);
 StateHints hints_of(const ModelShape& shape);

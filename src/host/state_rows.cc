@@ -126,7 +126,8 @@ Result<> read_layers(const StateBlob& blob, size_t index, const ModelShape& shap
       const LayerShape& layer = shape.layers[layers[i]];
       RowsView& to = made.cells.of(kind)[layers[i]];
       to = RowsView(nullptr, 0, size_t(layer.width(kind)), layer.width(kind), 1, Element::f16);
-      if (order.empty()) continue;
+      if (layer.width(kind) == 0) to.rows = order.size();
+      if (order.empty() || layer.width(kind) == 0) continue;
       const StateRows& rows = (kind == Kind::key ? cache.keys : cache.values)[i];
       const uint32_t side = turned(blob, cache, rows, turns[layers[i]], kind);
       KVS_ASSIGN(const RowLayout layout, row_layout(rows.type, layer, kind, side));

@@ -291,6 +291,40 @@ TEST(State, LayersWithoutAttentionHaveRowsOfNoBytes) {
               HasSubstr("layer 4 of 3 in the state has no rows in the model"));
 }
 
+// Attention takes values from the keys: the state has none.
+TEST(State, OfLatentAttentionHoldsKeysAlone) {
+  ModelShape latent = small_shape();
+  for (LayerShape& layer : latent.layers) {
+    layer.kv_heads = 1;
+    layer.key_dim = 96;
+    layer.value_dim = 0;
+    layer.rope.first = 32;
+  }
+  const Cells cells = generate_cells(latent, 0, 5, 2);
+  for (const auto type : {CellType::f16, CellType::f32, CellType::q8_0}) {
+    for (const bool transposed : {false, true}) {
+      const StateTarget target{
+          .key_type = type, .value_type = CellType::f16, .values_transposed = transposed};
+      const Bytes bytes = to_state(cells, {}, latent, target).value();
+      const StateBlob blob = parse_state(bytes, hints_of(latent)).value();
+      EXPECT_EQ(blob.bytes_behind, 0u);
+      EXPECT_TRUE(blob.caches[0].values.empty());
+      EXPECT_EQ(parse_state(bytes)->caches[0].keys.size(), 3u);  // of a model that is not known
+      const StateTarget like = target_like(blob, latent).value();
+      EXPECT_EQ(to_state(cells, {}, latent, like).value(), bytes);
+      if (type != CellType::q8_0) expect_equal(cells_in(blob, latent, blob.tokens), cells);
+      for (size_t size = 0; size < bytes.size(); ++size) {
+        EXPECT_FALSE(parse_state(ByteSpan(bytes).first(size), hints_of(latent)).ok()) << size;
+      }
+    }
+  }
+  for (const Turns& turns : usual_turns(latent)) EXPECT_EQ(turns, Turns());
+  const Bytes other =
+      to_state(generate_cells(small_shape(), 0, 5, 2), {}, small_shape(), {}).value();
+  EXPECT_THAT(to_cells(parse_state(other).value(), latent, cells.tokens).error().message,
+              HasSubstr("has values of 3 layers, the model of 0"));
+}
+
 TEST(State, NumbersAreNeededForQ8) {
   const ModelShape shape = small_shape();
   Cells cells = generate_cells(shape, 0, 3, 5);
@@ -579,7 +613,7 @@ TEST(State, TruncatedAnywhereIsAnError) {
   for (StateForm form : kForms) {
     const Bytes bytes = to_state(cells, {}, shape, {.form = form}).value();
     for (size_t size = 0; size < bytes.size(); ++size) {
-      EXPECT_FALSE(parse_state(ByteSpan(bytes).first(size)).ok()) << size;
+      EXPECT_FALSE(parse_state(ByteSpan(bytes).first(size), hints_of(shape)).ok()) << size;
     }
     Bytes longer = bytes;
     longer.resize(bytes.size() + 5);

@@ -150,8 +150,19 @@ struct TinyOptions {
   bool temperature = false;  // of attention, which grows with the position (mistral3)
   bool split = false;        // into two files
   std::string pre;           // how texts are split: a vocabulary of bytes and a few merges (gpt2)
+  bool experts = false;      // of deepseek2
   bool adds_end = false;     // the vocabulary ends texts with an end token
   uint64_t seed = 1;
+
+  // Multi-head latent attention: minicpm3 and old deepseek2 keep what its heads are made of, new
+  // deepseek2 the latent rows alone.
+  bool latent = false, absorbed = false;
+  int latent_rank = 64, query_rank = 24, turned = 16, plain = 24;  // of heads: plain, then turned
+
+  int key_dim() const {
+    return absorbed ? latent_rank + turned : latent ? plain + turned : head_dim;
+  }
+  int value_dim() const { return absorbed ? 0 : head_dim; }
 
   uint64_t embedding() const { return uint64_t(heads) * uint64_t(head_dim); }
   int heads_of(int layer) const {
@@ -288,8 +299,10 @@ class TinyModel {
     file.set(key("feed_forward_length"), uint32_t(feed_forward_));
     set_counts("attention.head_count", options.heads, options.heads_by_layer);
     set_counts("attention.head_count_kv", options.kv_heads, options.kv_heads_by_layer);
-    file.set(key("attention.key_length"), uint32_t(options.head_dim));
-    file.set(key("attention.value_length"), uint32_t(options.head_dim));
+    file.set(key("attention.key_length"), uint32_t(options.key_dim()));
+    file.set(key("attention.value_length"),
+             uint32_t(options.absorbed ? options.latent_rank : options.head_dim));
+    if (options.latent) set_latent();
     file.set(key("attention.layer_norm_rms_epsilon"), 1e-5f);
     file.set(key("attention.layer_norm_epsilon"), 1e-5f);
     file.set(key("rope.freq_base"), options.rope_base);
@@ -353,7 +366,6 @@ class TinyModel {
       file.set(key("rope.scaling.original_context_length"), uint32_t(4));
     }
     if (is("mpt")) file.set(key("attention.max_alibi_bias"), 8.0f);
-    if (is("deepseek2")) file.set(key("attention.kv_lora_rank"), uint32_t(16));
     if (!options.sections.empty()) {
       file.set_integers(key("rope.dimension_sections"), options.sections);
     }
@@ -368,17 +380,32 @@ class TinyModel {
     }
   }
 
-  // Every token chooses two of four experts in each layer; glm4moe's first layer has none.
+  void set_latent() {
+    file.set(key("attention.kv_lora_rank"), uint32_t(options.latent_rank));
+    file.set(key("attention.q_lora_rank"), uint32_t(options.query_rank));
+    file.set(key("rope.dimension_count"), uint32_t(options.turned));
+    if (is("deepseek2") && !routed()) {
+      file.set(key("expert_feed_forward_length"), uint32_t(feed_forward_));
+      file.set(key("expert_shared_count"), uint32_t(1));
+      file.set(key("leading_dense_block_count"), uint32_t(options.layers));
+    }
+    if (!options.absorbed) return;
+    file.set(key("attention.key_length_mla"), uint32_t(options.plain + options.turned));
+    file.set(key("attention.value_length_mla"), uint32_t(options.head_dim));
+  }
+
+  // Every token chooses two of four experts in each layer; glm4moe's and deepseek2's first has
+  // none.
   bool routed() const {
-    return is("qwen3moe") || is("gpt-oss") || is("glm4moe") || is("olmoe") || is("qwen2moe") ||
-           is("gemma4");
+    return options.experts || is("qwen3moe") || is("gpt-oss") || is("glm4moe") || is("olmoe") ||
+           is("qwen2moe") || is("gemma4");
   }
   void set_routing() {
     file.set(key("expert_count"), uint32_t(4));
     file.set(key("expert_used_count"), uint32_t(2));
     file.set(key("expert_feed_forward_length"), uint32_t(feed_forward_));
     if (is("qwen2moe")) file.set(key("expert_shared_feed_forward_length"), uint32_t(feed_forward_));
-    if (!is("glm4moe")) return;
+    if (!is("glm4moe") && !is("deepseek2")) return;
     file.set(key("leading_dense_block_count"), uint32_t(1));
     file.set(key("expert_shared_count"), uint32_t(1));
     file.set_bool(key("expert_weights_norm"), true);
@@ -421,7 +448,9 @@ class TinyModel {
     const uint64_t q = uint64_t(options.heads_of(number)) * uint64_t(options.head_dim);
     const uint64_t kv = uint64_t(options.kv_heads_of(number)) * uint64_t(options.head_dim);
     add_norm(blk + "attn_norm", d, old);
-    if (kv == 0) {
+    if (options.latent) {
+      add_latent(blk);
+    } else if (kv == 0) {
       // Only the output's matrix is left of attention.
     } else if (old || is("phi3")) {
       add_linear(blk + "attn_qkv", d, d + 2 * kv, old);
@@ -452,7 +481,7 @@ class TinyModel {
     if (is("minimax-m3") && number > 0) return add_sparse(blk);
     if (is("gemma4")) {
       add_gemma4_routed(blk);
-    } else if (routed() && !(is("glm4moe") && number == 0)) {
+    } else if (routed() && !((is("glm4moe") || is("deepseek2")) && number == 0)) {
       return add_routed(blk);
     }
     const bool joint = is("phi3") || is("glm4");  // the gate's matrix and the other
@@ -460,6 +489,23 @@ class TinyModel {
     if (gated) add_linear(blk + "ffn_gate", d, feed_forward_, false);
     add_linear(blk + "ffn_up", d, joint ? 2 * feed_forward_ : feed_forward_, old);
     add_linear(blk + "ffn_down", feed_forward_, d, old);
+  }
+
+  void add_latent(const std::string& blk) {
+    const uint64_t d = options.embedding(), rank = uint64_t(options.latent_rank);
+    const uint64_t queries = uint64_t(options.query_rank), heads = uint64_t(options.heads);
+    const uint64_t plain = uint64_t(options.plain), values = uint64_t(options.head_dim);
+    add_linear(blk + "attn_q_a", d, queries, false);
+    add_norm(blk + "attn_q_a_norm", queries, false);
+    add_linear(blk + "attn_q_b", queries, heads * (plain + uint64_t(options.turned)), false);
+    add_linear(blk + "attn_kv_a_mqa", d, rank + uint64_t(options.turned), false);
+    add_norm(blk + "attn_kv_a_norm", rank, false);
+    if (options.absorbed) {
+      add_chosen(blk + "attn_k_b", plain, rank, heads, false);
+      add_chosen(blk + "attn_v_b", rank, values, heads, false);
+    } else {
+      add_linear(blk + "attn_kv_b", rank, heads * (plain + values), false);
+    }
   }
 
   void add_routed(const std::string& blk) {
@@ -471,7 +517,7 @@ class TinyModel {
     add_chosen(blk + "ffn_up_exps", d, feed_forward_, 4, bias);
     add_chosen(blk + "ffn_down_exps", feed_forward_, d, 4, bias);
     if (is("qwen2moe")) add_vector(blk + "ffn_gate_inp_shexp.weight", d, 0);
-    if (!is("glm4moe") && !is("qwen2moe")) return;
+    if (!is("glm4moe") && !is("qwen2moe") && !is("deepseek2")) return;
     add_linear(blk + "ffn_gate_shexp", d, feed_forward_, false);
     add_linear(blk + "ffn_up_shexp", d, feed_forward_, false);
     add_linear(blk + "ffn_down_shexp", feed_forward_, d, false);
@@ -551,7 +597,8 @@ class TinyModel {
 
 // A kind of model by its architecture, perhaps with "+yarn", "+factors", "+heads" (another number
 // of KV heads in one layer) or "+gap" (a layer without attention) or "+queries" (other numbers of
-// query heads), "+temperature" or "+sections" (M-RoPE), and what tests call it.
+// query heads), "+temperature", "+sections" (M-RoPE) or "+experts" (deepseek2), and what tests call
+// it.
 inline TinyOptions family(const std::string& name) {
   TinyOptions o;
   o.architecture = name.substr(0, name.find('+'));
@@ -561,6 +608,13 @@ inline TinyOptions family(const std::string& name) {
   o.frequency_factors = name.ends_with("+factors");
   if (name.ends_with("+heads")) o.kv_heads_by_layer = {2, 1, 2};
   if (name.ends_with("+queries")) o.heads_by_layer = {4, 2, 4};
+  if (o.architecture == "minicpm3" || o.architecture == "deepseek2") {
+    o.latent = true;
+    o.absorbed = o.architecture == "deepseek2" && !name.ends_with("+heads");
+    o.experts = name.ends_with("+experts");
+    o.kv_heads = o.absorbed ? 1 : o.heads;
+    o.kv_heads_by_layer.clear();
+  }
   if (name.ends_with("+gap")) o.kv_heads_by_layer = {2, 0, 2};
   // The last section of each turns by a position that text does not have.
   if (o.architecture == "qwen2vl") o.sections = {4, 4, 4, 4};

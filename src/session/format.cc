@@ -44,7 +44,7 @@ Result<LayerShape> get_layer(ByteReader& in) {
   KVS_TRY(get("layer", 0, limits::kLayers, layer.layer));
   KVS_TRY(get("heads of a layer", 1, limits::kHeads, layer.kv_heads));
   KVS_TRY(get("key dimension", 1, limits::kHeadDim, layer.key_dim));
-  KVS_TRY(get("value dimension", 1, limits::kHeadDim, layer.value_dim));
+  KVS_TRY(get("value dimension", 0, limits::kHeadDim, layer.value_dim));
   KVS_TRY(get("window", 0, limits::kWindow, layer.window));
   return layer;
 }
@@ -84,6 +84,9 @@ Result<Record> get_record(ByteReader& in, const SessionInfo& info, uint64_t begi
   }
   return record;
 }
+
+// Readers of format 1 know no layers without values.
+uint16_t needed_format(const SessionInfo& info) { return shape_of(info).lacks_values() ? 2 : 1; }
 
 }  // namespace
 
@@ -128,8 +131,9 @@ Bytes write_header(const SessionInfo& info) {
   }
   ByteWriter out;
   out.put_bytes(kMagic);
-  out.put(kFormatVersion);
-  out.put(kFormatVersion);  // the oldest version whose readers can read this
+  const uint16_t format = needed_format(info);
+  out.put(format);
+  out.put(format);  // the oldest version whose readers can read this
   out.put(static_cast<uint32_t>(kHeaderStart + body.size() + kChecksum));
   out.put_bytes(body.bytes());
   out.put(checksum(out.bytes()));

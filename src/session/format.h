@@ -10,7 +10,7 @@
 
 namespace kvsplice::session {
 
-constexpr uint16_t kFormatVersion = 1;
+constexpr uint16_t kFormatVersion = 2;  // the newest; files are of the oldest that tells all
 
 struct SessionInfo {
   std::string codec;     // fingerprint; empty: lossless

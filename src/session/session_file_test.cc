@@ -213,12 +213,12 @@ TEST(SessionFile, ANewerFormatIsUnsupportedNotDamaged) {
   const TemporaryFile file(".kvz");
   write_two(file.path());
   Bytes bytes = read_file(file.path()).value();
-  bytes[10] = 2;  // the oldest version that reads it
+  bytes[10] = 3;  // the oldest version that reads it
   ASSERT_TRUE(write_file(file.path(), bytes).ok());
   const auto reader = SessionReader::open(file.path());
   ASSERT_FALSE(reader.ok());
   EXPECT_EQ(reader.error().kind, ErrorKind::unsupported);
-  EXPECT_THAT(reader.error().message, HasSubstr("version 2"));
+  EXPECT_THAT(reader.error().message, HasSubstr("version 3"));
 }
 
 TEST(SessionFile, CompactingKeepsRecordsAndDropsTheRest) {

@@ -16,7 +16,7 @@ class Session:
 
     def read_header(self):
         magic, _, oldest, length = struct.unpack_from("<8sHHI", self.data)
-        expect("a session of format 1", magic == b"\x89KVZ\r\n\x1a\n" and oldest <= 1)
+        expect("a session of format 1 or 2", magic == b"\x89KVZ\r\n\x1a\n" and oldest <= 2)
         expect("a sound header", xxh64(self.data[:length - 8])
                == struct.unpack_from("<Q", self.data, length - 8)[0])
         self.header = length
@@ -80,6 +80,9 @@ class Session:
         _, heads, key_dim, value_dim, _ = layer
         both = []
         for width in (heads * key_dim, heads * value_dim):
+            if width == 0:  # attention takes values from the keys
+                both.append(np.zeros((count, 0), np.float16))
+                continue
             size = payload.varint()
             if size == 0:  # a layer with a window that has passed these tokens
                 both.append(np.full((count, width), np.nan, np.float16))
