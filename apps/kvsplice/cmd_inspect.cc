@@ -104,7 +104,8 @@ Result<> inspect_state(const InspectArguments& a, ByteSpan bytes) {
     const auto& value = c.values.empty() ? none : c.values[0];
     table.add({int64_t(i), int64_t(c.cells()), int64_t(c.keys.size()),
                std::string(name(host::CellType(key.type))), int64_t(key.row_bytes),
-               std::string(name(host::CellType(value.type))), int64_t(value.row_bytes)});
+               std::string(c.values.empty() ? "none" : name(host::CellType(value.type))),
+               int64_t(value.row_bytes)});
   }
   if (!a.json) fmt::print("{}: llama.cpp {}\n", a.file, describe(blob));
   show(table, a.json);

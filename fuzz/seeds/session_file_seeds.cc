@@ -31,7 +31,7 @@ Result<Bytes> write_hybrid(StateEncoding encoding, const std::string& path) {
   constexpr size_t kTokens = 12;
   Coder coder;
   coder.shape = small_shape();
-  coder.shape.recurrent = state_shape(false, true).recurrent;
+  coder.shape.recurrent = recurrent_layers();
   const RecurrentState states[] = {some_state(coder.shape, 5), some_state(coder.shape, kTokens)};
   KVS_TRY(pack(path, some_cells(coder.shape, kTokens), {}, coder, {8, 2, 3}, {},
                {.states = states, .encoding = encoding}));

@@ -172,7 +172,7 @@ typedef int32_t kvs_element;
 enum { KVS_F32 = 0, KVS_F16 = 1, KVS_BF16 = 2 };
 
 typedef struct kvs_layer {
-  int kv_heads, key_dim, value_dim; /* dims: of a head */
+  int kv_heads, key_dim, value_dim; /* dims: of a head; value_dim 0: values are in the keys */
   int window;                       /* tokens that attention sees; 0: all */
 } kvs_layer;
 

@@ -115,7 +115,7 @@ Result<> Context::Impl::find_caches() {
   llama_memory_clear(memory(), true);
   for (const LayerShape& l : model.shape.layers) {
     const LayerGraph& found = graph.layers[l.layer];
-    if (found.key == nullptr) {
+    if (found.key == nullptr || (found.value == nullptr && l.value_dim > 0)) {
       return Error{ErrorKind::unsupported, fmt::format("layer {} has lost its cache", l.layer)};
     }
     // Some models rotate differently in long contexts; their keys would not be the ones described.
@@ -280,13 +280,13 @@ Result<const CacheTensor*> Context::Impl::cache_of(Kind kind, int layer, size_t 
 
 Result<> Context::read_cache(Kind kind, int layer, size_t first, MatrixView<float> out) const {
   KVS_ASSIGN(const CacheTensor* cache, impl_->cache_of(kind, layer, first, out.rows, out.cols));
-  cache->get(first, out);
+  if (out.cols > 0) cache->get(first, out);
   return {};
 }
 
 Result<> Context::write_cache(Kind kind, int layer, size_t first, MatrixView<const float> rows) {
   KVS_ASSIGN(const CacheTensor* cache, impl_->cache_of(kind, layer, first, rows.rows, rows.cols));
-  return cache->set(first, rows);
+  return rows.cols > 0 ? cache->set(first, rows) : Result<>();
 }
 
 Result<Bytes> Context::save_state() const {
@@ -317,7 +317,9 @@ Result<> Context::load_state(ByteSpan state) {
 size_t Context::cache_bytes() const {
   size_t bytes = 0;
   for (const auto& pair : impl_->caches) {
-    for (const CacheTensor& cache : pair) bytes += ggml_nbytes(cache.tensor);
+    for (const CacheTensor& cache : pair) {
+      if (cache.tensor != nullptr) bytes += ggml_nbytes(cache.tensor);  // there may be no values
+    }
   }
   return bytes;
 }

@@ -140,6 +140,7 @@ Result<> discover_layers(Model::Impl& model) {
     KVS_ASSIGN(LayerShape shape, shape_of(number, layer, window));
     queries.push_back(layer.query_heads);
     model.shape.layers.push_back(std::move(shape));
+    model.scoring.push_back(layer.scoring);
     const float gain = layer.scale * std::sqrt(float(layer.key_dim));
     // Within rounding of 1, queries are left as they are.
     model.hooks.push_back({layer.before_rope, std::abs(gain - 1) < 1e-6f ? 1 : gain});

@@ -26,15 +26,17 @@ struct NodeName {
 struct LayerGraph {
   size_t cells() const { return key == nullptr ? 0 : size_t(key->ne[1]); }  // of its cache
 
-  ggml_tensor* key = nullptr;  // the caches themselves
-  ggml_tensor* value = nullptr;
+  ggml_tensor* key = nullptr;    // the caches themselves
+  ggml_tensor* value = nullptr;  // none if attention takes values from the keys
   Turns turns;
   Rope rope;
   NodeName before_rope;  // where keys can be had before rotation; no name: nowhere
 
   // Known from the flash attention node, so only with flash attention.
   int query_heads = 0, kv_heads = 0, key_dim = 0, value_dim = 0;
-  float scale = 0;       // of the products of keys and queries
+  bool values_in_keys = false;
+  float scale = 0;  // of the products of keys and queries
+  Scoring scoring;
   int hidden_cells = 0;  // how many of the first two cells the surveyed token's mask hides
 };
 

@@ -288,16 +288,9 @@ TEST(HybridModels, OthersHaveNoRecurrentState) {
   EXPECT_EQ(context.size(), 8u);
 }
 
-// llama.cpp loads it; it waits for M-RoPE.
-TEST(HybridModels, ThoseOfMultidimensionalRotationAreRefused) {
-  const TempDir dir;
-  TinyModel(family("qwen35")).save(dir.file("m.gguf"));
-  EXPECT_THAT(Model::load(dir.file("m.gguf")).error().message, HasSubstr("M-RoPE"));
-}
-
 INSTANTIATE_TEST_SUITE_P(All, Hybrid,
-                         ::testing::Values("qwen3next", "granitehybrid", "lfm2", "lfm2+window",
-                                           "nemotron_h", "jamba", "falcon-h1"),
+                         ::testing::Values("qwen3next", "qwen35", "granitehybrid", "lfm2",
+                                           "lfm2+window", "nemotron_h", "jamba", "falcon-h1"),
                          test_name);
 
 }  // namespace

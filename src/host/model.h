@@ -34,7 +34,7 @@ struct ModelOptions {
 
 class Model {
  public:
-  // Refuses by name what cannot be handled: models that are only recurrent, MLA, encoders, M-RoPE.
+  // Refuses by name what cannot be handled: models that are only recurrent, encoders.
   // Error usage for layers on devices where there are none.
   static Result<Model> load(const std::string& path, const ModelOptions& options = {});
   Model(Model&&) noexcept;
@@ -42,6 +42,7 @@ class Model {
   ~Model();
 
   const ModelShape& shape() const;
+  std::span<const Scoring> scoring() const;  // like shape().layers
   const std::string& path() const;
   const ModelOptions& options() const;
   uint64_t file_bytes() const;

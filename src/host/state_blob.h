@@ -32,6 +32,7 @@ struct StateRows {
 
 struct StateCache {
   std::vector<int32_t> positions;  // cell by cell, in any order
+  std::vector<int32_t> tokens;     // likewise, where cells say places; else none
   bool values_transposed = false;
   Turns turns;                          // where the version says them
   std::vector<StateRows> keys, values;  // layers that belong to this cache, in order
@@ -55,6 +56,8 @@ struct StateHints {
   size_t caches = 0;  // of the model; 0: not known, what looks like a second one is one
   StateVersion version = linked_state_version();  // of sequence data
   std::vector<size_t> empty = {};  // places in the first cache of layers without attention
+  bool places = false;             // cells say where in an image they are; of text it is nowhere
+  bool values = true;              // or attention takes them from the keys
   std::vector<RecurrentLayer> recurrent = {};
 };
 std::vector<size_t> empty_places(const ModelShape& shape);

@@ -44,7 +44,7 @@ Result<LayerShape> get_layer(ByteReader& in) {
   KVS_TRY(get("layer", 0, limits::kLayers, layer.layer));
   KVS_TRY(get("heads of a layer", 1, limits::kHeads, layer.kv_heads));
   KVS_TRY(get("key dimension", 1, limits::kHeadDim, layer.key_dim));
-  KVS_TRY(get("value dimension", 1, limits::kHeadDim, layer.value_dim));
+  KVS_TRY(get("value dimension", 0, limits::kHeadDim, layer.value_dim));
   KVS_TRY(get("window", 0, limits::kWindow, layer.window));
   return layer;
 }
@@ -292,7 +292,7 @@ Result<Index> parse_index(ByteSpan payload, const SessionInfo& info, uint64_t be
   }
   KVS_ASSIGN(const size_t pending, get_number(in, "pending tokens", 0, payload.size()));
   KVS_ASSIGN(index.pending, get_tokens(in, pending));
-  if (info.format >= kStatesFormat && in.left() > 0) {
+  if (info.format >= kSecondFormat && in.left() > 0) {
     KVS_ASSIGN(index.states, get_states(in, tokens, begin, end));
   }
   if (in.left() > 0) return format_error(fmt::format("{} bytes behind the index", in.left()));

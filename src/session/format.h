@@ -10,8 +10,8 @@
 
 namespace kvsplice::session {
 
-// What a file needs of its readers: 2 if it has records of states.
-constexpr uint16_t kOldestFormat = 1, kStatesFormat = 2, kNewestFormat = 2;
+// What a file needs of its readers: 2 if it has records of states, or a layer without values.
+constexpr uint16_t kOldestFormat = 1, kSecondFormat = 2, kNewestFormat = 2;
 
 struct SessionInfo {
   std::string codec;     // fingerprint; empty: lossless

@@ -28,7 +28,7 @@ SessionInfo describe(const Coder& coder, const PackOptions& options) {
   info.sinks = options.sinks;
   info.window = options.window;
   if (coder.codec != nullptr && coder.codec->of_cells()) info.sinks = info.window = 0;
-  if (coder.shape.hybrid()) info.format = kStatesFormat;
+  if (coder.shape.hybrid() || coder.shape.lacks_values()) info.format = kSecondFormat;
   info.layers = coder.shape.layers;
   for (LayerShape& layer : info.layers) {
     layer.rope = {};

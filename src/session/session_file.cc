@@ -252,7 +252,7 @@ Result<> SessionWriter::copy_state(const StoredState& state, ByteSpan payload) {
   KVS_TRY(check_usable());
   const size_t at = state.record.first,
                last = index_.states.empty() ? 0 : index_.states.back().record.first;
-  if (info_.format < kStatesFormat || at <= last || at > limits::kTokens) {
+  if (info_.format < kSecondFormat || at <= last || at > limits::kTokens) {
     return Error{ErrorKind::usage,
                  fmt::format("a state behind token {} in a session of format {} whose last is "
                              "behind token {}",

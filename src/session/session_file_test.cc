@@ -233,7 +233,7 @@ RecurrentState state_behind(size_t position) {
 
 SessionInfo info_with_states() {
   SessionInfo info = small_info();
-  info.format = kStatesFormat;
+  info.format = kSecondFormat;
   return info;
 }
 

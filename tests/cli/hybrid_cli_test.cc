@@ -145,8 +145,8 @@ TEST_P(Hybrids, WhatHasNoTokenLeftNeedsAPrompt) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Hybrids,
-                         ::testing::Values("qwen3next", "granitehybrid", "lfm2", "lfm2+window",
-                                           "nemotron_h", "jamba", "falcon-h1"),
+                         ::testing::Values("qwen3next", "qwen35", "granitehybrid", "lfm2",
+                                           "lfm2+window", "nemotron_h", "jamba", "falcon-h1"),
                          [](const auto& tested) {
                            return kvsplice::testing::family_name(tested.param);
                          });

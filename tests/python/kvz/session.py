@@ -99,6 +99,9 @@ class Session:
         _, heads, key_dim, value_dim, _ = layer
         both = []
         for width in (heads * key_dim, heads * value_dim):
+            if width == 0:  # attention takes values from the keys
+                both.append(np.zeros((count, 0), np.float16))
+                continue
             size = payload.varint()
             if size == 0:  # a layer with a window that has passed these tokens
                 both.append(np.full((count, width), np.nan, np.float16))
