@@ -23,6 +23,10 @@ class Survey {
       see_attention(node);
     }
     if (const auto row = recurrent_row(node)) see_recurrent(*row);
+    if (keeps_history(node) && trouble_.ok()) {
+      trouble_ =
+          Error{ErrorKind::unsupported, "a layer keeps a history of tokens beside its state"};
+    }
     return false;
   }
 

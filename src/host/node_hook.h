@@ -38,6 +38,9 @@ struct RecurrentRow {
 };
 std::optional<RecurrentRow> recurrent_row(ggml_tensor* node);
 
+// Something that is kept of earlier tokens beside a recurrent state (PLE, as in Qwen 4).
+bool keeps_history(ggml_tensor* node);
+
 // The node of an attention without flash attention that multiplies keys and queries.
 bool is_key_query_product(const ggml_tensor* node);
 
