@@ -34,6 +34,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   auto reader = SessionReader::open(view_source({data, size}), "the input");
   if (!reader.ok()) return 0;
   (void)read_tokens(*reader).ok();
+  for (const size_t position : reader->state_positions()) (void)reader->read_state(position).ok();
   const Coder coder = coder_for(reader->info());
   const auto session = Session::open(std::move(*reader), coder);
   if (!session.ok()) return 0;

@@ -29,6 +29,7 @@ void show(const report::Table& table, bool json) {
 // Reads every record, so that damage is found.
 Result<> check_records(const session::SessionReader& reader) {
   for (const auto& record : reader.index().records) KVS_TRY(reader.read(record));
+  for (const size_t position : reader.state_positions()) KVS_TRY(reader.read_state(position));
   return {};
 }
 
@@ -43,6 +44,11 @@ Result<> inspect_session(const InspectArguments& a) {
     const auto bytes = static_cast<int64_t>(r.end() - r.offset);
     table.add({std::string(name(r.kind)), int64_t(r.first), int64_t(r.count), bytes,
                8.0 * double(bytes) / (values * double(r.count))});
+  }
+  for (const session::StoredState& s : reader.index().states) {
+    const auto bytes = static_cast<int64_t>(s.record.end() - s.record.offset);
+    table.add({std::string(name(s.record.kind)), int64_t(s.record.first), int64_t(0), bytes,
+               report::Cell()});
   }
   if (a.json) {
     show(table, true);
@@ -73,6 +79,10 @@ std::string describe(const host::StateBlob& blob) {
   }
   if (session_file) text += ", architecture " + blob.architecture;
   if (blob.streams > 1) text += fmt::format(", {} streams", blob.streams);
+  if (blob.recurrent) {
+    text += fmt::format(", recurrent state of {} bytes behind token {}", blob.recurrent->bytes(),
+                        blob.recurrent->position);
+  }
   if (blob.bytes_behind > 0) text += fmt::format(", {} bytes behind it", blob.bytes_behind);
   return text;
 }
@@ -94,7 +104,8 @@ Result<> inspect_state(const InspectArguments& a, ByteSpan bytes) {
     const auto& value = c.values.empty() ? none : c.values[0];
     table.add({int64_t(i), int64_t(c.cells()), int64_t(c.keys.size()),
                std::string(name(host::CellType(key.type))), int64_t(key.row_bytes),
-               std::string(name(host::CellType(value.type))), int64_t(value.row_bytes)});
+               std::string(c.values.empty() ? "none" : name(host::CellType(value.type))),
+               int64_t(value.row_bytes)});
   }
   if (!a.json) fmt::print("{}: llama.cpp {}\n", a.file, describe(blob));
   show(table, a.json);
@@ -130,6 +141,10 @@ Result<> inspect_model(const InspectArguments& a) {
         "vocabulary {} tokens\n",
         shape.layers.size(), shape.query_heads, shape.f16_bytes_per_token(), model->context_limit(),
         shape.vocabulary);
+    if (shape.hybrid()) {
+      fmt::print("hybrid: {} recurrent layers, which carry {} bytes of state\n",
+                 shape.recurrent.size(), shape.recurrent_bytes());
+    }
   }
   show(table, a.json);
   return {};

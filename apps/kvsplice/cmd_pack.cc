@@ -20,7 +20,8 @@ namespace {
 
 struct PackArguments {
   std::string state, model, text, codec, load_codec, out;
-  size_t tokens = 0;
+  std::string states = "exact";
+  size_t tokens = 0, checkpoint = 0;
   bool lossless = false, no_rotation = false;
   session::PackOptions options;
   host::ModelOptions host;
@@ -44,6 +45,7 @@ Result<> check(const PackArguments& a) {
 struct Input {
   KvView cells;
   std::vector<int32_t> pending;
+  std::vector<session::RecurrentState> states;  // of hybrids
   std::vector<std::string> notes;
 
   // What the cells are in: a state, or what a session held.
@@ -56,15 +58,17 @@ Input input_of(host::StateCells state) {
   Input input;
   input.cells = state.cells;
   input.pending = state.pending;
+  if (state.recurrent) input.states.push_back(*state.recurrent);
   input.state = std::move(state);
   return input;
 }
 
 Result<Input> read_text(const PackArguments& a, const LoadedCoder& loaded) {
-  KVS_ASSIGN(host::StateCells state,
-             evaluate_text(*loaded.model, a.text, a.tokens, a.threads, terminal_progress()));
-  Input input = input_of(std::move(state));
+  const TextToEvaluate text{a.text, a.tokens, a.checkpoint, a.threads};
+  KVS_ASSIGN(Evaluated made, evaluate_text(*loaded.model, text, terminal_progress()));
+  Input input = input_of(std::move(made.cells));
   input.pending.clear();
+  input.states = std::move(made.states);
   return input;
 }
 
@@ -74,6 +78,10 @@ Result<Input> read_session(const PackArguments& a, const LoadedCoder& loaded) {
   KVS_ASSIGN(input.block, session.read(0, session.size(), terminal_progress()));
   input.cells = input.block;
   input.pending = session.file().index().pending;
+  for (const size_t position : session.file().state_positions()) {
+    KVS_ASSIGN(auto state, session.state_at(position));
+    input.states.push_back(std::move(state));
+  }
   return input;
 }
 
@@ -133,6 +141,15 @@ Result<Input> read_state(const PackArguments& a, const ModelShape& shape, Bytes 
   return input;
 }
 
+// States behind the first n tokens, at which one must be.
+Result<> shorten_states(size_t n, Input& input) {
+  std::vector<size_t> positions;
+  for (const auto& state : input.states) positions.push_back(state.position);
+  std::erase_if(input.states, [&](const auto& state) { return state.position > n; });
+  if (!input.states.empty() && input.states.back().position == n) return {};
+  return session::no_state_behind(n, positions);
+}
+
 // The first n tokens.
 Result<> shorten(size_t n, const ModelShape& shape, Input& input) {
   const size_t cells = input.cells.count(), all = cells + input.pending.size();
@@ -141,12 +158,14 @@ Result<> shorten(size_t n, const ModelShape& shape, Input& input) {
   }
   input.pending.resize(n - std::min(n, cells));
   if (n >= cells) return {};
+  if (shape.hybrid()) KVS_TRY(shorten_states(n, input));
   KVS_TRY(session::check_sight(input.cells.absent, n, shape));
   input.cells = input.cells.slice(0, n);
   return {};
 }
 
 Result<> check_numbers(const PackArguments& a, const ModelShape& shape, Input& input) {
+  for (const auto& state : input.states) KVS_TRY(session::check_finite(state));
   const auto finite = session::check_finite(input.cells, shape);
   if (finite.ok()) return {};
   const std::string& met = finite.error().message;
@@ -206,6 +225,7 @@ Result<std::string> describe_packed(const std::string& path, size_t tokens) {
 
 Result<> run(const PackArguments& a) {
   KVS_TRY(check(a));
+  KVS_ASSIGN(const auto encoding, session::parse_state_encoding(a.states));
   KVS_ASSIGN(OutputFile out, OutputFile::reserve(a.out, Readers::owner));
   if (a.threads > 0) set_thread_count(a.threads);
   KVS_ASSIGN(const auto loaded,
@@ -215,7 +235,7 @@ Result<> run(const PackArguments& a) {
   const double read_seconds = reading.seconds();
   const Stopwatch packing;
   KVS_TRY(session::pack(std::move(out), input.cells, input.pending, loaded->coder(), a.options,
-                        terminal_progress()));
+                        terminal_progress(), {.states = input.states, .encoding = encoding}));
   const double pack_seconds = packing.seconds();
   end_progress();
   FILE* const says = summary_stream(a.out);
@@ -254,6 +274,13 @@ Command pack_command() {
             add_number(app, "--window", a->options.window, kTokens, "newest tokens, kept exact");
             add_number(app, "--block", a->options.block_tokens, {1, 4096},
                        "tokens of a block (default: 256, or what rows of the codec recall)");
+            add_number(app, "--checkpoint", a->checkpoint, kTokens,
+                       "of hybrid models: tokens from one stored recurrent state to the next; 0: "
+                       "one at the end")
+                ->needs(text);
+            app.add_option("--state", a->states,
+                           "how recurrent states are kept: exact, or f16, which is half as much")
+                ->capture_default_str();
             for (CLI::Option* option : add_model_options(app, a->host)) option->needs(text);
             add_threads(app, a->threads);
             return [a] { return run(*a); };

@@ -22,9 +22,10 @@ namespace {
 
 struct RunArguments {
   std::string model, prompt, prompt_file, load, load_codec, save, codec;
-  std::string cache = "f16";
+  std::string cache = "f16", states = "exact";
   bool lossless = false, ignore_end = false, quiet = false, no_special = false;
   std::optional<size_t> ctx;
+  size_t checkpoint = 0;
   int64_t predict = 128;  // -1: as many as the context holds
   session::PackOptions pack;
   host::ModelOptions host;
@@ -32,15 +33,27 @@ struct RunArguments {
   int threads = 0;
 };
 
+bool is_live(const RunArguments& a) { return a.cache != "f16" && a.cache != "q8_0"; }
+
+Result<> check_cache(const RunArguments& a) {
+  if (!is_live(a)) return {};
+  std::error_code unknown;
+  if (!std::filesystem::is_regular_file(a.cache, unknown)) {
+    return Error{ErrorKind::usage,
+                 fmt::format("--cache {} is not handled here; legal: f16, q8_0, or the file of a "
+                             "live codec",
+                             a.cache)};
+  }
+  if (a.load.empty() && a.save.empty()) return {};
+  return Error{ErrorKind::usage, "a live cache can neither be loaded from a session yet nor saved"};
+}
+
 Result<> check(const RunArguments& a) {
   KVS_TRY(host::check(a.sampler));
   if (!a.prompt.empty() && !a.prompt_file.empty()) {
     return Error{ErrorKind::usage, "give a prompt (-p) or a file with one (-f), not both"};
   }
-  if (a.cache != "f16" && a.cache != "q8_0") {
-    return Error{ErrorKind::usage,
-                 fmt::format("--cache {} is not handled here; legal: f16, q8_0", a.cache)};
-  }
+  KVS_TRY(check_cache(a));
   if (!a.save.empty() && !a.lossless && a.codec.empty()) {
     return Error{ErrorKind::usage, "to save, give a codec (--codec), --lossless, or both"};
   }
@@ -81,6 +94,11 @@ class Generation {
   Result<> open_context(size_t tokens);
   Result<> reserve();
   Result<> restore();
+  Result<> store_checkpoint();
+  Result<> carry_states_over();
+  bool stays(size_t position) const {  // of a state, when the text goes on behind it
+    return a_.checkpoint > 0 && position % a_.checkpoint == 0;
+  }
 
   const RunArguments& a_;
   const LoadedCoder& loaded_;
@@ -90,6 +108,8 @@ class Generation {
   // What will be saved, held from the start: a session that goes on, or a new one.
   std::optional<session::SessionWriter> continued_;
   std::optional<OutputFile> fresh_;
+  std::vector<session::RecurrentState> states_;  // to be saved
+  session::StateEncoding encoding_ = session::StateEncoding::exact;
   std::string echo_;  // the prompt as it is printed
   std::vector<host::Token> prompt_;
   std::vector<host::Token> tokens_;  // in the context, then those that wait to be evaluated
@@ -118,6 +138,7 @@ Result<> Generation::read_prompt() {
 }
 
 Result<> Generation::begin() {
+  KVS_ASSIGN(encoding_, session::parse_state_encoding(a_.states));
   if (a_.load.empty()) {
     KVS_TRY(reserve());
     tokens_ = prompt_;
@@ -126,6 +147,12 @@ Result<> Generation::begin() {
   KVS_TRY(load_session());
   KVS_TRY(reserve());
   const auto& pending = session_->file().index().pending;
+  if (model().shape().hybrid() && pending.empty() && prompt_.empty()) {
+    return Error{ErrorKind::usage,
+                 a_.load +
+                     " has no token left to evaluate, and a hybrid model cannot evaluate its "
+                     "last one again: give a prompt (-p, -f)"};
+  }
   KVS_TRY(open_context(session_->size() + pending.size() + prompt_.size()));
   KVS_TRY(restore());
   tokens_.insert(tokens_.end(), pending.begin(), pending.end());
@@ -170,7 +197,14 @@ Result<> Generation::open_context(size_t tokens) {
   host::ContextOptions options;
   options.n_ctx = static_cast<int>(limit_);
   options.threads = a_.threads;
-  KVS_ASSIGN(options.cache, host::parse_cache_type(a_.cache));
+  if (is_live(a_)) {
+    KVS_ASSIGN(codec::Codec codec, codec::Codec::load(a_.cache));
+    KVS_ASSIGN(auto form, live::LiveForm::of(std::make_shared<codec::Codec>(std::move(codec))));
+    options.live = std::make_shared<live::LiveForm>(std::move(form));
+    options.live_options.window = a_.pack.window;
+  } else {
+    KVS_ASSIGN(options.cache, host::parse_cache_type(a_.cache));
+  }
   KVS_ASSIGN(context_, host::Context::create(model(), options));
   return {};
 }
@@ -194,9 +228,11 @@ Result<> Generation::evaluate_waiting() {
   if (context_->size() == tokens_.size()) KVS_TRY(context_->truncate(tokens_.size() - 1));
   constexpr size_t kPiece = 512;  // between two looks at Ctrl-C
   while (context_->size() < tokens_.size() && !interrupted()) {
-    const size_t at = context_->size(), n = std::min(kPiece, tokens_.size() - at);
+    const size_t at = context_->size();
+    const size_t n = until_checkpoint(at, std::min(kPiece, tokens_.size() - at), a_.checkpoint);
     KVS_TRY(context_->decode(std::span(tokens_).subspan(at, n), at + n == tokens_.size() ? 1 : 0));
     evaluated_ += n;
+    KVS_TRY(store_checkpoint());
   }
   prompt_seconds_ = watch.seconds();
   return {};
@@ -220,7 +256,29 @@ Result<> Generation::add_tokens() {
     put_out(model().piece(token));
     if (generated_ == most_new()) break;  // the last token waits for the next run
     KVS_TRY(context_->decode(std::span(tokens_).last(1), 1));
+    KVS_TRY(store_checkpoint());
   }
+  return {};
+}
+
+Result<> Generation::store_checkpoint() {
+  if (a_.save.empty() || !stays(context_->size())) return {};
+  KVS_ASSIGN(auto state, context_->recurrent_state());
+  states_.push_back(std::move(state));
+  return {};
+}
+
+// Those of the session loaded, if what is saved is another file's records.
+Result<> Generation::carry_states_over() {
+  if (!session_ || continued_) return {};
+  std::vector<session::RecurrentState> states;
+  for (const size_t position : session_->file().state_positions()) {
+    if (position >= loaded_tokens_ && !stays(position)) continue;
+    KVS_ASSIGN(auto state, session_->state_at(position));
+    states.push_back(std::move(state));
+  }
+  std::move(states_.begin(), states_.end(), std::back_inserter(states));
+  states_ = std::move(states);
   return {};
 }
 
@@ -243,15 +301,18 @@ Result<> Generation::write_session() {
   const session::Coder coder = loaded_.coder();
   KVS_ASSIGN(const host::StateCells state, host::cells_of(*context_, shape, tokens_));
   const KvView& cells = state.cells;
-  const size_t n = cells.count();
+  const size_t n = cells.count(), old = std::min(n, loaded_tokens_);
+  KVS_TRY(carry_states_over());
+  const size_t last = states_.empty() ? (continued_ ? old : 0) : states_.back().position;
+  if (state.recurrent && n > last) states_.push_back(*state.recurrent);
   if (!continued_) {
     return session::pack(std::move(*fresh_), cells, std::span(tokens_).subspan(n), coder, a_.pack,
-                         {});
+                         {}, {.states = states_, .encoding = encoding_});
   }
-  const size_t old = std::min(n, loaded_tokens_);
   const auto pending = std::span(tokens_).subspan(std::max(n, loaded_tokens_));
-  return session::extend(std::move(*continued_), *session_, cells.slice(old, n - old), pending,
-                         coder, {});
+  return session::extend(
+      std::move(*continued_), *session_, cells.slice(old, n - old), pending, coder, {},
+      {.states = states_, .encoding = encoding_, .instead_of = n > old && !stays(old) ? old : 0});
 }
 
 void Generation::report() const {
@@ -264,6 +325,12 @@ void Generation::report() const {
              "evaluated {} tokens in {:.2f} s ({:.0f}/s), generated {} in {:.2f} s ({:.1f}/s)\n",
              evaluated_, prompt_seconds_, rate(evaluated_, prompt_seconds_), generated_,
              generate_seconds_, rate(generated_, generate_seconds_));
+  if (is_live(a_)) {
+    const auto f16 = double(context_->size() * model().shape().f16_bytes_per_token());
+    const auto bytes = double(context_->cache_bytes());
+    fmt::print(stderr, "cache: {:.3f} MB for {} tokens, {:.2f} times smaller than f16\n",
+               bytes / 1e6, context_->size(), f16 / bytes);
+  }
   if (!saved_.empty()) fmt::print(stderr, "saved {}: {}\n", a_.save, saved_);
 }
 
@@ -272,6 +339,7 @@ Result<> run(RunArguments a) {
   if (a.threads > 0) set_thread_count(a.threads);
   KVS_TRY(sort_codecs(a));
   KVS_ASSIGN(const auto loaded, LoadedCoder::load(a.model, a.codec, a.lossless, {}, a.host));
+  KVS_TRY(check_checkpoint(a.checkpoint, loaded->model->shape()));
   Generation generation(a, *loaded);
   KVS_TRY(generation.read_prompt());
   KVS_TRY(generation.begin());
@@ -299,7 +367,8 @@ Command run_command() {
                        "most tokens to generate; -1: until the context is full");
             add_number(app, "-c,--ctx-size,--ctx", a->ctx, kSomeTokens,
                        "tokens of context (default: what is needed, if the model allows it)");
-            app.add_option("--cache", a->cache, "type of llama.cpp's cache: f16, q8_0")
+            app.add_option("--cache", a->cache,
+                           "type of llama.cpp's cache: f16, q8_0; or the file of a live codec")
                 ->capture_default_str();
             app.add_flag("--no-special", a->no_special,
                          "read markers like <|im_start|> in the prompt letter by letter");
@@ -314,6 +383,12 @@ Command run_command() {
                        "first tokens a new session keeps exact");
             add_number(app, "--window", a->pack.window, kTokens,
                        "newest tokens a new session keeps exact");
+            add_number(app, "--checkpoint", a->checkpoint, kTokens,
+                       "of hybrid models: tokens from one recurrent state that is saved to the "
+                       "next; 0: one at the end");
+            app.add_option("--state", a->states,
+                           "how recurrent states are saved: exact, or f16, which is half as much")
+                ->capture_default_str();
             auto& sampler = a->sampler;
             add_number(app, "--temp", sampler.temperature, {0, 100},
                        "temperature; 0: always the likeliest");

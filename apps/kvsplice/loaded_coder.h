@@ -28,9 +28,24 @@ struct LoadedCoder {
   session::Coder read_coder() const;  // of sessions that are read
 };
 
-// The cells of the first `n` tokens of a text (all of them if 0), evaluated by the model.
-Result<host::StateCells> evaluate_text(const host::Model& model, const std::string& text_path,
-                                       size_t n, int threads, const Progress& progress);
+// The cells of the first `n` tokens of a text (all of them if 0), evaluated by the model; of
+// hybrids also the recurrent states, each `checkpoint` tokens (0: nowhere) and at the end.
+struct Evaluated {
+  host::StateCells cells;
+  std::vector<session::RecurrentState> states;
+};
+struct TextToEvaluate {
+  std::string path;
+  size_t tokens = 0, checkpoint = 0;
+  int threads = 0;
+};
+Result<Evaluated> evaluate_text(const host::Model& model, const TextToEvaluate& text,
+                                const Progress& progress);
+
+// Error usage if checkpoints are wanted of a model that has no recurrent state.
+Result<> check_checkpoint(size_t checkpoint, const ModelShape& shape);
+// How many of `most` tokens to evaluate behind `at` until the next checkpoint.
+size_t until_checkpoint(size_t at, size_t most, size_t checkpoint);
 
 // "4096 tokens in 5.1 MB, 18.4 times smaller than f16".
 std::string describe_size(const session::SessionReader& reader);

@@ -3,6 +3,7 @@
 #include "session/session.h"
 #include "small_cells.h"
 #include "support/small_codecs.h"
+#include "support/state_shape.h"
 
 namespace kvsplice::fuzz {
 
@@ -25,6 +26,18 @@ Result<Bytes> write_session(const Coder& coder, size_t tokens, const std::string
   return read_file(path);
 }
 
+// Of a hybrid model, with a state in the middle and one at the end.
+Result<Bytes> write_hybrid(StateEncoding encoding, const std::string& path) {
+  constexpr size_t kTokens = 12;
+  Coder coder;
+  coder.shape = small_shape();
+  coder.shape.recurrent = recurrent_layers();
+  const RecurrentState states[] = {some_state(coder.shape, 5), some_state(coder.shape, kTokens)};
+  KVS_TRY(pack(path, some_cells(coder.shape, kTokens), {}, coder, {8, 2, 3}, {},
+               {.states = states, .encoding = encoding}));
+  return read_file(path);
+}
+
 Result<std::vector<Bytes>> make(const std::string& scratch) {
   Coder lossless, windows, coded;
   lossless.shape = coded.shape = small_shape();
@@ -37,6 +50,10 @@ Result<std::vector<Bytes>> make(const std::string& scratch) {
       KVS_ASSIGN(Bytes seed, write_session(coder, tokens, scratch));
       seeds.push_back(std::move(seed));
     }
+  }
+  for (const StateEncoding encoding : {StateEncoding::exact, StateEncoding::f16}) {
+    KVS_ASSIGN(Bytes seed, write_hybrid(encoding, scratch));
+    seeds.push_back(std::move(seed));
   }
   return seeds;
 }

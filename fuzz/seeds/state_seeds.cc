@@ -32,11 +32,12 @@ std::vector<StateTarget> targets() {
 
 Result<std::vector<Bytes>> make(const std::string&) {
   std::vector<Bytes> seeds;
-  for (bool window : {false, true}) {
-    const ModelShape shape = state_shape(window);
+  for (const ModelShape& shape : state_shapes()) {
     const KvBlock<uint16_t> cells = some_cells(shape, 5);
     for (const StateTarget& target : targets()) {
-      KVS_ASSIGN(Bytes seed, to_state(cells, {}, shape, target));
+      const size_t n = extent_of_state(target.form, 5, 0).cells;
+      const session::RecurrentState recurrent = some_state(shape, n);
+      KVS_ASSIGN(Bytes seed, to_state(cells, {}, shape, target, &recurrent));
       seeds.push_back(std::move(seed));
     }
   }

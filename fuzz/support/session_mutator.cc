@@ -62,6 +62,25 @@ void mutate_record(SessionParts& parts, Random& random) {
   }
 }
 
+void mutate_state(SessionParts& parts, Random& random) {
+  const size_t i = random.below(parts.states.size());
+  StoredState& state = parts.states[i];
+  switch (random.below(8)) {
+    case 0:
+      state.record.first = odd_number(random);
+      break;
+    case 1:
+      state.bytes = odd_number(random);
+      break;
+    case 2:
+      parts.states.erase(parts.states.begin() + static_cast<ptrdiff_t>(i));
+      parts.state_payloads.erase(parts.state_payloads.begin() + static_cast<ptrdiff_t>(i));
+      break;
+    default:
+      parts.state_payloads[i] = mutate_bytes(parts.state_payloads[i]);
+  }
+}
+
 // Entries that claim what the records do not say.
 Bytes with_another_index(const SessionParts& parts) {
   Bytes bytes = write_session(parts);
@@ -103,6 +122,11 @@ Result<SessionParts> parse_session(ByteSpan bytes) {
     const ByteSpan payload = bytes.subspan(record.offset + kRecordHead, record.length);
     parts.payloads.emplace_back(payload.begin(), payload.end());
   }
+  parts.states = index.states;
+  for (const StoredState& state : parts.states) {
+    const ByteSpan payload = bytes.subspan(state.record.offset + kRecordHead, state.record.length);
+    parts.state_payloads.emplace_back(payload.begin(), payload.end());
+  }
   return parts;
 }
 
@@ -122,6 +146,14 @@ Bytes write_session(SessionParts parts) {
     file.insert(file.end(), written.begin(), written.end());
     index.records.push_back(record);
   }
+  for (size_t i = 0; i < parts.states.size(); ++i) {
+    StoredState state = parts.states[i];
+    state.record.offset = file.size();
+    state.record.length = parts.state_payloads[i].size();
+    const Bytes written = write_record(state.record, parts.state_payloads[i]);
+    file.insert(file.end(), written.begin(), written.end());
+    index.states.push_back(state);
+  }
   const Bytes tail = tail_of(write_index(index), file.size());
   file.insert(file.end(), tail.begin(), tail.end());
   return file;
@@ -137,6 +169,8 @@ Bytes mutate_session(ByteSpan bytes, Random& random) {
     parts->pending.resize(random.below(4), static_cast<int32_t>(odd_number(random)));
   } else if (choice == 3) {
     return with_another_index(*parts);
+  } else if (choice == 4 && !parts->states.empty()) {
+    mutate_state(*parts, random);
   } else if (!parts->records.empty()) {
     mutate_record(*parts, random);
   }

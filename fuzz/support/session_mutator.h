@@ -14,6 +14,8 @@ struct SessionParts {
   std::vector<session::Record> records;
   std::vector<Bytes> payloads;  // of each record
   std::vector<int32_t> pending;
+  std::vector<session::StoredState> states;
+  std::vector<Bytes> state_payloads;
 };
 
 Result<SessionParts> parse_session(ByteSpan bytes);

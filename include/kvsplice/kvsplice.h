@@ -72,7 +72,7 @@ typedef struct kvs_error {
 /* "0.1.0". */
 KVS_API const char* kvs_version(void);
 
-/* The formats that this version reads, and the one it writes. */
+/* The oldest and the newest format that this version reads. */
 typedef struct kvs_format_range {
   int oldest, newest;
 } kvs_format_range;
@@ -172,7 +172,7 @@ typedef int32_t kvs_element;
 enum { KVS_F32 = 0, KVS_F16 = 1, KVS_BF16 = 2 };
 
 typedef struct kvs_layer {
-  int kv_heads, key_dim, value_dim; /* dims: of a head */
+  int kv_heads, key_dim, value_dim; /* dims: of a head; value_dim 0: values are in the keys */
   int window;                       /* tokens that attention sees; 0: all */
 } kvs_layer;
 

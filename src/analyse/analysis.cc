@@ -78,6 +78,7 @@ Result<Plan> make_plan(const extract::Dump& dump, const AnalyseOptions& options)
   KVS_ASSIGN(plan.layers, chosen_layers(info, options));
   if (options.seed_subset) plan.heads = std::min<size_t>(plan.heads, 4);
   for (Signal signal : kSignals) {
+    if (signal == Signal::value && info.shape.lacks_values()) continue;
     if (dump.has(signal)) plan.signals.push_back(signal);
   }
   if (plan.signals.empty()) {

@@ -4,6 +4,7 @@
 #include <cassert>
 #include <cmath>
 #include <numeric>
+#include <optional>
 #include <vector>
 
 #include "analyse/softmax_kernel.h"
@@ -16,44 +17,65 @@ namespace {
 
 constexpr size_t kBlock = 256;  // queries at a time: the scores are [kBlock x tokens]
 
-// Softmax of the tokens [first, last) of a row of scores; the others get weight 0.
-void weigh(std::span<float> scores, size_t first, size_t last) {
-  softmax_kernel::softmax(&scores[first], last - first);
+// Of one query head.
+struct HeadScoring {
+  float soft_cap = 0;
+  std::optional<float> sink;
+};
+
+HeadScoring scoring_of(const AttentionShape& shape, size_t head) {
+  HeadScoring of{shape.scoring.soft_cap, {}};
+  if (!shape.scoring.sinks.empty()) of.sink = shape.scoring.sinks[head];
+  return of;
+}
+
+// Softmax of the tokens [first, last) of a row of scores; the others get weight 0. A sink needs
+// room behind the last token.
+void weigh(std::span<float> scores, size_t first, size_t last, const HeadScoring& scoring) {
+  if (const float cap = scoring.soft_cap; cap != 0) {
+    for (size_t t = first; t < last; ++t) scores[t] = cap * std::tanh(scores[t] / cap);
+  }
+  if (scoring.sink) scores[last] = *scoring.sink;
+  softmax_kernel::softmax(&scores[first], last - first + (scoring.sink ? 1 : 0));
   std::fill(scores.begin(), scores.begin() + first, 0.0f);
   std::fill(scores.begin() + last, scores.end(), 0.0f);
 }
 
-// Weights of the tokens up to the last query's: [queries x tokens].
+// Weights of the tokens up to the last query's: [queries x tokens], and a column of zeros if there
+// is a sink.
 Matrix<float> weights(MatrixView<const float> queries, std::span<const size_t> at,
-                      MatrixView<const float> keys, const AttentionShape& shape) {
+                      MatrixView<const float> keys, const AttentionShape& shape,
+                      const HeadScoring& scoring) {
   const size_t seen = at.back() + 1;
-  Matrix<float> scores(queries.rows, seen);
+  Matrix<float> scores(queries.rows, seen + (scoring.sink ? 1 : 0));
   gemm(Trans::no, Trans::yes, 1 / std::sqrt(float(keys.cols)), queries, keys.row_range(0, seen),
-       0.0f, scores);
+       0.0f, scores.view().col_range(0, seen));
   for (size_t i = 0; i < queries.rows; ++i) {
-    weigh(scores.row(i), shape.first_seen(at[i]), at[i] + 1);
+    weigh(scores.row(i), shape.first_seen(at[i]), at[i] + 1, scoring);
   }
   return scores;
 }
 
-// Calls body(first, at of some queries, their weights) for blocks of queries.
+// Calls body(first, at of some queries, their weights) for blocks of one head's queries.
 template <class Body>
 void for_weights(MatrixView<const float> queries, std::span<const size_t> at,
-                 MatrixView<const float> keys, const AttentionShape& shape, const Body& body) {
+                 MatrixView<const float> keys, const AttentionShape& shape,
+                 const HeadScoring& scoring, const Body& body) {
   for (size_t first = 0; first < queries.rows; first += kBlock) {
     const size_t n = std::min(kBlock, queries.rows - first);
     const auto some = at.subspan(first, n);
-    body(first, some, weights(queries.row_range(first, n), some, keys, shape));
+    body(first, some, weights(queries.row_range(first, n), some, keys, shape, scoring));
   }
 }
 
 // Adds the squares of one query head's weights, as shares of an even weight, to those of tokens
 // that are no nearer than kNear.
 void add_squares(MatrixView<const float> queries, MatrixView<const float> keys,
-                 const AttentionShape& shape, std::span<double> squares) {
+                 const AttentionShape& shape, const HeadScoring& scoring,
+                 std::span<double> squares) {
   std::vector<size_t> all(queries.rows);
   std::iota(all.begin(), all.end(), size_t{0});
-  for_weights(queries, all, keys, shape, [&](size_t, auto at, const Matrix<float>& w) {
+  for_weights(queries, all, keys, shape, scoring, [&](size_t, auto at, const Matrix<float>& w) {
     for (size_t i = 0; i < at.size(); ++i) {
       const size_t from = shape.first_seen(at[i]);
       const double seen = double(at[i] + 1 - from);
@@ -82,10 +104,12 @@ Matrix<float> attend(MatrixView<const float> queries, std::span<const size_t> at
     const auto k = keys.col_range(kv_head * shape.key_dim, shape.key_dim);
     const auto v = values.col_range(kv_head * shape.value_dim, shape.value_dim);
     const auto o = out.view().col_range(head * shape.value_dim, shape.value_dim);
-    for_weights(q, at, k, shape, [&](size_t first, auto some, const Matrix<float>& w) {
-      gemm(Trans::no, Trans::no, 1.0f, w, v.row_range(0, some.back() + 1), 0.0f,
-           o.row_range(first, some.size()));
-    });
+    for_weights(q, at, k, shape, scoring_of(shape, head),
+                [&](size_t first, auto some, const Matrix<float>& w) {
+                  const size_t seen = some.back() + 1;
+                  gemm(Trans::no, Trans::no, 1.0f, w.view().col_range(0, seen),
+                       v.row_range(0, seen), 0.0f, o.row_range(first, some.size()));
+                });
   });
   return out;
 }
@@ -100,7 +124,8 @@ Matrix<float> attention_received(MatrixView<const float> queries, MatrixView<con
   parallel_for(shape.query_heads(), [&](size_t head) {
     const size_t kv_head = head / shape.queries_per_head;
     add_squares(queries.col_range(head * shape.key_dim, shape.key_dim),
-                keys.col_range(kv_head * shape.key_dim, shape.key_dim), shape, squares.row(head));
+                keys.col_range(kv_head * shape.key_dim, shape.key_dim), shape,
+                scoring_of(shape, head), squares.row(head));
   });
   Matrix<float> received(n - kFewestQueries, shape.kv_heads);
   for (size_t t = 0; t < received.rows(); ++t) {

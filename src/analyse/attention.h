@@ -1,4 +1,5 @@
-// Causal attention of queries over one layer's cache: softmax(q . k / sqrt(key_dim)) v.
+// Causal attention of queries over one layer's cache: softmax(q . k / sqrt(key_dim)) v, or what
+// Scoring makes of it.
 #pragma once
 
 #include <cstddef>
@@ -15,6 +16,7 @@ struct AttentionShape {
   size_t key_dim = 0, value_dim = 0;
   size_t window = 0;     // a query sees this many tokens up to its own; 0 = all
   bool chunked = false;  // or those from the last multiple of `window` on
+  Scoring scoring = {};
 
   size_t query_heads() const { return kv_heads * queries_per_head; }
   size_t first_seen(size_t at) const { return kvsplice::first_seen(at, window, chunked); }

@@ -18,13 +18,23 @@ Matrix<float> noise(size_t rows, size_t cols, uint64_t seed, double scale = 1) {
   return x;
 }
 
+double capped(double score, const AttentionShape& s) {
+  const double cap = s.scoring.soft_cap;
+  return cap == 0 ? score : cap * std::tanh(score / cap);
+}
+
+// What a query head's sink takes part in sums with.
+double sink_weight(size_t head, const AttentionShape& s) {
+  return s.scoring.sinks.empty() ? 0 : std::exp(double(s.scoring.sinks[head]));
+}
+
 // By the definition, one query at a time, in double.
 std::vector<double> plain_attention(const Matrix<float>& q, size_t row, size_t token, size_t head,
                                     const Matrix<float>& k, const Matrix<float>& v,
                                     const AttentionShape& s) {
   const size_t kv = head / s.queries_per_head;
   std::vector<double> out(s.value_dim);
-  double sum = 0;
+  double sum = sink_weight(head, s);
   for (size_t t = 0; t <= token; ++t) {
     if (s.window > 0 && (s.chunked ? t / s.window != token / s.window : token - t >= s.window)) {
       continue;
@@ -33,7 +43,7 @@ std::vector<double> plain_attention(const Matrix<float>& q, size_t row, size_t t
     for (size_t i = 0; i < s.key_dim; ++i) {
       dot += double(q(row, head * s.key_dim + i)) * k(t, kv * s.key_dim + i);
     }
-    const double weight = std::exp(dot / std::sqrt(double(s.key_dim)));
+    const double weight = std::exp(capped(dot / std::sqrt(double(s.key_dim)), s));
     sum += weight;
     for (size_t i = 0; i < s.value_dim; ++i) out[i] += weight * v(t, kv * s.value_dim + i);
   }
@@ -72,6 +82,19 @@ TEST(Attend, SeesOnlyTheWindow) { expect_plain({1, 2, 4, 4, 7}, 60, every(1, 60)
 
 TEST(Attend, SeesOnlyTheChunk) { expect_plain({1, 2, 4, 4, 7, true}, 60, every(1, 60)); }
 
+AttentionShape scored(AttentionShape shape) {
+  shape.scoring.soft_cap = 1.5f;
+  for (size_t h = 0; h < shape.query_heads(); ++h) {
+    shape.scoring.sinks.push_back(float(h) - 1);
+  }
+  return shape;
+}
+
+TEST(Attend, CapsScoresAndSharesWithSinks) {
+  expect_plain(scored({2, 2, 8, 5, 0}), 40, every(1, 40));
+  expect_plain(scored({1, 2, 4, 4, 7}), 300, every(1, 300));
+}
+
 TEST(Attend, BlocksOfQueriesDoNotShow) { expect_plain({1, 1, 4, 4, 0}, 600, every(1, 600)); }
 
 TEST(Attend, FirstTokenSeesItselfOnly) {
@@ -108,13 +131,13 @@ double plain_received(const Matrix<float>& q, const Matrix<float>& k, size_t tok
     const size_t slid = s.window > 0 && at + 1 > s.window ? at + 1 - s.window : 0;
     const size_t first = s.chunked ? at / s.window * s.window : slid;
     for (size_t head = kv * s.queries_per_head; head < (kv + 1) * s.queries_per_head; ++head) {
-      double sum = 0, own = 0;
+      double sum = sink_weight(head, s), own = 0;
       for (size_t t = first; t <= at; ++t) {
         double dot = 0;
         for (size_t i = 0; i < s.key_dim; ++i) {
           dot += double(q(at, head * s.key_dim + i)) * k(t, kv * s.key_dim + i);
         }
-        const double weight = std::exp(dot / std::sqrt(double(s.key_dim)));
+        const double weight = std::exp(capped(dot / std::sqrt(double(s.key_dim)), s));
         sum += weight;
         if (t == token) own = weight;
       }
@@ -140,6 +163,11 @@ void expect_received(const AttentionShape& shape, size_t tokens) {
 TEST(AttentionReceived, EqualsTheDefinition) { expect_received({2, 3, 8, 8, 0}, 330); }
 
 TEST(AttentionReceived, CountsTheQueriesWithinTheWindow) { expect_received({1, 2, 4, 4, 40}, 130); }
+
+TEST(AttentionReceived, LeavesToSinksWhatIsTheirs) {
+  expect_received(scored({2, 3, 8, 8, 0}), 130);
+  expect_received(scored({1, 2, 4, 4, 40}), 130);
+}
 
 // The last of a chunk are seen by none of them.
 TEST(AttentionReceived, CountsTheQueriesOfTheChunk) {

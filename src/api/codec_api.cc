@@ -76,7 +76,7 @@ const char* kvs_version(void) { return version(); }
 
 kvs_format_range kvs_codec_formats(void) { return {1, codec::kCodecFormat}; }
 
-kvs_format_range kvs_session_formats(void) { return {1, session::kFormatVersion}; }
+kvs_format_range kvs_session_formats(void) { return {1, session::kNewestFormat}; }
 
 void kvs_buffer_free(kvs_buffer* buffer) {
   if (buffer == nullptr) return;

@@ -29,7 +29,7 @@ Result<Element> element_of(kvs_element element) {
 
 Result<> check_rows(const kvs_rows& rows, size_t count, size_t width, bool absent) {
   KVS_TRY(element_of(rows.element));
-  if (absent || count == 0) return {};
+  if (absent || count == 0 || width == 0) return {};
   if (rows.data == nullptr) return usage_error("no rows");
   if ((rows.row_stride == 0 && count > 1) || (rows.col_stride == 0 && width > 1)) {
     return usage_error(fmt::format("{} rows of {} with strides {} and {}; none may be 0", count,
@@ -183,7 +183,7 @@ Result<ModelShape> shape_of(const kvs_model& model) {
     layer.value_dim = from.value_dim;
     layer.window = from.window;
     const bool legal = from.kv_heads >= 1 && from.kv_heads <= limits::kHeads && from.key_dim >= 1 &&
-                       from.key_dim <= limits::kHeadDim && from.value_dim >= 1 &&
+                       from.key_dim <= limits::kHeadDim && from.value_dim >= 0 &&
                        from.value_dim <= limits::kHeadDim && from.window >= 0 &&
                        from.window <= limits::kWindow;
     if (!legal) {

@@ -45,6 +45,11 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
                               const CalibrateOptions& o, const Progress& progress) {
   KVS_ASSIGN(const std::string pipeline, pipeline_for(model.shape(), o));
   KVS_ASSIGN(codec::CodecText text, codec::parse_codec(pipeline));
+  std::vector<std::string> notes;
+  if (!o.pipeline && model.shape().lacks_values()) {
+    notes.emplace_back("without 'focus': queries of latent attention are not kept");
+    text = codec::without("focus", text);
+  }
   KVS_TRY(check_target(o, text));
   KVS_TRY(codec::Codec::make_units(text, model.shape()));
   const bool has_target = o.ratio || o.kld;
@@ -57,7 +62,6 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
   if (o.work.empty()) {
     KVS_ASSIGN(own, TemporaryFolder::create("calibrate"));
   }
-  std::vector<std::string> notes;
   if (!spread.note.empty()) notes.push_back(spread.note);
   const GatherOptions options{.sinks = o.sinks,
                               .work = own ? own->path() : o.work,

@@ -42,7 +42,9 @@ ModelInformation nothing_yet(const ModelShape& shape) {
 template <class Body>
 Result<> for_units(ModelInformation& all, const Body& body) {
   for (Kind kind : {Kind::key, Kind::value}) {
-    for (size_t l = 0; l < of(all, kind).size(); ++l) KVS_TRY(body(kind, l, of(all, kind)[l]));
+    for (size_t l = 0; l < of(all, kind).size(); ++l) {
+      if (!of(all, kind)[l].heads[0].empty()) KVS_TRY(body(kind, l, of(all, kind)[l]));
+    }
   }
   return {};
 }

@@ -74,7 +74,8 @@ std::vector<Reconstruction> BlockCoding::history_of(const Unit& unit, int depth)
 void BlockCoding::keep(const Unit& unit, Matrix<float> rows) {
   if (!closed_loop()) return;
   made(unit.kind)[static_cast<size_t>(unit.layer)] = std::move(rows);
-  if (unit.kind == Kind::value) drop_unread(unit.layer);
+  const bool last = shape_->layers[static_cast<size_t>(unit.layer)].value_dim == 0;
+  if (unit.kind == Kind::value || last) drop_unread(unit.layer);
 }
 
 void BlockCoding::drop_unread(int layer) {

@@ -42,12 +42,17 @@ std::string prefix(const Unit& unit, size_t stage) {
 }
 
 // Of the keys' stages, then of the values'.
-std::vector<int32_t> versions(const std::vector<UnitCoder>& units) {
+std::vector<int32_t> versions(const CodecText& text, const std::vector<UnitCoder>& units) {
   std::vector<int32_t> list;
   for (Kind kind : {Kind::key, Kind::value}) {
     const auto unit = std::find_if(units.begin(), units.end(),
                                    [&](const UnitCoder& u) { return u.unit().kind == kind; });
-    if (unit == units.end()) continue;
+    if (unit == units.end()) {  // no layer has values
+      for (const StageText& stage : text.of(kind)) {
+        list.push_back(find_stage(stage.name)->version);
+      }
+      continue;
+    }
     const std::vector<int>& own = unit->pipeline().versions;
     list.insert(list.end(), own.begin(), own.end());
   }
@@ -213,7 +218,7 @@ Result<> write(const Codec& codec, OutputFile out) {
   file.set("kvsplice.kind", std::string("codec"));
   file.set("kvsplice.codec.format", int64_t{kCodecFormat});
   file.set("kvsplice.codec.pipeline", print(codec.text()));
-  file.set("kvsplice.codec.stage_versions", versions(codec.units()));
+  file.set("kvsplice.codec.stage_versions", versions(codec.text(), codec.units()));
   file.set("kvsplice.codec.calibration_tokens", int64_t(codec.calibration_tokens()));
   gguf::write_shape(file, codec.shape());
   std::vector<std::pair<std::string, StateArray>> arrays;

@@ -38,6 +38,7 @@ Unit joined_unit(const ModelShape& shape, Kind kind) {
   Unit all{kind, -1, {}, {}};
   for (size_t l = 0; l < shape.layers.size(); ++l) {
     const Unit one = layer_unit(shape, kind, l);
+    if (one.width() == 0) continue;
     all.head_dims.insert(all.head_dims.end(), one.head_dims.begin(), one.head_dims.end());
   }
   return all;
@@ -85,11 +86,14 @@ Result<std::vector<Unit>> units_of(const Pipeline& key, const Pipeline& value,
   };
   std::vector<Unit> units;
   for (Kind kind : {Kind::key, Kind::value}) {
-    if (joined(kind)) units.push_back(joined_unit(shape, kind));
+    if (!joined(kind)) continue;
+    Unit all = joined_unit(shape, kind);
+    if (all.width() > 0) units.push_back(std::move(all));
   }
   for (size_t l = 0; l < shape.layers.size(); ++l) {
     for (Kind kind : {Kind::key, Kind::value}) {
-      if (!joined(kind)) units.push_back(layer_unit(shape, kind, l));
+      if (joined(kind) || shape.layers[l].width(kind) == 0) continue;
+      units.push_back(layer_unit(shape, kind, l));
     }
   }
   return units;
@@ -138,7 +142,9 @@ KvBlock<float> empty_block(const ModelShape& shape, std::span<const int32_t> tok
   block.space = space;
   for (const LayerShape& layer : shape.layers) {
     block.keys.emplace_back(0, static_cast<size_t>(layer.width(Kind::key)));
-    block.values.emplace_back(0, static_cast<size_t>(layer.width(Kind::value)));
+    // Rows of no values are all there.
+    const auto width = static_cast<size_t>(layer.width(Kind::value));
+    block.values.emplace_back(width == 0 ? tokens.size() : 0, width);
   }
   return block;
 }

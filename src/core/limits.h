@@ -19,6 +19,7 @@ constexpr int kHeads = 4096;                      // of a layer's keys and value
 constexpr int kHeadDim = 4096;                    // values of a head
 constexpr int kLayerWidth = 1 << 20;              // values of a token's keys in a layer
 constexpr size_t kTokenValues = size_t{1} << 22;  // of a token's keys and values in all layers
+constexpr int kStateValues = 1 << 26;             // of a recurrent layer's r or s
 constexpr int kQueryHeads = 1 << 16;              // of a layer
 constexpr int kWindow = 1 << 30;                  // of sliding attention, in tokens
 constexpr int kVocabulary = 1 << 30, kEmbedding = 1 << 30;

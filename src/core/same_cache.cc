@@ -23,7 +23,8 @@ bool near(float a, float b, float tolerance) {
 bool same_rotation(const Rope& a, const Rope& b) {
   if (a.frequency.size() != b.frequency.size()) return false;
   if (!a.rotates()) return true;
-  if (a.pairs != b.pairs || !near(a.magnitude, b.magnitude, 1e-6f)) return false;
+  if (a.pairs != b.pairs || a.first != b.first || !near(a.magnitude, b.magnitude, 1e-6f))
+    return false;
   for (size_t i = 0; i < a.frequency.size(); ++i) {
     // A table is made by multiplying on and on, which multiplies a rounding of the factor, too.
     const float tolerance = 1e-6f + float(i) * std::numeric_limits<float>::epsilon();

@@ -26,7 +26,7 @@ void turn(const Rope& rope, MatrixView<float> rows, int head_dim,
       sine[i] = gain * direction * static_cast<float>(std::sin(angle));
     }
     for (size_t head = 0; head < rows.cols; head += head_dim) {
-      float* x = &rows(r, head);
+      float* x = &rows(r, head + size_t(rope.first));
       for (size_t i = 0; i < pairs; ++i) {
         float& a = x[adjacent ? 2 * i : i];
         float& b = x[adjacent ? 2 * i + 1 : i + pairs];
@@ -77,10 +77,21 @@ Result<> check_query_heads(const ModelShape& shape) {
   return {};
 }
 
+size_t ModelShape::recurrent_bytes() const {
+  size_t values = 0;
+  for (const RecurrentLayer& l : recurrent) values += l.values();
+  return sizeof(float) * values;
+}
+
 size_t ModelShape::f16_bytes_per_token() const {
   size_t bytes = 0;
   for (const auto& l : layers) bytes += 2 * (l.width(Kind::key) + l.width(Kind::value));
   return bytes;
+}
+
+bool ModelShape::lacks_values() const {
+  return std::any_of(layers.begin(), layers.end(),
+                     [](const LayerShape& l) { return l.value_dim == 0; });
 }
 
 size_t ModelShape::longest_window() const {

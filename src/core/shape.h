@@ -23,10 +23,11 @@ struct Rope {
   enum class Pairs {
     adjacent,
     halves
-  };  // (2i, 2i+1), or (i, i + n/2) with n = 2 * frequency.size()
+  };  // (2i, 2i+1), or (i, i + n/2) with n = 2 * frequency.size(), from `first` on
   Pairs pairs = Pairs::adjacent;
   std::vector<float> frequency;
   float magnitude = 1;  // YaRN's attention factor, applied to the rotated pairs
+  int first = 0;        // dimension of a head at which the pairs begin
 
   bool rotates() const { return !frequency.empty(); }
   bool operator==(const Rope&) const = default;
@@ -36,15 +37,23 @@ struct Rope {
   void undo(MatrixView<float> rows, int head_dim, std::span<const int32_t> positions) const;
 };
 
+// What attention does to scores beside softmax(q . k / sqrt(key_dim)).
+struct Scoring {
+  float soft_cap = 0;        // a score x becomes cap * tanh(x / cap); 0: it stays
+  std::vector<float> sinks;  // of every query head a score that stands for no token; or none
+
+  bool operator==(const Scoring&) const = default;
+};
+
 // The first position that the token at `position` attends to.
 size_t first_seen(size_t position, size_t window, bool chunked);
 
 struct LayerShape {
   int layer = 0;  // index in the model
   int kv_heads = 0;
-  int key_dim = 0;  // per head
-  int value_dim = 0;
-  int window = 0;  // of attention, in tokens; 0: everything is seen
+  int key_dim = 0;    // per head
+  int value_dim = 0;  // 0: attention takes values from the keys (multi-head latent attention)
+  int window = 0;     // of attention, in tokens; 0: everything is seen
   Rope rope;
   bool chunked = false;  // the window does not slide: it begins at the last multiple of its length
 
@@ -54,6 +63,16 @@ struct LayerShape {
     return kvsplice::first_seen(position, size_t(window), chunked);
   }
   bool operator==(const LayerShape&) const = default;
+};
+
+// A layer that carries a state from token to token, of values that llama.cpp calls r (what a
+// convolution has seen) and s (of the recurrence itself). It may own a cache, too.
+struct RecurrentLayer {
+  int layer = 0;  // index in the model
+  size_t r = 0, s = 0;
+
+  size_t values() const { return r + s; }
+  bool operator==(const RecurrentLayer&) const = default;
 };
 
 // Error format if a layer, or all of them together, hold more of a token than is legal (limits.h).
@@ -70,10 +89,15 @@ struct ModelShape {
   // Numbers of layers without attention, for which llama.cpp's states hold rows of no bytes.
   std::vector<int> empty_layers = {};
   std::vector<int> query_heads_by_layer = {};  // like `layers`; empty: all have query_heads
+  std::vector<RecurrentLayer> recurrent = {};  // of a hybrid model
+  bool places = false;  // cells of llama.cpp's states say where in an image they are (M-RoPE)
 
   int query_heads_of(int layer) const {  // an index into `layers`
     return query_heads_by_layer.empty() ? query_heads : query_heads_by_layer[size_t(layer)];
   }
+
+  bool hybrid() const { return !recurrent.empty(); }
+  size_t recurrent_bytes() const;  // of the f32 state of all recurrent layers, at any token
 
   // f16 bytes of one token's keys and values over all layers, windows not considered.
   size_t f16_bytes_per_token() const;
@@ -84,6 +108,7 @@ struct ModelShape {
   // How many first of `tokens` the last of them does not see in any layer with a window: what
   // llama.cpp's states leave out. Nor does a later token see them.
   size_t tokens_out_of_sight(size_t tokens) const;
+  bool lacks_values() const;  // some layer does
   size_t values_per_token() const { return f16_bytes_per_token() / 2; }
   bool operator==(const ModelShape&) const = default;
 };

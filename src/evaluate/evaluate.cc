@@ -152,6 +152,7 @@ class Evaluation {
     const auto& layers = codec_.shape().layers;
     for (size_t i = 0; i < quality_.units.size(); ++i) {
       UnitQuality& unit = quality_.units[i];
+      if (layers[i / 2].width(unit.kind) == 0) continue;
       auto added = unit.errors.add(original.of(unit.kind)[i / 2], made.of(unit.kind)[i / 2],
                                    layers[i / 2].heads_dim(unit.kind));
       if (!added.ok()) {
@@ -171,6 +172,7 @@ class Evaluation {
     if (!quantises) return std::nullopt;
     double values = 0;
     for (const auto& l : codec_.shape().layers) values += double(l.width(kind));
+    if (values == 0) return std::nullopt;
     return meter_.bits(kind) / (values * double(quality_.tokens));
   }
 

@@ -21,6 +21,18 @@ std::span<const int> DumpInfo::heads_of(int layer) const {
   return {heads.begin(), end};
 }
 
+Scoring DumpInfo::scoring_of(int layer) const {
+  if (scoring.empty()) return {};
+  const Scoring& whole = scoring[size_t(layer)];
+  const size_t per_head = whole.sinks.size() / size_t(shape.layers[size_t(layer)].kv_heads);
+  Scoring picked{whole.soft_cap, {}};
+  for (const int head : heads_of(layer)) {
+    const auto from = whole.sinks.begin() + ptrdiff_t(size_t(head) * per_head);
+    picked.sinks.insert(picked.sinks.end(), from, from + ptrdiff_t(per_head));
+  }
+  return picked;
+}
+
 Result<Dump> Dump::open(const std::string& path, const ReadLimits& limits) {
   return within_memory([&]() -> Result<Dump> {
     KVS_ASSIGN(gguf::GgufReader file, gguf::GgufReader::open(path));
@@ -64,6 +76,7 @@ Result<Matrix<float>> Dump::read(host::Signal signal, int layer, size_t first, s
   KVS_TRY(limits_.check(path(), n, n * width * sizeof(float)));
   return within_memory([&]() -> Result<Matrix<float>> {
     Matrix<float> rows(n, width);
+    if (width == 0) return rows;
     KVS_TRY(file_.read(tensor_name(signal, layer), first * rows.cols(), rows.flat()));
     return rows;
   });

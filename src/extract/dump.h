@@ -25,11 +25,13 @@ struct DumpInfo {
   std::vector<int> layers;  // indices into shape.layers that were dumped, ascending
   std::vector<int> heads;   // KV heads that were dumped, ascending; of a layer those it has
   std::vector<host::Signal> signals;
-  std::vector<TextInfo> texts;  // in order, one per sequence; positions restart at 0 with each
+  std::vector<Scoring> scoring;  // like shape.layers; none if no layer has any
+  std::vector<TextInfo> texts;   // in order, one per sequence; positions restart at 0 with each
   bool synthetic = false;
 
   size_t tokens() const;
   std::span<const int> heads_of(int layer) const;  // of `heads`, those that the layer has
+  Scoring scoring_of(int layer) const;             // of the query heads that read these
 };
 
 struct ExtractOptions {

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 namespace kvsplice::extract {
@@ -101,11 +102,69 @@ Result<> check_tensors(const gguf::GgufReader& file, const DumpInfo& info) {
     for (Signal signal : info.signals) {
       const size_t width =
           dumped_heads(info, signal, layer) * size_t(dumped_dim(info, signal, layer));
+      if (width == 0) continue;  // values among the keys
       KVS_TRY(check_tensor(file, tensor_name(signal, layer), gguf::TensorType::f16,
                            info.tokens() * width));
     }
   }
   return {};
+}
+
+std::string sinks_name(int layer) { return fmt::format("sinks.{}", layer); }
+
+void write_soft_caps(gguf::GgufWriter& file, const std::vector<Scoring>& scoring) {
+  std::vector<float> caps;
+  for (const Scoring& of : scoring) caps.push_back(of.soft_cap);
+  if (std::count(caps.begin(), caps.end(), 0.0f) == std::ssize(caps)) return;
+  file.set("kvsplice.dump.soft_cap", caps);
+}
+
+// Calls body(layer, its sinks) for the layers that are there and have some.
+template <class Body>
+Result<> for_sinks(const DumpInfo& info, const Body& body) {
+  if (info.scoring.empty()) return {};
+  for (const int layer : info.layers) {
+    const std::vector<float>& sinks = info.scoring[size_t(layer)].sinks;
+    if (!sinks.empty()) KVS_TRY(body(layer, sinks));
+  }
+  return {};
+}
+
+bool all_finite(const std::vector<float>& values) {
+  return std::all_of(values.begin(), values.end(), [](float x) { return std::isfinite(x); });
+}
+
+Result<std::vector<float>> read_soft_caps(const gguf::GgufReader& file, size_t layers) {
+  constexpr const char* kKey = "kvsplice.dump.soft_cap";
+  if (!file.has(kKey)) return std::vector<float>(layers);
+  KVS_ASSIGN(std::vector<float> caps, file.numbers(kKey));
+  const bool negative = std::any_of(caps.begin(), caps.end(), [](float x) { return x < 0; });
+  if (caps.size() == layers && all_finite(caps) && !negative) return caps;
+  return damaged(
+      file, fmt::format("{} must be a number of at least 0 for each of {} layers", kKey, layers));
+}
+
+Result<std::vector<float>> read_sinks(const gguf::GgufReader& file, const DumpInfo& info,
+                                      int layer) {
+  const std::string name = sinks_name(layer);
+  if (file.find(name) == nullptr) return std::vector<float>();
+  std::vector<float> sinks(size_t(info.shape.query_heads_of(layer)));
+  KVS_TRY(check_tensor(file, name, gguf::TensorType::f32, sinks.size()));
+  KVS_TRY(file.read(name, 0, std::span<float>(sinks)));
+  if (all_finite(sinks)) return sinks;
+  return damaged(file, name + " are not all finite");
+}
+
+Result<std::vector<Scoring>> read_scoring(const gguf::GgufReader& file, const DumpInfo& info) {
+  const size_t layers = info.shape.layers.size();
+  KVS_ASSIGN(const std::vector<float> caps, read_soft_caps(file, layers));
+  std::vector<Scoring> scoring(layers);
+  for (size_t l = 0; l < layers; ++l) {
+    scoring[l].soft_cap = caps[l];
+    KVS_ASSIGN(scoring[l].sinks, read_sinks(file, info, int(l)));
+  }
+  if (scoring == std::vector<Scoring>(layers)) scoring.clear();
+  return scoring;
 }
 
 }  // namespace
@@ -163,19 +222,28 @@ Result<gguf::GgufWriter> begin_dump(const std::string& path, const DumpInfo& inf
   file.set("kvsplice.dump.text.hashes", hashes);
   file.set("kvsplice.dump.text.tokens", lengths);
   gguf::write_shape(file, info.shape);
+  write_soft_caps(file, info.scoring);
 
   const size_t n = info.tokens();
   file.declare({"tokens", gguf::TensorType::i32, {n}});
   file.declare({"positions", gguf::TensorType::i32, {n}});
   for (int layer : info.layers) {
     for (Signal signal : info.signals) {
+      if (dumped_dim(info, signal, layer) == 0) continue;
       file.declare(
           {tensor_name(signal, layer),
            gguf::TensorType::f16,
            {n, dumped_heads(info, signal, layer), size_t(dumped_dim(info, signal, layer))}});
     }
   }
+  KVS_TRY(for_sinks(info, [&](int layer, const std::vector<float>& sinks) -> Result<> {
+    file.declare({sinks_name(layer), gguf::TensorType::f32, {sinks.size()}});
+    return {};
+  }));
   KVS_TRY(file.begin_data());
+  KVS_TRY(for_sinks(info, [&](int layer, const std::vector<float>& sinks) {
+    return file.write(sinks_name(layer), 0, std::span<const float>(sinks));
+  }));
   KVS_TRY(file.write("tokens", 0, tokens));
   KVS_TRY(file.write("positions", 0, std::span<const int32_t>(positions_of(info))));
   return file;
@@ -192,6 +260,7 @@ Result<DumpInfo> read_info(const gguf::GgufReader& file) {
   KVS_ASSIGN(info.signals, read_signals(file));
   KVS_ASSIGN(info.texts, read_texts(file));
   KVS_TRY(check_tensors(file, info));
+  KVS_ASSIGN(info.scoring, read_scoring(file, info));
   return info;
 }
 

@@ -51,7 +51,8 @@ Result<DumpInfo> plan(const ModelShape& shape, const ExtractOptions& options) {
   }
   info.signals = {Signal::key_before_rope, Signal::value};
   if (options.keys_after_rope) info.signals.insert(info.signals.begin() + 1, Signal::key);
-  if (options.queries) info.signals.push_back(Signal::query);
+  // Of latent attention queries are as many as 128 rows of keys.
+  if (options.queries && !shape.lacks_values()) info.signals.push_back(Signal::query);
   return info;
 }
 
@@ -114,6 +115,7 @@ Result<DumpInfo> extract(const host::Model& model, const std::vector<Sequence>& 
                          const ExtractOptions& options, const std::string& out,
                          const Progress& progress) {
   KVS_ASSIGN(DumpInfo info, plan(model.shape(), options));
+  info.scoring.assign(model.scoring().begin(), model.scoring().end());
   if (sequences.empty()) return Error{ErrorKind::usage, "no sequence is given"};
   std::vector<int32_t> tokens;
   size_t longest = 0;

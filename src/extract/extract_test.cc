@@ -115,6 +115,33 @@ TEST_F(ExtractTest, SubsetsAreTheSameNumbers) {
   EXPECT_FALSE(part.read(Signal::key, 0, size_t(-1), 2).ok());
 }
 
+TEST_F(ExtractTest, DumpsSayWhatBecomesOfScores) {
+  must(run());
+  EXPECT_TRUE(must(Dump::open(out)).info().scoring.empty());
+  TinyOptions o;
+  o.architecture = "gpt-oss";
+  const TinyModel sinks(o);
+  sinks.save(dir.file("sinks.gguf"));
+  model.emplace(must(host::Model::load(dir.file("sinks.gguf"))));
+  options.heads = {1};
+  options.layers = {0, 2};
+  must(run());
+  const Dump part = must(Dump::open(out));
+  const std::vector<float>& weights = sinks.weight("blk.2.attn_sinks.weight");
+  EXPECT_EQ(part.info().scoring[2].sinks, weights);
+  EXPECT_THAT(part.info().scoring_of(2).sinks, ElementsAre(weights[2], weights[3]));
+  EXPECT_EQ(part.info().scoring[1], Scoring());
+
+  o.architecture = "gemma2";
+  TinyModel(o).save(dir.file("cap.gguf"));
+  model.emplace(must(host::Model::load(dir.file("cap.gguf"))));
+  options.heads.clear();
+  must(run());
+  const Dump capped = must(Dump::open(out));
+  EXPECT_EQ(capped.info().scoring_of(1).soft_cap, 3);
+  EXPECT_THAT(capped.info().scoring_of(1).sinks, ::testing::IsEmpty());
+}
+
 TEST_F(ExtractTest, LayersMayDifferInTheirHeads) {
   TinyOptions o;
   o.architecture = "deci";

@@ -29,7 +29,8 @@ analyse::AttentionShape attention_shape(const extract::DumpInfo& info, int layer
   const LayerShape& whole = info.shape.layers[layer];
   return {info.heads_of(layer).size(), size_t(info.shape.query_heads_of(layer) / whole.kv_heads),
           size_t(whole.key_dim),       size_t(whole.value_dim),
-          size_t(whole.window),        whole.chunked};
+          size_t(whole.window),        whole.chunked,
+          info.scoring_of(layer)};
 }
 
 Result<DumpSource> DumpSource::open(const std::vector<std::string>& paths, size_t sinks,
@@ -104,6 +105,11 @@ Result<Attention> DumpSource::read_attention(int layer) const {
       }
     }
     row += part.count;
+  }
+  if (all.rows.empty() && shape_.lacks_values()) {
+    return Error{
+        ErrorKind::usage,
+        "focus goes by queries, which dumps of latent attention do not hold; leave it out"};
   }
   if (all.rows.empty()) {
     return Error{

@@ -47,6 +47,10 @@ Result<> read_ropes(const GgufReader& file, std::vector<LayerShape>& layers) {
   const size_t n = layers.size();
   KVS_ASSIGN(std::vector<int32_t> halves, per_layer(file, "rope.halves", n, 0, 1));
   KVS_ASSIGN(std::vector<int32_t> pairs, per_layer(file, "rope.pairs", n, 0, most));
+  std::vector<int32_t> first(n);
+  if (file.has(prefix + "rope.first")) {
+    KVS_ASSIGN(first, per_layer(file, "rope.first", n, 0, limits::kHeadDim));
+  }
   KVS_ASSIGN(std::vector<float> magnitudes, file.numbers(prefix + "rope.magnitude"));
   KVS_ASSIGN(std::vector<float> frequencies, file.numbers(prefix + "rope.frequency"));
   if (magnitudes.size() != n) return damaged(file, "rope.magnitude must have one entry per layer");
@@ -54,7 +58,8 @@ Result<> read_ropes(const GgufReader& file, std::vector<LayerShape>& layers) {
   for (size_t i = 0; i < n; ++i) {
     Rope& rope = layers[i].rope;
     const auto count = static_cast<size_t>(pairs[i]);
-    if (2 * pairs[i] > layers[i].key_dim || count > frequencies.size() - at) {
+    rope.first = first[i];
+    if (first[i] + 2 * pairs[i] > layers[i].key_dim || count > frequencies.size() - at) {
       return damaged(file, fmt::format("layer {} has {} rotated pairs", i, count));
     }
     rope.pairs = halves[i] ? Rope::Pairs::halves : Rope::Pairs::adjacent;
@@ -104,6 +109,36 @@ Result<std::vector<int>> read_empty_layers(const GgufReader& file,
   return numbers;
 }
 
+// Three numbers a layer: which, and its values r and s.
+Result<std::vector<RecurrentLayer>> read_recurrent(const GgufReader& file) {
+  if (!file.has(prefix + "recurrent")) return std::vector<RecurrentLayer>();
+  KVS_ASSIGN(std::vector<int32_t> numbers, file.integers(prefix + "recurrent"));
+  if (numbers.size() % 3 != 0 || numbers.size() > size_t{3 * limits::kLayers}) {
+    return damaged(file, fmt::format("recurrent has {} numbers; three a layer, at most {} layers",
+                                     numbers.size(), limits::kLayers));
+  }
+  std::vector<RecurrentLayer> layers;
+  int before = -1;
+  for (auto n = numbers.begin(); n != numbers.end(); n += 3) {
+    const int most = std::max(n[1], n[2]), least = std::min(n[1], n[2]);
+    if (n[0] <= before || least < 0 || most > limits::kStateValues) {
+      return damaged(file, fmt::format("recurrent layer {} of {} and {} values behind layer {}",
+                                       n[0], n[1], n[2], before));
+    }
+    before = n[0];
+    layers.push_back({n[0], size_t(n[1]), size_t(n[2])});
+  }
+  return layers;
+}
+
+void write_recurrent(GgufWriter& file, const std::vector<RecurrentLayer>& layers) {
+  std::vector<int32_t> numbers;
+  for (const RecurrentLayer& l : layers) {
+    for (const size_t n : {size_t(l.layer), l.r, l.s}) numbers.push_back(int32_t(n));
+  }
+  if (!numbers.empty()) file.set(prefix + "recurrent", numbers);
+}
+
 Result<std::vector<int>> read_query_heads(const GgufReader& file, const ModelShape& shape) {
   if (!file.has(prefix + "query_heads_by_layer")) return std::vector<int>();
   return per_layer(file, "query_heads_by_layer", shape.layers.size(), 1, shape.query_heads);
@@ -118,7 +153,7 @@ Result<std::vector<LayerShape>> read_layers(const GgufReader& file) {
   }
   KVS_ASSIGN(std::vector<int32_t> kv_heads, per_layer(file, "kv_heads", n, 1, kHeads));
   KVS_ASSIGN(std::vector<int32_t> key_dim, per_layer(file, "key_dim", n, 1, kHeadDim));
-  KVS_ASSIGN(std::vector<int32_t> value_dim, per_layer(file, "value_dim", n, 1, kHeadDim));
+  KVS_ASSIGN(std::vector<int32_t> value_dim, per_layer(file, "value_dim", n, 0, kHeadDim));
   KVS_ASSIGN(std::vector<int32_t> window, per_layer(file, "window", n, 0, kWindow));
   std::vector<LayerShape> layers(n);
   for (size_t i = 0; i < n; ++i) {
@@ -143,7 +178,7 @@ void write_shape(GgufWriter& file, const ModelShape& shape) {
   file.set(prefix + "embedding_dim", int64_t{shape.embedding_dim});
   file.set(prefix + "vocabulary", int64_t{shape.vocabulary});
 
-  std::vector<int32_t> layers, kv_heads, key_dim, value_dim, window, chunked, halves, pairs;
+  std::vector<int32_t> layers, kv_heads, key_dim, value_dim, window, chunked, halves, pairs, first;
   std::vector<float> magnitude, frequency;
   for (const LayerShape& l : shape.layers) {
     layers.push_back(l.layer);
@@ -154,6 +189,7 @@ void write_shape(GgufWriter& file, const ModelShape& shape) {
     chunked.push_back(l.chunked);
     halves.push_back(l.rope.pairs == Rope::Pairs::halves);
     pairs.push_back(static_cast<int32_t>(l.rope.frequency.size()));
+    first.push_back(l.rope.first);
     magnitude.push_back(l.rope.magnitude);
     frequency.insert(frequency.end(), l.rope.frequency.begin(), l.rope.frequency.end());
   }
@@ -167,8 +203,13 @@ void write_shape(GgufWriter& file, const ModelShape& shape) {
     file.set(prefix + "query_heads_by_layer", shape.query_heads_by_layer);
   }
   if (!shape.empty_layers.empty()) file.set(prefix + "empty_layers", shape.empty_layers);
+  write_recurrent(file, shape.recurrent);
+  if (shape.places) file.set(prefix + "places", true);
   file.set(prefix + "rope.halves", halves);
   file.set(prefix + "rope.pairs", pairs);
+  if (std::count(first.begin(), first.end(), 0) != std::ssize(first)) {
+    file.set(prefix + "rope.first", first);
+  }
   file.set(prefix + "rope.magnitude", magnitude);
   file.set(prefix + "rope.frequency", frequency);
 }
@@ -189,6 +230,10 @@ Result<ModelShape> read_shape(const GgufReader& file) {
   KVS_TRY(read_chunked(file, shape.layers));
   KVS_TRY(read_ropes(file, shape.layers));
   KVS_ASSIGN(shape.empty_layers, read_empty_layers(file, shape.layers));
+  KVS_ASSIGN(shape.recurrent, read_recurrent(file));
+  if (file.has(prefix + "places")) {
+    KVS_ASSIGN(shape.places, file.flag(prefix + "places"));
+  }
   return shape;
 }
 

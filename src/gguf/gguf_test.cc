@@ -29,9 +29,13 @@ ModelShape some_shape() {
   ModelShape shape{"qwen3", "Some Model", std::string(32, 'a'), 8, 512, 1000, {}};
   shape.layers.push_back({0, 2, 64, 32, 0, {Rope::Pairs::halves, {1, 0.5f, 0.25f}, 1.25f}});
   shape.layers.push_back({2, 4, 16, 16, 512, {}});
+  shape.layers[1].value_dim = 0;
+  shape.layers[0].rope.first = 5;
   shape.layers.push_back({3, 1, 8, 8, 64, {Rope::Pairs::adjacent, {1, 0.1f}, 1}, true});
   shape.empty_layers = {1, 4};
   shape.query_heads_by_layer = {8, 4, 8};
+  shape.recurrent = {{1, 6, 8}, {3, 6, 0}};
+  shape.places = true;
   return shape;
 }
 
@@ -554,6 +558,9 @@ TEST_F(GgufTest, DamagedShapesAreRefused) {
       [](ModelShape& s) { s.layers[1].kv_heads = -1; },
       [](ModelShape& s) { s.layers[0].key_dim = 1 << 20; },
       [](ModelShape& s) { s.layers[0].key_dim = 4; },  // fewer than the rotated ones
+      [](ModelShape& s) { s.layers[0].rope.first = 59; },
+      [](ModelShape& s) { s.layers[0].rope.first = -1; },
+      [](ModelShape& s) { s.layers[0].value_dim = -1; },
       [](ModelShape& s) { s.layers[2].layer = 1; },
       [](ModelShape& s) { s.layers[2].window = -1; },
       [](ModelShape& s) { s.layers[0].rope.magnitude = 0; },
@@ -565,6 +572,9 @@ TEST_F(GgufTest, DamagedShapesAreRefused) {
       },
       [](ModelShape& s) { s.empty_layers = {2}; },  // which is there
       [](ModelShape& s) { s.empty_layers = {-1}; },
+      [](ModelShape& s) { std::swap(s.recurrent[0], s.recurrent[1]); },
+      [](ModelShape& s) { s.recurrent[0].layer = -1; },
+      [](ModelShape& s) { s.recurrent[1].s = size_t{limits::kStateValues} + 1; },
       [](ModelShape& s) {
         s.query_heads_by_layer = {8, 4};
       },

@@ -9,6 +9,7 @@
 #include "host/log.h"
 #include "host/model_impl.h"
 #include "host/sampler.h"
+#include "host/state_blob.h"
 
 namespace kvsplice::host {
 
@@ -93,8 +94,8 @@ Result<Context> Context::create(const Model& model, const ContextOptions& option
   KVS_TRY(check(model.impl(), complete));
   auto impl = std::make_unique<Impl>(model.impl(), complete);
   const ContextOptions& o = impl->options;
-  llama_context_params params = context_params(model.options(), impl->hook,
-                                               o.live ? kLiveCells : o.n_ctx, o.n_ubatch);
+  llama_context_params params =
+      context_params(model.options(), impl->hook, o.live ? kLiveCells : o.n_ctx, o.n_ubatch);
   if (o.threads > 0) params.n_threads = params.n_threads_batch = o.threads;
   params.type_k = params.type_v = ggml_type_of(o.cache);
   if (!o.flash_attention) params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
@@ -115,6 +116,10 @@ Result<> Context::Impl::watch() {
   if (options.live) {
     KVS_ASSIGN(live, LiveAttention::create(model, options.live, options.live_options, caches));
     hook.on_node = [l = live.get()](ggml_tensor* node, bool ask) { return l->on_node(node, ask); };
+    const Token token = 0;  // what cannot be answered is found before there is anything to lose
+    KVS_TRY(decode_piece({&token, 1}, 0));
+    size = 0;
+    live->clear();
     return {};
   }
   capturer.emplace(model, options, caches);
@@ -131,11 +136,12 @@ Result<> Context::Impl::check_not_live(const char* what) const {
 Result<> Context::Impl::find_caches() {
   const llama_token token = 0;
   batch.fill({&token, 1}, 0, 1);
-  KVS_ASSIGN(auto layers, survey_graph(context.get(), hook, batch, model.options.on_devices()));
+  KVS_ASSIGN(GraphSurvey graph,
+             survey_graph(context.get(), hook, batch, model.options.on_devices()));
   llama_memory_clear(memory(), true);
   for (const LayerShape& l : model.shape.layers) {
-    const LayerGraph& found = layers[l.layer];
-    if (found.key == nullptr) {
+    const LayerGraph& found = graph.layers[l.layer];
+    if (found.key == nullptr || (found.value == nullptr && l.value_dim > 0)) {
       return Error{ErrorKind::unsupported, fmt::format("layer {} has lost its cache", l.layer)};
     }
     // Some models rotate differently in long contexts; their keys would not be the ones described.
@@ -196,7 +202,11 @@ Result<> Context::Impl::decode_piece(std::span<const Token> tokens, size_t outpu
     outcome = check_logits({logits + i * vocabulary(), vocabulary()});
   }
   if (!outcome.ok()) {
-    llama_memory_seq_rm(memory(), 0, static_cast<llama_pos>(size), -1);
+    const bool undone = llama_memory_seq_rm(memory(), 0, static_cast<llama_pos>(size), -1);
+    if (!undone) {
+      llama_memory_clear(memory(), true);
+      size = 0;
+    }
     return outcome;
   }
   if (live) llama_memory_seq_rm(memory(), 0, -1, -1);  // an empty sequence may go on anywhere
@@ -224,10 +234,47 @@ Result<> Context::truncate(size_t n) {
   }
   KVS_TRY(impl_->check_not_live("truncated"));
   if (!llama_memory_seq_rm(impl_->memory(), 0, static_cast<llama_pos>(n), -1)) {
-    return Error{ErrorKind::unsupported, "this model's cache cannot be truncated"};
+    return Error{ErrorKind::unsupported,
+                 fmt::format("a hybrid's recurrent state cannot go back from token {} to {}",
+                             impl_->size, n)};
   }
   impl_->size = n;
   return {};
+}
+
+// Behind the sliding cache, which llama.cpp saves along with it.
+Result<session::RecurrentState> Context::recurrent_state() const {
+  constexpr llama_state_seq_flags kPart = LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY;
+  llama_context* context = impl_->context.get();
+  Bytes part(llama_state_seq_get_size_ext(context, 0, kPart));
+  const size_t n = llama_state_seq_get_data_ext(context, part.data(), part.size(), 0, kPart);
+  if (n == 0 || n > part.size()) {
+    return Error{ErrorKind::unsupported,
+                 fmt::format("llama.cpp gave {} of {} bytes of its state", n, part.size())};
+  }
+  return recurrent_of_part(ByteSpan(part).first(n), impl_->model.shape);
+}
+
+Result<> Context::go_back(const session::RecurrentState& state) {
+  Impl& m = *impl_;
+  if (!m.model.shape.hybrid()) {
+    return Error{ErrorKind::usage, "the model has no recurrent layers"};
+  }
+  if (state.position > m.size) {
+    return Error{ErrorKind::usage,
+                 fmt::format("cannot keep {} of {} tokens", state.position, m.size)};
+  }
+  KVS_TRY(session::check_state(state, m.model.shape));
+  const Bytes part = part_of_recurrent(state, m.model.shape);
+  listen_to_log();
+  const size_t n = llama_state_seq_set_data_ext(m.context.get(), part.data(), part.size(), 0,
+                                                LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY);
+  if (n != part.size()) {
+    clear();
+    return Error{ErrorKind::mismatch, fmt::format("llama.cpp does not take the state: {}",
+                                                  first_log_error("no reason given"))};
+  }
+  return truncate(state.position);
 }
 
 Result<const CacheTensor*> Context::Impl::cache_of(Kind kind, int layer, size_t first, size_t rows,
@@ -263,13 +310,13 @@ Result<const CacheTensor*> Context::Impl::cache_of(Kind kind, int layer, size_t 
 
 Result<> Context::read_cache(Kind kind, int layer, size_t first, MatrixView<float> out) const {
   KVS_ASSIGN(const CacheTensor* cache, impl_->cache_of(kind, layer, first, out.rows, out.cols));
-  cache->get(first, out);
+  if (out.cols > 0) cache->get(first, out);
   return {};
 }
 
 Result<> Context::write_cache(Kind kind, int layer, size_t first, MatrixView<const float> rows) {
   KVS_ASSIGN(const CacheTensor* cache, impl_->cache_of(kind, layer, first, rows.rows, rows.cols));
-  return cache->set(first, rows);
+  return rows.cols > 0 ? cache->set(first, rows) : Result<>();
 }
 
 Result<Bytes> Context::save_state() const {
@@ -303,7 +350,9 @@ size_t Context::cache_bytes() const {
   if (impl_->live) return impl_->live->bytes();
   size_t bytes = 0;
   for (const auto& pair : impl_->caches) {
-    for (const CacheTensor& cache : pair) bytes += ggml_nbytes(cache.tensor);
+    for (const CacheTensor& cache : pair) {
+      if (cache.tensor != nullptr) bytes += ggml_nbytes(cache.tensor);  // there may be no values
+    }
   }
   return bytes;
 }

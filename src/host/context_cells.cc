@@ -43,14 +43,20 @@ Result<StateCells> cells_of(const Context& context, const ModelShape& shape,
                             std::span<const int32_t> tokens) {
   KVS_ASSIGN(Bytes state, context.save_state());
   KVS_ASSIGN(const StateBlob blob, parse_state(state, hints_of(shape)));
+  if (blob.bytes_behind > 0) {
+    return Error{ErrorKind::unsupported,
+                 fmt::format("the model keeps {} bytes beside its caches that are not understood",
+                             blob.bytes_behind)};
+  }
   KVS_ASSIGN(StateCells made, to_cells(blob, shape, tokens, context.turns()));
   made.state = std::move(state);
   return made;
 }
 
-Result<> restore_cells(const KvView& cells, const ModelShape& shape, Context& context) {
+Result<> restore_cells(const KvView& cells, const ModelShape& shape, Context& context,
+                       const session::RecurrentState* recurrent) {
   KVS_ASSIGN(const StateTarget target, target_of(context));
-  KVS_ASSIGN(const Bytes state, to_state(cells, {}, shape, target));
+  KVS_ASSIGN(const Bytes state, to_state(cells, {}, shape, target, recurrent));
   return context.load_state(state);
 }
 

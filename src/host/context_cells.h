@@ -11,8 +11,9 @@ namespace kvsplice::host {
 Result<StateCells> cells_of(const Context& context, const ModelShape& shape,
                             std::span<const int32_t> tokens);
 
-// Replaces whatever is in the context.
-Result<> restore_cells(const KvView& cells, const ModelShape& shape, Context& context);
+// Replaces whatever is in the context. Hybrids need their recurrent state behind these cells.
+Result<> restore_cells(const KvView& cells, const ModelShape& shape, Context& context,
+                       const session::RecurrentState* recurrent = nullptr);
 // The same, by all cells of a session, which are decoded straight to where llama.cpp reads them.
 // Their tokens; error numeric if a cell is infinite or not a number.
 Result<std::vector<int32_t>> restore_session(const session::Session& session,

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "host/state_target.h"
 #include "host/tiny_model_test.h"
 #include "session/generated_cells.h"
 
@@ -121,6 +122,41 @@ TEST_F(ContextCells, OfOtherTypesAreRefused) {
   EXPECT_THAT(restore_cells(cells, model_->shape(), small).error().message,
               ::testing::HasSubstr("type q4_0; legal: f32, f16, q8_0"));
 }
+
+// What llama.cpp saves is written as it was, and what it evaluates next is the same to the bit.
+class StatesOf : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(StatesOf, ComeBackToTheBit) {
+  const TempDir dir;
+  TinyModel(kvsplice::testing::family(GetParam())).save(dir.file("m.gguf"));
+  const Model model = must(Model::load(dir.file("m.gguf")));
+  const std::vector<int32_t> tokens = letters(kTokens);
+  for (const bool flash : {true, false}) {
+    ContextOptions options;
+    options.n_ctx = 64;
+    options.flash_attention = flash;
+    Context saved = must(Context::create(model, options));
+    must(saved.decode(tokens));
+    const Bytes state = must(saved.save_state());
+    const StateBlob blob = must(parse_state(state, hints_of(model.shape())));
+    EXPECT_EQ(blob.bytes_behind, 0u);
+    const StateCells cells = must(to_cells(blob, model.shape(), tokens));
+    const StateTarget target = must(target_like(blob, model.shape()));
+    const Bytes again = must(to_state(cells.cells, {}, model.shape(), target));
+    EXPECT_TRUE(again == state);
+    Context loaded = must(Context::create(model, options));
+    must(loaded.load_state(again));
+    must(saved.decode(letters(3, 5), 1));
+    must(loaded.decode(letters(3, 5), 1));
+    EXPECT_TRUE(std::ranges::equal(saved.logits(0), loaded.logits(0)));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, StatesOf,
+                         ::testing::Values("llama", "deci+gap", "qwen2vl", "qwen3vl",
+                                           "glm4+sections", "glm4moe+sections", "minicpm3",
+                                           "deepseek2", "deepseek2+experts"),
+                         [](const auto& of) { return kvsplice::testing::family_name(of.param); });
 
 }  // namespace
 }  // namespace kvsplice::host

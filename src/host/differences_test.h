@@ -51,7 +51,8 @@ class Differences {
       const auto& layers = model_.shape().layers;
       const int layer = int(random.below(layers.size()));
       const LayerShape& l = layers[size_t(layer)];
-      const Kind kind = i % 2 == 0 ? Kind::key : Kind::value;
+      const bool key = i % 2 == 0 || model_.shape().lacks_values();
+      const Kind kind = key ? Kind::key : Kind::value;
       const Cell cell{kind, layer, random.below(tokens_.size() / 2),
                       random.below(size_t(l.width(kind)))};
       Matrix<float> g = gradients.at({kind, layer});

@@ -63,6 +63,13 @@ Result<std::vector<int>> empty_layers(const Model::Impl& model, int window) {
                fmt::format("layer {} has no attention in a model of sliding windows", empty[0])};
 }
 
+Result<LlamaContext> make_context(const Model::Impl& model, const llama_context_params& params) {
+  listen_to_log();
+  LlamaContext context(llama_init_from_model(model.model.get(), params));
+  if (context && llama_get_memory(context.get()) != nullptr) return context;
+  return Error{ErrorKind::unsupported, first_log_error("keeps no key-value cache")};
+}
+
 }  // namespace
 
 llama_context_params context_params(const ModelOptions& options, NodeHook& hook, int n_ctx,
@@ -84,30 +91,56 @@ llama_context_params context_params(const ModelOptions& options, NodeHook& hook,
   return params;
 }
 
-Result<> discover_layers(Model::Impl& model) {
+namespace {
+
+// Which layers see only a window is told by masks.
+Result<GraphSurvey> survey(Model::Impl& model, int window) {
   NodeHook hook;
-  const int window = llama_model_n_swa(model.model.get());
   llama_context_params params = context_params(model.options, hook, 8, 8);
   if (window > 0) {  // where it is not needed, a second sequence turns sparse attention off
     params.n_seq_max = 2;
     params.kv_unified = true;
   }
-  listen_to_log();
-  const LlamaContext context(llama_init_from_model(model.model.get(), params));
-  if (!context || llama_get_memory(context.get()) == nullptr) {
-    return Error{ErrorKind::unsupported, first_log_error("keeps no key-value cache")};
-  }
+  KVS_ASSIGN(const LlamaContext context, make_context(model, params));
   const llama_token token = 0;
   Batch batch(1);
   if (window > 0) KVS_TRY(place_tokens_apart(context.get(), batch, token, window));
   batch.fill({&token, 1}, window > 0 ? size_t(window) + 1 : 0, 1, window > 0 ? 1 : 0);
-  KVS_ASSIGN(auto layers, survey_graph(context.get(), hook, batch, model.options.on_devices()));
-  if (layers.empty()) return Error{ErrorKind::unsupported, "keeps no key-value cache"};
+  return survey_graph(context.get(), hook, batch, model.options.on_devices());
+}
+
+// Recurrent layers take no gap between positions. Here layers with a window are those whose cache
+// is smaller than the context, if llama.cpp may make it so.
+Result<GraphSurvey> survey_hybrid(Model::Impl& model, int window) {
+  NodeHook hook;
+  constexpr int kPadding = 512;  // llama.cpp's caches are somewhat larger than what is needed
+  const int cells = window > 0 ? 2 * window + kPadding : 8;
+  llama_context_params params = context_params(model.options, hook, cells, 8);
+  params.swa_full = window == 0;
+  KVS_ASSIGN(const LlamaContext context, make_context(model, params));
+  const llama_token token = 0;
+  Batch batch(1);
+  batch.fill({&token, 1}, 0, 1);
+  KVS_ASSIGN(GraphSurvey graph,
+             survey_graph(context.get(), hook, batch, model.options.on_devices()));
+  for (auto& [number, layer] : graph.layers) layer.hidden_cells = layer.cells() < size_t(cells);
+  return graph;
+}
+
+}  // namespace
+
+Result<> discover_layers(Model::Impl& model) {
+  const int window = llama_model_n_swa(model.model.get());
+  const bool hybrid = llama_model_is_hybrid(model.model.get());
+  KVS_ASSIGN(const GraphSurvey graph,
+             hybrid ? survey_hybrid(model, window) : survey(model, window));
+  if (graph.layers.empty()) return Error{ErrorKind::unsupported, "keeps no key-value cache"};
   std::vector<int> queries;
-  for (const auto& [number, layer] : layers) {
+  for (const auto& [number, layer] : graph.layers) {
     KVS_ASSIGN(LayerShape shape, shape_of(number, layer, window));
     queries.push_back(layer.query_heads);
     model.shape.layers.push_back(std::move(shape));
+    model.scoring.push_back(layer.scoring);
     const float gain = layer.scale * std::sqrt(float(layer.key_dim));
     // Within rounding of 1, queries are left as they are.
     model.hooks.push_back({layer.before_rope, std::abs(gain - 1) < 1e-6f ? 1 : gain});
@@ -116,6 +149,8 @@ Result<> discover_layers(Model::Impl& model) {
   if (std::count(queries.begin(), queries.end(), queries[0]) != std::ssize(queries)) {
     model.shape.query_heads_by_layer = queries;
   }
+  for (const auto& [number, layer] : graph.recurrent) model.shape.recurrent.push_back(layer);
+  if (hybrid) return {};  // its other layers have no place in states
   KVS_ASSIGN(model.shape.empty_layers, empty_layers(model, window));
   return {};
 }

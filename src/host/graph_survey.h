@@ -24,22 +24,31 @@ struct NodeName {
 
 // A layer that owns a cache.
 struct LayerGraph {
-  ggml_tensor* key = nullptr;  // the caches themselves
-  ggml_tensor* value = nullptr;
+  size_t cells() const { return key == nullptr ? 0 : size_t(key->ne[1]); }  // of its cache
+
+  ggml_tensor* key = nullptr;    // the caches themselves
+  ggml_tensor* value = nullptr;  // none if attention takes values from the keys
   Turns turns;
   Rope rope;
   NodeName before_rope;  // where keys can be had before rotation; no name: nowhere
 
   // Known from the flash attention node, so only with flash attention.
   int query_heads = 0, kv_heads = 0, key_dim = 0, value_dim = 0;
-  float scale = 0;       // of the products of keys and queries
+  bool values_in_keys = false;
+  float scale = 0;  // of the products of keys and queries
+  Scoring scoring;
   int hidden_cells = 0;  // how many of the first two cells the surveyed token's mask hides
 };
 
-// By layer of the model. `hook` is the one the context was created with. On several devices a
+struct GraphSurvey {
+  std::map<int, LayerGraph> layers;         // by layer of the model
+  std::map<int, RecurrentLayer> recurrent;  // those of hybrids, likewise
+};
+
+// `hook` is the one the context was created with. On several devices a
 // graph is met in parts, each when those before it have been computed: the token is then evaluated,
 // which is only seen otherwise.
-Result<std::map<int, LayerGraph>> survey_graph(llama_context* context, NodeHook& hook,
-                                               const Batch& one_token, bool several_devices);
+Result<GraphSurvey> survey_graph(llama_context* context, NodeHook& hook, const Batch& one_token,
+                                 bool several_devices);
 
 }  // namespace kvsplice::host

@@ -32,18 +32,25 @@ struct Loaded {
   Model model;
 };
 
-const std::vector<Signal> all_signals = {Signal::key_before_rope, Signal::key, Signal::value,
-                                         Signal::query};
+std::vector<Signal> signals_of(const ModelShape& shape) {
+  if (shape.lacks_values()) return {Signal::key_before_rope, Signal::key, Signal::query};
+  return {Signal::key_before_rope, Signal::key, Signal::value, Signal::query};
+}
+std::vector<Kind> kinds_of(const ModelShape& shape) {
+  if (shape.lacks_values()) return {Kind::key};
+  return {Kind::key, Kind::value};
+}
 
 using Rows = std::map<std::pair<Signal, int>, Matrix<float>>;
 
 // Options of a context that gathers every capture of `tokens` positions into `rows`.
-ContextOptions gathering(Rows& rows, size_t tokens, std::map<Signal, int>* events = nullptr) {
+ContextOptions gathering(const ModelShape& shape, Rows& rows, size_t tokens,
+                         std::map<Signal, int>* events = nullptr) {
   ContextOptions o;
   o.n_ctx = int(tokens);
   o.n_ubatch = 16;
   o.threads = 1;
-  o.signals = all_signals;
+  o.signals = signals_of(shape);
   o.capture = [&rows, tokens, events](const Capture& c) -> Result<> {
     if (events) ++(*events)[c.signal];
     auto& all = rows.try_emplace({c.signal, c.layer}, tokens, c.rows.cols).first->second;
@@ -108,20 +115,23 @@ TEST_P(Family, ShapeIsThatOfTheFile) {
     EXPECT_EQ(l.layer, i);
     EXPECT_EQ(l.kv_heads, o.kv_heads_of(i));
     EXPECT_EQ(shape.query_heads_of(int(index)), o.heads_of(i));
-    EXPECT_EQ(l.key_dim, o.head_dim);
-    EXPECT_EQ(l.value_dim, o.head_dim);
+    EXPECT_EQ(l.key_dim, o.key_dim());
+    EXPECT_EQ(l.value_dim, o.value_dim());
+    EXPECT_EQ(l.rope.first, o.absorbed ? o.latent_rank : o.latent ? o.plain : 0);
     const bool slides = o.architecture == "gemma3" && i % 3 != 2;
     const bool chunked = o.architecture == "llama4" && i != 3;
     EXPECT_EQ(l.window, slides ? o.window : chunked ? 8192 : 0);
     EXPECT_EQ(l.chunked, chunked);
     const bool turns = o.architecture != "gpt2" && !(o.architecture == "llama4" && i == 3);
     const size_t pairs = !turns                        ? 0
+                         : o.latent                    ? size_t(o.turned) / 2
                          : o.architecture == "gptneox" ? size_t(o.head_dim) / 8
+                         : o.architecture == "glm4moe" ? size_t(o.head_dim) / 4
                                                        : size_t(o.head_dim) / 2;
     EXPECT_EQ(l.rope.frequency.size(), pairs);
     if (pairs == 0) continue;
-    const bool adjacent =
-        o.architecture == "llama" || o.architecture == "llama4" || o.architecture == "deci";
+    const bool adjacent = o.architecture == "llama" || o.architecture == "llama4" ||
+                          o.architecture == "deci" || o.architecture == "deepseek2";
     EXPECT_EQ(l.rope.pairs, adjacent ? Rope::Pairs::adjacent : Rope::Pairs::halves);
     const double base = slides ? 100 : 10000;
     if (!o.yarn && !o.frequency_factors) {
@@ -147,21 +157,21 @@ TEST_P(Family, WritingBackWhatWasStoredChangesNoBit) {
 TEST_P(Family, EverySignalComesOncePerLayerAndPiece) {
   Rows rows;
   std::map<Signal, int> events;
-  Context c = context(gathering(rows, 40, &events));
+  Context c = context(gathering(shape, rows, 40, &events));
   must(c.decode(tokens));  // 16 + 16 + 8
   must(c.truncate(30));
   must(c.decode(std::span(tokens).subspan(30, 1)));
-  for (Signal s : all_signals) EXPECT_EQ(events[s], 4 * int(shape.layers.size())) << name(s);
+  for (Signal s : signals_of(shape)) EXPECT_EQ(events[s], 4 * int(shape.layers.size())) << name(s);
 }
 
 TEST_P(Family, CapturedRowsAreTheCache) {
   Rows rows;
-  Context c = context(gathering(rows, 40));
+  Context c = context(gathering(shape, rows, 40));
   must(c.decode(std::span(tokens).first(40)));
   must(c.truncate(20));
   must(c.decode(letters(20, 8)));
   for (size_t layer = 0; layer < shape.layers.size(); ++layer) {
-    for (Kind kind : {Kind::key, Kind::value}) {
+    for (Kind kind : kinds_of(shape)) {
       const Matrix<float> cache = read_all(c, shape, kind, int(layer));
       const auto& seen = rows.at({kind == Kind::key ? Signal::key : Signal::value, int(layer)});
       ASSERT_EQ(cache.cols(), seen.cols());
@@ -174,7 +184,7 @@ TEST_P(Family, CapturedRowsAreTheCache) {
 
 TEST_P(Family, KeysBeforeRotationRotateIntoTheKeys) {
   Rows rows;
-  Context c = context(gathering(rows, 300));
+  Context c = context(gathering(shape, rows, 300));
   must(c.decode(letters(300)));
   std::vector<int32_t> positions(300);
   for (size_t i = 0; i < 300; ++i) positions[i] = int32_t(i);
@@ -198,7 +208,7 @@ TEST_P(Family, LaterTokensAttendToWhatIsWritten) {
   Context c = context();
   must(c.decode(std::span(tokens).first(39)));
   const std::vector<float> before = last_logits(c, std::span(tokens).last(1));
-  for (Kind kind : {Kind::key, Kind::value}) {
+  for (Kind kind : kinds_of(shape)) {
     must(c.truncate(39));
     const int layer = int(shape.layers.size()) - 1;  // with windows the one that sees everything
     const Matrix<float> saved = read_all(c, shape, kind, layer);
@@ -239,7 +249,9 @@ INSTANTIATE_TEST_SUITE_P(
     All, Family,
     ::testing::Combine(::testing::Values("llama", "llama+yarn", "llama+factors", "qwen2", "qwen3",
                                          "gpt2", "gptneox", "gemma3", "hunyuan-dense", "deci+heads",
-                                         "deci+gap", "deci+queries", "llama4"),
+                                         "deci+gap", "deci+queries", "llama4", "qwen2vl", "qwen3vl",
+                                         "glm4+sections", "glm4moe+sections", "minicpm3",
+                                         "deepseek2", "deepseek2+experts", "deepseek2+heads"),
                        ::testing::Bool()),
     test_name);
 
@@ -291,7 +303,7 @@ TEST_P(ByHand, CapturesAreWhatTheWeightsSay) {
   const bool norm = std::string(GetParam()) == "qwen3" || std::string(GetParam()) == "gemma3";
   const auto tokens = letters(20);
   Rows rows;
-  Context c = must(Context::create(loaded.model, gathering(rows, 20)));
+  Context c = must(Context::create(loaded.model, gathering(loaded.model.shape(), rows, 20)));
   must(c.decode(tokens));
   const LayerShape& l = loaded.model.shape().layers[0];
   std::vector<int32_t> positions(20);

@@ -11,13 +11,18 @@ namespace kvsplice::host {
 
 namespace {
 
-Result<> check_layers(const ModelShape& shape) {
-  for (const LayerShape& l : shape.layers) {
-    if (l.window == 0) continue;
-    return Error{ErrorKind::unsupported,
-                 fmt::format("layer {} attends to a window: no live cache yet", l.layer)};
+Result<> check_layers(const Model::Impl& model) {
+  const auto refused = [](int layer, const char* why) {
+    return Error{ErrorKind::unsupported, fmt::format("no live cache yet: layer {} {}", layer, why)};
+  };
+  for (size_t i = 0; i < model.shape.layers.size(); ++i) {
+    const LayerShape& l = model.shape.layers[i];
+    if (l.window > 0) return refused(l.layer, "attends to a window");
+    if (l.value_dim == 0) return refused(l.layer, "has no values of its own (MLA)");
+    if (!model.scoring[i].sinks.empty()) return refused(l.layer, "has attention sinks");
   }
-  return {};
+  if (!model.shape.hybrid()) return {};
+  return refused(model.shape.recurrent[0].layer, "is recurrent");
 }
 
 }  // namespace
@@ -37,7 +42,7 @@ Result<std::unique_ptr<LiveAttention>> LiveAttention::create(
     return Error{ErrorKind::usage, fmt::format("the live codec is of model {}, not of {}",
                                                form->shape().model_name, model.shape.model_name)};
   }
-  KVS_TRY(check_layers(model.shape));
+  KVS_TRY(check_layers(model));
   std::unique_ptr<LiveAttention> made(new LiveAttention(model, std::move(form), options));
   made->capturer_ = std::make_unique<Capturer>(model, made->options_, std::move(caches));
   return made;
@@ -89,20 +94,20 @@ bool LiveAttention::on_node(ggml_tensor* node, bool ask) {
 }
 
 Result<> LiveAttention::answer(ggml_tensor* node) {
-  if (node->op != GGML_OP_FLASH_ATTN_EXT || node->src[4] != nullptr || float_param(node, 1) != 0) {
-    return Error{ErrorKind::unsupported,
-                 fmt::format("attention '{}' has sinks, or is biased by distance: no live cache yet",
-                             node->name)};
-  }
   const LayerShape& l = model_.shape.layers[size_t(asking_)];
+  if (node->op != GGML_OP_FLASH_ATTN_EXT || float_param(node, 1) != 0) {
+    return Error{
+        ErrorKind::unsupported,
+        fmt::format("no live cache yet: attention of layer {} is biased by distance", l.layer)};
+  }
   const auto heads = size_t(model_.shape.query_heads_of(asking_));
   Matrix<float> out(queries_.rows(), heads * size_t(l.value_dim));
   if (node->type != GGML_TYPE_F32 || count(node) != out.size()) {
     return Error{ErrorKind::unsupported,
-                 fmt::format("attention '{}' makes other rows than expected", node->name)};
+                 fmt::format("attention of layer {} makes other rows than expected", l.layer)};
   }
   const float scale = 1 / std::sqrt(float(l.key_dim));
-  layers_[size_t(asking_)].attend(queries_, scale, float_param(node, 2), out);
+  layers_[size_t(asking_)].attend(queries_, scale, model_.scoring[size_t(asking_)].soft_cap, out);
   ggml_backend_tensor_set(node, out.data(), 0, out.size() * sizeof(float));
   return {};
 }

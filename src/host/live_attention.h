@@ -1,6 +1,6 @@
-// Attention answered from a live cache (src/live) in place of llama.cpp's own: what its graph stores is
-// taken, and what its attention nodes make is written over. Its cache then needs to hold no more than
-// the tokens that are evaluated together.
+// Attention answered from a live cache (src/live) in place of llama.cpp's own: what its graph
+// stores is taken, and what its attention nodes make is written over. Its cache then needs to hold
+// no more than the tokens that are evaluated together.
 #pragma once
 
 #include "host/capture.h"

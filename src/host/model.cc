@@ -32,14 +32,10 @@ Result<std::vector<GgufSource>> open_files(const std::string& path) {
 
 // Some of these llama.cpp could not even load, so they are told by the metadata.
 Result<> check_metadata(const Model::Impl& model) {
-  const GgufSource& file = model.files.front();
   if (model.shape.architecture.empty()) {
     return Error{
         ErrorKind::format,
         fmt::format("{} is a GGUF file but not a model: no general.architecture", model.path)};
-  }
-  if (file.integer_or(model.shape.architecture + ".attention.kv_lora_rank", 0) > 0) {
-    return refused(model, "uses multi-head latent attention (MLA)");
   }
   return {};
 }
@@ -47,19 +43,11 @@ Result<> check_metadata(const Model::Impl& model) {
 Result<> check_architecture(const Model::Impl& model) {
   const llama_model* m = model.model.get();
   if (llama_model_is_recurrent(m)) return refused(model, "is recurrent");
-  if (llama_model_is_hybrid(m)) return refused(model, "is a hybrid with recurrent layers");
   if (llama_model_is_diffusion(m)) return refused(model, "is a diffusion model");
   if (llama_model_has_encoder(m) || !llama_model_has_decoder(m)) {
     return refused(model, "has an encoder");
   }
-  switch (llama_model_rope_type(m)) {
-    case LLAMA_ROPE_TYPE_NONE:
-    case LLAMA_ROPE_TYPE_NORM:
-    case LLAMA_ROPE_TYPE_NEOX:
-      return {};
-    default:
-      return refused(model, "rotates by several positions (M-RoPE)");
-  }
+  return {};
 }
 
 Result<> load_llama(Model::Impl& model) {
@@ -100,6 +88,8 @@ Result<Model> Model::load(const std::string& path, const ModelOptions& options) 
   KVS_TRY(check_metadata(*impl));
   KVS_TRY(load_llama(*impl));
   KVS_TRY(check_architecture(*impl));
+  const llama_rope_type rope = llama_model_rope_type(impl->model.get());
+  impl->shape.places = rope == LLAMA_ROPE_TYPE_MROPE || rope == LLAMA_ROPE_TYPE_IMROPE;
   if (Result<> found = discover_layers(*impl); !found.ok()) {
     return Error{found.error().kind, fmt::format("{}: architecture '{}': {}", path,
                                                  impl->shape.architecture, found.error().message)};
@@ -110,6 +100,7 @@ Result<Model> Model::load(const std::string& path, const ModelOptions& options) 
 }
 
 const ModelShape& Model::shape() const { return impl_->shape; }
+std::span<const Scoring> Model::scoring() const { return impl_->scoring; }
 const std::string& Model::path() const { return impl_->path; }
 const ModelOptions& Model::options() const { return impl_->options; }
 

@@ -15,6 +15,7 @@
 #include "core/shape.h"
 #include "host/state_format.h"
 #include "live/layer_cache.h"
+#include "session/recurrent.h"
 
 namespace kvsplice::host {
 
@@ -34,7 +35,7 @@ struct ModelOptions {
 
 class Model {
  public:
-  // Refuses by name what cannot be handled: recurrent and hybrid models, MLA, encoders, M-RoPE.
+  // Refuses by name what cannot be handled: models that are only recurrent, encoders.
   // Error usage for layers on devices where there are none.
   static Result<Model> load(const std::string& path, const ModelOptions& options = {});
   Model(Model&&) noexcept;
@@ -42,6 +43,7 @@ class Model {
   ~Model();
 
   const ModelShape& shape() const;
+  std::span<const Scoring> scoring() const;  // like shape().layers
   const std::string& path() const;
   const ModelOptions& options() const;
   uint64_t file_bytes() const;
@@ -108,13 +110,18 @@ class Context {
   Context& operator=(Context&&) noexcept;
   ~Context();
 
-  // Evaluates tokens at positions size() ...; logits are kept for the last `outputs` of them.
+  // Evaluates tokens at positions size() ...; logits are kept for the last `outputs` of them. Of
+  // hybrids nothing is left in the context if that fails.
   Result<> decode(std::span<const Token> tokens, size_t outputs = 0);
   // Row i of the outputs of the last decode, size vocabulary.
   std::span<const float> logits(size_t i) const;
   size_t size() const;  // tokens in the cache
   void clear();
-  Result<> truncate(size_t n);  // keeps the first n tokens
+  // Keeps the first n tokens. Of hybrids only all of them can be kept: a recurrent state goes back
+  // to where it was saved.
+  Result<> truncate(size_t n);
+  Result<session::RecurrentState> recurrent_state() const;  // behind the last token
+  Result<> go_back(const session::RecurrentState& state);   // keeps the tokens it has seen
 
   // Rows [first, first + n) of the cache as floats; keys after RoPE. f16 and f32 caches only.
   // out: [n x width(kind)].

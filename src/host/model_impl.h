@@ -31,6 +31,7 @@ struct Model::Impl {
   const llama_vocab* vocabulary = nullptr;
   ModelShape shape;
   std::vector<LayerHooks> hooks;  // like shape.layers
+  std::vector<Scoring> scoring;   // likewise
   TextCuts cuts;
 
   Result<std::vector<Token>> tokenize_in_pieces(std::string_view text, bool markers,

@@ -38,6 +38,30 @@ std::optional<int> value_cache_layer(ggml_tensor* node) {
   return layer_in_name(root_of(node)->name, "cache_v_l");
 }
 
+std::optional<RecurrentRow> recurrent_row(ggml_tensor* node) {
+  struct Name {
+    const char* before;
+    bool of_convolution;
+  };
+  // The last ones are what graphs of Plamo 2 and Kimi-Linear call them.
+  constexpr Name kNames[] = {{"cache_r_l", true},
+                             {"cache_s_l", false},
+                             {"mamba_conv1d_state-", true},
+                             {"mamba_ssm_states-", false},
+                             {"conv_states_all-", true}};
+  ggml_tensor* root = root_of(node);
+  for (const Name& name : kNames) {
+    if (const auto layer = layer_in_name(root->name, name.before)) {
+      return RecurrentRow{*layer, name.of_convolution, size_t(root->ne[0])};
+    }
+  }
+  return {};
+}
+
+bool keeps_history(ggml_tensor* node) {
+  return layer_in_name(root_of(node)->name, "cache_ple_r_l").has_value();
+}
+
 bool is_key_query_product(const ggml_tensor* node) {
   return node->op == GGML_OP_MUL_MAT && layer_in_name(node->name, "kq-").has_value();
 }

@@ -30,6 +30,17 @@ ggml_tensor* root_of(ggml_tensor* node);
 std::optional<int> key_cache_layer(ggml_tensor* node);
 std::optional<int> value_cache_layer(ggml_tensor* node);
 
+// Of a recurrent layer, by the names "cache_r_l<i>" and "cache_s_l<i>" of the node's root.
+struct RecurrentRow {
+  int layer;
+  bool of_convolution;  // r; else s
+  size_t values;
+};
+std::optional<RecurrentRow> recurrent_row(ggml_tensor* node);
+
+// Something that is kept of earlier tokens beside a recurrent state (PLE, as in Qwen 4).
+bool keeps_history(ggml_tensor* node);
+
 // The node of an attention without flash attention that multiplies keys and queries.
 bool is_key_query_product(const ggml_tensor* node);
 

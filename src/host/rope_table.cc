@@ -1,9 +1,11 @@
 #include "host/rope_table.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <ggml-backend.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
 #include <numeric>
@@ -16,6 +18,7 @@ namespace {
 // Places of ggml_rope_ext's arguments in op_params.
 struct RopeParams {
   int dims, mode, original_context, first_dim;
+  std::array<int, 4> sections;
   float base, scale, extrapolation, attention, beta_fast, beta_slow;
 
   explicit RopeParams(const int32_t* p)
@@ -23,6 +26,7 @@ struct RopeParams {
         mode(p[2]),
         original_context(p[4]),
         first_dim(p[15]),
+        sections{p[11], p[12], p[13], p[14]},
         base(std::bit_cast<float>(p[5])),
         scale(std::bit_cast<float>(p[6])),
         extrapolation(std::bit_cast<float>(p[7])),
@@ -48,18 +52,46 @@ std::vector<float> frequency_factors(const ggml_tensor* node, size_t pairs) {
   return factors;
 }
 
+bool has_sections(int mode) {
+  return mode == GGML_ROPE_TYPE_MROPE || mode == GGML_ROPE_TYPE_IMROPE;
+}
+
+// ggml divides by their sum.
+Result<> check_sections(const RopeParams& p, int64_t head_dim) {
+  int64_t sum = 0;
+  for (const int s : p.sections) sum += s;
+  const int least = *std::min_element(p.sections.begin(), p.sections.end());
+  if (least >= 0 && sum > p.sections[3] && sum <= head_dim) return {};
+  return Error{
+      ErrorKind::unsupported,
+      fmt::format("sections {} of a rotary embedding of {} dimensions; at least 0 each and "
+                  "1 of the first three are legal",
+                  fmt::join(p.sections, ", "), head_dim)};
+}
+
+// Whether a pair turns by a fourth position, which is 0 in text; the other three are equal there.
+bool stands_still(const RopeParams& p, size_t pair) {
+  if (!has_sections(p.mode)) return false;
+  const auto& s = p.sections;
+  const int64_t at = int64_t(pair) % (int64_t{s[0]} + s[1] + s[2] + s[3]);
+  if (p.mode == GGML_ROPE_TYPE_IMROPE) return at >= int64_t{3} * s[size_t(at % 3)];
+  return at >= int64_t{s[0]} + s[1] + s[2];
+}
+
 }  // namespace
 
 Result<Rope> rope_of(const ggml_tensor* node) {
   const RopeParams p(node->op_params);
-  if ((p.mode != GGML_ROPE_TYPE_NORMAL && p.mode != GGML_ROPE_TYPE_NEOX) || p.first_dim != 0) {
+  const bool known = p.mode == GGML_ROPE_TYPE_NORMAL || p.mode == GGML_ROPE_TYPE_NEOX;
+  if (!known && !has_sections(p.mode)) {
     return Error{ErrorKind::unsupported,
-                 fmt::format("rotary embedding of mode {} from dimension {} is not handled; "
-                             "modes 0 and 2 from dimension 0 are",
-                             p.mode, p.first_dim)};
+                 fmt::format("rotary embedding of mode {} is not handled; modes 0, 2, 8 and 40 are",
+                             p.mode)};
   }
+  if (has_sections(p.mode)) KVS_TRY(check_sections(p, node->ne[0]));
   Rope rope;
-  rope.pairs = p.mode == GGML_ROPE_TYPE_NEOX ? Rope::Pairs::halves : Rope::Pairs::adjacent;
+  rope.pairs = p.mode == GGML_ROPE_TYPE_NORMAL ? Rope::Pairs::adjacent : Rope::Pairs::halves;
+  rope.first = p.first_dim;
   rope.magnitude = p.attention;
   if (p.extrapolation != 0) rope.magnitude *= 1 + 0.1f * std::log(1 / p.scale);
   const auto pairs = static_cast<size_t>(p.dims / 2);
@@ -68,6 +100,10 @@ Result<Rope> rope_of(const ggml_tensor* node) {
   const float step = std::pow(p.base, -2.0f / float(p.dims));
   double frequency = 1;
   for (size_t i = 0; i < pairs; ++i, frequency *= step) {
+    if (stands_still(p, i)) {
+      rope.frequency.push_back(0);
+      continue;
+    }
     const float share = extrapolated_share(p, i);
     rope.frequency.push_back(
         static_cast<float>(frequency / factors[i] * (p.scale * (1 - share) + share)));

@@ -32,8 +32,14 @@ Result<SessionState> to_state(const session::Session& session, size_t n,
                               const StateTarget& target, bool finite, const Progress& progress) {
   return within_memory([&]() -> Result<SessionState> {
     KVS_ASSIGN(auto outline, session.outline(0, n));
-    KVS_ASSIGN(StateFrame frame,
-               StateFrame::make(outline.tokens, outline.absent, pending, shape, target));
+    std::optional<session::RecurrentState> recurrent;
+    if (shape.hybrid()) {
+      const size_t cells = extent_of_state(target.form, n, pending.size()).cells;
+      KVS_ASSIGN(recurrent, session.state_at(cells));
+      if (finite) KVS_TRY(session::check_finite(*recurrent));
+    }
+    KVS_ASSIGN(StateFrame frame, StateFrame::make(outline.tokens, outline.absent, pending, shape,
+                                                  target, {}, recurrent ? &*recurrent : nullptr));
     if (const auto place = frame.place()) {
       KVS_TRY(session.read(0, frame.cells(), *place, progress));
       if (finite) KVS_TRY(check_finite(*place, outline.tokens, shape));

@@ -4,11 +4,11 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cstring>
 #include <span>
 
 #include "core/errors.h"
 #include "core/limits.h"
+#include "host/recurrent_part.h"
 #include "host/state_tokens.h"
 
 namespace kvsplice::host {
@@ -61,25 +61,72 @@ Error several_sequences(const std::string& what) {
           fmt::format("{}: several sequences in one state; save each by itself", what)};
 }
 
-Result<std::vector<int32_t>> read_cells(ByteReader& in, uint32_t count) {
-  if (count > in.left() / 12) {  // position, number of ids, one id
+// What a cell says between the number of its sequences and their ids: nothing, or its place in an
+// image, or that and its token.
+enum class CellPlaces { none, without_tokens, with_tokens };
+
+size_t cell_bytes(CellPlaces places) {  // position, number of ids, place, one id
+  return 12 + (places == CellPlaces::none ? 0 : places == CellPlaces::with_tokens ? 12 : 8);
+}
+
+// Of text the place is the position, twice. The cells of an image are all at one position.
+Result<> read_place(ByteReader& in, size_t cell, CellPlaces places, StateCache& cache) {
+  if (places == CellPlaces::none) return {};
+  KVS_ASSIGN(const int32_t x, in.get<int32_t>());
+  KVS_ASSIGN(const int32_t y, in.get<int32_t>());
+  int32_t token = 0;
+  if (places == CellPlaces::with_tokens) {
+    KVS_ASSIGN(token, in.get<int32_t>());
+    cache.tokens.push_back(token);
+  }
+  const int32_t position = cache.positions[cell];
+  if (x == position && y == position && token >= 0) return {};
+  return Error{
+      ErrorKind::unsupported,
+      fmt::format("cell {} at position {} is of an image (x {}, y {}, token {}); states of "
+                  "text are handled",
+                  cell, position, x, y, token)};
+}
+
+Result<> read_cells(ByteReader& in, uint32_t count, CellPlaces places, StateCache& cache) {
+  if (count > in.left() / cell_bytes(places)) {
     return format_error(fmt::format("{} cells cannot be in {} bytes", count, in.left()));
   }
-  std::vector<int32_t> positions(count);
+  cache.positions.resize(count);
   std::optional<int32_t> first;
   for (size_t i = 0; i < count; ++i) {
-    KVS_ASSIGN(positions[i], in.get<int32_t>());
+    KVS_ASSIGN(cache.positions[i], in.get<int32_t>());
     KVS_ASSIGN(const uint32_t sequences, in.get<uint32_t>());
     if (sequences != 1) {
       return several_sequences(fmt::format("cell {} belongs to {} sequences", i, sequences));
     }
+    KVS_TRY(read_place(in, i, places, cache));
     KVS_ASSIGN(const int32_t sequence, in.get<int32_t>());
     if (sequence != first.value_or(sequence)) {
       return several_sequences(fmt::format("cells of sequences {} and {}", *first, sequence));
     }
     first = sequence;
   }
-  return positions;
+  return {};
+}
+
+// Before 27 August 2026 llama.cpp left out the tokens. Such cells do not read as those of today.
+bool lack_tokens(ByteReader in, uint32_t count) {
+  StateCache cache;
+  if (!read_cells(in, count, CellPlaces::without_tokens, cache).ok()) return false;
+  const auto transposed = in.get<uint32_t>();
+  const auto layers = in.get<uint32_t>();
+  return layers.ok() && *transposed <= 1 && *layers <= limits::kLayers;
+}
+
+Result<> read_cells(ByteReader& in, uint32_t count, bool places, StateCache& cache) {
+  if (!places) return read_cells(in, count, CellPlaces::none, cache);
+  const ByteReader from = in;
+  Result<> read = read_cells(in, count, CellPlaces::with_tokens, cache);
+  if (read.ok() || !lack_tokens(from, count)) return read;
+  return Error{ErrorKind::unsupported,
+               "cells without tokens, as llama.cpp saved them before August 2026; a newer one "
+               "must evaluate the text again"};
 }
 
 Result<StateRows> read_rows(ByteReader& in, size_t cells, bool transposed) {
@@ -102,9 +149,10 @@ Result<StateRows> read_rows(ByteReader& in, size_t cells, bool transposed) {
 }
 
 // What follows the number of cells of a stream that has some.
-Result<StateCache> read_stream(ByteReader& in, uint32_t cells, StateVersion version) {
+Result<StateCache> read_stream(ByteReader& in, uint32_t cells, StateVersion version,
+                               const StateHints& hints) {
   StateCache cache;
-  KVS_ASSIGN(cache.positions, read_cells(in, cells));
+  KVS_TRY(read_cells(in, cells, hints.places, cache));
   KVS_ASSIGN(const uint32_t transposed, in.get<uint32_t>());
   KVS_ASSIGN(const uint32_t layers, in.get<uint32_t>());
   if (transposed > 1 || layers > limits::kLayers) {
@@ -122,7 +170,7 @@ Result<StateCache> read_stream(ByteReader& in, uint32_t cells, StateVersion vers
     KVS_ASSIGN(StateRows rows, read_rows(in, cells, false));
     cache.keys.push_back(rows);
   }
-  for (uint32_t l = 0; l < layers; ++l) {
+  for (uint32_t l = 0; l < layers && hints.values; ++l) {
     KVS_ASSIGN(StateRows rows, read_rows(in, cells, cache.values_transposed));
     cache.values.push_back(rows);
   }
@@ -130,7 +178,7 @@ Result<StateCache> read_stream(ByteReader& in, uint32_t cells, StateVersion vers
 }
 
 // One stream, or as many as the context can hold sequences: then the others are empty.
-Result<StateCache> read_cache(ByteReader& in, StateBlob& blob) {
+Result<StateCache> read_cache(ByteReader& in, StateBlob& blob, const StateHints& hints) {
   KVS_ASSIGN(blob.streams, in.get<uint32_t>());
   if (blob.streams < 1 || blob.streams > kMostStreams) {
     return format_error(
@@ -144,7 +192,7 @@ Result<StateCache> read_cache(ByteReader& in, StateBlob& blob) {
     if (cache.cells() > 0) {
       return several_sequences(fmt::format("streams {} and {} have cells", filled, s));
     }
-    KVS_ASSIGN(cache, read_stream(in, cells, blob.version));
+    KVS_ASSIGN(cache, read_stream(in, cells, blob.version, hints));
     filled = s;
   }
   return cache;
@@ -167,37 +215,25 @@ Result<> drop_empty(std::span<const size_t> places, std::vector<StateRows>& laye
 
 // Without a model, what follows the first cache is a second one if it can be read as one that is
 // as full.
-void read_second_cache(ByteReader& in, StateBlob& blob) {
+void read_second_cache(ByteReader& in, StateBlob& blob, const StateHints& hints) {
   ByteReader behind = in;
   StateBlob other;
   other.version = blob.version;
-  auto cache = read_cache(behind, other);
+  auto cache = read_cache(behind, other, hints);
   if (!cache.ok() || (cache->cells() == 0) != (blob.caches[0].cells() == 0)) return;
   blob.caches.push_back(std::move(*cache));
   in = behind;
 }
 
-// Into zeros that are there, so that rows without data need no writing.
-class StateWriter {
- public:
-  explicit StateWriter(std::span<uint8_t> room) : room_(room) {}
-
-  template <class T>
-  void put(T value) {
-    put_array(std::span<const T>(&value, 1));
-  }
-  template <class T>
-  void put_array(std::span<const T> values) {
-    if (!values.empty()) std::memcpy(room_.data() + at_, values.data(), values.size_bytes());
-    at_ += values.size_bytes();
-  }
-  void leave_zeros(size_t n) { at_ += n; }
-  size_t size() const { return at_; }
-
- private:
-  std::span<uint8_t> room_;
-  size_t at_ = 0;
-};
+// Without a model, what is left is a recurrent part if all of it can be read as one.
+void read_recurrent_end(ByteReader& in, StateBlob& blob) {
+  if (in.left() == 0) return;
+  ByteReader behind = in;
+  auto recurrent = read_recurrent(behind, {});
+  if (!recurrent.ok() || behind.left() > 0) return;
+  blob.recurrent = std::move(*recurrent);
+  in = behind;
+}
 
 void write_head(const StateBlob& blob, StateWriter& out) {
   switch (blob.form) {
@@ -238,9 +274,14 @@ size_t write_rows(const StateRows& rows, size_t cells, StateWriter& out) {
 RowsAt write_cells(const StateCache& cache, StateVersion version, StateWriter& out) {
   RowsAt at;
   if (cache.cells() == 0) return at;
-  for (int32_t position : cache.positions) {
-    out.put(position);
+  for (size_t i = 0; i < cache.cells(); ++i) {
+    out.put(cache.positions[i]);
     out.put(uint32_t{1});
+    if (!cache.tokens.empty()) {
+      out.put(cache.positions[i]);
+      out.put(cache.positions[i]);
+      out.put(cache.tokens[i]);
+    }
     out.put(int32_t{0});
   }
   out.put(uint32_t{cache.values_transposed});
@@ -312,30 +353,57 @@ std::vector<size_t> empty_places(const ModelShape& shape) {
 }
 
 StateHints hints_of(const ModelShape& shape) {
-  return {.caches = caches_of(shape), .empty = empty_places(shape)};
+  return {.caches = caches_of(shape),
+          .empty = empty_places(shape),
+          .places = shape.places,
+          .values = !shape.lacks_values(),
+          .recurrent = shape.recurrent};
 }
 
-Result<StateBlob> parse_state(ByteSpan bytes, const StateHints& hints) {
+namespace {
+
+Result<StateBlob> parse_as(ByteSpan bytes, const StateHints& hints) {
   ByteReader in(bytes);
   KVS_ASSIGN(StateBlob blob, read_head(in));
   if (blob.form == StateForm::sequence_data) blob.version = hints.version;
   const size_t caches = std::max<size_t>(hints.caches, 1);
   while (in.left() > 0 && blob.caches.size() < caches) {
-    KVS_ASSIGN(StateCache cache, read_cache(in, blob));
+    KVS_ASSIGN(StateCache cache, read_cache(in, blob, hints));
     blob.caches.push_back(std::move(cache));
   }
   if (blob.caches.empty()) return format_error("truncated: the state has no cache");
-  if (hints.caches == 0) read_second_cache(in, blob);
+  if (hints.caches == 0) read_second_cache(in, blob, hints);
+  if (hints.caches == 0) read_recurrent_end(in, blob);
+  if (!hints.recurrent.empty()) {
+    KVS_ASSIGN(blob.recurrent, read_recurrent(in, hints.recurrent));
+  }
   if (blob.caches[0].cells() > 0) {
     KVS_TRY(drop_empty(hints.empty, blob.caches[0].keys));
-    KVS_TRY(drop_empty(hints.empty, blob.caches[0].values));
+    if (hints.values) KVS_TRY(drop_empty(hints.empty, blob.caches[0].values));
   }
   blob.bytes_behind = in.left();
   return blob;
 }
 
+}  // namespace
+
+Result<StateBlob> parse_state(ByteSpan bytes, const StateHints& hints) {
+  Result<StateBlob> blob = parse_as(bytes, hints);
+  if (blob.ok() || hints.caches > 0) return blob;
+  for (const bool places : {false, true}) {  // of a model that is not known
+    for (const bool values : {true, false}) {
+      StateHints other = hints;
+      other.places = places;
+      other.values = values;
+      Result<StateBlob> read = parse_as(bytes, other);
+      if (read.ok() && read->bytes_behind == 0) return read;
+    }
+  }
+  return blob;
+}
+
 size_t most_state_bytes(const StateBlob& blob) {
-  constexpr size_t kCell = 12, kNumbers = 32;
+  constexpr size_t kCell = 24, kNumbers = 32;
   size_t bytes = kNumbers + 4 * blob.tokens.size() + blob.architecture.size();
   for (const StateCache& cache : blob.caches) {
     bytes += kNumbers + 4 * blob.streams + kCell * cache.cells();
@@ -343,6 +411,7 @@ size_t most_state_bytes(const StateBlob& blob) {
       for (const StateRows& rows : *layers) bytes += kNumbers + cache.cells() * rows.row_bytes;
     }
   }
+  if (blob.recurrent) bytes += most_recurrent_bytes(*blob.recurrent);
   return bytes;
 }
 
@@ -353,12 +422,42 @@ size_t write_state(const StateBlob& blob, std::span<uint8_t> zeros, std::vector<
     RowsAt at = write_cache(cache, blob, out);
     if (places != nullptr) places->push_back(std::move(at));
   }
+  const bool names_sequence = blob.form == StateForm::session_file;
+  if (blob.recurrent) write_recurrent(*blob.recurrent, names_sequence, out);
   return out.size();
 }
 
 Bytes write_state(const StateBlob& blob) {
   Bytes bytes(most_state_bytes(blob));
   bytes.resize(write_state(blob, bytes, nullptr));
+  return bytes;
+}
+
+Result<session::RecurrentState> recurrent_of_part(ByteSpan bytes, const ModelShape& shape) {
+  if (!shape.hybrid()) return Error{ErrorKind::usage, "the model has no recurrent layers"};
+  ByteReader in(bytes);
+  KVS_ASSIGN(StateBlob blob, read_head(in));
+  blob.version = linked_state_version();
+  if (shape.longest_window() > 0) KVS_TRY(read_cache(in, blob, hints_of(shape)));
+  KVS_ASSIGN(auto state, read_recurrent(in, shape.recurrent));
+  if (!state) return Error{ErrorKind::unsupported, "no token has been evaluated yet"};
+  KVS_TRY(session::check_state(*state, shape));
+  return std::move(*state);
+}
+
+// A sliding cache without cells leaves those that are there.
+Bytes part_of_recurrent(const session::RecurrentState& state, const ModelShape& shape) {
+  constexpr size_t kNumbers = 16;
+  Bytes bytes(kNumbers + most_recurrent_bytes(state));
+  StateWriter out(bytes);
+  out.put(kDataMagic);
+  out.put(int32_t{0});
+  if (shape.longest_window() > 0) {
+    out.put(uint32_t{1});  // stream
+    out.put(uint32_t{0});  // cells
+  }
+  write_recurrent(state, false, out);
+  bytes.resize(out.size());
   return bytes;
 }
 
@@ -385,10 +484,16 @@ Result<std::vector<int>> layers_of_cache(const StateBlob& blob, size_t index,
                  fmt::format("cache {} of the state has {} layers, the model {}", index,
                              cache.keys.size(), layers.size())};
   }
+  const size_t with_values = shape.lacks_values() ? 0 : layers.size();
+  if (cache.values.size() != with_values) {
+    return Error{ErrorKind::mismatch, fmt::format("cache {} of the state has values of {} layers, "
+                                                  "the model of {}",
+                                                  index, cache.values.size(), with_values)};
+  }
   for (size_t i = 0; i < layers.size(); ++i) {
     const LayerShape& layer = shape.layers[layers[i]];
     KVS_TRY(check_rows(cache.keys[i], layer, Kind::key));
-    KVS_TRY(check_rows(cache.values[i], layer, Kind::value));
+    if (layer.value_dim > 0) KVS_TRY(check_rows(cache.values[i], layer, Kind::value));
   }
   return layers;
 }

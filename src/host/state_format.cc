@@ -30,6 +30,7 @@ static_assert(is_handled(kLinked),
 uint32_t usual_side(const ModelShape& shape, Kind kind, bool windows) {
   int dim = 0;
   for (const LayerShape& layer : shape.layers) {
+    if (layer.value_dim == 0) return 0;  // values are among the keys
     if ((layer.window > 0) != windows) continue;
     if (dim != 0 && dim != layer.heads_dim(kind)) return 0;  // one matrix for all of a cache
     dim = layer.heads_dim(kind);

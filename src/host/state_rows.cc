@@ -126,7 +126,8 @@ Result<> read_layers(const StateBlob& blob, size_t index, const ModelShape& shap
       const LayerShape& layer = shape.layers[layers[i]];
       RowsView& to = made.cells.of(kind)[layers[i]];
       to = RowsView(nullptr, 0, size_t(layer.width(kind)), layer.width(kind), 1, Element::f16);
-      if (order.empty()) continue;
+      if (layer.width(kind) == 0) to.rows = order.size();
+      if (order.empty() || layer.width(kind) == 0) continue;
       const StateRows& rows = (kind == Kind::key ? cache.keys : cache.values)[i];
       const uint32_t side = turned(blob, cache, rows, turns[layers[i]], kind);
       KVS_ASSIGN(const RowLayout layout, row_layout(rows.type, layer, kind, side));
@@ -159,12 +160,44 @@ size_t first_held(const StateCache& cache, const ModelShape& shape, size_t n) {
   return there ? usual : std::min(session::first_in_sight(shape, n), n);
 }
 
+// That of hybrids, which stands where the cells end.
+Result<std::optional<session::RecurrentState>> recurrent_of(const StateBlob& blob,
+                                                            const ModelShape& shape) {
+  const size_t n = blob.caches[0].cells();
+  if (!shape.hybrid() || (n == 0 && !blob.recurrent)) {
+    return std::optional<session::RecurrentState>();
+  }
+  if (!blob.recurrent) {
+    return Error{ErrorKind::mismatch, "the state has cells but nothing of recurrent layers"};
+  }
+  KVS_TRY(session::check_state(*blob.recurrent, shape));
+  if (blob.recurrent->position == n) return blob.recurrent;
+  return Error{ErrorKind::mismatch,
+               fmt::format("the state has {} cells, its recurrent layers have seen {} tokens", n,
+                           blob.recurrent->position)};
+}
+
+}  // namespace
+
+namespace {
+
+Result<> check_cell_tokens(const StateCache& cache, std::span<const int32_t> tokens) {
+  for (size_t i = 0; i < cache.tokens.size(); ++i) {
+    const auto at = static_cast<size_t>(cache.positions[i]);
+    if (at >= tokens.size() || tokens[at] == cache.tokens[i]) continue;
+    return Error{ErrorKind::mismatch, fmt::format("the cell at position {} is of token {}, not {}",
+                                                  at, cache.tokens[i], tokens[at])};
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<StateCells> to_cells(const StateBlob& blob, const ModelShape& shape,
                             std::span<const int32_t> tokens, std::span<const Turns> turns) {
   KVS_TRY(layers_of_cache(blob, 0, shape));
   KVS_TRY(session::check_tokens(tokens, shape));
+  for (const StateCache& cache : blob.caches) KVS_TRY(check_cell_tokens(cache, tokens));
   const size_t n = blob.caches[0].cells();
   if (tokens.size() < n) {
     return Error{
@@ -183,6 +216,7 @@ Result<StateCells> to_cells(const StateBlob& blob, const ModelShape& shape,
   made.cells.space = Space::cached;
   made.cells.keys.resize(shape.layers.size());
   made.cells.values.resize(shape.layers.size());
+  KVS_ASSIGN(made.recurrent, recurrent_of(blob, shape));
   KVS_TRY(read_layers(blob, 0, shape, turns, 0, made));
   if (blob.caches.size() == 1) return made;
   made.cells.absent = first_held(blob.caches[1], shape, n);

@@ -12,6 +12,7 @@ namespace kvsplice::host {
 struct StateCells {
   KvView cells;  // onto the bytes of the state where its rows are as cells are
   std::vector<int32_t> pending;
+  std::optional<session::RecurrentState> recurrent;  // of hybrids, behind the last cell
   size_t rounded = 0;  // so many f32 values are not f16; they are rounded
   std::optional<session::CellPlace> first_rounded;
 

@@ -27,9 +27,11 @@ uint32_t turned(const StateTarget& target, Kind kind, size_t layer) {
 }
 
 // Cells [first, end) of the layers with a window, or of those without one; rows without data.
-Result<StateCache> make_cache(size_t first, size_t end, const ModelShape& shape, bool windows,
-                              const StateTarget& target) {
+Result<StateCache> make_cache(size_t first, size_t end, std::span<const int32_t> tokens,
+                              const ModelShape& shape, bool windows, const StateTarget& target) {
   StateCache cache;
+  const auto own = tokens.subspan(first, end - first);
+  if (shape.places) cache.tokens.assign(own.begin(), own.end());
   cache.values_transposed = target.values_transposed;
   cache.positions.resize(end - first);
   std::iota(cache.positions.begin(), cache.positions.end(), static_cast<int32_t>(first));
@@ -39,19 +41,35 @@ Result<StateCache> make_cache(size_t first, size_t end, const ModelShape& shape,
     uint32_t& of_cache = kind == Kind::key ? cache.turns.keys : cache.turns.values;
     for (size_t l = 0; l < shape.layers.size(); ++l) {
       const LayerShape& layer = shape.layers[l];
-      if ((layer.window > 0) != windows) continue;
+      if ((layer.window > 0) != windows || layer.width(kind) == 0) continue;
       const uint32_t side = turned(target, kind, l);
       if (target.version.says_turns()) KVS_TRY(note_turned(side, layers.empty(), of_cache));
       KVS_TRY(row_layout(type, layer, kind, side));
       KVS_ASSIGN(const size_t bytes, row_bytes(type, size_t(layer.width(kind))));
       layers.push_back({type, bytes, {}});
     }
-    if (windows) continue;
+    if (windows || (kind == Kind::value && shape.lacks_values())) continue;
     for (const size_t place : empty_places(shape)) {
       layers.insert(layers.begin() + static_cast<ptrdiff_t>(place), StateRows{type, 0, {}});
     }
   }
   return cache;
+}
+
+// Error unless it is there if the model has recurrent layers, and where the cells end.
+Result<> check_recurrent(const session::RecurrentState* recurrent, size_t cells,
+                         const ModelShape& shape) {
+  if (!shape.hybrid()) return {};
+  if (recurrent == nullptr || recurrent->position != cells) {
+    return Error{ErrorKind::unsupported,
+                 fmt::format("a hybrid's state of {} cells needs what its recurrent layers hold "
+                             "behind them; {}",
+                             cells,
+                             recurrent == nullptr ? std::string("nothing of it is there")
+                                                  : fmt::format("it is there behind token {}",
+                                                                recurrent->position))};
+  }
+  return session::check_state(*recurrent, shape);
 }
 
 Result<> check_target(const StateTarget& target) {
@@ -77,7 +95,9 @@ Result<StateTarget> target_like(const StateBlob& blob, const ModelShape& shape) 
     KVS_ASSIGN(const std::vector<int> layers, layers_of_cache(blob, i, shape));
     if (cache.cells() == 0 || layers.empty()) continue;
     target.key_type = static_cast<CellType>(cache.keys[0].type);
-    target.value_type = static_cast<CellType>(cache.values[0].type);
+    if (!cache.values.empty()) {
+      target.value_type = static_cast<CellType>(cache.values[0].type);
+    }
     target.values_transposed = cache.values_transposed;
     if (!blob.version.says_turns()) continue;
     target.turns.resize(shape.layers.size());
@@ -95,7 +115,8 @@ StateExtent extent_of_state(StateForm form, size_t cells, size_t pending) {
 
 Result<StateFrame> StateFrame::make(std::span<const int32_t> tokens, size_t absent,
                                     std::span<const int32_t> pending, const ModelShape& shape,
-                                    const StateTarget& wanted, const RoomFor& room) {
+                                    const StateTarget& wanted, const RoomFor& room,
+                                    const session::RecurrentState* recurrent) {
   StateTarget target = wanted;
   if (target.turns.empty()) target.turns = usual_turns(shape);
   KVS_TRY(check_target(target));
@@ -103,6 +124,7 @@ Result<StateFrame> StateFrame::make(std::span<const int32_t> tokens, size_t abse
   KVS_TRY(session::check_tokens(pending, shape));
   const StateExtent extent = extent_of_state(target.form, tokens.size(), pending.size());
   KVS_TRY(session::check_sight(absent, extent.cells, shape));
+  KVS_TRY(check_recurrent(recurrent, extent.cells, shape));
   StateBlob blob;
   blob.form = target.form;
   blob.version = target.version;
@@ -114,9 +136,10 @@ Result<StateFrame> StateFrame::make(std::span<const int32_t> tokens, size_t abse
   for (const bool windows : {false, true}) {
     if (windows && shape.longest_window() == 0) continue;
     const size_t first = windows ? std::max(absent, shape.tokens_out_of_sight(extent.cells)) : 0;
-    KVS_ASSIGN(StateCache cache, make_cache(first, extent.cells, shape, windows, target));
+    KVS_ASSIGN(StateCache cache, make_cache(first, extent.cells, tokens, shape, windows, target));
     blob.caches.push_back(std::move(cache));
   }
+  if (shape.hybrid()) blob.recurrent = *recurrent;
   StateFrame frame;
   frame.cells_ = extent.cells;
   frame.layers_ = shape.layers.size();
@@ -143,7 +166,7 @@ void StateFrame::plan(const ModelShape& shape, const StateTarget& target, const 
       const auto& at = kind == Kind::key ? places[c].keys : places[c].values;
       size_t i = 0;
       for (size_t l = 0; l < shape.layers.size(); ++l) {
-        if ((shape.layers[l].window > 0) != (c == 1)) continue;
+        if ((shape.layers[l].window > 0) != (c == 1) || shape.layers[l].width(kind) == 0) continue;
         while (layers[i].row_bytes == 0) ++i;  // of a layer without attention
         const RowLayout layout{target.type(kind), size_t(shape.layers[l].width(kind)),
                                turned(target, kind, l)};
@@ -211,11 +234,12 @@ void StateFrame::fill(const KvView& cells) {
 }
 
 Result<Bytes> to_state(const KvView& cells, std::span<const int32_t> pending,
-                       const ModelShape& shape, const StateTarget& target) {
+                       const ModelShape& shape, const StateTarget& target,
+                       const session::RecurrentState* recurrent) {
   KVS_TRY(session::check_cells(cells, shape));
   const bool quantised = is_quantised(target.key_type) || is_quantised(target.value_type);
   KVS_ASSIGN(StateFrame frame,
-             StateFrame::make(cells.tokens, cells.absent, pending, shape, target));
+             StateFrame::make(cells.tokens, cells.absent, pending, shape, target, {}, recurrent));
   if (quantised) KVS_TRY(session::check_finite(cells, shape));
   frame.fill(cells);
   return frame.take();

@@ -39,10 +39,11 @@ class StateFrame {
  public:
   // Of all tokens and pending tokens that can be in it; the first `absent` tokens have no rows in
   // layers with a window. Error if the next token sees any of those. It makes room for itself
-  // unless the caller does.
+  // unless the caller does. Hybrids need the recurrent state behind the last cell.
   static Result<StateFrame> make(std::span<const int32_t> tokens, size_t absent,
                                  std::span<const int32_t> pending, const ModelShape& shape,
-                                 const StateTarget& target, const RoomFor& room = {});
+                                 const StateTarget& target, const RoomFor& room = {},
+                                 const session::RecurrentState* recurrent = nullptr);
 
   size_t size() const { return size_; }  // bytes
   size_t cells() const { return cells_; }
@@ -80,6 +81,7 @@ class StateFrame {
 // Of all cells and pending tokens that can be in it. Error if cells that the next token sees are
 // absent.
 Result<Bytes> to_state(const KvView& cells, std::span<const int32_t> pending,
-                       const ModelShape& shape, const StateTarget& target);
+                       const ModelShape& shape, const StateTarget& target,
+                       const session::RecurrentState* recurrent = nullptr);
 
 }  // namespace kvsplice::host

@@ -124,6 +124,61 @@ TEST(State, OneStreamOfManyHoldsTheCells) {
               HasSubstr("0 streams; legal: 1 ... 256"));
 }
 
+// A state of a model with M-RoPE, of today's llama.cpp or of an older one.
+struct CellByHand {
+  int32_t position, x, y, token;
+};
+Bytes places_by_hand(const std::vector<CellByHand>& cells, bool with_tokens) {
+  ByteWriter by_hand;
+  by_hand.put(uint32_t{0x67677371});
+  by_hand.put(kOldest.sequence);
+  by_hand.put(uint32_t{2});
+  for (const int32_t t : {11, 22}) by_hand.put(t);
+  by_hand.put(uint32_t{1});
+  by_hand.put(static_cast<uint32_t>(cells.size()));
+  for (const CellByHand& cell : cells) {
+    by_hand.put(cell.position);
+    by_hand.put(uint32_t{1});
+    by_hand.put(cell.x);
+    by_hand.put(cell.y);
+    if (with_tokens) by_hand.put(cell.token);
+    by_hand.put(int32_t{0});
+  }
+  by_hand.put(uint32_t{0});
+  by_hand.put(uint32_t{1});
+  by_hand.put(int32_t{1});
+  by_hand.put(uint64_t{4});
+  for (uint16_t k : {0x3c00, 0x4000, 0x4200, 0x4400}) by_hand.put(k);
+  by_hand.put(int32_t{1});
+  by_hand.put(uint64_t{2});
+  for (uint16_t v : {0xbc00, 0xc000}) by_hand.put(v);
+  return by_hand.take();
+}
+
+TEST(State, CellsOfTextAreAtTheirPositionsTwiceMore) {
+  ModelShape shape = one_layer();
+  shape.places = true;
+  const Bytes bytes = places_by_hand({{0, 0, 0, 11}, {1, 1, 1, 22}}, true);
+  for (const StateHints& hints : {hints_of(shape), StateHints()}) {
+    const StateBlob blob = parse_state(bytes, hints).value();
+    const StateCells made = to_cells(blob, shape, blob.tokens).value();
+    EXPECT_EQ(all_rows<uint16_t>(made.cells, Kind::key, 0)(1, 0), 0x4200);
+    EXPECT_EQ(to_state(made.cells, {}, shape, {.version = kOldest}).value(), bytes);
+    EXPECT_THAT(to_cells(blob, shape, Tokens{11, 23}).error().message,
+                HasSubstr("the cell at position 1 is of token 22, not 23"));
+  }
+  const auto message = [&](const std::vector<CellByHand>& cells, bool with_tokens = true) {
+    return parse_state(places_by_hand(cells, with_tokens), hints_of(shape)).error().message;
+  };
+  EXPECT_THAT(message({{0, 0, 0, 11}, {1, 2, 1, 22}}), HasSubstr("cell 1 at position 1 is of an"));
+  EXPECT_THAT(message({{0, 0, 0, 11}, {1, 1, 2, 22}}), HasSubstr("image (x 1, y 2, token 22)"));
+  EXPECT_THAT(message({{0, 0, 0, -1}, {1, 1, 1, 22}}), HasSubstr("cell 0 at position 0 is of an"));
+  EXPECT_THAT(message({{0, 0, 0, 0}, {1, 1, 1, 0}}, false), HasSubstr("before August 2026"));
+  for (size_t size = 0; size < bytes.size(); ++size) {
+    EXPECT_FALSE(parse_state(ByteSpan(bytes).first(size), hints_of(shape)).ok()) << size;
+  }
+}
+
 TEST(State, TokensArePlainOrARecordWithoutMedia) {
   const auto parsed = [](const Tokens& field) {
     return parse_state(file_by_hand(kOldest, field, {{0, 0}}));
@@ -234,6 +289,40 @@ TEST(State, LayersWithoutAttentionHaveRowsOfNoBytes) {
   const Bytes other = to_state(cells, {}, small_shape(), {}).value();
   EXPECT_THAT(parse_state(other, hints_of(gaps)).error().message,
               HasSubstr("layer 4 of 3 in the state has no rows in the model"));
+}
+
+// Attention takes values from the keys: the state has none.
+TEST(State, OfLatentAttentionHoldsKeysAlone) {
+  ModelShape latent = small_shape();
+  for (LayerShape& layer : latent.layers) {
+    layer.kv_heads = 1;
+    layer.key_dim = 96;
+    layer.value_dim = 0;
+    layer.rope.first = 32;
+  }
+  const Cells cells = generate_cells(latent, 0, 5, 2);
+  for (const auto type : {CellType::f16, CellType::f32, CellType::q8_0}) {
+    for (const bool transposed : {false, true}) {
+      const StateTarget target{
+          .key_type = type, .value_type = CellType::f16, .values_transposed = transposed};
+      const Bytes bytes = to_state(cells, {}, latent, target).value();
+      const StateBlob blob = parse_state(bytes, hints_of(latent)).value();
+      EXPECT_EQ(blob.bytes_behind, 0u);
+      EXPECT_TRUE(blob.caches[0].values.empty());
+      EXPECT_EQ(parse_state(bytes)->caches[0].keys.size(), 3u);  // of a model that is not known
+      const StateTarget like = target_like(blob, latent).value();
+      EXPECT_EQ(to_state(cells, {}, latent, like).value(), bytes);
+      if (type != CellType::q8_0) expect_equal(cells_in(blob, latent, blob.tokens), cells);
+      for (size_t size = 0; size < bytes.size(); ++size) {
+        EXPECT_FALSE(parse_state(ByteSpan(bytes).first(size), hints_of(latent)).ok()) << size;
+      }
+    }
+  }
+  for (const Turns& turns : usual_turns(latent)) EXPECT_EQ(turns, Turns());
+  const Bytes other =
+      to_state(generate_cells(small_shape(), 0, 5, 2), {}, small_shape(), {}).value();
+  EXPECT_THAT(to_cells(parse_state(other).value(), latent, cells.tokens).error().message,
+              HasSubstr("has values of 3 layers, the model of 0"));
 }
 
 TEST(State, NumbersAreNeededForQ8) {
@@ -524,7 +613,7 @@ TEST(State, TruncatedAnywhereIsAnError) {
   for (StateForm form : kForms) {
     const Bytes bytes = to_state(cells, {}, shape, {.form = form}).value();
     for (size_t size = 0; size < bytes.size(); ++size) {
-      EXPECT_FALSE(parse_state(ByteSpan(bytes).first(size)).ok()) << size;
+      EXPECT_FALSE(parse_state(ByteSpan(bytes).first(size), hints_of(shape)).ok()) << size;
     }
     Bytes longer = bytes;
     longer.resize(bytes.size() + 5);
@@ -533,7 +622,8 @@ TEST(State, TruncatedAnywhereIsAnError) {
 }
 
 RC_GTEST_PROP(State, DamageGivesAnErrorOrAStateOfTheRightShape, ()) {
-  const ModelShape shape = one_layer();
+  ModelShape shape = one_layer();
+  shape.places = *rc::gen::arbitrary<bool>();
   const Cells cells = generate_cells(shape, 0, 4, 3);
   StateTarget target;
   target.form = *rc::gen::elementOf(std::vector(std::begin(kForms), std::end(kForms)));
@@ -542,7 +632,7 @@ RC_GTEST_PROP(State, DamageGivesAnErrorOrAStateOfTheRightShape, ()) {
   Bytes bytes = to_state(cells, {}, shape, target).value();
   const auto flips = *rc::gen::container<std::vector<uint32_t>>(rc::gen::arbitrary<uint32_t>());
   for (uint32_t f : flips) bytes[f / 8 % bytes.size()] ^= 1 << (f % 8);
-  const auto blob = parse_state(bytes);
+  const auto blob = parse_state(bytes, hints_of(shape));
   if (!blob.ok()) return;
   const auto made = to_cells(*blob, shape, cells.tokens);
   if (made.ok()) RC_ASSERT(check_cells(made->cells, shape).ok());

@@ -284,17 +284,24 @@ void Tape::through_choice(const Record& r, std::span<const float> dy) {
   add(x, dx);
 }
 
-// y [n x out] = x [n x in] W^T, W: [out x in].
+// y [n x out] = x [n x in] W^T, W: [out x in]; or, of several W one behind the other, each for
+// some planes of x and y, which are [planes x n x ...].
 Result<> Tape::through_weights(const ggml_tensor* node, std::span<const float> dy) {
+  const ggml_tensor* w = node->src[0];
   ggml_tensor* x = node->src[1];
-  KVS_ASSIGN(const Weights weights, Weights::find(files_, node->src[0]->name));
+  KVS_ASSIGN(const Weights weights, Weights::find(files_, w->name));
   const auto in = static_cast<size_t>(x->ne[0]), out = static_cast<size_t>(node->ne[0]);
-  if (weights.rows() != out || weights.cols() != in) {
+  const auto several = static_cast<size_t>(w->ne[2]), heads = static_cast<size_t>(x->ne[2]);
+  if (weights.rows() != out * several || weights.cols() != in || w->ne[3] != 1) {
     return unknown_derivative(node, "weights of a view");
   }
-  const size_t n = dy.size() / out;
-  Values dx(n * in);
-  KVS_TRY(add_times({dy.data(), n, out}, weights, 0, {dx.data(), n, in}));
+  Values dx(dy.size() / out * in);
+  const size_t n = several == 1 ? dy.size() / out : static_cast<size_t>(x->ne[1]);
+  for (size_t plane = 0; plane * n * out < dy.size(); ++plane) {
+    const size_t first = several == 1 ? 0 : plane % heads * several / heads * out;
+    KVS_TRY(
+        add_times({&dy[plane * n * out], n, out}, weights, first, {&dx[plane * n * in], n, in}));
+  }
   add(x, dx);
   return {};
 }

@@ -20,8 +20,8 @@ using codec::UnitCoder;
 constexpr double kTolerance = 1e-3;  // of the rms of rows, for what ought to be linear
 
 Error not_live(const UnitCoder& unit, const std::string& why) {
-  return {ErrorKind::usage,
-          fmt::format("no live cache of pipeline '{}': {}", codec::print(unit.pipeline().text), why)};
+  return {ErrorKind::usage, fmt::format("no live cache of pipeline '{}': {}",
+                                        codec::print(unit.pipeline().text), why)};
 }
 
 // Where the linear stages begin, and `widths` is.
@@ -121,8 +121,7 @@ Result<FoldedUnit> fold(const UnitCoder& unit) {
   KVS_ASSIGN(const Matrix<float> forth,
              through(unit, at.first, at.last, Matrix<float>(1, width), false));
   const size_t columns = forth.cols();
-  KVS_ASSIGN(const Matrix<float> ways,
-             through(unit, at.first, at.last, unit_rows(columns), true));
+  KVS_ASSIGN(const Matrix<float> ways, through(unit, at.first, at.last, unit_rows(columns), true));
   KVS_TRY(check_linear(unit, at, ways));
   KVS_ASSIGN(const auto levels, codec::load_levels(unit.stages()[at.last]->save(), columns));
   FoldedUnit folded;

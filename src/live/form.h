@@ -1,6 +1,6 @@
 // What attention needs of a codec to read its blocks as they are (docs/live.md). Such a codec has
-// `rotate` before all that mixes columns of keys, perhaps behind `rotmean(rest=on)`, and `widths` at
-// the end of both pipelines; what is between is linear.
+// `rotate` before all that mixes columns of keys, perhaps behind `rotmean(rest=on)`, and `widths`
+// at the end of both pipelines; what is between is linear.
 #pragma once
 
 #include <memory>

@@ -13,7 +13,7 @@ namespace kvsplice::live {
 namespace {
 
 constexpr size_t kRows = plane_kernel::kRows;
-constexpr size_t kTask = 16;  // blocks of a thread's task, whatever the number of threads
+constexpr size_t kTask = 16;          // blocks of a thread's task, whatever the number of threads
 constexpr float kNegligible = 1e-6f;  // weights below it, in all of a block, leave its values out
 
 void append_halves(MatrixView<const float> rows, std::vector<uint16_t>& to) {
@@ -24,8 +24,14 @@ void append_halves(MatrixView<const float> rows, std::vector<uint16_t>& to) {
 
 Matrix<float> floats(const uint16_t* halves, size_t rows, size_t cols) {
   Matrix<float> made(rows, cols);
-  for (size_t i = 0; i < made.size(); ++i) made.data()[i] = from_half(halves[i]);
+  plane_kernel::to_floats(halves, made.size(), made.data());
   return made;
+}
+
+// Without a factor for the size of what it turns.
+Rope turns_only(Rope rope) {
+  rope.magnitude = 1;
+  return rope;
 }
 
 void soften(Matrix<float>& scores, float cap) {
@@ -43,8 +49,8 @@ float largest(MatrixView<const float> values) {
 
 }  // namespace
 
-// What attention has come to over some tokens: [query rows x columns of values], and of each row the
-// largest score and the sum of exp(score - largest). A query row is one head of one token.
+// What attention has come to over some tokens: [query rows x columns of values], and of each row
+// the largest score and the sum of exp(score - largest). A query row is one head of one token.
 struct LayerCache::Part {
   Part(size_t rows, size_t cols) : sums(rows, cols), peak(rows, -INFINITY), total(rows) {}
 
@@ -59,10 +65,7 @@ struct LayerCache::Part {
         total[r] *= shrink;
         peak[r] = most;
       }
-      for (float& v : row) {
-        v = std::exp(v - peak[r]);
-        total[r] += v;
-      }
+      total[r] += plane_kernel::to_weights(row.data(), row.size(), peak[r]);
     }
   }
 
@@ -74,11 +77,35 @@ LayerCache::LayerCache(const LiveForm& form, size_t layer, const LiveOptions& op
     : form_(&form), layer_(layer), options_(options) {
   const std::vector<float>& mean = unit(Kind::key).mean;
   if (mean.empty()) return;
-  turned_mean_ = Matrix<float>(kRows, mean.size());
+  Matrix<float> turned(kRows, mean.size());
   std::vector<int32_t> positions(kRows);
   std::iota(positions.begin(), positions.end(), 0);
-  for (size_t r = 0; r < kRows; ++r) std::copy(mean.begin(), mean.end(), turned_mean_.row(r).begin());
-  shape().rope.apply(turned_mean_, shape().key_dim, positions);
+  for (size_t r = 0; r < kRows; ++r) std::copy(mean.begin(), mean.end(), turned.row(r).begin());
+  shape().rope.apply(turned, shape().key_dim, positions);
+  turned_mean_ = Matrix<float>(mean.size(), kRows);
+  for (size_t r = 0; r < kRows; ++r) {
+    for (size_t c = 0; c < mean.size(); ++c) turned_mean_(c, r) = turned(r, c);
+  }
+  learn_block_turn();
+}
+
+// From what turning back by a block makes of each direction.
+void LayerCache::learn_block_turn() {
+  const auto dim = size_t(shape().key_dim);
+  const auto turned = [&](int32_t by) {
+    Matrix<float> ways(dim, dim);
+    for (size_t c = 0; c < dim; ++c) ways(c, c) = 1;
+    turns_only(shape().rope).undo(ways, int(dim), std::vector<int32_t>(dim, by));
+    return ways;
+  };
+  const Matrix<float> one = turned(1), block = turned(kRows);
+  for (size_t c = 0; c < dim; ++c) {
+    size_t partner = c;
+    for (size_t i = 0; i < dim; ++i) {
+      if (i != c && one(i, c) != 0) partner = i;
+    }
+    block_turn_.push_back({block(c, c), partner == c ? 0 : block(partner, c), partner});
+  }
 }
 
 size_t LayerCache::bytes() const {
@@ -104,8 +131,7 @@ Result<> LayerCache::move_block() {
   const auto move = [&](Kind kind, std::vector<uint16_t>& rows, Bytes& planes) -> Result<> {
     const auto width = size_t(shape().width(kind));
     const auto from = rows.begin() + ptrdiff_t(options_.sinks * width);
-    KVS_ASSIGN(const Bytes block,
-               form_->encode(kind, layer_, floats(&*from, kRows, width), start));
+    KVS_ASSIGN(const Bytes block, form_->encode(kind, layer_, floats(&*from, kRows, width), start));
     planes.resize(planes.size() - std::min(planes.size(), plane_kernel::kReadable));
     planes.insert(planes.end(), block.begin(), block.end());
     planes.resize(planes.size() + plane_kernel::kReadable);
@@ -147,28 +173,51 @@ std::vector<LayerCache::Queries> LayerCache::prepare(MatrixView<const float> que
          out.row_range(own.first, own.count).col_range(g * dim, dim), 0.f, q.ways);
     for (size_t r = 0; r < q.rows.rows(); ++r) {
       const auto row = q.rows.row(r);
-      q.rests.push_back(
-          std::inner_product(row.begin(), row.end(), &folded.rest[g * dim], 0.f));
+      q.rests.push_back(std::inner_product(row.begin(), row.end(), &folded.rest[g * dim], 0.f));
     }
     heads.push_back(std::move(q));
   }
   return heads;
 }
 
-// What scores of a block are without its columns: [rows x 64].
-void LayerCache::begin_scores(const Queries& q, size_t g, size_t block,
+// What scores of a block are without its columns: [rows x 64]. `turned`: query rows, turned back by
+// the block's first position, since q . R(start + i) m = R(start)^T q . R(i) m.
+void LayerCache::begin_scores(const Queries& q, size_t g, const Matrix<float>& turned,
                               MatrixView<float> scores) const {
   for (size_t r = 0; r < scores.rows; ++r) {
     std::fill(scores.row(r).begin(), scores.row(r).end(), q.rests[r]);
   }
   if (turned_mean_.empty()) return;
   const auto dim = size_t(shape().key_dim);
-  Matrix<float> turned = q.rows;  // q . R(start + i) m = R(start)^T q . R(i) m
-  Rope back = shape().rope;
-  back.magnitude = 1;
-  back.undo(turned, int(dim), std::vector<int32_t>(turned.rows(), int32_t(starts_[block])));
-  const MatrixView<const float> mean = turned_mean_.view();
-  gemm(Trans::no, Trans::yes, 1.f, turned, mean.col_range(g * dim, dim), 1.f, scores);
+  plane_kernel::add_products(turned_mean_.row(g * dim).data(), dim, {turned.data(), dim},
+                             scores.rows, {scores.data, scores.stride});
+}
+
+// Query rows of each KV head, turned back to a block's first position.
+std::vector<Matrix<float>> LayerCache::turned_back(std::span<const Queries> heads,
+                                                   size_t start) const {
+  std::vector<Matrix<float>> turned;
+  for (const Queries& q : heads) {
+    turned.push_back(q.rows);
+    if (turned_mean_.empty()) continue;
+    turns_only(shape().rope)
+        .undo(turned.back(), shape().key_dim, std::vector<int32_t>(q.rows.rows(), int32_t(start)));
+  }
+  return turned;
+}
+
+// On to the next block: all turn by the same angles then.
+void LayerCache::turn_by_block(std::vector<Matrix<float>>& rows) const {
+  if (turned_mean_.empty()) return;
+  for (Matrix<float>& r : rows) {
+    for (size_t i = 0; i < r.rows(); ++i) {
+      const std::vector<float> x(r.row(i).begin(), r.row(i).end());
+      for (size_t c = 0; c < x.size(); ++c) {
+        const BlockTurn& t = block_turn_[c];
+        r(i, c) = t.own * x[c] + t.other * x[t.partner];
+      }
+    }
+  }
 }
 
 void LayerCache::attend_blocks(std::span<const Queries> heads, float cap, size_t first, size_t end,
@@ -177,11 +226,14 @@ void LayerCache::attend_blocks(std::span<const Queries> heads, float cap, size_t
   const size_t rows = heads[0].rows.rows();
   Matrix<float> scores(heads.size() * rows, (end - first) * kRows);
   std::vector<int8_t> levels(std::max(k.columns(), v.columns()) * kRows);
+  std::vector<Matrix<float>> turned = turned_back(heads, starts_[first]);
   for (size_t b = first; b < end; ++b) {
+    if (b > first) turn_by_block(turned);
     plane_kernel::decode(k.planes(), &key_planes_[b * k.block_bytes], levels.data());
     for (size_t g = 0; g < heads.size(); ++g) {
-      const auto own = scores.view().row_range(g * rows, rows).col_range((b - first) * kRows, kRows);
-      begin_scores(heads[g], g, b, own);
+      const auto own =
+          scores.view().row_range(g * rows, rows).col_range((b - first) * kRows, kRows);
+      begin_scores(heads[g], g, turned[g], own);
       plane_kernel::add_scores(&levels[k.heads[g].first * kRows], k.heads[g].count,
                                {heads[g].ways.data(), k.heads[g].count}, rows,
                                {own.data, own.stride});

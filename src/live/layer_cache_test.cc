@@ -38,7 +38,8 @@ Matrix<float> draw(size_t rows, size_t cols, uint64_t seed) {
 // One layer, appended in pieces; the last piece asks.
 struct Filled {
   Filled(const LiveForm& form, const ModelShape& shape, size_t layer, size_t last)
-      : cache(form, layer, kOptions), keys(kTokens, size_t(shape.layers[layer].width(Kind::key))),
+      : cache(form, layer, kOptions),
+        keys(kTokens, size_t(shape.layers[layer].width(Kind::key))),
         values(kTokens, size_t(shape.layers[layer].width(Kind::value))) {
     const Cells cells = session::generate_cells(shape, 0, kTokens, 5);
     read_rows(RowsView(cells.keys[layer].view()), keys.view());
@@ -159,8 +160,9 @@ TEST(LiveForm, IsOfBlocksThatAttentionCanRead) {
 }
 
 TEST(LiveForm, CountsItsBits) {
-  const LiveForm form = form_of(grouped_shape(), "k: rotate|widths(delta=1e-6,most=4); "
-                                                 "v: widths(delta=1e-6,most=2)");
+  const LiveForm form = form_of(grouped_shape(),
+                                "k: rotate|widths(delta=1e-6,most=4); "
+                                "v: widths(delta=1e-6,most=2)");
   EXPECT_DOUBLE_EQ(form.unit(Kind::key, 1).bits_per_value(), 4);
   EXPECT_DOUBLE_EQ(form.unit(Kind::value, 2).bits_per_value(), 2);
   EXPECT_NEAR(form.bits_per_value(), (128 * 4 + 64 * 2) / 192.0, 1e-9);

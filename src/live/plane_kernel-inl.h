@@ -6,6 +6,7 @@
 #define KVSPLICE_LIVE_PLANE_KERNEL_INL_H_
 #endif
 
+#include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
 #include "live/plane_kernel.h"
@@ -17,9 +18,12 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 #if HWY_TARGET == HWY_SCALAR
 
+using reference::add_products;
 using reference::add_scores;
 using reference::add_sums;
 using reference::decode;
+using reference::to_floats;
+using reference::to_weights;
 
 #else
 
@@ -76,8 +80,10 @@ HWY_INLINE void for_fours(size_t heads, const Body& body) {
   }
 }
 
-void add_scores(const int8_t* levels, size_t count, RowsOf<const float> u, size_t heads,
-                RowsOf<float> scores) {
+// at(c, t): column c's values for tokens t ...
+template <class At>
+HWY_INLINE void add_any(const At& values_at, size_t count, RowsOf<const float> u, size_t heads,
+                        RowsOf<float> scores) {
   const Floats tag;
   const size_t lanes = hn::Lanes(tag);
   for_fours(heads, [&](size_t h, size_t h1, size_t h2, size_t h3) {
@@ -87,7 +93,7 @@ void add_scores(const int8_t* levels, size_t count, RowsOf<const float> u, size_
       Float s0 = hn::LoadU(tag, at(0)), s1 = hn::LoadU(tag, at(h1));
       Float s2 = hn::LoadU(tag, at(h2)), s3 = hn::LoadU(tag, at(h3));
       for (size_t c = 0; c < count; ++c) {
-        const Float x = levels_at(tag, levels + c * kRows + t);
+        const Float x = values_at(c, t);
         s0 = hn::MulAdd(hn::Set(tag, u0[c]), x, s0), s1 = hn::MulAdd(hn::Set(tag, u1[c]), x, s1);
         s2 = hn::MulAdd(hn::Set(tag, u2[c]), x, s2), s3 = hn::MulAdd(hn::Set(tag, u3[c]), x, s3);
       }
@@ -95,6 +101,45 @@ void add_scores(const int8_t* levels, size_t count, RowsOf<const float> u, size_
       hn::StoreU(s2, tag, at(h2)), hn::StoreU(s3, tag, at(h3));
     }
   });
+}
+
+void add_scores(const int8_t* levels, size_t count, RowsOf<const float> u, size_t heads,
+                RowsOf<float> scores) {
+  const auto at = [=](size_t c, size_t t) { return levels_at(Floats(), levels + c * kRows + t); };
+  add_any(at, count, u, heads, scores);
+}
+
+void add_products(const float* rows, size_t count, RowsOf<const float> u, size_t heads,
+                  RowsOf<float> scores) {
+  const auto at = [=](size_t c, size_t t) { return hn::LoadU(Floats(), rows + c * kRows + t); };
+  add_any(at, count, u, heads, scores);
+}
+
+void to_floats(const uint16_t* halves, size_t n, float* to) {
+  const Floats tag;
+  const hn::Rebind<hwy::float16_t, Floats> half_tag;
+  const size_t lanes = hn::Lanes(tag);
+  const auto* from = reinterpret_cast<const hwy::float16_t*>(halves);
+  size_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    hn::StoreU(hn::PromoteTo(tag, hn::LoadU(half_tag, from + i)), tag, to + i);
+  }
+  reference::to_floats(halves + i, n - i, to + i);
+}
+
+float to_weights(float* values, size_t n, float peak) {
+  const Floats tag;
+  const size_t lanes = hn::Lanes(tag);
+  const Float most = hn::Set(tag, peak), least = hn::Set(tag, -104.0f);  // exp(-104) is 0
+  Float sum = hn::Zero(tag);
+  size_t i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    const Float x = hn::Max(hn::Sub(hn::LoadU(tag, values + i), most), least);
+    const Float weight = hn::Exp(tag, x);
+    hn::StoreU(weight, tag, values + i);
+    sum = hn::Add(sum, weight);
+  }
+  return hn::GetLane(hn::SumOfLanes(tag, sum)) + reference::to_weights(values + i, n - i, peak);
 }
 
 void add_sums(const int8_t* levels, size_t count, RowsOf<const float> weights, size_t heads,
@@ -108,8 +153,10 @@ void add_sums(const int8_t* levels, size_t count, RowsOf<const float> weights, s
       Float s0 = hn::Zero(tag), s1 = s0, s2 = s0, s3 = s0;
       for (size_t t = 0; t < kRows; t += lanes) {
         const Float x = levels_at(tag, levels + c * kRows + t);
-        s0 = hn::MulAdd(hn::LoadU(tag, w0 + t), x, s0), s1 = hn::MulAdd(hn::LoadU(tag, w1 + t), x, s1);
-        s2 = hn::MulAdd(hn::LoadU(tag, w2 + t), x, s2), s3 = hn::MulAdd(hn::LoadU(tag, w3 + t), x, s3);
+        s0 = hn::MulAdd(hn::LoadU(tag, w0 + t), x, s0),
+        s1 = hn::MulAdd(hn::LoadU(tag, w1 + t), x, s1);
+        s2 = hn::MulAdd(hn::LoadU(tag, w2 + t), x, s2),
+        s3 = hn::MulAdd(hn::LoadU(tag, w3 + t), x, s3);
       }
       const auto added = [&](Float sum, size_t i) {
         return sums.row(h + i)[c] + hn::GetLane(hn::SumOfLanes(tag, sum));

@@ -1,9 +1,12 @@
-// Kernels of attention over bit planes: plain pointers and sizes. The reference is what is defined, up
-// to the order of sums.
+// Kernels of attention over bit planes: plain pointers and sizes. The reference is what is defined,
+// up to the order of sums.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
+
+#include "core/half.h"
 
 namespace kvsplice::plane_kernel {
 
@@ -34,6 +37,17 @@ struct RowsOf {
 void add_scores(const int8_t* levels, size_t count, RowsOf<const float> u, size_t heads,
                 RowsOf<float> scores);
 
+// The same for rows that are no levels: scores [heads x kRows] += u [heads x count] rows [count x
+// kRows]
+void add_products(const float* rows, size_t count, RowsOf<const float> u, size_t heads,
+                  RowsOf<float> scores);
+
+// n halves, as IEEE has them.
+void to_floats(const uint16_t* halves, size_t n, float* to);
+
+// Of n values x: exp(x - peak) in their place, and the sum of these. peak is not less than any.
+float to_weights(float* values, size_t n, float peak);
+
 // sums [heads x count] += weights [heads x kRows] levels^T
 void add_sums(const int8_t* levels, size_t count, RowsOf<const float> weights, size_t heads,
               RowsOf<float> sums);
@@ -53,19 +67,40 @@ inline void decode(const Columns& columns, const uint8_t* planes, int8_t* to) {
   }
 }
 
-inline void add_scores(const int8_t* levels, size_t count, RowsOf<const float> u, size_t heads,
-                       RowsOf<float> scores) {
+template <class T>
+void add_any(const T* rows, size_t count, RowsOf<const float> u, size_t heads,
+             RowsOf<float> scores) {
   for (size_t h = 0; h < heads; ++h) {
     for (size_t c = 0; c < count; ++c) {
       for (size_t t = 0; t < kRows; ++t) {
-        scores.row(h)[t] += u.row(h)[c] * float(levels[c * kRows + t]);
+        scores.row(h)[t] += u.row(h)[c] * float(rows[c * kRows + t]);
       }
     }
   }
 }
 
-inline void add_sums(const int8_t* levels, size_t count, RowsOf<const float> weights,
-                     size_t heads, RowsOf<float> sums) {
+inline void add_scores(const int8_t* levels, size_t count, RowsOf<const float> u, size_t heads,
+                       RowsOf<float> scores) {
+  add_any(levels, count, u, heads, scores);
+}
+
+inline void add_products(const float* rows, size_t count, RowsOf<const float> u, size_t heads,
+                         RowsOf<float> scores) {
+  add_any(rows, count, u, heads, scores);
+}
+
+inline void to_floats(const uint16_t* halves, size_t n, float* to) {
+  for (size_t i = 0; i < n; ++i) to[i] = from_half(halves[i]);
+}
+
+inline float to_weights(float* values, size_t n, float peak) {
+  float sum = 0;
+  for (size_t i = 0; i < n; ++i) sum += values[i] = std::exp(values[i] - peak);
+  return sum;
+}
+
+inline void add_sums(const int8_t* levels, size_t count, RowsOf<const float> weights, size_t heads,
+                     RowsOf<float> sums) {
   for (size_t h = 0; h < heads; ++h) {
     for (size_t c = 0; c < count; ++c) {
       for (size_t t = 0; t < kRows; ++t) {

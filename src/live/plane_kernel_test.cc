@@ -63,6 +63,43 @@ TEST(PlaneKernel, EveryTargetMakesWhatTheReferenceMakes) {
   }
 }
 
+TEST(PlaneKernel, WeightsAndProductsAreThoseOfTheReference) {
+  Random random(1);
+  for (size_t n : {1, 15, 64, 203}) {
+    std::vector<float> values(n), rows(n * kRows), scores(3 * kRows, 1.f), u(3 * n);
+    for (auto* all : {&values, &rows, &u}) {
+      for (float& v : *all) v = float(random.normal());
+    }
+    values[n / 2] = -INFINITY;
+    const float peak = std::max(0.f, *std::max_element(values.begin(), values.end()));
+    std::vector<float> wanted = values, wanted_scores = scores;
+    const float sum = reference::to_weights(wanted.data(), n, peak);
+    reference::add_products(rows.data(), n, {u.data(), n}, 3, {wanted_scores.data(), kRows});
+    for_each_simd_target([&](const std::string& name) {
+      std::vector<float> got = values, s = scores;
+      EXPECT_NEAR(to_weights(got.data(), n, peak), sum, 1e-4f * float(n)) << name;
+      EXPECT_THAT(got, Pointwise(FloatNear(1e-5f), wanted)) << name;
+      add_products(rows.data(), n, {u.data(), n}, 3, {s.data(), kRows});
+      EXPECT_THAT(s, Pointwise(FloatNear(1e-3f), wanted_scores)) << name;
+    });
+  }
+}
+
+TEST(PlaneKernel, HalvesAreThoseOfIeee) {
+  std::vector<uint16_t> halves;
+  for (uint32_t bits = 0; bits < 0x7c00; bits += 37) {
+    halves.push_back(uint16_t(bits));
+    halves.push_back(uint16_t(bits | 0x8000));
+  }
+  std::vector<float> wanted(halves.size());
+  reference::to_floats(halves.data(), halves.size(), wanted.data());
+  for_each_simd_target([&](const std::string& name) {
+    std::vector<float> got(halves.size());
+    to_floats(halves.data(), halves.size(), got.data());
+    EXPECT_EQ(got, wanted) << name;
+  });
+}
+
 // By hand: codes 1, 0, 3 and 2, 0, ... of a column of two bits.
 TEST(PlaneKernel, TheHighestBitStandsFirst) {
   const uint8_t width = 2;

@@ -49,6 +49,7 @@ struct Outcome {
   double encode_us_per_token = 0, decode_us_per_token = 0;
   size_t scored = 0;
   size_t codec_file_bytes = 0;  // fitted state, paid once
+  size_t state_bytes = 0;       // of a hybrid's recurrent state: on both sides of ratios
 };
 
 // The first outcome is f16 in llama.cpp's chunking; if codecs or the floor are among the subjects,

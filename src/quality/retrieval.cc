@@ -82,7 +82,7 @@ size_t room_for(const RetrievalTask& task) {
 Result<std::vector<Agreement>> answer(StoredPrompt& prompt, const RetrievalTask& task) {
   std::vector<Agreement> answers;
   for (const auto& question : task.questions) {
-    KVS_TRY(prompt.context().truncate(prompt.size()));
+    KVS_TRY(prompt.rewind());
     KVS_ASSIGN(const auto ratings, follow(prompt.context(), question.lead, question.answer));
     answers.push_back(agreement(ratings));
   }

@@ -104,6 +104,7 @@ Result<> Run::step(std::span<const host::Token> chunk, std::span<const host::Tok
 Result<> Run::end(std::span<const host::Token> chunk) {
   const size_t n = chunk.size();
   evaluated_ += n;
+  ++chunks_;
   // Codecs of whole blocks are counted with every row they were given.
   const bool whole = subject_.codec != nullptr && subject_.codec->whole_block();
   const ModelShape& shape = model_->shape();
@@ -228,9 +229,13 @@ Outcome Run::outcome() const {
   o.top1_percent = divergence_.count() > 0 ? d.top1_percent : 100;
   o.rms_dp_percent = d.rms_dp_percent;
   o.tokens_per_second = double(evaluated_) / seconds_;
+  o.state_bytes = model_->shape().recurrent_bytes();
+  const double states = double(chunks_ * o.state_bytes);  // which no cache makes smaller
   if (subject_.type) {
     o.bits_per_value = host::bits_per_value(*subject_.type);
-    o.ratio = o.ratio_with_window = 16 / o.bits_per_value;
+    o.ratio = o.ratio_with_window =
+        states > 0 ? (held_f16_ + states) / (held_f16_ * o.bits_per_value / 16 + states)
+                   : 16 / o.bits_per_value;
     return o;
   }
   if (subject_.codec == nullptr) return o;
@@ -240,8 +245,8 @@ Outcome Run::outcome() const {
   o.bits_per_value = 16 * double(bytes_) / encoded_f16_;
   o.entropy_bits_per_value =
       meter_.bits() / (double(encoded_) * double(model_->shape().values_per_token()));
-  o.ratio = encoded_f16_ / double(bytes_);
-  o.ratio_with_window = held_f16_ / (double(bytes_) + held_f16_ - encoded_f16_);
+  o.ratio = (encoded_f16_ + states) / (double(bytes_) + states);
+  o.ratio_with_window = (held_f16_ + states) / (double(bytes_) + held_f16_ - encoded_f16_ + states);
   o.encode_us_per_token = 1e6 * encode_seconds_ / double(encoded_);
   o.decode_us_per_token = 1e6 * decode_seconds_ / double(encoded_);
   return o;

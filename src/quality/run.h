@@ -50,7 +50,7 @@ class Run {
   Divergence divergence_;
   codec::EntropyMeter meter_;
   double seconds_ = 0, encode_seconds_ = 0, decode_seconds_ = 0;
-  size_t evaluated_ = 0, encoded_ = 0, bytes_ = 0;
+  size_t evaluated_ = 0, encoded_ = 0, bytes_ = 0, chunks_ = 0;
   // Bytes of f16 cells: those that were encoded, and all that a cache holds behind a chunk.
   double encoded_f16_ = 0, held_f16_ = 0;
 };

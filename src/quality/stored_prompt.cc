@@ -30,6 +30,9 @@ Result<StoredPrompt> StoredPrompt::evaluate(const host::Model& model,
   context.cache = options.cache;
   KVS_ASSIGN(prompt.context_, host::Context::create(model, context));
   KVS_TRY(prompt.context_->decode(prompt.tokens_));
+  if (model.shape().hybrid()) {
+    KVS_ASSIGN(prompt.state_, prompt.context_->recurrent_state());
+  }
   if (options.cache == host::CacheType::f16) KVS_TRY(prompt.keep_rows());
   return prompt;
 }
@@ -56,8 +59,12 @@ Result<> StoredPrompt::put_rows_back() {
   return {};
 }
 
+Result<> StoredPrompt::rewind() {
+  return state_ ? context_->go_back(*state_) : context_->truncate(size());
+}
+
 Result<size_t> StoredPrompt::restore(const codec::Codec* codec) {
-  KVS_TRY(context_->truncate(size()));
+  KVS_TRY(rewind());
   KVS_TRY(put_rows_back());
   if (codec == nullptr) return size_t(0);
   KVS_TRY(

@@ -1,6 +1,7 @@
 // A prompt whose cache is what a stored session brings back: evaluated once, then its rows behind
 // the sinks go through a codec as real bytes, in blocks as sessions have them. What follows attends
-// to the decoded rows only.
+// to the decoded rows only. A hybrid's recurrent state is the one that was evaluated, as in a
+// session.
 #pragma once
 
 #include <optional>
@@ -27,6 +28,8 @@ class StoredPrompt {
   // Drops what followed and puts the cache back: as it was evaluated, or through the codec. Returns
   // the bytes of the encoded blocks, 0 without a codec.
   Result<size_t> restore(const codec::Codec* codec);
+  // Drops what followed.
+  Result<> rewind();
 
   host::Context& context() { return *context_; }
   size_t size() const { return tokens_.size(); }
@@ -39,6 +42,7 @@ class StoredPrompt {
   std::vector<host::Token> tokens_;
   PromptOptions options_;
   std::optional<host::Context> context_;
+  std::optional<session::RecurrentState> state_;  // of hybrids, as it was evaluated
   std::vector<Matrix<float>> rows_;  // keys, then values, layer by layer; none but of f16
 };
 

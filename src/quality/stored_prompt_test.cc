@@ -98,6 +98,23 @@ TEST_F(StoredPromptTest, SlidingWindowsAreRestoredToo) {
   EXPECT_EQ(next(stored), exact);
 }
 
+TEST_F(StoredPromptTest, HybridsGoBackWithTheirRecurrentState) {
+  for (const char* name : {"granitehybrid", "qwen3next", "lfm2+window"}) {
+    TinyModel(kvsplice::testing::family(name)).save(dir.file("m.gguf"));
+    model.emplace(must(host::Model::load(dir.file("m.gguf"))));
+    auto stored = prompt(40);
+    const auto exact = next(stored);
+    const auto coarse = codec("uniform(bits=2)");
+    must(stored.restore(&coarse));
+    EXPECT_NE(next(stored), exact) << name;
+    must(stored.restore(nullptr));
+    EXPECT_EQ(stored.context().size(), 40u);
+    EXPECT_EQ(next(stored), exact) << name;
+    must(stored.rewind());
+    EXPECT_EQ(next(stored), exact) << name;
+  }
+}
+
 TEST_F(StoredPromptTest, QuantisedCachesAreRestoredByDroppingWhatFollowed) {
   PromptOptions options;
   options.cache = host::CacheType::q8_0;

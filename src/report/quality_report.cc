@@ -26,50 +26,55 @@ Cell measured(double value, bool known) { return known ? Cell(value) : Cell(); }
 }  // namespace
 
 Table quality_table(const std::vector<Outcome>& outcomes) {
-  Table table("quality", "Quality in the loop",
-              {{"cache"},
-               {"bits_per_value", 3},
-               {"ratio", 2},
-               {"ratio_with_window", 2},
-               {"ppl", 4},
-               {"ppl_error", 3},
-               {"kld_mean", 5},
-               {"kld_median", 5},
-               {"kld_p99", 4},
-               {"top1_percent", 2},
-               {"rms_dp_percent", 2},
-               {"tokens_per_second", 0},
-               {"encode_us_per_token", 1},
-               {"decode_us_per_token", 1},
-               {"entropy_bits_per_value", 3},
-               {"kld_above_floor", 5},
-               {"codec_file_bytes", 0, false},
-               {"scored_tokens", 0, false},
-               {"step", 0, false},
-               {"pipeline", -1, false}});
+  const bool hybrid = std::any_of(outcomes.begin(), outcomes.end(),
+                                  [](const Outcome& o) { return o.state_bytes > 0; });
+  std::vector<Column> columns = {{"cache"},
+                                 {"bits_per_value", 3},
+                                 {"ratio", 2},
+                                 {"ratio_with_window", 2},
+                                 {"ppl", 4},
+                                 {"ppl_error", 3},
+                                 {"kld_mean", 5},
+                                 {"kld_median", 5},
+                                 {"kld_p99", 4},
+                                 {"top1_percent", 2},
+                                 {"rms_dp_percent", 2},
+                                 {"tokens_per_second", 0},
+                                 {"encode_us_per_token", 1},
+                                 {"decode_us_per_token", 1},
+                                 {"entropy_bits_per_value", 3},
+                                 {"kld_above_floor", 5},
+                                 {"codec_file_bytes", 0, false},
+                                 {"scored_tokens", 0, false},
+                                 {"step", 0, false},
+                                 {"pipeline", -1, false}};
+  if (hybrid) columns.push_back({"state_bytes", 0});
+  Table table("quality", "Quality in the loop", std::move(columns));
   for (const Outcome& o : outcomes) {
     const bool codec = !o.pipeline.empty(), coded = o.bits_per_value > 0;
     const double floor = floor_of(outcomes, o);
-    table.add({o.cache,
-               measured(o.bits_per_value, coded),
-               measured(o.ratio, coded),
-               measured(o.ratio_with_window, coded),
-               o.ppl,
-               o.ppl_error,
-               o.kld_mean,
-               o.kld_median,
-               o.kld_p99,
-               o.top1_percent,
-               o.rms_dp_percent,
-               o.tokens_per_second,
-               measured(o.encode_us_per_token, codec && coded),
-               measured(o.decode_us_per_token, codec && coded),
-               measured(o.entropy_bits_per_value, o.entropy_bits_per_value > 0),
-               measured(std::max(0.0, o.kld_mean - floor), floor > 0),
-               int64_t(o.codec_file_bytes),
-               int64_t(o.scored),
-               int64_t(o.step),
-               o.pipeline});
+    std::vector<Cell> row = {o.cache,
+                             measured(o.bits_per_value, coded),
+                             measured(o.ratio, coded),
+                             measured(o.ratio_with_window, coded),
+                             o.ppl,
+                             o.ppl_error,
+                             o.kld_mean,
+                             o.kld_median,
+                             o.kld_p99,
+                             o.top1_percent,
+                             o.rms_dp_percent,
+                             o.tokens_per_second,
+                             measured(o.encode_us_per_token, codec && coded),
+                             measured(o.decode_us_per_token, codec && coded),
+                             measured(o.entropy_bits_per_value, o.entropy_bits_per_value > 0),
+                             measured(std::max(0.0, o.kld_mean - floor), floor > 0),
+                             int64_t(o.codec_file_bytes),
+                             int64_t(o.scored),
+                             int64_t(o.step),
+                             o.pipeline};
+    if (hybrid) row.push_back(int64_t(o.state_bytes));
+    table.add(std::move(row));
   }
   return table;
 }
@@ -128,6 +133,10 @@ std::vector<std::string> quality_findings(const std::vector<Outcome>& outcomes) 
     if (q4 != outcomes.end()) {
       line += fmt::format(", {:.2f} times that of q4_0 ({:.4f} at 4.5 bits)",
                           o.kld_mean / q4->kld_mean, q4->kld_mean);
+    }
+    if (o.state_bytes > 0) {
+      line += fmt::format("; the ratio counts {:.3f} MB of recurrent state on both sides",
+                          double(o.state_bytes) / 1e6);
     }
     findings.push_back(line + ".");
   }

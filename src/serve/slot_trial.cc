@@ -57,6 +57,9 @@ Result<SlotTrial> try_slots(const Upstream& upstream, int slots, const std::stri
   if (shape.longest_window() > 0) {
     return unfit("layers with a sliding window: slot files hold too little of them to go on from");
   }
+  if (shape.hybrid()) {
+    return unfit("recurrent layers: of their state slot files hold only the last one");
+  }
   const int other = slots > 1 ? 1 : 0;
   KVS_ASSIGN(std::vector<int32_t> prompt, upstream.tokens_of(kText));
   prompt.resize(std::min(prompt.size(), kMost));

@@ -44,9 +44,15 @@ Result<LayerShape> get_layer(ByteReader& in) {
   KVS_TRY(get("layer", 0, limits::kLayers, layer.layer));
   KVS_TRY(get("heads of a layer", 1, limits::kHeads, layer.kv_heads));
   KVS_TRY(get("key dimension", 1, limits::kHeadDim, layer.key_dim));
-  KVS_TRY(get("value dimension", 1, limits::kHeadDim, layer.value_dim));
+  KVS_TRY(get("value dimension", 0, limits::kHeadDim, layer.value_dim));
   KVS_TRY(get("window", 0, limits::kWindow, layer.window));
   return layer;
+}
+
+uint16_t oldest_format(ByteSpan header) {
+  uint16_t oldest;
+  std::memcpy(&oldest, &header[kMagic.size() + sizeof oldest], sizeof oldest);
+  return oldest;
 }
 
 // The checksum of a record covers its head up to the checksum, then its payload.
@@ -68,6 +74,12 @@ Bytes record_head(const Record& record) {
   return out.take();
 }
 
+Error beyond_the_index(const Record& record, uint64_t end) {
+  return format_error(
+      fmt::format("a record of {} bytes at {} ends behind {}, where the index begins",
+                  record.length, record.offset, end));
+}
+
 // The next record of an index, which begins at `begin` or behind it.
 Result<Record> get_record(ByteReader& in, const SessionInfo& info, uint64_t begin, uint64_t end) {
   Record record;
@@ -76,13 +88,39 @@ Result<Record> get_record(ByteReader& in, const SessionInfo& info, uint64_t begi
   KVS_ASSIGN(record.count, get_number(in, "tokens of a record", 1, info.block_tokens));
   KVS_ASSIGN(record.offset, get_number(in, "record offset", begin, end));
   KVS_ASSIGN(record.length, get_number(in, "record length", record.count, end));
-  if (record.end() > end) {
-    return format_error(
-        fmt::format("a record of {} bytes at {} ends behind {}, where the index "
-                    "begins",
-                    record.length, record.offset, end));
-  }
+  if (record.end() > end) return beyond_the_index(record, end);
   return record;
+}
+
+// The next state of an index, which begins at `begin` or behind it, of at most `tokens` tokens.
+Result<StoredState> get_state(ByteReader& in, size_t tokens, uint64_t begin, uint64_t end) {
+  constexpr uint64_t kMostBytes = uint64_t{1} << 40;
+  StoredState state;
+  Record& record = state.record;
+  record.kind = RecordKind::state;
+  KVS_ASSIGN(record.first, get_number(in, "tokens before a state", 1, tokens));
+  KVS_ASSIGN(record.offset, get_number(in, "offset of a state", begin, end));
+  KVS_ASSIGN(record.length, get_number(in, "length of a state", 1, end));
+  KVS_ASSIGN(state.bytes, get_number(in, "bytes of a state", 0, kMostBytes));
+  if (record.end() > end) return beyond_the_index(record, end);
+  return state;
+}
+
+Result<std::vector<StoredState>> get_states(ByteReader& in, size_t tokens, uint64_t begin,
+                                            uint64_t end) {
+  constexpr size_t kLeastEntry = 4;
+  std::vector<StoredState> states;
+  KVS_ASSIGN(const size_t count, get_number(in, "states", 1, in.left() / kLeastEntry));
+  for (size_t i = 0; i < count; ++i) {
+    KVS_ASSIGN(const StoredState state, get_state(in, tokens, begin, end));
+    if (i > 0 && state.record.first <= states.back().record.first) {
+      return format_error(fmt::format("a state behind token {} follows one behind token {}",
+                                      state.record.first, states.back().record.first));
+    }
+    begin = state.record.end();
+    states.push_back(state);
+  }
+  return states;
 }
 
 }  // namespace
@@ -95,6 +133,8 @@ const char* name(RecordKind kind) {
       return "exact";
     case RecordKind::index:
       return "index";
+    case RecordKind::state:
+      return "state";
   }
   return "";
 }
@@ -128,8 +168,8 @@ Bytes write_header(const SessionInfo& info) {
   }
   ByteWriter out;
   out.put_bytes(kMagic);
-  out.put(kFormatVersion);
-  out.put(kFormatVersion);  // the oldest version whose readers can read this
+  out.put(info.format);
+  out.put(info.format);  // the oldest version whose readers can read this
   out.put(static_cast<uint32_t>(kHeaderStart + body.size() + kChecksum));
   out.put_bytes(body.bytes());
   out.put(checksum(out.bytes()));
@@ -144,10 +184,10 @@ Result<size_t> header_length(ByteSpan start) {
   }
   KVS_ASSIGN(const uint16_t version, in.get<uint16_t>());
   KVS_ASSIGN(const uint16_t oldest, in.get<uint16_t>());
-  if (oldest > kFormatVersion) {
+  if (oldest > kNewestFormat) {
     return Error{ErrorKind::unsupported,
                  fmt::format("session format {} needs a reader of version {}; this one is {}",
-                             version, oldest, kFormatVersion)};
+                             version, oldest, kNewestFormat)};
   }
   KVS_ASSIGN(const uint32_t length, in.get<uint32_t>());
   if (length < kHeaderStart + kChecksum || length > limits::kSessionHeader) {
@@ -169,6 +209,7 @@ Result<SessionInfo> parse_header(ByteSpan header) {
   ByteReader in(header.first(length - kChecksum));
   KVS_TRY(in.take(kHeaderStart));
   SessionInfo info;
+  info.format = std::max(oldest_format(header), kOldestFormat);
   for (std::string* text :
        {&info.codec, &info.pipeline, &info.model, &info.model_name, &info.architecture}) {
     KVS_ASSIGN(*text, in.get_string(limits::kString));
@@ -221,6 +262,14 @@ Bytes write_index(const Index& index) {
   }
   out.put_varint(index.pending.size());
   put_tokens(index.pending, out);
+  if (index.states.empty()) return out.take();
+  out.put_varint(index.states.size());
+  for (const StoredState& s : index.states) {
+    out.put_varint(s.record.first);
+    out.put_varint(s.record.offset);
+    out.put_varint(s.record.length);
+    out.put_varint(s.bytes);
+  }
   return out.take();
 }
 
@@ -230,9 +279,10 @@ Result<Index> parse_index(ByteSpan payload, const SessionInfo& info, uint64_t be
   constexpr size_t kLeastEntry = 4;
   KVS_ASSIGN(const size_t records, get_number(in, "records", 0, payload.size() / kLeastEntry));
   size_t tokens = 0;
+  uint64_t free = begin;
   for (size_t i = 0; i < records; ++i) {
-    KVS_ASSIGN(Record record, get_record(in, info, begin, end));
-    begin = record.end();
+    KVS_ASSIGN(Record record, get_record(in, info, free, end));
+    free = record.end();
     record.first = tokens;
     tokens += record.count;
     if (tokens > limits::kTokens) {
@@ -242,6 +292,9 @@ Result<Index> parse_index(ByteSpan payload, const SessionInfo& info, uint64_t be
   }
   KVS_ASSIGN(const size_t pending, get_number(in, "pending tokens", 0, payload.size()));
   KVS_ASSIGN(index.pending, get_tokens(in, pending));
+  if (info.format >= kSecondFormat && in.left() > 0) {
+    KVS_ASSIGN(index.states, get_states(in, tokens, begin, end));
+  }
   if (in.left() > 0) return format_error(fmt::format("{} bytes behind the index", in.left()));
   return index;
 }

@@ -10,7 +10,8 @@
 
 namespace kvsplice::session {
 
-constexpr uint16_t kFormatVersion = 1;
+// What a file needs of its readers: 2 if it has records of states, or a layer without values.
+constexpr uint16_t kOldestFormat = 1, kSecondFormat = 2, kNewestFormat = 2;
 
 struct SessionInfo {
   std::string codec;     // fingerprint; empty: lossless
@@ -21,6 +22,7 @@ struct SessionInfo {
   size_t sinks = 4;                // first tokens that are kept exact
   size_t window = 32;              // newest tokens that are kept exact
   std::vector<LayerShape> layers;  // what their rows look like; nothing of rotation and chunks
+  uint16_t format = kOldestFormat;
 
   bool lossless() const { return codec.empty(); }
   bool operator==(const SessionInfo&) const = default;
@@ -29,7 +31,7 @@ struct SessionInfo {
 // What a session says of its model, which is all that a lossless one needs; nothing of rotations.
 ModelShape shape_of(const SessionInfo& info);
 
-enum class RecordKind : uint32_t { coded = 1, exact = 2, index = 3 };
+enum class RecordKind : uint32_t { coded = 1, exact = 2, index = 3, state = 4 };
 const char* name(RecordKind kind);
 
 struct Record {
@@ -42,14 +44,24 @@ struct Record {
   bool operator==(const Record&) const = default;
 };
 
+// A recurrent state behind the first record.first tokens; it has no tokens of its own.
+struct StoredState {
+  Record record;
+  uint64_t bytes = 0;  // that its rows take in llama.cpp
+
+  bool operator==(const StoredState&) const = default;
+};
+
 // What the tail of a file says is in it.
 struct Index {
-  std::vector<Record> records;   // in the order of their tokens, without gaps
-  std::vector<int32_t> pending;  // tokens behind the last cell, not evaluated yet
+  std::vector<Record> records;      // in the order of their tokens, without gaps
+  std::vector<int32_t> pending;     // tokens behind the last cell, not evaluated yet
+  std::vector<StoredState> states;  // ascending
 
   size_t tokens() const {
     return records.empty() ? 0 : records.back().first + records.back().count;
   }
+  bool operator==(const Index&) const = default;
 };
 
 constexpr size_t kHeaderStart = 16;  // bytes that tell the length of the header
@@ -67,7 +79,8 @@ Result<ByteSpan> parse_record(ByteSpan bytes, const Record& expected);
 
 Bytes write_index(const Index& index);
 // Records must lie in [begin, end) of the file, one behind the other, each of at least a byte a
-// token: so an index cannot claim more tokens than the file has bytes.
+// token: so an index cannot claim more tokens than the file has bytes. So must states, among
+// themselves.
 Result<Index> parse_index(ByteSpan payload, const SessionInfo& info, uint64_t begin, uint64_t end);
 
 Bytes write_trailer(uint64_t index_offset, uint64_t end);

@@ -143,6 +143,7 @@ bool decode_rows(ByteSpan high, ByteSpan low, size_t count, size_t width, const 
 void put_lossless(const KvView& cells, const std::vector<LayerShape>& layers, ByteWriter& out) {
   for (size_t l = 0; l < layers.size(); ++l) {
     for (Kind kind : {Kind::key, Kind::value}) {
+      if (layers[l].width(kind) == 0) continue;
       if (cells.absent > 0 && layers[l].window > 0) {
         out.put_varint(0);
         continue;
@@ -167,6 +168,11 @@ Result<LosslessRecord> LosslessRecord::parse(ByteReader& in, size_t count,
       Rows rows;
       rows.width = static_cast<size_t>(layer.width(kind));
       rows.layer = layer.layer;
+      if (rows.width == 0) {
+        rows.absent = true;
+        record.rows_.push_back(rows);
+        continue;
+      }
       KVS_ASSIGN(const uint64_t size, in.get_varint());
       with_window += layer.window > 0;
       rows.absent = size == 0 && layer.window > 0;

@@ -28,6 +28,7 @@ SessionInfo describe(const Coder& coder, const PackOptions& options) {
   info.sinks = options.sinks;
   info.window = options.window;
   if (coder.codec != nullptr && coder.codec->of_cells()) info.sinks = info.window = 0;
+  if (coder.shape.hybrid() || coder.shape.lacks_values()) info.format = kSecondFormat;
   info.layers = coder.shape.layers;
   for (LayerShape& layer : info.layers) {
     layer.rope = {};
@@ -187,10 +188,24 @@ Result<> check_options(const PackOptions& options) {
   return {};
 }
 
+// Behind the cells, which may be fewer than a state has seen only by mistake.
+Result<> write_states(const StatesToStore& states, const Coder& coder, SessionWriter& writer) {
+  for (const RecurrentState& state : states.states) {
+    KVS_TRY(check_state(state, coder.shape));
+    if (state.position > writer.index().tokens()) {
+      return Error{ErrorKind::usage, fmt::format("a state behind token {} of {}", state.position,
+                                                 writer.index().tokens())};
+    }
+    KVS_TRY(writer.add(state, states.encoding));
+  }
+  return {};
+}
+
 // Out: an OutputFile or a SessionSink.
 template <class Out>
 Result<> pack_to(Out out, const KvView& cells, std::span<const int32_t> pending, const Coder& coder,
-                 const PackOptions& options, const Progress& progress) {
+                 const PackOptions& options, const Progress& progress,
+                 const StatesToStore& states) {
   return within_memory([&]() -> Result<> {
     KVS_TRY(coder.check());
     KVS_TRY(check_options(options));
@@ -204,6 +219,7 @@ Result<> pack_to(Out out, const KvView& cells, std::span<const int32_t> pending,
     KVS_ASSIGN(SessionWriter writer,
                SessionWriter::create(std::move(out), describe(coder, options)));
     KVS_TRY(write_cells({.old = {}, .more = cells}, 0, coder, writer, progress));
+    KVS_TRY(write_states(states, coder, writer));
     return writer.commit(pending);
   });
 }
@@ -221,7 +237,8 @@ size_t window_start(const SessionReader& file) {
 }
 
 Result<> append(SessionWriter& writer, const Session& session, const KvView& more,
-                std::span<const int32_t> pending, const Coder& coder, const Progress& progress) {
+                std::span<const int32_t> pending, const Coder& coder, const Progress& progress,
+                const StatesToStore& states) {
   KVS_TRY(check_cells(more, coder.shape));
   KVS_TRY(check_rounding(more, coder.shape, coder.keeps_all()));
   KVS_TRY(check_tokens(pending, coder.shape));
@@ -234,6 +251,8 @@ Result<> append(SessionWriter& writer, const Session& session, const KvView& mor
   KVS_ASSIGN(const auto old, session.read(first, session.size() - first, progress));
   KVS_TRY(writer.forget_from(first));
   KVS_TRY(write_cells({old, more}, first, coder, writer, progress));
+  writer.forget_state(states.instead_of);
+  KVS_TRY(write_states(states, coder, writer));
   return writer.commit(pending);
 }
 
@@ -287,21 +306,23 @@ void compact_if_worthwhile(const std::string& path) {
 }  // namespace
 
 Result<> pack(const std::string& path, const KvView& cells, std::span<const int32_t> pending,
-              const Coder& coder, const PackOptions& options, const Progress& progress) {
+              const Coder& coder, const PackOptions& options, const Progress& progress,
+              const StatesToStore& states) {
   return within_memory([&]() -> Result<> {
     KVS_ASSIGN(OutputFile out, OutputFile::reserve(path, Readers::owner));
-    return pack(std::move(out), cells, pending, coder, options, progress);
+    return pack(std::move(out), cells, pending, coder, options, progress, states);
   });
 }
 
 Result<> pack(OutputFile out, const KvView& cells, std::span<const int32_t> pending,
-              const Coder& coder, const PackOptions& options, const Progress& progress) {
-  return pack_to(std::move(out), cells, pending, coder, options, progress);
+              const Coder& coder, const PackOptions& options, const Progress& progress,
+              const StatesToStore& states) {
+  return pack_to(std::move(out), cells, pending, coder, options, progress, states);
 }
 
 Result<> pack(SessionSink out, const KvView& cells, std::span<const int32_t> pending,
               const Coder& coder, const PackOptions& options, const Progress& progress) {
-  return pack_to(std::move(out), cells, pending, coder, options, progress);
+  return pack_to(std::move(out), cells, pending, coder, options, progress, {});
 }
 
 Result<> extend(const std::string& path, const KvView& more, std::span<const int32_t> pending,
@@ -314,12 +335,13 @@ Result<> extend(const std::string& path, const KvView& more, std::span<const int
 }
 
 Result<> extend(SessionWriter writer, const Session& session, const KvView& more,
-                std::span<const int32_t> pending, const Coder& coder, const Progress& progress) {
+                std::span<const int32_t> pending, const Coder& coder, const Progress& progress,
+                const StatesToStore& states) {
   return within_memory([&]() -> Result<> {
     const std::string path = writer.path();
     {
       SessionWriter held = std::move(writer);  // its lock ends here
-      KVS_TRY(append(held, session, more, pending, coder, progress));
+      KVS_TRY(append(held, session, more, pending, coder, progress, states));
     }
     compact_if_worthwhile(path);
     return {};
@@ -336,6 +358,14 @@ Result<Session> Session::open(const std::string& path, const Coder& coder) {
 Result<Session> Session::open(SessionReader reader, const Coder& coder) {
   KVS_TRY(check_session(reader, coder));
   return Session(std::move(reader), coder);
+}
+
+Result<RecurrentState> Session::state_at(size_t n) const {
+  KVS_ASSIGN(RecurrentState state, reader_.read_state(n));
+  if (const auto sound = check_state(state, coder_.shape); !sound.ok()) {
+    return Error{sound.error().kind, reader_.name() + ": " + sound.error().message};
+  }
+  return state;
 }
 
 // Those that hold tokens [first, first + n).

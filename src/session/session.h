@@ -14,6 +14,13 @@
 
 namespace kvsplice::session {
 
+// Recurrent states of a hybrid, ascending, none behind more tokens than there will be.
+struct StatesToStore {
+  std::span<const RecurrentState> states = {};
+  StateEncoding encoding = StateEncoding::exact;
+  size_t instead_of = 0;  // of a session that goes on: the state behind so many tokens is dropped
+};
+
 struct PackOptions {
   std::optional<size_t> block_tokens;  // if not given 256, or what the codec's rows reach
   size_t sinks = 4;
@@ -22,9 +29,11 @@ struct PackOptions {
 
 // Writes a new session of cells that begin at position 0. pending: tokens behind them.
 Result<> pack(OutputFile out, const KvView& cells, std::span<const int32_t> pending,
-              const Coder& coder, const PackOptions& options, const Progress& progress);
+              const Coder& coder, const PackOptions& options, const Progress& progress,
+              const StatesToStore& states = {});
 Result<> pack(const std::string& path, const KvView& cells, std::span<const int32_t> pending,
-              const Coder& coder, const PackOptions& options, const Progress& progress);
+              const Coder& coder, const PackOptions& options, const Progress& progress,
+              const StatesToStore& states = {});
 Result<> pack(SessionSink out, const KvView& cells, std::span<const int32_t> pending,
               const Coder& coder, const PackOptions& options, const Progress& progress);
 
@@ -36,6 +45,8 @@ class Session {
 
   const SessionReader& file() const { return reader_; }
   size_t size() const { return reader_.index().tokens(); }
+  // Of a hybrid: the recurrent state behind the first n tokens, with the rows that the model keeps.
+  Result<RecurrentState> state_at(size_t n) const;
   // The tokens [first, first + n), and how many first ones have no rows in layers with a window: up
   // to the last block that was packed without them. Nothing is decoded.
   struct Outline {
@@ -65,7 +76,8 @@ Result<> extend(const std::string& path, const KvView& more, std::span<const int
                 const Coder& coder, const Progress& progress);
 // The same by a writer of the session, or of its copy, that was held meanwhile.
 Result<> extend(SessionWriter writer, const Session& session, const KvView& more,
-                std::span<const int32_t> pending, const Coder& coder, const Progress& progress);
+                std::span<const int32_t> pending, const Coder& coder, const Progress& progress,
+                const StatesToStore& states = {});
 
 // The tokens of a session, which need neither model nor codec.
 Result<std::vector<int32_t>> read_tokens(const SessionReader& reader);

@@ -103,6 +103,7 @@ Result<> SessionReader::find_end() {
 uint64_t SessionReader::live_bytes() const {
   uint64_t sum = header_bytes_ + index_bytes_;
   for (const Record& r : index_.records) sum += r.end() - r.offset;
+  for (const StoredState& s : index_.states) sum += s.record.end() - s.record.offset;
   return sum;
 }
 
@@ -115,6 +116,25 @@ Result<Bytes> SessionReader::read(const Record& record) const {
     if (!payload.ok()) return named(name_, payload.error());
     bytes.erase(bytes.begin(), bytes.begin() + kRecordHead);
     return bytes;
+  });
+}
+
+std::vector<size_t> SessionReader::state_positions() const {
+  std::vector<size_t> positions;
+  for (const StoredState& s : index_.states) positions.push_back(s.record.first);
+  return positions;
+}
+
+Result<RecurrentState> SessionReader::read_state(size_t position) const {
+  return within_memory([&]() -> Result<RecurrentState> {
+    for (const StoredState& stored : index_.states) {
+      if (stored.record.first != position) continue;
+      KVS_ASSIGN(const Bytes payload, read(stored.record));
+      auto state = decode_state(payload, position);
+      if (!state.ok()) return named(name_, state.error());
+      return state;
+    }
+    return named(name_, no_state_behind(position, state_positions()));
   });
 }
 
@@ -175,7 +195,7 @@ Result<SessionWriter> SessionWriter::continue_at(const std::string& path,
   }
   KVS_ASSIGN(SessionWriter writer, extend(path));
   const Index &now = writer.index_, &then = from.index_;
-  if (now.records == then.records && now.pending == then.pending) return writer;
+  if (now == then) return writer;
   return Error{ErrorKind::io, path + " was changed by another program meanwhile"};
 }
 
@@ -221,6 +241,34 @@ Result<> SessionWriter::add(RecordKind kind, size_t count, ByteSpan payload) {
   return {};
 }
 
+Result<> SessionWriter::add(const RecurrentState& state, StateEncoding encoding) {
+  StoredState stored;
+  stored.record.first = state.position;
+  stored.bytes = state.bytes();
+  return copy_state(stored, encode_state(state, encoding));
+}
+
+Result<> SessionWriter::copy_state(const StoredState& state, ByteSpan payload) {
+  KVS_TRY(check_usable());
+  const size_t at = state.record.first,
+               last = index_.states.empty() ? 0 : index_.states.back().record.first;
+  if (info_.format < kSecondFormat || at <= last || at > limits::kTokens) {
+    return Error{ErrorKind::usage,
+                 fmt::format("a state behind token {} in a session of format {} whose last is "
+                             "behind token {}",
+                             at, info_.format, last)};
+  }
+  StoredState stored = state;
+  stored.record = {RecordKind::state, end_, payload.size(), at, 0};
+  KVS_TRY(write_behind(write_record(stored.record, payload)));
+  index_.states.push_back(stored);
+  return {};
+}
+
+void SessionWriter::forget_state(size_t position) {
+  std::erase_if(index_.states, [&](const StoredState& s) { return s.record.first == position; });
+}
+
 Result<> SessionWriter::forget_from(size_t first) {
   KVS_TRY(check_usable());
   const auto at = std::find_if(index_.records.begin(), index_.records.end(),
@@ -235,6 +283,8 @@ Result<> SessionWriter::forget_from(size_t first) {
 Result<> SessionWriter::commit(std::span<const int32_t> pending) {
   KVS_TRY(check_usable());
   index_.pending.assign(pending.begin(), pending.end());
+  std::erase_if(index_.states,
+                [&](const StoredState& s) { return s.record.first > index_.tokens(); });
   if (const auto done = write_index_behind(); !done.ok()) return give_up(done.error());
   committed_ = end_;
   return {};
@@ -265,6 +315,10 @@ Result<> compact(const std::string& path) {
   for (const Record& record : reader.index().records) {
     KVS_ASSIGN(const Bytes payload, reader.read(record));
     KVS_TRY(writer.add(record.kind, record.count, payload));
+  }
+  for (const StoredState& state : reader.index().states) {
+    KVS_ASSIGN(const Bytes payload, reader.read(state.record));
+    KVS_TRY(writer.copy_state(state, payload));
   }
   return writer.commit(reader.index().pending);
 }

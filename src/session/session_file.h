@@ -11,6 +11,7 @@
 #include "core/byte_source.h"
 #include "core/disk_file.h"
 #include "session/format.h"
+#include "session/recurrent.h"
 
 namespace kvsplice::session {
 
@@ -31,6 +32,10 @@ class SessionReader {
 
   // The payload of a record of the index, checked.
   Result<Bytes> read(const Record& record) const;
+  // The recurrent state behind the first `position` tokens; error mismatch, which says where there
+  // are some, if there is none.
+  Result<RecurrentState> read_state(size_t position) const;
+  std::vector<size_t> state_positions() const;
 
  private:
   friend class SessionWriter;
@@ -72,6 +77,10 @@ class SessionWriter {
 
   // Adds a record of `count` tokens behind the last.
   Result<> add(RecordKind kind, size_t count, ByteSpan payload);
+  // Adds a recurrent state behind those of fewer tokens, of which records need not be there yet.
+  Result<> add(const RecurrentState& state, StateEncoding encoding);
+  // Takes the state behind so many tokens out of the index, if there is one.
+  void forget_state(size_t position);
   // Takes the records of tokens from `first` on out of the index; `first` must begin a record.
   // Their bytes stay until the file is compacted.
   Result<> forget_from(size_t first);
@@ -90,6 +99,8 @@ class SessionWriter {
   Result<> check_usable() const;
   Result<> write_behind(ByteSpan bytes);
   Result<> write_index_behind();
+  Result<> copy_state(const StoredState& state, ByteSpan payload);
+  friend Result<> compact(const std::string& path);
 
   std::string name_;
   std::optional<DiskFile> file_;

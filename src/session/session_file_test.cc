@@ -213,12 +213,160 @@ TEST(SessionFile, ANewerFormatIsUnsupportedNotDamaged) {
   const TemporaryFile file(".kvz");
   write_two(file.path());
   Bytes bytes = read_file(file.path()).value();
-  bytes[10] = 2;  // the oldest version that reads it
+  bytes[10] = 3;  // the oldest version that reads it
   ASSERT_TRUE(write_file(file.path(), bytes).ok());
   const auto reader = SessionReader::open(file.path());
   ASSERT_FALSE(reader.ok());
   EXPECT_EQ(reader.error().kind, ErrorKind::unsupported);
-  EXPECT_THAT(reader.error().message, HasSubstr("version 2"));
+  EXPECT_THAT(reader.error().message, HasSubstr("version 3"));
+}
+
+RecurrentState state_behind(size_t position) {
+  RecurrentState state;
+  state.position = position;
+  state.model_layers = 5;
+  for (const StatePart part : {StatePart::r, StatePart::s}) {
+    state.rows.push_back({2, part, 0, payload(part == StatePart::r ? 12 : 40, 1)});
+  }
+  return state;
+}
+
+SessionInfo info_with_states() {
+  SessionInfo info = small_info();
+  info.format = kSecondFormat;
+  return info;
+}
+
+// Records of 4 and 200 tokens, and states behind some of them.
+void write_states(const std::string& path, std::initializer_list<size_t> positions) {
+  auto writer = SessionWriter::create(path, info_with_states()).value();
+  ASSERT_TRUE(writer.add(RecordKind::exact, 4, payload(100, 1)).ok());
+  ASSERT_TRUE(writer.add(RecordKind::coded, 200, payload(333, 2)).ok());
+  for (const size_t position : positions) {
+    ASSERT_TRUE(writer.add(state_behind(position), StateEncoding::exact).ok());
+  }
+  const std::vector<int32_t> pending = {42};
+  ASSERT_TRUE(writer.commit(pending).ok());
+}
+
+TEST(SessionFile, StatesComeBack) {
+  const TemporaryFile file(".kvz");
+  write_states(file.path(), {4, 100, 204});
+  const auto reader = SessionReader::open(file.path()).value();
+  EXPECT_EQ(reader.info(), info_with_states());
+  EXPECT_EQ(reader.live_bytes(), reader.file_bytes());
+  EXPECT_EQ(reader.state_positions(), (std::vector<size_t>{4, 100, 204}));
+  EXPECT_EQ(reader.index().states[1].bytes, 52u);
+  EXPECT_EQ(reader.index().pending, (std::vector<int32_t>{42}));
+  for (const size_t position : {4, 100, 204}) {
+    EXPECT_EQ(reader.read_state(position).value(), state_behind(position));
+  }
+  EXPECT_THAT(reader.read_state(5).error().message,
+              HasSubstr("not behind token 5; stored: behind token 4, token 100, token 204"));
+}
+
+TEST(SessionFile, AFlippedBitInAStateIsNoticed) {
+  const TemporaryFile file(".kvz"), damaged(".bad");
+  write_states(file.path(), {4, 204});
+  const Bytes good = read_file(file.path()).value();
+  const auto states = SessionReader::open(file.path())->index().states;
+  for (size_t at = states[0].record.offset; at < good.size(); ++at) {
+    Bytes bad = good;
+    bad[at] ^= uint8_t(1) << at % 8;
+    ASSERT_TRUE(write_file(damaged.path(), bad).ok());
+    const auto reader = SessionReader::open(damaged.path());
+    if (!reader.ok()) continue;
+    for (const StoredState& s : states) {
+      const bool hit = at >= s.record.offset && at < s.record.end();
+      EXPECT_EQ(reader->read_state(s.record.first).ok(), !hit) << at;
+    }
+  }
+  for (size_t size = 0; size < good.size(); ++size) {
+    ASSERT_TRUE(write_file(damaged.path(), ByteSpan(good).first(size)).ok());
+    EXPECT_FALSE(SessionReader::open(damaged.path()).ok()) << size;
+  }
+}
+
+TEST(SessionFile, StatesAreForgottenAndCompacted) {
+  const TemporaryFile file(".kvz");
+  write_states(file.path(), {4, 100, 204});
+  {
+    auto writer = SessionWriter::extend(file.path()).value();
+    writer.forget_state(100);
+    ASSERT_TRUE(writer.forget_from(4).ok());  // and with the tokens goes what is behind them
+    ASSERT_TRUE(writer.add(RecordKind::exact, 7, payload(20, 9)).ok());
+    ASSERT_TRUE(writer.commit({}).ok());
+  }
+  EXPECT_EQ(SessionReader::open(file.path())->state_positions(), (std::vector<size_t>{4}));
+  ASSERT_TRUE(compact(file.path()).ok());
+  const auto reader = SessionReader::open(file.path()).value();
+  EXPECT_EQ(reader.live_bytes(), reader.file_bytes());
+  EXPECT_EQ(reader.index().tokens(), 11u);
+  EXPECT_EQ(reader.read_state(4).value(), state_behind(4));
+}
+
+TEST(SessionFile, StatesAscendAndNeedTheirFormat) {
+  const TemporaryFile file(".kvz");
+  auto old = SessionWriter::create(file.path(), small_info()).value();
+  EXPECT_EQ(old.add(state_behind(4), StateEncoding::exact).error().kind, ErrorKind::usage);
+  auto writer = SessionWriter::create(file.path() + "2", info_with_states()).value();
+  ASSERT_TRUE(writer.add(state_behind(4), StateEncoding::exact).ok());
+  EXPECT_FALSE(writer.add(state_behind(4), StateEncoding::exact).ok());
+  EXPECT_FALSE(writer.add(state_behind(3), StateEncoding::exact).ok());
+}
+
+TEST(SessionFile, IndicesOfStatesAreHostile) {
+  const SessionInfo info = info_with_states();
+  Index index;
+  index.records = {{RecordKind::exact, 100, 50, 0, 9}};
+  const auto parsed = [&](uint64_t first, uint64_t offset, uint64_t length) {
+    Index with = index;
+    with.states = {{{RecordKind::state, 300, 20, 3, 0}, 20},
+                   {{RecordKind::state, offset, length, size_t(first), 0}, 20}};
+    return parse_index(write_index(with), info, 100, 1000);
+  };
+  EXPECT_TRUE(parsed(9, 352, 20).ok());
+  EXPECT_FALSE(parsed(10, 352, 20).ok()) << "behind the last token";
+  EXPECT_FALSE(parsed(3, 352, 20).ok()) << "not ascending";
+  EXPECT_FALSE(parsed(9, 351, 20).ok()) << "inside the one before";
+  EXPECT_FALSE(parsed(9, 990, 20).ok()) << "behind the index";
+  EXPECT_FALSE(parsed(9, 352, uint64_t{1} << 63).ok());
+  EXPECT_FALSE(parse_index(write_index(index), small_info(), 160, 1000).ok());
+  ByteWriter many;  // more states than there are bytes
+  many.put_bytes(write_index(index));
+  many.put_varint(uint64_t{1} << 40);
+  EXPECT_FALSE(parse_index(many.bytes(), info, 100, 1000).ok());
+}
+
+TEST(RecurrentStateTest, IsCodedToTheBitOrRounded) {
+  RecurrentState state = state_behind(7);
+  const std::vector<float> values = {1, -2.5f, 1e9f, 1.0f / 3};
+  state.rows[1].data.resize(16);
+  std::memcpy(state.rows[1].data.data(), values.data(), 16);
+  state.rows[0].data.assign(12, 0);
+  const Bytes exact = encode_state(state, StateEncoding::exact);
+  EXPECT_EQ(decode_state(exact, 7).value(), state);
+  const Bytes halves = encode_state(state, StateEncoding::f16);
+  EXPECT_EQ(halves.size() + 14, exact.size());
+  const RecurrentState rounded = decode_state(halves, 7).value();
+  std::vector<float> back(4);
+  std::memcpy(back.data(), rounded.rows[1].data.data(), 16);
+  EXPECT_EQ(back[0], 1);
+  EXPECT_EQ(back[1], -2.5f);
+  EXPECT_EQ(back[2], 65504);
+  EXPECT_NEAR(back[3], 1.0 / 3, 2e-4);
+  for (const Bytes& bytes : {exact, halves}) {
+    for (size_t size = 0; size < bytes.size(); ++size) {
+      EXPECT_FALSE(decode_state(ByteSpan(bytes).first(size), 7).ok()) << size;
+    }
+  }
+}
+
+TEST(RecurrentStateTest, ManyPositionsAreListedShortly) {
+  std::vector<size_t> positions;
+  for (size_t i = 1; i <= 30; ++i) positions.push_back(10 * i);
+  EXPECT_EQ(list_positions(std::span(positions).first(2)), "token 10, token 20");
+  EXPECT_TRUE(list_positions(positions).ends_with("token 160, ..., token 300"));
 }
 
 TEST(SessionFile, CompactingKeepsRecordsAndDropsTheRest) {

@@ -34,6 +34,10 @@ Result<> check_kept(const KvView& cells, const session::Coder& coder) {
     return Error{ErrorKind::unsupported,
                  "layers with a sliding window: a store keeps cells of all tokens, or none"};
   }
+  if (coder.shape.hybrid()) {
+    return Error{ErrorKind::unsupported,
+                 "recurrent layers: a store keeps cells alone, from which no text can go on"};
+  }
   KVS_TRY(session::check_cells(cells, coder.shape));
   if (cells.count() > 0 && cells.positions[0] != 0) {
     return usage_error("the first cell is not at position 0");

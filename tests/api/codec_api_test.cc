@@ -245,7 +245,7 @@ TEST(CodecApi, SaysWhatItIs) {
   EXPECT_EQ(GoldenCase("klt").codec().embedding_dim(), 0);
   EXPECT_TRUE(GoldenCase("exact").codec().is_lossless());
   EXPECT_EQ(kvs_codec_formats().newest, 1);
-  EXPECT_EQ(kvs_session_formats().newest, 1);
+  EXPECT_EQ(kvs_session_formats().newest, 2);
   EXPECT_EQ(std::string(kvs_version()), KVSPLICE_VERSION);
 }
 

@@ -123,9 +123,12 @@ const Case kCases[] = {
     {"step-recall", "klt | step(delta=0.6,recall=256) | range"},
     {"svd", "svd(ratio=2)"},
     {"svd-rank", "svd(rank=4)"},
+    {"rotmean-widths",
+     "k: rotmean(rest=on) | rotate | klt | widths(delta=0.5) ; v: klt | widths(most=3)", uneven},
     {"uniform", "uniform(bits=2,block=8)"},
     {"uniform-3", "uniform(bits=3,block=1024)"},
     {"uniform-range", "uniform(bits=4) | range"},
+    {"widths", "widths(delta=0.2)"},
 };
 
 Result<> check_free(const std::string& path) {

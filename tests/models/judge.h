@@ -59,12 +59,14 @@ class Judge {
     std::string text = fmt::format("{}", shape().layers.size());
     if (slide > 0) text += fmt::format(", {} sliding", slide);
     if (chunked > 0) text += fmt::format(", {} in chunks", chunked);
+    if (shape().lacks_values()) text += ", latent";
+    if (shape().hybrid()) text += fmt::format("; {} recurrent", shape().recurrent.size());
     return text;
   }
 
   struct Restored {
     std::vector<float> before, after;  // logits behind a conversation, and behind its session
-    double ratio;                      // of f16 cells to the session's file
+    double ratio;                      // of f16 cells to what the file has of them
   };
   Restored restored(const session::Coder& coder) const {
     const auto tokens = letters(kTokens);
@@ -72,12 +74,17 @@ class Judge {
     host::Context before = context(kTokens + 1), after = context(kTokens + 1);
     must(before.decode(tokens));
     const auto state = must(host::cells_of(before, shape(), tokens));
-    must(session::pack(file, state.cells, {}, coder, {}, {}));
+    std::vector<session::RecurrentState> states;
+    if (state.recurrent) states.push_back(*state.recurrent);
+    must(session::pack(file, state.cells, {}, coder, {}, {}, {.states = states}));
     const auto session = must(session::Session::open(file, coder));
     EXPECT_EQ(must(host::restore_session(session, shape(), after, {})), tokens);
-    const double bytes = double(kTokens * shape().f16_bytes_per_token());
+    size_t bytes = std::filesystem::file_size(file);
+    for (const auto& recurrent : states) {
+      for (const auto& row : recurrent.rows) bytes -= row.data.size();
+    }
     return {next_logits(before), next_logits(after),
-            bytes / double(std::filesystem::file_size(file))};
+            double(kTokens * shape().f16_bytes_per_token()) / double(bytes)};
   }
 
   std::string session() const {

@@ -3,10 +3,12 @@
 cells behind a codec, compared with the llama.cpp state `kvsplice unpack` makes of the same session."""
 
 import os
+import struct
 import tempfile
 
 import kvz
 from program import beyond_rounding, example_of_page, expect, read_state, run, source
+from tiny_model import HybridModel
 
 TOKENS = 40
 
@@ -51,6 +53,28 @@ def check_damage(path):
     expect("a flipped bit is noticed", False)
 
 
+def check_states(at):
+    """Of a hybrid: what its session keeps of recurrent layers is what llama.cpp's state ends with."""
+    HybridModel(at("hybrid.gguf"))
+    run("pack", "-m", at("hybrid.gguf"), "-f", source("samples", "news.txt"), "-n", TOKENS,
+        "--checkpoint", 16, "--lossless", "-o", at("hybrid.kvz"))
+    session = kvz.Session(at("hybrid.kvz"))
+    expect("format 2", session.format == 2)
+    expect("states at each checkpoint and the end", [s[0] for s in session.states] == [16, 32, TOKENS])
+    expect("cells of layers that attend", [layer[0] for layer in session.layers] == [2, 5])
+    session.cells()
+    for position in (16, TOKENS):
+        run("unpack", at("hybrid.kvz"), "-m", at("hybrid.gguf"), "-n", position, "-o", at("hybrid.state"))
+        layers, rows = session.state(position)
+        expect("rows r and s of recurrent layers",
+               [row[:2] for row in rows] == [(i, part) for part in "rs" for i in (0, 1, 3, 4)])
+        end = struct.pack("<IiIII", 1, position - 1, 0, 0, layers)
+        for *_, values in rows:
+            end += struct.pack("<iQ", 0, values.nbytes) + values.tobytes()
+        with open(at("hybrid.state"), "rb") as file:
+            expect("the end of the state", file.read().endswith(end))
+
+
 def main():
     expect("XXH64 of the empty string", kvz.xxh64(b"") == 0xEF46DB3751D8E999)
     model = os.environ["KVSPLICE_TEST_MODEL"]
@@ -58,6 +82,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         at = lambda name: os.path.join(folder, name)
         check_example(at("example.kvz"))
+        check_states(at)
         run("pack", "-m", model, "-f", text, "-n", TOKENS, "--lossless", "-o", at("exact.kvz"))
         run("unpack", at("exact.kvz"), "-m", model, "-o", at("exact.state"))
         exact = check(at("exact.kvz"), at("exact.state"), None, 0)

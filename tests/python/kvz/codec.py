@@ -52,8 +52,10 @@ class Shape:
         self.dims = {"k": get("key_dim"), "v": get("value_dim")}
         ends = np.cumsum([0, *get("rope.pairs")])
         frequency = np.array(get("rope.frequency"), np.float64)
-        self.ropes = [Rope(bool(halves), frequency[a:b], magnitude) for halves, a, b, magnitude in
-                      zip(get("rope.halves"), ends, ends[1:], get("rope.magnitude"))]
+        firsts = about.get("model.rope.first", [0] * len(self.heads))
+        self.ropes = [Rope(bool(halves), frequency[a:b], magnitude, int(first))
+                      for halves, a, b, magnitude, first in
+                      zip(get("rope.halves"), ends, ends[1:], get("rope.magnitude"), firsts)]
 
     def __len__(self):
         return len(self.heads)
@@ -104,9 +106,10 @@ class Codec:
 
     def order(self):
         """Units in the order of their parts: (kind, layer), or no layer where all are joined."""
-        yield from ((kind, None) for kind in "kv" if self.joined(kind))
+        there = lambda kind, layer: sum(self.shape.head_dims(kind, layer)) > 0
+        yield from ((kind, None) for kind in "kv" if self.joined(kind) and there(kind, None))
         for layer in range(len(self.shape)):
-            yield from ((kind, layer) for kind in "kv" if not self.joined(kind))
+            yield from ((kind, layer) for kind in "kv" if not self.joined(kind) and there(kind, layer))
 
     def stages_of(self, unit):
         """(name, parameters, state) of every stage of a unit."""
@@ -160,7 +163,9 @@ class Codec:
                     for some in self.pipelines.values() for name, params in some)
         embedded = self.embedding(tokens) if reads else None
         directions = embedded @ self.basis.T if reads and self.basis is not None else None
-        made = {}
+        made = {(kind, layer): np.zeros((len(positions), 0))  # of layers without values
+                for kind in "kv" for layer in range(len(self.shape))
+                if sum(self.shape.head_dims(kind, layer)) == 0}
         for unit, side, rows in zip(self.units, sides, left):
             self.put(made, unit, None if side is None else self.decode_unit(
                 unit, side, rows, made, positions, embedded, directions))
@@ -196,8 +201,8 @@ class Codec:
 
     def width_behind(self, unit, pipeline):
         width = sum(self.shape.head_dims(*unit))
-        for name, _, state in pipeline:
-            width = stages.width_behind(name, width, state)
+        for name, params, state in pipeline:
+            width = stages.width_behind(name, width, state, params)
         return width
 
     def decode_unit(self, unit, sides, rows, made, positions, embedded, directions):

@@ -20,8 +20,10 @@ class Pairs:
         for head in range(heads):
             for i in range(n):
                 both = (i, i + n) if rope.halves else (2 * i, 2 * i + 1)
-                self.list.append((head * dim + both[0], head * dim + both[1], i + 1))
-            rest += range(head * dim + 2 * n, (head + 1) * dim)
+                begin = head * dim + rope.first
+                self.list.append((begin + both[0], begin + both[1], i + 1))
+            rest += range(head * dim, head * dim + rope.first)
+            rest += range(head * dim + rope.first + 2 * n, (head + 1) * dim)
         self.list += [(a, b, 0) for a, b in zip(rest[::2], rest[1::2])]
         if len(rest) % 2:
             self.list.append((rest[-1], None, 0))

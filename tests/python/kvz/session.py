@@ -16,7 +16,8 @@ class Session:
 
     def read_header(self):
         magic, _, oldest, length = struct.unpack_from("<8sHHI", self.data)
-        expect("a session of format 1", magic == b"\x89KVZ\r\n\x1a\n" and oldest <= 1)
+        expect("a session of format 1 or 2", magic == b"\x89KVZ\r\n\x1a\n" and oldest <= 2)
+        self.format = oldest
         expect("a sound header", xxh64(self.data[:length - 8])
                == struct.unpack_from("<Q", self.data, length - 8)[0])
         self.header = length
@@ -50,7 +51,25 @@ class Session:
             first += count
         self.pending = payload.varints(payload.varint())
         self.tokens = first
-        return True
+        self.states = []
+        if self.format >= 2 and payload.left() > 0:
+            self.states = [payload.varints(4) for _ in range(payload.varint())]
+        return payload.left() == 0
+
+    def state(self, position):
+        """Layers of the model, and (layer, "r" or "s", values) of what its recurrent layers hold behind so many
+        tokens."""
+        offset, length = next((at, n) for seen, at, n, _ in self.states if seen == position)
+        payload = Bytes(self.payload(4, offset, length, position, 0))
+        layers, count = payload.varints(2)
+        rows = []
+        for _ in range(count):
+            layer, part, number_type, encoding, size = payload.varints(5)
+            single = number_type == 0 and encoding == 0
+            values = np.frombuffer(payload.take(size), np.float32 if single else np.float16)
+            rows.append((layer, "rs"[part], values))
+        expect("nothing behind the rows", payload.left() == 0)
+        return layers, rows
 
     def payload(self, kind, offset, length, first, count):
         head = struct.pack("<IIIIQ", kind, first, count, 0, length)
@@ -80,6 +99,9 @@ class Session:
         _, heads, key_dim, value_dim, _ = layer
         both = []
         for width in (heads * key_dim, heads * value_dim):
+            if width == 0:  # attention takes values from the keys
+                both.append(np.zeros((count, 0), np.float16))
+                continue
             size = payload.varint()
             if size == 0:  # a layer with a window that has passed these tokens
                 both.append(np.full((count, width), np.nan, np.float16))

@@ -25,6 +25,7 @@ DEFAULTS = {
     "svd": {"ratio": None, "rank": None},
     "exact": {"history": 1},
     "lloydmax": {"bits": 4},
+    "rotmean": {"rest": "off"},
     "step": {"recall": 0, "recall_history": 1, "recall_width": 0.7, "recall_noise": 0.3},
     "uniform": {"bits": 4, "block": 32},
 }
@@ -193,7 +194,27 @@ def rotate(rows, side, state, params, unit):
     return unit.shape.ropes[unit.layer].turn(rows, unit.dims[0], unit.positions, back=True)
 
 
+def widths(rows, side, state, params, unit):
+    expect("number of rows", side.varint() == unit.count)
+    widths = state["widths"].ravel().astype(int)
+    codes = np.split(state["levels"].astype(np.float64), np.cumsum(2 ** widths)[:-1])
+    levels = [scale * code for scale, code in zip(state["scales"].astype(np.float64), codes)]
+    made = np.zeros((unit.count, len(widths)))
+    for first in range(0, unit.count, 64):
+        n = min(64, unit.count - first)
+        for c, width in enumerate(widths):
+            index = np.zeros(n, int)
+            for _ in range(width):
+                bits = np.unpackbits(np.frombuffer(side.take((n + 7) // 8), np.uint8), bitorder="little")
+                expect("no bits of rows that are not there", not bits[n:].any())
+                index = 2 * index + bits[:n]
+            made[first:first + n, c] = levels[c][index]
+    return made
+
+
 def rotmean(rows, side, state, params, unit):
+    if params["rest"] == "on":
+        return rows + state["mean"].astype(np.float64)
     expect("number of rows", side.varint() == unit.count)
     return np.tile(state["mean"].astype(np.float64), (unit.count, 1))
 
@@ -337,9 +358,9 @@ def exact(codes, side, state, params, unit):
 
 
 # Stages all of whose rows are side data, of which a block of no rows has none.
-OF_SIDE_DATA = {"dct", "fourier", "siren", "svd", "rotmean"}
+OF_SIDE_DATA = {"dct", "fourier", "siren", "svd", "rotmean", "widths"}
 STAGES = {f.__name__: f for f in (
-    layers, focus, fisher, klt, step, uniform, lloydmax, f16, rotate, rotmean, dct, fourier, siren, svd,
+    layers, focus, fisher, klt, step, uniform, lloydmax, widths, f16, rotate, rotmean, dct, fourier, siren, svd,
     curve, hadamard, spline, flow, exact)}
 ALIASES = {"pca": "klt"}
 QUANTISERS = {"step", "uniform", "lloydmax", "f16", "exact"}
@@ -352,8 +373,10 @@ def decode(name, rows, side, state, params, unit):
     return made
 
 
-def width_behind(name, width, state):
+def width_behind(name, width, state, params):
     """Columns a stage hands on."""
+    if name == "rotmean" and params["rest"] == "on":
+        return width
     if name in OF_SIDE_DATA or name == "range":
         return 0
     if name == "curve":

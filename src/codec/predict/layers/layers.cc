@@ -91,6 +91,7 @@ std::vector<layers::Source> layers::sources(const LayersParams& params,
   std::vector<Source> all;
   for (size_t i = 0; i < std::min(most, context.history.size()); ++i) {
     const Reconstruction& r = context.history[i];
+    if (r.rows.cols == 0) continue;  // a layer without values
     all.push_back({fmt::format("{} {}", name(r.kind), r.layer), r.rows});
   }
   if (params.embedding != "on") return all;

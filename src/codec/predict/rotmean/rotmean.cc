@@ -1,5 +1,6 @@
-// The mean of the calibration rows in place of every row, or in front of what is left. Keys arrive before rotary embedding, so
-// what the cache then holds is the rotating mean R(position) * mean: one vector for all positions.
+// The mean of the calibration rows in place of every row, or in front of what is left. Keys arrive
+// before rotary embedding, so what the cache then holds is the rotating mean R(position) * mean:
+// one vector for all positions.
 #include "codec/predict/rotmean/rotmean.h"
 
 #include "codec/checks.h"

@@ -48,7 +48,7 @@ Turn turn_of(uint32_t angle) { return {cosine(angle), cosine(angle - (1u << 30))
 
 Columns::Columns(std::span<const int> head_dims, const Rope& rope) {
   turns.push_back(0);
-  const size_t rotated = rope.frequency.size();
+  const size_t rotated = rope.frequency.size(), first = size_t(rope.first);
   for (float f : rope.frequency) {
     const double turn =
         std::fmod(double(f) * (4294967296.0 / (2 * std::numbers::pi)), 4294967296.0);
@@ -59,10 +59,13 @@ Columns::Columns(std::span<const int> head_dims, const Rope& rope) {
   for (int dim : head_dims) {
     for (size_t i = 0; i < rotated; ++i) {
       const bool halves = rope.pairs == Rope::Pairs::halves;
+      const size_t from = head + first;
       pairs.push_back(
-          {head + (halves ? i : 2 * i), head + (halves ? i + rotated : 2 * i + 1), i + 1});
+          {from + (halves ? i : 2 * i), from + (halves ? i + rotated : 2 * i + 1), i + 1});
     }
-    for (size_t c = 2 * rotated; c < static_cast<size_t>(dim); ++c) rest.push_back(head + c);
+    for (size_t c = 0; c < first; ++c) rest.push_back(head + c);
+    for (size_t c = first + 2 * rotated; c < static_cast<size_t>(dim); ++c)
+      rest.push_back(head + c);
     head += static_cast<size_t>(dim);
   }
   for (size_t i = 0; i < rest.size(); i += 2) {

@@ -175,6 +175,7 @@ Inputs inputs_of(const Params& params, const CodeContext& context) {
   for (size_t i = 0; i < std::min(most, context.history.size()); ++i) {
     const Reconstruction& made = context.history[i];
     const LayerShape& layer = context.shape->layers[made.layer];
+    if (layer.width(made.kind) == 0) continue;
     const std::vector<int> dims(layer.kv_heads, layer.heads_dim(made.kind));
     all.sides.push_back({Columns(dims, made.kind == Kind::key ? layer.rope : Rope{}), made.rows});
     all.names.push_back(fmt::format("{}{}", name(made.kind), made.layer));

@@ -111,8 +111,8 @@ Result<std::vector<size_t>> counts_of(const StateArray& widths) {
   std::vector<size_t> counts;
   for (float width : widths.values) {
     if (!(width >= 0 && width <= kMostWidth) || width != std::round(width)) {
-      return Error{ErrorKind::format, fmt::format("a column of {} bits; legal: 0 ... {}", width,
-                                                  kMostWidth)};
+      return Error{ErrorKind::format,
+                   fmt::format("a column of {} bits; legal: 0 ... {}", width, kMostWidth)};
     }
     counts.push_back(size_t{1} << int(width));
   }

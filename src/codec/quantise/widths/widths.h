@@ -8,8 +8,8 @@
 
 namespace kvsplice::codec {
 
-constexpr int kMostWidth = 6;           // bits of a column
-constexpr size_t kPlaneRows = 64;       // rows whose bits of one weight stand together
+constexpr int kMostWidth = 6;      // bits of a column
+constexpr size_t kPlaneRows = 64;  // rows whose bits of one weight stand together
 constexpr float kLargestLevelCode = 127;
 
 struct WidthsParams {
@@ -19,7 +19,8 @@ struct WidthsParams {
   template <class V>
   void visit(V&& v) {
     v("delta", delta,
-      "a column gets one more bit while that lowers its mean squared error, over the mean square of "
+      "a column gets one more bit while that lowers its mean squared error, over the mean square "
+      "of "
       "the unit's rows before any stage, by more than delta^2 / 12",
       Range{1e-6, 1e3});
     v("most", most, "bits that a column may get", Range{1, kMostWidth});

@@ -53,9 +53,8 @@ Result<State> fit_widths(const WidthsParams& params, const Rows& rows, const Fit
   const double rms = context.rms > 0 ? context.rms : rms_about_mean(x);
   const double price = params.delta * params.delta * rms * rms / 12;
   std::vector<LevelCodes> columns(x.cols);
-  parallel_for(x.cols, [&](size_t c) {
-    columns[c] = fit_column(SortedColumn(x, c), price, params.most);
-  });
+  parallel_for(x.cols,
+               [&](size_t c) { columns[c] = fit_column(SortedColumn(x, c), price, params.most); });
   return state_of(columns);
 }
 

@@ -1,8 +1,9 @@
+#include "codec/quantise/widths/widths.h"
+
 #include <gmock/gmock.h>
 
 #include <cmath>
 
-#include "codec/quantise/widths/widths.h"
 #include "core/random.h"
 #include "fit/stage_fit.h"
 
@@ -74,9 +75,8 @@ TEST(Widths, LevelsReachThePublishedDistortions) {
 // 64 rows: eight bytes a plane, that of the highest bit first.
 TEST(Widths, PlanesStandAsTheSpecificationSays) {
   const auto stage = widths_stage().make({}, 1).value();
-  const State state = {{"widths", {{2}, {2, 0}}},
-                       {"scales", {{2}, {0.5, 1}}},
-                       {"levels", {{5}, {-3, -1, 1, 3, 7}}}};
+  const State state = {
+      {"widths", {{2}, {2, 0}}}, {"scales", {{2}, {0.5, 1}}}, {"levels", {{5}, {-3, -1, 1, 3, 7}}}};
   ASSERT_TRUE(stage->load(state, 2).ok());
   Matrix<float> x(65, 2);
   for (size_t r = 0; r < 65; ++r) x(r, 0) = r == 1 ? -0.4f : r == 9 ? 0.6f : r == 64 ? 9.f : -2.f;

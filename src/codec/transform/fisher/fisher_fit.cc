@@ -166,7 +166,8 @@ Result<State> fit_fisher(const FisherParams& params, const Rows& rows, const Fit
                  "finds it out"};
   }
   const size_t width = context.unit.width();
-  KVS_ASSIGN(std::vector<Eigen> heads, decompose(*context.information, context, params.cached == "on"));
+  KVS_ASSIGN(std::vector<Eigen> heads,
+             decompose(*context.information, context, params.cached == "on"));
   const double mean = mean_information(heads, width);
   if (!(mean > 0)) return State();
   take_powers(params, width, mean, heads);

@@ -106,7 +106,8 @@ SideBySide focus_sources(const FocusParams& params, const CodeContext& context) 
   if (params.strength(context.unit.kind) == 0) return sources;
   const size_t most = context.unit.kind == Kind::key ? 2 : 1;
   for (size_t i = 0; i < std::min(most, context.history.size()); ++i) {
-    sources.push_back(context.history[i].rows);
+    const MatrixView<const float> rows = context.history[i].rows;
+    if (rows.cols > 0) sources.push_back(rows);  // none of a layer without values
   }
   return sources;
 }

@@ -1,0 +1,186 @@
+#include "session/recurrent.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/errors.h"
+#include "core/half.h"
+#include "core/limits.h"
+
+namespace kvsplice::session {
+
+namespace {
+
+constexpr int32_t kF32 = 0, kF16 = 1;
+
+size_t value_bytes(int32_t type) { return type == kF32 ? sizeof(float) : sizeof(uint16_t); }
+
+const char* name(StatePart part) { return part == StatePart::r ? "r" : "s"; }
+
+float value(const StateRow& row, size_t i) {
+  if (row.type == kF16) {
+    uint16_t half;
+    std::memcpy(&half, &row.data[2 * i], sizeof half);
+    return from_half(half);
+  }
+  float single;
+  std::memcpy(&single, &row.data[4 * i], sizeof single);
+  return single;
+}
+
+Bytes halved(const StateRow& row) {
+  Bytes halves(row.data.size() / 2);
+  for (size_t i = 0; i < halves.size() / 2; ++i) {
+    const uint16_t half = to_finite_half(value(row, i));
+    std::memcpy(&halves[2 * i], &half, sizeof half);
+  }
+  return halves;
+}
+
+Bytes doubled(ByteSpan halves) {
+  Bytes data(2 * halves.size());
+  for (size_t i = 0; i < halves.size() / 2; ++i) {
+    uint16_t half;
+    std::memcpy(&half, &halves[2 * i], sizeof half);
+    const float single = from_half(half);
+    std::memcpy(&data[4 * i], &single, sizeof single);
+  }
+  return data;
+}
+
+Result<uint64_t> get_number(ByteReader& in, const char* what, uint64_t most) {
+  KVS_ASSIGN(const uint64_t number, in.get_varint());
+  if (number <= most) return number;
+  return format_error(fmt::format("{} = {}; legal: 0 ... {}", what, number, most));
+}
+
+Result<StateRow> get_row(ByteReader& in) {
+  constexpr uint64_t kMostBytes = uint64_t{limits::kStateValues} * sizeof(float);
+  StateRow row;
+  KVS_ASSIGN(const uint64_t layer, get_number(in, "layer of a state", limits::kLayers));
+  KVS_ASSIGN(const uint64_t part, get_number(in, "part of a state", 1));
+  KVS_ASSIGN(const uint64_t type, get_number(in, "type of a state", kF16));
+  KVS_ASSIGN(const uint64_t encoding, get_number(in, "encoding of a state", 1));
+  KVS_ASSIGN(const uint64_t bytes, get_number(in, "bytes of a state", kMostBytes));
+  row.layer = static_cast<int>(layer);
+  row.part = static_cast<StatePart>(part);
+  row.type = static_cast<int32_t>(type);
+  const bool rounded = StateEncoding(encoding) == StateEncoding::f16;
+  if ((rounded && row.type != kF32) || bytes % (rounded ? 2 : value_bytes(row.type)) != 0) {
+    return format_error(fmt::format("a state of {} bytes, encoding {}, of values of type {}", bytes,
+                                    encoding, type));
+  }
+  KVS_ASSIGN(const ByteSpan data, in.take(bytes));
+  row.data = rounded ? doubled(data) : Bytes(data.begin(), data.end());
+  return row;
+}
+
+Error other_rows(const StateRow& row, size_t wanted) {
+  return {ErrorKind::mismatch,
+          fmt::format("row {} of recurrent layer {} has {} bytes of type {}, the model's {} values",
+                      name(row.part), row.layer, row.data.size(), row.type, wanted)};
+}
+
+}  // namespace
+
+size_t RecurrentState::bytes() const {
+  size_t sum = 0;
+  for (const StateRow& row : rows) sum += row.data.size();
+  return sum;
+}
+
+Result<StateEncoding> parse_state_encoding(const std::string& text) {
+  if (text == "exact") return StateEncoding::exact;
+  if (text == "f16") return StateEncoding::f16;
+  return Error{ErrorKind::usage, fmt::format("states as '{}'; legal: exact, f16", text)};
+}
+
+Bytes encode_state(const RecurrentState& state, StateEncoding encoding) {
+  constexpr size_t kNumbers = 20;  // of a row, at most
+  ByteWriter out;
+  out.reserve(kNumbers + state.bytes() + kNumbers * state.rows.size());
+  out.put_varint(state.model_layers);
+  out.put_varint(state.rows.size());
+  for (const StateRow& row : state.rows) {
+    const bool rounds = encoding == StateEncoding::f16 && row.type == kF32;
+    const Bytes halves = rounds ? halved(row) : Bytes();
+    const Bytes& data = rounds ? halves : row.data;
+    out.put_varint(static_cast<uint64_t>(row.layer));
+    out.put_varint(static_cast<uint64_t>(row.part));
+    out.put_varint(static_cast<uint64_t>(row.type));
+    out.put_varint(static_cast<uint64_t>(rounds ? StateEncoding::f16 : StateEncoding::exact));
+    out.put_varint(data.size());
+    out.put_bytes(data);
+  }
+  return out.take();
+}
+
+Result<RecurrentState> decode_state(ByteSpan payload, size_t position) {
+  ByteReader in(payload);
+  RecurrentState state;
+  state.position = position;
+  KVS_ASSIGN(const uint64_t layers, get_number(in, "layers of a model", limits::kLayers));
+  state.model_layers = static_cast<uint32_t>(layers);
+  KVS_ASSIGN(const uint64_t rows, get_number(in, "rows of a state", 2 * limits::kLayers));
+  for (uint64_t i = 0; i < rows; ++i) {
+    KVS_ASSIGN(StateRow row, get_row(in));
+    state.rows.push_back(std::move(row));
+  }
+  if (in.left() > 0) return format_error(fmt::format("{} bytes behind a state", in.left()));
+  return state;
+}
+
+std::string list_positions(std::span<const size_t> positions) {
+  constexpr size_t kMost = 16;
+  if (positions.empty()) return "none";
+  std::string text;
+  for (size_t i = 0; i < positions.size(); ++i) {
+    const bool left_out = positions.size() > kMost && i >= kMost && i + 1 < positions.size();
+    if (left_out && i == kMost) text += ", ...";
+    if (!left_out) text += fmt::format("{}token {}", text.empty() ? "" : ", ", positions[i]);
+  }
+  return text;
+}
+
+Error no_state_behind(size_t token, std::span<const size_t> positions) {
+  return {ErrorKind::mismatch,
+          fmt::format("a hybrid model goes on only where a recurrent state is stored, not behind "
+                      "token {}; stored: behind {}",
+                      token, list_positions(positions))};
+}
+
+Result<> check_state(const RecurrentState& state, const ModelShape& shape) {
+  const size_t layers = shape.recurrent.size();
+  if (state.rows.size() != 2 * layers) {
+    return Error{ErrorKind::mismatch,
+                 fmt::format("a recurrent state of {} rows, the model has {} recurrent layers of "
+                             "two each",
+                             state.rows.size(), layers)};
+  }
+  for (size_t i = 0; i < 2 * layers; ++i) {
+    const StateRow& row = state.rows[i];
+    const RecurrentLayer& layer = shape.recurrent[i % layers];
+    const StatePart part = i < layers ? StatePart::r : StatePart::s;
+    const size_t wanted = part == StatePart::r ? layer.r : layer.s;
+    if (row.layer != layer.layer || row.part != part ||
+        row.data.size() != wanted * value_bytes(row.type)) {
+      return other_rows(row, wanted);
+    }
+  }
+  return {};
+}
+
+Result<> check_finite(const RecurrentState& state) {
+  for (const StateRow& row : state.rows) {
+    for (size_t i = 0; i < row.data.size() / value_bytes(row.type); ++i) {
+      if (std::isfinite(value(row, i))) continue;
+      return Error{ErrorKind::numeric, fmt::format("value {} of row {} of recurrent layer {} is {}",
+                                                   i, name(row.part), row.layer, value(row, i))};
+    }
+  }
+  return {};
+}
+
+}  // namespace kvsplice::session

@@ -1,0 +1,127 @@
+// A live cache in place of llama.cpp's, on generated models.
+#include <gmock/gmock.h>
+
+#include "calibrate/calibrate.h"
+#include "core/file.h"
+#include "host/tiny_model_test.h"
+
+namespace kvsplice::host {
+namespace {
+
+using ::kvsplice::testing::family;
+using ::kvsplice::testing::family_name;
+using ::kvsplice::testing::letters;
+using ::kvsplice::testing::must;
+using ::kvsplice::testing::TempDir;
+using ::kvsplice::testing::TinyModel;
+using ::kvsplice::testing::TinyOptions;
+using ::testing::HasSubstr;
+
+constexpr size_t kTokens = 300;
+
+// Of keys after rotation, finely.
+std::shared_ptr<const live::LiveForm> form_of(const Model& model, const TempDir& dir) {
+  std::string text;
+  for (int32_t token : letters(3000)) text += char('a' + (token - 260));
+  must(write_text(dir.file("text"), text));
+  calibrate::CalibrateOptions options;
+  options.pipeline = "k: rotmean(rest=on)|rotate|klt|widths(delta=0.2); v: klt|widths(delta=0.2)";
+  options.tokens = 1024;
+  options.sequence = 256;
+  auto made = must(calibrate::calibrate(model, {dir.file("text")}, options, {}));
+  auto codec = std::make_shared<codec::Codec>(std::move(made.codec));
+  return std::make_shared<live::LiveForm>(must(live::LiveForm::of(codec)));
+}
+
+Model load(const std::string& name, const TempDir& dir, uint64_t seed = 1) {
+  TinyOptions options = family(name);
+  options.seed = seed;
+  TinyModel(options).save(dir.file("m.gguf"));
+  return must(Model::load(dir.file("m.gguf")));
+}
+
+Result<Context> context_of(const Model& model, std::shared_ptr<const live::LiveForm> form,
+                           size_t window) {
+  ContextOptions options;
+  options.n_ctx = 512;
+  options.threads = 1;
+  options.live = std::move(form);
+  options.live_options.window = window;
+  return Context::create(model, options);
+}
+
+// Behind 280 tokens at once, and behind each of 20 more.
+std::vector<float> logits_of(Context& context) {
+  const auto tokens = letters(kTokens);
+  std::vector<float> all;
+  must(context.decode(std::span(tokens).first(280), 1));
+  for (size_t t = 280; t < kTokens; ++t) {
+    must(context.decode(std::span(tokens).subspan(t, 1), 1));
+    all.insert(all.end(), context.logits(0).begin(), context.logits(0).end());
+  }
+  return all;
+}
+
+double relative_error(std::span<const float> got, std::span<const float> wanted) {
+  double off = 0, all = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    off += std::pow(double(got[i]) - wanted[i], 2);
+    all += std::pow(double(wanted[i]), 2);
+  }
+  return std::sqrt(off / all);
+}
+
+class LiveCache : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(LiveCache, AnswersAttention) {
+  const TempDir dir;
+  const Model model = load(GetParam(), dir);
+  const auto form = form_of(model, dir);
+  Context plain = must(context_of(model, nullptr, 0));
+  const auto wanted = logits_of(plain);
+  // Nothing leaves a window as long as the text: what differs are roundings.
+  Context exact = must(context_of(model, form, 512));
+  EXPECT_LT(relative_error(logits_of(exact), wanted), 3e-3);
+  Context small = must(context_of(model, form, 32));
+  const double error = relative_error(logits_of(small), wanted);
+  EXPECT_GT(error, 3e-3);
+  EXPECT_LT(error, 0.1);
+  EXPECT_LT(small.cache_bytes() - form->table_bytes(),
+            0.6 * double(kTokens * model.shape().f16_bytes_per_token()));
+  small.clear();
+  EXPECT_EQ(relative_error(logits_of(small), wanted), error);  // from the beginning
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, LiveCache,
+                         ::testing::Values("llama", "llama+yarn", "qwen2", "qwen3", "qwen3moe",
+                                           "gpt2", "gptneox", "phi3", "arcee", "deci+heads"),
+                         [](const auto& family) { return family_name(family.param); });
+
+TEST(LiveCacheOf, WhatIsNotHandledIsRefusedAtOnce) {
+  const TempDir dir;
+  const auto refused = [&](const std::string& name) {
+    const Model model = load(name, dir);
+    const auto context = context_of(model, form_of(model, dir), 64);
+    return context.ok() ? std::string("taken") : context.error().message;
+  };
+  EXPECT_THAT(refused("gemma3"), HasSubstr("attends to a window"));
+  EXPECT_THAT(refused("mpt"), HasSubstr("biased by distance"));
+  EXPECT_THAT(refused("jamba"), HasSubstr("is recurrent"));
+}
+
+TEST(LiveCacheOf, AnotherModelIsRefusedAndCellsStayWhereTheyAre) {
+  const TempDir dir;
+  const Model other = load("llama", dir, 2);
+  const auto form = form_of(other, dir);
+  const Model model = load("llama", dir);
+  EXPECT_THAT(context_of(model, form, 64).error().message, HasSubstr("the live codec is of model"));
+  Context context = must(context_of(model, form_of(model, dir), 64));
+  must(context.decode(letters(100)));
+  EXPECT_THAT(context.save_state().error().message, HasSubstr("live cache"));
+  EXPECT_THAT(context.truncate(50).error().message, HasSubstr("live cache"));
+  Matrix<float> rows(100, size_t(model.shape().layers[0].width(Kind::key)));
+  EXPECT_THAT(context.read_cache(Kind::key, 0, 0, rows).error().message, HasSubstr("live cache"));
+}
+
+}  // namespace
+}  // namespace kvsplice::host
