@@ -17,6 +17,8 @@ struct Key {
 struct Toy {
   std::string name, architecture;
   std::map<std::string, Key> keys;
+
+  friend void PrintTo(const Toy& toy, std::ostream* out) { *out << toy.name; }
 };
 
 inline std::vector<std::string> words_of(const std::string& text) {
