@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <numeric>
 
 #include "codec/quantise/widths/widths.h"
 #include "core/random.h"
+#include "linalg/transposed.h"
 
 namespace kvsplice::live {
 
@@ -16,6 +18,9 @@ using codec::Rows;
 using codec::Stage;
 using codec::Unit;
 using codec::UnitCoder;
+
+static_assert(codec::kPlaneRows == plane_kernel::kRows);
+static_assert(size_t{1} << codec::kMostWidth == plane_kernel::kLevels);
 
 constexpr double kTolerance = 1e-3;  // of the rms of rows, for what ought to be linear
 
@@ -115,6 +120,41 @@ std::vector<HeadColumns> columns_of_heads(const Unit& unit, const Matrix<float>&
   return heads;
 }
 
+Matrix<float> turned_back(const Rope& rope, size_t dim, size_t by) {
+  Matrix<float> ways(dim, dim);
+  for (size_t c = 0; c < dim; ++c) ways(c, c) = 1;
+  rope.undo(ways, int(dim), std::vector<int32_t>(dim, int32_t(by)));
+  return ways;
+}
+
+// From what turning back makes of each direction of a head.
+std::vector<RotatingMean::Turn> turns_of(const Rope& rope, size_t dim) {
+  const Matrix<float> one = turned_back(rope, dim, 1);
+  const Matrix<float> block = turned_back(rope, dim, plane_kernel::kRows);
+  std::vector<RotatingMean::Turn> turns;
+  for (size_t c = 0; c < dim; ++c) {
+    size_t partner = c;
+    for (size_t i = 0; i < dim; ++i) {
+      if (i != c && one(i, c) != 0) partner = i;
+    }
+    turns.push_back({block(c, c), partner == c ? 0 : block(partner, c), partner});
+  }
+  return turns;
+}
+
+RotatingMean rotating_mean(const Unit& unit, const std::vector<float>& mean) {
+  constexpr size_t kRows = plane_kernel::kRows;
+  const int dim = unit.head_dims[0];
+  std::vector<int32_t> positions(kRows);
+  std::iota(positions.begin(), positions.end(), 0);
+  Matrix<float> rows(kRows, mean.size());
+  for (size_t r = 0; r < kRows; ++r) std::copy(mean.begin(), mean.end(), rows.row(r).begin());
+  unit.rope.apply(rows, dim, positions);
+  Rope rope = unit.rope;
+  rope.magnitude = 1;
+  return {transposed(rows), turns_of(rope, size_t(dim)), rope};
+}
+
 Result<FoldedUnit> fold(const UnitCoder& unit) {
   KVS_ASSIGN(const Places at, places_of(unit));
   const size_t width = unit.unit().width();
@@ -145,7 +185,9 @@ Result<FoldedUnit> fold(const UnitCoder& unit) {
   folded.out = Matrix<float>(folded.columns(), width);
   std::copy(out.begin(), out.end(), folded.out.data());
   folded.heads = columns_of_heads(unit.unit(), folded.out);
-  if (at.mean) folded.mean = unit.stages()[0]->save().at("mean").values;
+  if (at.mean) {
+    folded.mean = rotating_mean(unit.unit(), unit.stages()[0]->save().at("mean").values);
+  }
   return folded;
 }
 
@@ -174,10 +216,10 @@ double LiveForm::bits_per_value() const {
 }
 
 size_t LiveForm::table_bytes() const {
-  size_t bytes = 0;
+  size_t bytes = codec_->state_bytes();  // by which rows are encoded
   for (const FoldedUnit& u : units_) {
-    bytes += u.widths.size() + u.levels.size() +
-             sizeof(float) * (u.out.size() + u.rest.size() + u.mean.size());
+    bytes += u.widths.size() + u.levels.size() + u.mean.bytes() +
+             sizeof(float) * (u.out.size() + u.rest.size());
   }
   return bytes;
 }

@@ -16,6 +16,23 @@ struct HeadColumns {
   size_t first = 0, count = 0;
 };
 
+// R(position) mean of keys, for queries that are turned instead: q . R(start + i) m is
+// (R(start)^T q) . R(i) m.
+struct RotatingMean {
+  // A value of a row that is turned back by 64 positions: own x itself + other x its partner.
+  struct Turn {
+    float own, other;
+    size_t partner;
+  };
+
+  Matrix<float> turned;     // R(0 ... 63) mean: [width of the rows x 64]; empty: there is no mean
+  std::vector<Turn> turns;  // of a head's columns
+  Rope rope;                // turns only: its magnitude is 1
+
+  bool empty() const { return turned.empty(); }
+  size_t bytes() const { return sizeof(float) * turned.size() + sizeof(Turn) * turns.size(); }
+};
+
 // Of one layer's keys or values: row = sum over columns of level x out.row(column), + rest; keys
 // also + R(position) mean.
 struct FoldedUnit {
@@ -23,7 +40,7 @@ struct FoldedUnit {
   std::vector<int8_t> levels;   // [columns x plane_kernel::kLevels]
   Matrix<float> out;            // [columns x width of the rows]; a column's scale is in it
   std::vector<float> rest;      // [width of the rows]
-  std::vector<float> mean;      // of keys before rotation; empty: none
+  RotatingMean mean;            // of keys
   std::vector<HeadColumns> heads;
   size_t block_bytes = 0;  // of 64 tokens
 
@@ -40,7 +57,7 @@ class LiveForm {
   const ModelShape& shape() const { return codec_->shape(); }
   const FoldedUnit& unit(Kind kind, size_t layer) const { return units_[2 * layer + index(kind)]; }
   double bits_per_value() const;  // of blocks; tables are not counted
-  size_t table_bytes() const;
+  size_t table_bytes() const;     // of all folded units, and the codec's state as it is saved
 
   // 64 rows as the cache holds them, from position `first`, to a block's bytes.
   Result<Bytes> encode(Kind kind, size_t layer, Matrix<float> rows, size_t first) const;

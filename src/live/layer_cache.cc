@@ -4,7 +4,6 @@
 #include <cmath>
 #include <numeric>
 
-#include "core/half.h"
 #include "core/threads.h"
 #include "linalg/linalg.h"
 
@@ -17,21 +16,15 @@ constexpr size_t kTask = 16;          // blocks of a thread's task, whatever the
 constexpr float kNegligible = 1e-6f;  // weights below it, in all of a block, leave its values out
 
 void append_halves(MatrixView<const float> rows, std::vector<uint16_t>& to) {
-  for (size_t r = 0; r < rows.rows; ++r) {
-    for (float v : rows.row(r)) to.push_back(to_finite_half(v));
-  }
+  const size_t before = to.size();
+  to.resize(before + rows.rows * rows.cols);
+  to_halves(rows, {&to[before], rows.rows, rows.cols, rows.cols});
 }
 
 Matrix<float> floats(const uint16_t* halves, size_t rows, size_t cols) {
   Matrix<float> made(rows, cols);
   plane_kernel::to_floats(halves, made.size(), made.data());
   return made;
-}
-
-// Without a factor for the size of what it turns.
-Rope turns_only(Rope rope) {
-  rope.magnitude = 1;
-  return rope;
 }
 
 void soften(Matrix<float>& scores, float cap) {
@@ -74,39 +67,7 @@ struct LayerCache::Part {
 };
 
 LayerCache::LayerCache(const LiveForm& form, size_t layer, const LiveOptions& options)
-    : form_(&form), layer_(layer), options_(options) {
-  const std::vector<float>& mean = unit(Kind::key).mean;
-  if (mean.empty()) return;
-  Matrix<float> turned(kRows, mean.size());
-  std::vector<int32_t> positions(kRows);
-  std::iota(positions.begin(), positions.end(), 0);
-  for (size_t r = 0; r < kRows; ++r) std::copy(mean.begin(), mean.end(), turned.row(r).begin());
-  shape().rope.apply(turned, shape().key_dim, positions);
-  turned_mean_ = Matrix<float>(mean.size(), kRows);
-  for (size_t r = 0; r < kRows; ++r) {
-    for (size_t c = 0; c < mean.size(); ++c) turned_mean_(c, r) = turned(r, c);
-  }
-  learn_block_turn();
-}
-
-// From what turning back by a block makes of each direction.
-void LayerCache::learn_block_turn() {
-  const auto dim = size_t(shape().key_dim);
-  const auto turned = [&](int32_t by) {
-    Matrix<float> ways(dim, dim);
-    for (size_t c = 0; c < dim; ++c) ways(c, c) = 1;
-    turns_only(shape().rope).undo(ways, int(dim), std::vector<int32_t>(dim, by));
-    return ways;
-  };
-  const Matrix<float> one = turned(1), block = turned(kRows);
-  for (size_t c = 0; c < dim; ++c) {
-    size_t partner = c;
-    for (size_t i = 0; i < dim; ++i) {
-      if (i != c && one(i, c) != 0) partner = i;
-    }
-    block_turn_.push_back({block(c, c), partner == c ? 0 : block(partner, c), partner});
-  }
-}
+    : form_(&form), layer_(layer), options_(options) {}
 
 size_t LayerCache::bytes() const {
   return (keys_.size() + values_.size()) * sizeof(uint16_t) + key_planes_.size() +
@@ -181,39 +142,41 @@ std::vector<LayerCache::Queries> LayerCache::prepare(MatrixView<const float> que
 }
 
 // What scores of a block are without its columns: [rows x 64]. `turned`: query rows, turned back by
-// the block's first position, since q . R(start + i) m = R(start)^T q . R(i) m.
-void LayerCache::begin_scores(const Queries& q, size_t g, const Matrix<float>& turned,
+// the block's first position.
+void LayerCache::begin_scores(const Queries& q, size_t g, const float* turned,
                               MatrixView<float> scores) const {
   for (size_t r = 0; r < scores.rows; ++r) {
     std::fill(scores.row(r).begin(), scores.row(r).end(), q.rests[r]);
   }
-  if (turned_mean_.empty()) return;
+  const RotatingMean& mean = unit(Kind::key).mean;
+  if (mean.empty()) return;
   const auto dim = size_t(shape().key_dim);
-  plane_kernel::add_products(turned_mean_.row(g * dim).data(), dim, {turned.data(), dim},
-                             scores.rows, {scores.data, scores.stride});
+  plane_kernel::add_products(mean.turned.row(g * dim).data(), dim, {turned, dim}, scores.rows,
+                             {scores.data, scores.stride});
 }
 
 // Query rows of each KV head, turned back to a block's first position.
 std::vector<Matrix<float>> LayerCache::turned_back(std::span<const Queries> heads,
                                                    size_t start) const {
+  const RotatingMean& mean = unit(Kind::key).mean;
+  if (mean.empty()) return {};
   std::vector<Matrix<float>> turned;
   for (const Queries& q : heads) {
     turned.push_back(q.rows);
-    if (turned_mean_.empty()) continue;
-    turns_only(shape().rope)
-        .undo(turned.back(), shape().key_dim, std::vector<int32_t>(q.rows.rows(), int32_t(start)));
+    const std::vector<int32_t> positions(q.rows.rows(), int32_t(start));
+    mean.rope.undo(turned.back(), shape().key_dim, positions);
   }
   return turned;
 }
 
 // On to the next block: all turn by the same angles then.
 void LayerCache::turn_by_block(std::vector<Matrix<float>>& rows) const {
-  if (turned_mean_.empty()) return;
+  const auto& turns = unit(Kind::key).mean.turns;
   for (Matrix<float>& r : rows) {
     for (size_t i = 0; i < r.rows(); ++i) {
       const std::vector<float> x(r.row(i).begin(), r.row(i).end());
       for (size_t c = 0; c < x.size(); ++c) {
-        const BlockTurn& t = block_turn_[c];
+        const RotatingMean::Turn& t = turns[c];
         r(i, c) = t.own * x[c] + t.other * x[t.partner];
       }
     }
@@ -233,7 +196,7 @@ void LayerCache::attend_blocks(std::span<const Queries> heads, float cap, size_t
     for (size_t g = 0; g < heads.size(); ++g) {
       const auto own =
           scores.view().row_range(g * rows, rows).col_range((b - first) * kRows, kRows);
-      begin_scores(heads[g], g, turned[g], own);
+      begin_scores(heads[g], g, turned.empty() ? nullptr : turned[g].data(), own);
       plane_kernel::add_scores(&levels[k.heads[g].first * kRows], k.heads[g].count,
                                {heads[g].ways.data(), k.heads[g].count}, rows,
                                {own.data, own.stride});

@@ -38,21 +38,14 @@ class LayerCache {
   size_t position_of_exact(size_t row) const;
   size_t group() const;
   std::vector<Queries> prepare(MatrixView<const float> queries, float scale) const;
-  void begin_scores(const Queries& q, size_t g, const Matrix<float>& turned,
+  void begin_scores(const Queries& q, size_t g, const float* turned,
                     MatrixView<float> scores) const;
   std::vector<Matrix<float>> turned_back(std::span<const Queries> heads, size_t start) const;
   void turn_by_block(std::vector<Matrix<float>>& rows) const;
-  void learn_block_turn();
   void attend_blocks(std::span<const Queries> heads, float cap, size_t first, size_t end,
                      Part& part) const;
   void attend_exact(std::span<const Queries> heads, float cap, size_t tokens, Part& part) const;
   void unfold(Part& part, size_t rows) const;
-
-  // A value of a row that is turned back by 64 positions: own x itself + other x its partner.
-  struct BlockTurn {
-    float own, other;
-    size_t partner;
-  };
 
   const LiveForm* form_;
   size_t layer_;
@@ -61,8 +54,6 @@ class LayerCache {
   std::vector<uint16_t> keys_, values_;  // rows as they are: sinks, then the window
   Bytes key_planes_, value_planes_;      // blocks, one behind the other
   std::vector<uint32_t> starts_;         // a block's first position
-  std::vector<BlockTurn> block_turn_;    // of a head's columns
-  Matrix<float> turned_mean_;            // R(0 ... 63) mean: [width of keys x 64]
 };
 
 }  // namespace kvsplice::live
