@@ -35,6 +35,9 @@ struct Context::Impl {
   Result<> find_caches();
   Result<> watch();
   Result<> check_not_live(const char* what) const;
+  void clear();
+  Result<Bytes> get_state(llama_state_seq_flags flags) const;
+  Result<> set_state(ByteSpan state, llama_state_seq_flags flags);
   Result<> decode_piece(std::span<const Token> tokens, size_t outputs);
   Result<const CacheTensor*> cache_of(Kind kind, int layer, size_t first, size_t rows,
                                       size_t cols) const;
@@ -118,8 +121,7 @@ Result<> Context::Impl::watch() {
     hook.on_node = [l = live.get()](ggml_tensor* node, bool ask) { return l->on_node(node, ask); };
     const Token token = 0;  // what cannot be answered is found before there is anything to lose
     KVS_TRY(decode_piece({&token, 1}, 0));
-    size = 0;
-    live->clear();
+    clear();
     return {};
   }
   capturer.emplace(model, options, caches);
@@ -202,11 +204,8 @@ Result<> Context::Impl::decode_piece(std::span<const Token> tokens, size_t outpu
     outcome = check_logits({logits + i * vocabulary(), vocabulary()});
   }
   if (!outcome.ok()) {
-    const bool undone = llama_memory_seq_rm(memory(), 0, static_cast<llama_pos>(size), -1);
-    if (!undone) {
-      llama_memory_clear(memory(), true);
-      size = 0;
-    }
+    // Layers of a live cache, or a recurrent state, may have gone on already.
+    if (live || !llama_memory_seq_rm(memory(), 0, static_cast<llama_pos>(size), -1)) clear();
     return outcome;
   }
   if (live) llama_memory_seq_rm(memory(), 0, -1, -1);  // an empty sequence may go on anywhere
@@ -221,11 +220,13 @@ std::span<const float> Context::logits(size_t i) const {
 
 size_t Context::size() const { return impl_->size; }
 
-void Context::clear() {
-  llama_memory_clear(impl_->memory(), true);
-  if (impl_->live) impl_->live->clear();
-  impl_->size = 0;
-  impl_->sliding_moved = false;
+void Context::clear() { impl_->clear(); }
+
+void Context::Impl::clear() {
+  llama_memory_clear(memory(), true);
+  if (live) live->clear();
+  size = 0;
+  sliding_moved = false;
 }
 
 Result<> Context::truncate(size_t n) {
@@ -242,17 +243,33 @@ Result<> Context::truncate(size_t n) {
   return {};
 }
 
+Result<Bytes> Context::Impl::get_state(llama_state_seq_flags flags) const {
+  Bytes state(llama_state_seq_get_size_ext(context.get(), 0, flags));
+  const size_t n =
+      llama_state_seq_get_data_ext(context.get(), state.data(), state.size(), 0, flags);
+  if (n == 0 || n > state.size()) {
+    return Error{ErrorKind::unsupported,
+                 fmt::format("llama.cpp gave {} of {} bytes of its state", n, state.size())};
+  }
+  state.resize(n);
+  return state;
+}
+
+Result<> Context::Impl::set_state(ByteSpan state, llama_state_seq_flags flags) {
+  listen_to_log();
+  if (llama_state_seq_set_data_ext(context.get(), state.data(), state.size(), 0, flags) ==
+      state.size()) {
+    return {};
+  }
+  clear();
+  return Error{ErrorKind::mismatch, fmt::format("llama.cpp does not take the state: {}",
+                                                first_log_error("no reason given"))};
+}
+
 // Behind the sliding cache, which llama.cpp saves along with it.
 Result<session::RecurrentState> Context::recurrent_state() const {
-  constexpr llama_state_seq_flags kPart = LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY;
-  llama_context* context = impl_->context.get();
-  Bytes part(llama_state_seq_get_size_ext(context, 0, kPart));
-  const size_t n = llama_state_seq_get_data_ext(context, part.data(), part.size(), 0, kPart);
-  if (n == 0 || n > part.size()) {
-    return Error{ErrorKind::unsupported,
-                 fmt::format("llama.cpp gave {} of {} bytes of its state", n, part.size())};
-  }
-  return recurrent_of_part(ByteSpan(part).first(n), impl_->model.shape);
+  KVS_ASSIGN(const Bytes part, impl_->get_state(LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY));
+  return recurrent_of_part(part, impl_->model.shape);
 }
 
 Result<> Context::go_back(const session::RecurrentState& state) {
@@ -266,14 +283,7 @@ Result<> Context::go_back(const session::RecurrentState& state) {
   }
   KVS_TRY(session::check_state(state, m.model.shape));
   const Bytes part = part_of_recurrent(state, m.model.shape);
-  listen_to_log();
-  const size_t n = llama_state_seq_set_data_ext(m.context.get(), part.data(), part.size(), 0,
-                                                LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY);
-  if (n != part.size()) {
-    clear();
-    return Error{ErrorKind::mismatch, fmt::format("llama.cpp does not take the state: {}",
-                                                  first_log_error("no reason given"))};
-  }
+  KVS_TRY(m.set_state(part, LLAMA_STATE_SEQ_FLAGS_PARTIAL_ONLY));
   return truncate(state.position);
 }
 
@@ -321,26 +331,13 @@ Result<> Context::write_cache(Kind kind, int layer, size_t first, MatrixView<con
 
 Result<Bytes> Context::save_state() const {
   KVS_TRY(impl_->check_not_live("saved as a state"));
-  Bytes state(llama_state_seq_get_size(impl_->context.get(), 0));
-  const size_t n = llama_state_seq_get_data(impl_->context.get(), state.data(), state.size(), 0);
-  if (n == 0 || n > state.size()) {
-    return Error{ErrorKind::unsupported,
-                 fmt::format("llama.cpp gave {} of {} bytes of its state", n, state.size())};
-  }
-  state.resize(n);
-  return state;
+  return impl_->get_state(0);
 }
 
 Result<> Context::load_state(ByteSpan state) {
   KVS_TRY(impl_->check_not_live("loaded from a state"));
   clear();
-  listen_to_log();
-  const size_t n = llama_state_seq_set_data(impl_->context.get(), state.data(), state.size(), 0);
-  if (n != state.size()) {
-    clear();
-    return Error{ErrorKind::mismatch, fmt::format("llama.cpp does not take the state: {}",
-                                                  first_log_error("no reason given"))};
-  }
+  KVS_TRY(impl_->set_state(state, 0));
   impl_->size = static_cast<size_t>(llama_memory_seq_pos_max(impl_->memory(), 0) + 1);
   impl_->sliding_moved = true;
   return {};

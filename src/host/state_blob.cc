@@ -390,14 +390,14 @@ Result<StateBlob> parse_as(ByteSpan bytes, const StateHints& hints) {
 Result<StateBlob> parse_state(ByteSpan bytes, const StateHints& hints) {
   Result<StateBlob> blob = parse_as(bytes, hints);
   if (blob.ok() || hints.caches > 0) return blob;
-  for (const bool places : {false, true}) {  // of a model that is not known
-    for (const bool values : {true, false}) {
-      StateHints other = hints;
-      other.places = places;
-      other.values = values;
-      Result<StateBlob> read = parse_as(bytes, other);
-      if (read.ok() && read->bytes_behind == 0) return read;
-    }
+  // Of other models than the usual ones.
+  constexpr std::pair<bool, bool> kOthers[] = {{false, false}, {true, true}, {true, false}};
+  for (const auto& [places, values] : kOthers) {
+    StateHints other = hints;
+    other.places = places;
+    other.values = values;
+    Result<StateBlob> read = parse_as(bytes, other);
+    if (read.ok() && read->bytes_behind == 0) return read;
   }
   return blob;
 }

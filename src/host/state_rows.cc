@@ -177,10 +177,6 @@ Result<std::optional<session::RecurrentState>> recurrent_of(const StateBlob& blo
                            blob.recurrent->position)};
 }
 
-}  // namespace
-
-namespace {
-
 Result<> check_cell_tokens(const StateCache& cache, std::span<const int32_t> tokens) {
   for (size_t i = 0; i < cache.tokens.size(); ++i) {
     const auto at = static_cast<size_t>(cache.positions[i]);

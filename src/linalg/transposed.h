@@ -3,7 +3,7 @@
 
 #include "core/matrix.h"
 
-namespace kvsplice::codec::layers {
+namespace kvsplice {
 
 template <class From, class To = From>
 Matrix<To> transposed(const Matrix<From>& a) {
@@ -14,4 +14,4 @@ Matrix<To> transposed(const Matrix<From>& a) {
   return t;
 }
 
-}  // namespace kvsplice::codec::layers
+}  // namespace kvsplice

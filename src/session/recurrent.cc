@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "core/errors.h"
-#include "core/half.h"
+#include "core/kv_block.h"
 #include "core/limits.h"
 
 namespace kvsplice::session {
@@ -19,35 +19,31 @@ size_t value_bytes(int32_t type) { return type == kF32 ? sizeof(float) : sizeof(
 
 const char* name(StatePart part) { return part == StatePart::r ? "r" : "s"; }
 
-float value(const StateRow& row, size_t i) {
-  if (row.type == kF16) {
-    uint16_t half;
-    std::memcpy(&half, &row.data[2 * i], sizeof half);
-    return from_half(half);
-  }
-  float single;
-  std::memcpy(&single, &row.data[4 * i], sizeof single);
-  return single;
+size_t count(const StateRow& row) { return row.data.size() / value_bytes(row.type); }
+
+RowsView view_of(const Bytes& data, size_t n, Element element) {
+  return {data.data(), 1, n, ptrdiff_t(n), 1, element};
+}
+
+template <class T>
+Bytes bytes_of(const std::vector<T>& values) {
+  ByteWriter out;
+  out.put_array(std::span<const T>(values));
+  return out.take();
 }
 
 Bytes halved(const StateRow& row) {
-  Bytes halves(row.data.size() / 2);
-  for (size_t i = 0; i < halves.size() / 2; ++i) {
-    const uint16_t half = to_finite_half(value(row, i));
-    std::memcpy(&halves[2 * i], &half, sizeof half);
-  }
-  return halves;
+  const size_t n = count(row);
+  std::vector<uint16_t> halves(n);
+  read_rows(view_of(row.data, n, Element::f32), MatrixView<uint16_t>(halves.data(), 1, n, n));
+  return bytes_of(halves);
 }
 
-Bytes doubled(ByteSpan halves) {
-  Bytes data(2 * halves.size());
-  for (size_t i = 0; i < halves.size() / 2; ++i) {
-    uint16_t half;
-    std::memcpy(&half, &halves[2 * i], sizeof half);
-    const float single = from_half(half);
-    std::memcpy(&data[4 * i], &single, sizeof single);
-  }
-  return data;
+Bytes doubled(const Bytes& halves) {
+  const size_t n = halves.size() / sizeof(uint16_t);
+  std::vector<float> values(n);
+  read_rows(view_of(halves, n, Element::f16), MatrixView<float>(values.data(), 1, n, n));
+  return bytes_of(values);
 }
 
 Result<uint64_t> get_number(ByteReader& in, const char* what, uint64_t most) {
@@ -73,7 +69,8 @@ Result<StateRow> get_row(ByteReader& in) {
                                     encoding, type));
   }
   KVS_ASSIGN(const ByteSpan data, in.take(bytes));
-  row.data = rounded ? doubled(data) : Bytes(data.begin(), data.end());
+  row.data.assign(data.begin(), data.end());
+  if (rounded) row.data = doubled(row.data);
   return row;
 }
 
@@ -174,11 +171,16 @@ Result<> check_state(const RecurrentState& state, const ModelShape& shape) {
 
 Result<> check_finite(const RecurrentState& state) {
   for (const StateRow& row : state.rows) {
-    for (size_t i = 0; i < row.data.size() / value_bytes(row.type); ++i) {
-      if (std::isfinite(value(row, i))) continue;
-      return Error{ErrorKind::numeric, fmt::format("value {} of row {} of recurrent layer {} is {}",
-                                                   i, name(row.part), row.layer, value(row, i))};
-    }
+    std::vector<float> values(count(row));
+    const Element element = row.type == kF32 ? Element::f32 : Element::f16;
+    read_rows(view_of(row.data, values.size(), element),
+              MatrixView<float>(values.data(), 1, values.size(), values.size()));
+    const auto met =
+        std::find_if_not(values.begin(), values.end(), [](float v) { return std::isfinite(v); });
+    if (met == values.end()) continue;
+    return Error{ErrorKind::numeric,
+                 fmt::format("value {} of row {} of recurrent layer {} is {}", met - values.begin(),
+                             name(row.part), row.layer, *met)};
   }
   return {};
 }

@@ -7,8 +7,8 @@
 
 #include "codec/checks.h"
 #include "codec/packed_integers.h"
-#include "codec/predict/layers/transposed.h"
 #include "linalg/linalg.h"
+#include "linalg/transposed.h"
 
 namespace kvsplice::codec::layers {
 

@@ -5,8 +5,8 @@
 
 #include "codec/packed_integers.h"
 #include "codec/predict/layers/rounding_fit.h"
-#include "codec/predict/layers/transposed.h"
 #include "core/half.h"
+#include "linalg/transposed.h"
 #include "solve/solve.h"
 
 namespace kvsplice::codec::layers {

@@ -8,6 +8,7 @@
 #include "codec/checks.h"
 #include "codec/transform/fisher/fisher.h"
 #include "fit/stage_fit.h"
+#include "linalg/transposed.h"
 #include "solve/solve.h"
 
 namespace kvsplice::codec {
@@ -74,14 +75,6 @@ Result<HeadCodes> head_of_logs(Eigen logs) {
     head = rounded();
   }
   return head;
-}
-
-Matrix<float> transposed(const Matrix<float>& a) {
-  Matrix<float> made(a.cols(), a.rows());
-  for (size_t i = 0; i < a.rows(); ++i) {
-    for (size_t j = 0; j < a.cols(); ++j) made(j, i) = a(i, j);
-  }
-  return made;
 }
 
 // Information on keys before rotation, as that on keys which the cache holds: R F R^T, the mean
