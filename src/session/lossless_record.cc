@@ -141,6 +141,12 @@ bool decode_rows(ByteSpan high, ByteSpan low, size_t count, size_t width, const 
 }  // namespace
 
 void put_lossless(const KvView& cells, const std::vector<LayerShape>& layers, ByteWriter& out) {
+  size_t values = 0;
+  for (Kind kind : {Kind::key, Kind::value}) {
+    for (const RowsView& rows : cells.of(kind)) values += rows.rows * rows.cols;
+  }
+  // Hardly ever is it more: then it need not be moved to larger memory while both are held.
+  out.reserve(out.size() + values * sizeof(uint16_t));
   for (size_t l = 0; l < layers.size(); ++l) {
     for (Kind kind : {Kind::key, Kind::value}) {
       if (layers[l].width(kind) == 0) continue;
