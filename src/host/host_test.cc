@@ -7,6 +7,7 @@
 #include <map>
 
 #include "core/half.h"
+#include "core/relative_error_test.h"
 #include "host/model.h"
 #include "host/tiny_model_test.h"
 
@@ -72,15 +73,6 @@ std::vector<float> last_logits(Context& context, std::span<const Token> tokens) 
   must(context.decode(tokens, 1));
   const auto logits = context.logits(0);
   return {logits.begin(), logits.end()};
-}
-
-double relative_error(std::span<const float> a, std::span<const float> b) {
-  double error = 0, size = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    error += (double(a[i]) - b[i]) * (double(a[i]) - b[i]);
-    size += double(b[i]) * b[i];
-  }
-  return std::sqrt(error / size);
 }
 
 class Family : public ::testing::TestWithParam<std::tuple<const char*, bool>> {

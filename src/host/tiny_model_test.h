@@ -1,139 +1,21 @@
 // Generated models for tests: a few layers of random f32 weights and a vocabulary of bytes and
-// letters, written by a GGUF emitter that shares nothing with the library's.
+// letters.
 #pragma once
 
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <filesystem>
-#include <fstream>
-#include <functional>
 #include <map>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
-#include "core/bytes.h"
 #include "core/file.h"
-#include "core/os.h"
 #include "core/random.h"
 #include "core/threads.h"
+#include "host/gguf_emitter_test.h"
+#include "host/temp_dir_test.h"
 
 namespace kvsplice::testing {
-
-// A directory of one test, removed with it.
-class TempDir {
- public:
-  TempDir() {
-    path_ = os::make_private_folder(std::filesystem::temp_directory_path() / "kvsplice-");
-  }
-  TempDir(const TempDir&) = delete;
-  TempDir& operator=(const TempDir&) = delete;
-  ~TempDir() { std::filesystem::remove_all(path_); }
-  std::string file(const std::string& name) const { return (path_ / name).string(); }
-  size_t count_files() const {
-    return size_t(std::distance(std::filesystem::directory_iterator(path_), {}));
-  }
-
- private:
-  std::filesystem::path path_;
-};
-
-template <class T>
-T must(Result<T> result) {
-  if (!result.ok()) throw std::runtime_error(result.error().message);
-  return std::move(result).value();
-}
-
-// Without waiting for the disk.
-inline void put_file(const std::string& path, ByteSpan bytes) {
-  std::ofstream file(path, std::ios::binary);
-  file.write(reinterpret_cast<const char*>(bytes.data()), std::streamsize(bytes.size()));
-}
-
-// Turns one bit of each byte in turn, and back.
-inline void for_each_flip(const std::string& path, const std::function<void()>& look) {
-  std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
-  const size_t size = std::filesystem::file_size(path);
-  for (size_t i = 0; i < size; ++i) {
-    file.seekg(std::streamoff(i));
-    const char byte = char(file.get());
-    for (const char value : {char(byte ^ (1 << (i * 5 % 8))), byte}) {
-      file.seekp(std::streamoff(i));
-      file.put(value).flush();
-      if (value != byte) look();
-    }
-  }
-}
-
-class GgufEmitter {
- public:
-  void set(const std::string& key, uint32_t v) { put_key(key, 4), entries_.put(v); }
-  void set(const std::string& key, int32_t v) { put_key(key, 5), entries_.put(v); }
-  void set(const std::string& key, float v) { put_key(key, 6), entries_.put(v); }
-  void set_short(const std::string& key, uint16_t v) { put_key(key, 2), entries_.put(v); }
-  void set_bool(const std::string& key, bool v) { put_key(key, 7), entries_.put(uint8_t(v)); }
-  void set_text(const std::string& key, const std::string& v) { put_key(key, 8), put_text(v); }
-  void set_texts(const std::string& key, const std::vector<std::string>& values) {
-    put_array(key, 8, values.size());
-    for (const auto& v : values) put_text(v);
-  }
-  void set_floats(const std::string& key, const std::vector<float>& values) {
-    put_array(key, 6, values.size());
-    entries_.put_array(std::span<const float>(values));
-  }
-  void set_integers(const std::string& key, const std::vector<int32_t>& values) {
-    put_array(key, 5, values.size());
-    entries_.put_array(std::span<const int32_t>(values));
-  }
-  // ggml's order of dimensions, innermost first.
-  void add_tensor(const std::string& name, const std::vector<uint64_t>& dims,
-                  const std::vector<float>& values) {
-    tensors_.put(uint64_t(name.size()));
-    tensors_.put_bytes({reinterpret_cast<const uint8_t*>(name.data()), name.size()});
-    tensors_.put(uint32_t(dims.size()));
-    for (uint64_t d : dims) tensors_.put(d);
-    tensors_.put(int32_t(0));  // f32
-    tensors_.put(uint64_t(data_.size()));
-    data_.put_array(std::span<const float>(values));
-    pad(data_);
-    ++tensor_count_;
-  }
-  Bytes bytes() const {
-    ByteWriter all;
-    all.put_bytes({reinterpret_cast<const uint8_t*>("GGUF"), 4});
-    all.put(uint32_t(3));
-    all.put(uint64_t(tensor_count_));
-    all.put(uint64_t(entry_count_));
-    all.put_bytes(entries_.bytes());
-    all.put_bytes(tensors_.bytes());
-    pad(all);
-    all.put_bytes(data_.bytes());
-    return all.take();
-  }
-
- private:
-  static void pad(ByteWriter& w) {
-    while (w.size() % 32 != 0) w.put(uint8_t(0));
-  }
-  void put_text(const std::string& v) {
-    entries_.put(uint64_t(v.size()));
-    entries_.put_bytes({reinterpret_cast<const uint8_t*>(v.data()), v.size()});
-  }
-  void put_key(const std::string& key, int32_t type) {
-    put_text(key);
-    entries_.put(type);
-    ++entry_count_;
-  }
-  void put_array(const std::string& key, int32_t type, size_t n) {
-    put_key(key, 9);
-    entries_.put(type);
-    entries_.put(uint64_t(n));
-  }
-
-  ByteWriter entries_, tensors_, data_;
-  size_t entry_count_ = 0, tensor_count_ = 0;
-};
 
 struct TinyOptions {
   std::string architecture =
@@ -276,26 +158,11 @@ class TinyModel {
 
   void add_vocabulary() {
     if (!options.pre.empty()) return add_merging_vocabulary();
-    std::vector<std::string> tokens = {"<unk>", "<s>", "</s>"};
-    std::vector<int32_t> types = {2, 3, 3};
-    for (int i = 0; i < 256; ++i) {
-      char text[8];
-      std::snprintf(text, sizeof text, "<0x%02X>", unsigned(i));
-      tokens.emplace_back(text);
-      types.push_back(6);
-    }
-    tokens.emplace_back("\xe2\x96\x81");  // the space of SentencePiece
-    for (char c = 'a'; c <= 'z'; ++c) tokens.emplace_back(1, c);
-    types.resize(tokens.size(), 1);
-    file.set_text("tokenizer.ggml.model", "llama");
-    file.set_texts("tokenizer.ggml.tokens", tokens);
-    file.set_floats("tokenizer.ggml.scores", std::vector<float>(tokens.size(), -1.0f));
-    file.set_integers("tokenizer.ggml.token_type", types);
+    vocabulary_ = add_plain_vocabulary(file);
     file.set("tokenizer.ggml.bos_token_id", uint32_t(1));
     file.set("tokenizer.ggml.eos_token_id", uint32_t(2));
     file.set("tokenizer.ggml.unknown_token_id", uint32_t(0));
     if (options.adds_end) file.set_bool("tokenizer.ggml.add_eos_token", true);
-    vocabulary_ = tokens.size();
   }
 
   void set_counts(const std::string& name, int all, const std::vector<int32_t>& by_layer) {

@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "core/relative_error_test.h"
 #include "session/fitted_codec_test.h"
 #include "simd/target.h"
 
@@ -99,15 +100,6 @@ Matrix<float> attend_by_hand(const ModelShape& shape, size_t layer, const Filled
   return out;
 }
 
-double relative_error(const Matrix<float>& got, const Matrix<float>& wanted) {
-  double off = 0, all = 0;
-  for (size_t i = 0; i < got.size(); ++i) {
-    off += std::pow(double(got.flat()[i]) - wanted.flat()[i], 2);
-    all += std::pow(double(wanted.flat()[i]), 2);
-  }
-  return std::sqrt(off / all);
-}
-
 class Attention : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(Attention, IsThatOverTheRowsOfTheCodec) {
@@ -127,10 +119,12 @@ TEST_P(Attention, IsThatOverTheRowsOfTheCodec) {
       for_each_simd_target([&](const std::string& name) {
         Matrix<float> got(last, 6 * 32);
         filled.cache.attend(queries, 0.2f, cap, got);
-        EXPECT_LT(relative_error(got, wanted), 2e-4) << name << " " << last << " " << cap;
+        EXPECT_LT(relative_error(got.flat(), wanted.flat()), 2e-4)
+            << name << " " << last << " " << cap;
       });
       const auto without = attend_by_hand(shape, layer, exact, queries, 0.2, cap);
-      EXPECT_GT(relative_error(without, wanted), 2e-3);  // what a block does to rows is there
+      EXPECT_GT(relative_error(without.flat(), wanted.flat()),
+                2e-3);  // what a block does to rows is there
       EXPECT_LT(filled.cache.bytes(), 2 * kTokens * (128 + 64) / 2);
     }
   }

@@ -9,6 +9,7 @@
 
 #include "core/half.h"
 #include "core/random.h"
+#include "core/relative_error_test.h"
 #include "core/temporary_folder.h"
 #include "session/session.h"
 
@@ -76,12 +77,7 @@ inline void expect_equal(const KvView& a, const KvView& b) {
 }
 
 inline double relative_error(const Matrix<float>& a, const Matrix<float>& b) {
-  double error = 0, power = 0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    error += std::pow(double(b.flat()[i]) - a.flat()[i], 2);
-    power += double(a.flat()[i]) * a.flat()[i];
-  }
-  return std::sqrt(error / power);
+  return kvsplice::relative_error(b.flat(), a.flat());
 }
 
 // A file name that nobody else has; the file goes with the object.

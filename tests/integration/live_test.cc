@@ -3,6 +3,7 @@
 
 #include "calibrate/calibrate.h"
 #include "core/file.h"
+#include "core/relative_error_test.h"
 #include "host/tiny_model_test.h"
 
 namespace kvsplice::host {
@@ -60,15 +61,6 @@ std::vector<float> logits_of(Context& context) {
     all.insert(all.end(), context.logits(0).begin(), context.logits(0).end());
   }
   return all;
-}
-
-double relative_error(std::span<const float> got, std::span<const float> wanted) {
-  double off = 0, all = 0;
-  for (size_t i = 0; i < got.size(); ++i) {
-    off += std::pow(double(got[i]) - wanted[i], 2);
-    all += std::pow(double(wanted[i]), 2);
-  }
-  return std::sqrt(off / all);
 }
 
 class LiveCache : public ::testing::TestWithParam<const char*> {};

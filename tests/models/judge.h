@@ -10,6 +10,7 @@
 #include "host/cache_block.h"
 #include "host/context_cells.h"
 #include "host/differences_test.h"
+#include "quality/score.h"
 #include "toy_model.h"
 
 namespace kvsplice::testing {
@@ -115,18 +116,9 @@ class Judge {
     return stages;
   }
 
-  static std::vector<double> probabilities(std::span<const float> logits) {
-    std::vector<double> all(logits.begin(), logits.end());
-    double sum = 0;
-    for (double& v : all) sum += v = std::exp(v);
-    for (double& v : all) v /= sum;
-    return all;
-  }
   static double divergence(const Restored& found) {
-    const auto p = probabilities(found.before), q = probabilities(found.after);
-    double sum = 0;
-    for (size_t i = 0; i < p.size(); ++i) sum += p[i] * std::log(p[i] / q[i]);
-    return sum;
+    const quality::LogProbs before(found.before), after(found.after);
+    return quality::Divergence::compare(before, after, 0).kld;
   }
 
   std::string gradients() const {

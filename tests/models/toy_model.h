@@ -30,7 +30,7 @@ class ToyModel {
     for (const auto& [name, key] : toy.keys) {
       set(name.starts_with('/') ? name.substr(1) : toy.architecture + "." + name, key);
     }
-    add_vocabulary();
+    add_plain_vocabulary(file_);
   }
 
   void set(const std::string& name, const Key& key) {
@@ -43,22 +43,6 @@ class ToyModel {
     } else {
       file_.set_integers(name, key.integers);
     }
-  }
-
-  void add_vocabulary() {
-    std::vector<std::string> tokens = {"<unk>", "<s>", "</s>"};
-    std::vector<int32_t> types = {2, 3, 3};
-    for (int i = 0; i < 256; ++i) {
-      tokens.push_back(fmt::format("<0x{:02X}>", i));
-      types.push_back(6);
-    }
-    tokens.emplace_back("\xe2\x96\x81");  // the space of SentencePiece
-    for (char c = 'a'; c <= 'z'; ++c) tokens.emplace_back(1, c);
-    types.resize(tokens.size(), 1);
-    file_.set_text("tokenizer.ggml.model", "llama");
-    file_.set_texts("tokenizer.ggml.tokens", tokens);
-    file_.set_floats("tokenizer.ggml.scores", std::vector<float>(tokens.size(), -1.0f));
-    file_.set_integers("tokenizer.ggml.token_type", types);
   }
 
   Result<> ask_for_tensors(const std::string& path) {
