@@ -5,6 +5,10 @@ find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 find_package(fmt REQUIRED)
 find_package(hwy REQUIRED)
+if(hwy_VERSION VERSION_LESS 1.0.4)
+  target_include_directories(kvsplice_flags INTERFACE
+    $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/cmake/highway>)
+endif()
 pkg_check_modules(XXHASH REQUIRED IMPORTED_TARGET libxxhash)
 
 # Of the program.

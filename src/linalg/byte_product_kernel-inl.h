@@ -14,12 +14,7 @@
 #include "linalg/byte_product_kernel.h"
 #include "simd/registers.h"
 
-// Highway's best target has such products by its definition, but not in its list of attributes.
-#if HWY_TARGET == HWY_AVX3_DL
-HWY_PUSH_ATTRIBUTES(HWY_TARGET_STR ",avx512vnni")
-#else
 HWY_BEFORE_NAMESPACE();
-#endif
 namespace kvsplice::byte_product_kernel::HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
