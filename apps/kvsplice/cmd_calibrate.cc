@@ -17,10 +17,15 @@ struct CalibrateArguments {
   std::string model, out;
   std::vector<std::string> texts;
   calibrate::CalibrateOptions options;
+  std::optional<double> bits;
   host::ModelOptions host;
 };
 
-Result<> run(const CalibrateArguments& a) {
+Result<> run(CalibrateArguments a) {
+  if (a.bits && a.options.ratio) {
+    return Error{ErrorKind::usage, "--bits and --target-ratio say the same: give one"};
+  }
+  if (a.bits) a.options.ratio = 16 / *a.bits;
   if (a.options.threads > 0) set_thread_count(a.options.threads);
   const Stopwatch watch;
   KVS_ASSIGN(OutputFile out, OutputFile::reserve(a.out));
@@ -61,6 +66,8 @@ Command calibrate_command() {
                        fmt::format("pipeline to fit, if not {}, or what of it keeps a wide model "
                                    "within the budget",
                                    calibrate::kDefaultPipeline));
+        app.add_flag("--live", o.live,
+                     "make a codec for `run --cache`, which attention reads as it is");
         add_number(
             app, "--decode-budget", o.decode_budget, calibrate::kDecodeBudgets,
             fmt::format("values that a row may be predicted from: fewer restore faster, from "
@@ -72,6 +79,7 @@ Command calibrate_command() {
         add_number(app, "--sinks", o.sinks, kTokens, "first tokens of a sequence to leave out");
         add_number(app, "--target-ratio", o.ratio, {1, 1000},
                    "scale the step until f16 bytes / bytes is this");
+        add_number(app, "--bits", a->bits, {0.1, 8}, "the same in bits a value: 16 over the ratio");
         add_number(app, "--target-kld", o.kld, {1e-6, 100},
                    "scale the step until the mean divergence above the floor is this");
         add_number(app, "--memory", o.memory_gb, {0.001, 1e6},

@@ -19,7 +19,7 @@ namespace {
 
 struct QualityArguments {
   std::string model, text, out;
-  std::vector<std::string> caches;
+  std::vector<std::string> caches, live;
   quality::Options options;
   host::ModelOptions host;
 };
@@ -45,6 +45,15 @@ Result<quality::Subject> subject_of(const std::string& cache,
                           codecs.back().get()};
 }
 
+Result<quality::Subject> live_subject_of(const std::string& path,
+                                         std::vector<std::unique_ptr<codec::Codec>>& codecs) {
+  KVS_ASSIGN(codec::Codec loaded, codec::Codec::load(path));
+  codecs.push_back(std::make_unique<codec::Codec>(std::move(loaded)));
+  KVS_ASSIGN(auto form, live::LiveForm::of(*codecs.back()));
+  return quality::Subject{std::filesystem::path(path).filename().string() + ", live", std::nullopt,
+                          codecs.back().get(), std::make_shared<live::LiveForm>(std::move(form))};
+}
+
 Result<> write(const QualityArguments& a, const std::vector<quality::Outcome>& outcomes,
                report::Results& results) {
   KVS_TRY(results.add_input(a.model));
@@ -52,6 +61,7 @@ Result<> write(const QualityArguments& a, const std::vector<quality::Outcome>& o
     std::error_code unknown;
     if (std::filesystem::exists(cache, unknown)) KVS_TRY(results.add_input(cache));
   }
+  for (const std::string& live : a.live) KVS_TRY(results.add_input(live));
   results.note("ctx", a.options.n_ctx);
   results.note("chunks", a.options.chunks);
   results.note("skip_chunks", a.options.skip_chunks);
@@ -70,6 +80,13 @@ Result<> run(const QualityArguments& a) {
   for (const std::string& cache : a.caches) {
     KVS_ASSIGN(auto subject, subject_of(cache, codecs));
     subjects.push_back(std::move(subject));
+  }
+  for (const std::string& live : a.live) {
+    KVS_ASSIGN(auto subject, live_subject_of(live, codecs));
+    subjects.push_back(std::move(subject));
+  }
+  if (subjects.empty()) {
+    return Error{ErrorKind::usage, "no cache to measure: give some (--cache, --live)"};
   }
   KVS_ASSIGN(const std::string text, read_text(a.text));
   if (text.empty()) return Error{ErrorKind::usage, a.text + " is empty"};
@@ -101,7 +118,9 @@ Command quality_command() {
         app.add_option("-o,--out", a->out, "directory for the results")->required();
         app.add_option("--cache", a->caches,
                        "f16, q8_0, q5_1, q5_0, q4_1, q4_0, f32, floor or a codec file; repeatable")
-            ->required()
+            ->allow_extra_args(false);
+        app.add_option("--live", a->live,
+                       "file of a live codec, measured as `run --cache` uses it; repeatable")
             ->allow_extra_args(false);
         auto& o = a->options;
         add_number(app, "-c,--ctx-size,--ctx", o.n_ctx, {8, 1 << 28}, "tokens of a chunk");

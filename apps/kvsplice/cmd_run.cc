@@ -198,8 +198,8 @@ Result<> Generation::open_context(size_t tokens) {
   options.n_ctx = static_cast<int>(limit_);
   options.threads = a_.threads;
   if (is_live(a_)) {
-    KVS_ASSIGN(codec::Codec codec, codec::Codec::load(a_.cache));
-    KVS_ASSIGN(auto form, live::LiveForm::of(std::make_shared<codec::Codec>(std::move(codec))));
+    KVS_ASSIGN(const codec::Codec codec, codec::Codec::load(a_.cache));
+    KVS_ASSIGN(auto form, live::LiveForm::of(codec));
     options.live = std::make_shared<live::LiveForm>(std::move(form));
     options.live_options.window = a_.pack.window;
   } else {

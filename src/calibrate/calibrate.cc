@@ -17,9 +17,15 @@ namespace kvsplice::calibrate {
 namespace {
 
 Result<std::string> pipeline_for(const ModelShape& shape, const CalibrateOptions& o) {
-  if (!o.pipeline) return default_pipeline(shape, o.decode_budget.value_or(kDecodeBudget));
-  if (!o.decode_budget) return *o.pipeline;
-  return Error{ErrorKind::usage, "a decode budget chooses a pipeline, and one is given"};
+  if (!o.pipeline && !o.live) {
+    return default_pipeline(shape, o.decode_budget.value_or(kDecodeBudget));
+  }
+  if (o.decode_budget || (o.pipeline && o.live)) {
+    return Error{
+        ErrorKind::usage,
+        "give one of a pipeline, a decode budget and a live cache: each chooses a pipeline"};
+  }
+  return o.live ? kLivePipeline : *o.pipeline;
 }
 
 // What the pipeline learns from. The default pipeline goes without `fisher` where gradients are not

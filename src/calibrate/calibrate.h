@@ -14,14 +14,15 @@
 namespace kvsplice::calibrate {
 
 struct CalibrateOptions {
-  // If none is given default_pipeline(), or what of it the model allows.
+  // If none is given default_pipeline(), or kLivePipeline, or what of it the model allows.
   std::optional<std::string> pipeline = {};
+  bool live = false;
   std::optional<size_t> decode_budget = {};  // of default_pipeline(); kDecodeBudget
   size_t tokens = 65536;                     // of all texts together, at most
   size_t sequence = 1024;                    // tokens evaluated as one sequence
   size_t sinks = 4;
-  // At most one. The step of every `step` stage is scaled by one factor until sequences kept out of
-  // the fit meet the target.
+  // At most one. The step of every `step` or `widths` stage is scaled by one factor until sequences
+  // kept out of the fit meet the target. Codecs that can be live caches are measured as such.
   std::optional<double> ratio;               // f16 bytes over bytes
   std::optional<double> kld;                 // mean, in the loop, above the noise floor
   double memory_gb = kGradientMemory / 1e9;  // that gradients may take beside the model

@@ -12,6 +12,11 @@ namespace kvsplice::calibrate {
 inline constexpr char kDefaultPipeline[] =
     "layers(history=3) | focus | fisher | klt(stored=packed) | step(delta=0.6,recall=512) | range";
 
+// What `calibrate --live` fits: the form that attention reads as it is (src/live/form.h).
+inline constexpr char kLivePipeline[] =
+    "k: rotmean(rest=on) | rotate | fisher(cached=on) | klt | widths(delta=1,grades=4,spread=2) ; "
+    "v: fisher | klt | widths(delta=1,grades=4,spread=2)";
+
 // Values that a row may be predicted from: each takes one multiplication for every value of the
 // row, and a weight in the codec file.
 inline constexpr size_t kDecodeBudget = 3584;

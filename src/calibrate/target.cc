@@ -66,8 +66,14 @@ Result<Held> read_held(const std::vector<std::string>& paths, size_t sinks) {
   return held;
 }
 
+bool is_live(const codec::CodecText& text) { return text.key.back().name == "widths"; }
+
 Result<double> measured_ratio(const codec::Codec& codec, const Held& held,
                               const codec::Embeddings& embeddings) {
+  if (is_live(codec.text())) {
+    KVS_ASSIGN(const auto form, live::LiveForm::of(codec));
+    return 16 / form.bits_per_value();
+  }
   double bytes = 0, f16 = 0;
   for (const auto& block : held.blocks) {
     KVS_ASSIGN(const Bytes encoded, codec.encode(block, &embeddings));
@@ -89,10 +95,16 @@ quality::Options loop_options(const Held& held, const CalibrateOptions& o, size_
 // Mean divergence above the noise floor.
 Result<double> measured_kld(const host::Model& model, const codec::Codec& codec, const Held& held,
                             const CalibrateOptions& o, const Progress& progress) {
-  const std::vector<quality::Subject> subjects = {{"floor", std::nullopt, nullptr},
-                                                  {"codec", std::nullopt, &codec}};
+  std::vector<quality::Subject> subjects = {{"floor", std::nullopt, nullptr},
+                                            {"codec", std::nullopt, &codec}};
+  quality::Options options = loop_options(held, o, 4);
+  if (is_live(codec.text())) {
+    KVS_ASSIGN(auto form, live::LiveForm::of(codec));
+    subjects[1].live = std::make_shared<live::LiveForm>(std::move(form));
+    options.window = int(std::min(live::LiveOptions().window, o.sequence / 4));
+  }
   KVS_ASSIGN(const auto outcomes,
-             quality::measure(model, held.tokens, subjects, loop_options(held, o, 4), progress));
+             quality::measure(model, held.tokens, subjects, options, progress));
   double floor = 0, kld = 0;
   for (const quality::Outcome& outcome : outcomes) {
     if (outcome.cache == "floor") floor = outcome.kld_mean;
@@ -101,10 +113,12 @@ Result<double> measured_kld(const host::Model& model, const codec::Codec& codec,
   return std::max(kld - floor, 1e-6);
 }
 
+bool has_steps(const std::string& stage) { return stage == "step" || stage == "widths"; }
+
 bool has_step(const codec::CodecText& text) {
   for (Kind kind : {Kind::key, Kind::value}) {
     for (const auto& stage : text.of(kind)) {
-      if (stage.name == "step") return true;
+      if (has_steps(stage.name)) return true;
     }
   }
   return false;
@@ -122,7 +136,8 @@ Result<> check_target(const CalibrateOptions& o, const codec::CodecText& text) {
       return Error{ErrorKind::usage, fmt::format("a target of {}; legal: more than 0", *target)};
     }
     if (!has_step(text)) {
-      return Error{ErrorKind::usage, "a target needs a stage 'step(delta=...)' to scale"};
+      return Error{ErrorKind::usage,
+                   "a target needs a stage 'step(delta=...)' or 'widths(delta=...)' to scale"};
     }
   }
   return {};
@@ -131,11 +146,11 @@ Result<> check_target(const CalibrateOptions& o, const codec::CodecText& text) {
 codec::CodecText scale_steps(codec::CodecText text, double factor) {
   for (auto* pipeline : {&text.key, &text.value}) {
     for (auto& stage : *pipeline) {
-      if (stage.name != "step") continue;
+      if (!has_steps(stage.name)) continue;
       const auto is_delta = [](const auto& param) { return param.first == "delta"; };
       auto delta = std::find_if(stage.params.begin(), stage.params.end(), is_delta);
       if (delta == stage.params.end()) {
-        const auto& known = codec::find_stage("step")->params;
+        const auto& known = codec::find_stage(stage.name)->params;
         const auto info = std::find_if(known.begin(), known.end(),
                                        [](const auto& param) { return param.name == "delta"; });
         delta = stage.params.insert(delta, {"delta", info->default_value});

@@ -344,7 +344,9 @@ Result<> Context::load_state(ByteSpan state) {
 }
 
 size_t Context::cache_bytes() const {
-  if (impl_->live) return impl_->live->bytes();
+  if (const auto cells = live_cells()) {
+    return impl_->live->table_bytes() + cells->coded + cells->exact;
+  }
   size_t bytes = 0;
   for (const auto& pair : impl_->caches) {
     for (const CacheTensor& cache : pair) {
@@ -352,6 +354,11 @@ size_t Context::cache_bytes() const {
     }
   }
   return bytes;
+}
+
+std::optional<live::CellBytes> Context::live_cells() const {
+  if (!impl_->live) return {};
+  return impl_->live->cells();
 }
 
 CacheType Context::cache_type() const { return impl_->options.cache; }

@@ -55,10 +55,13 @@ void LiveAttention::clear() {
   }
 }
 
-size_t LiveAttention::bytes() const {
-  size_t bytes = form_->table_bytes();
-  for (const live::LayerCache& layer : layers_) bytes += layer.bytes();
-  return bytes;
+live::CellBytes LiveAttention::cells() const {
+  live::CellBytes all;
+  for (const live::LayerCache& layer : layers_) {
+    const live::CellBytes own = layer.bytes();
+    all = {own.tokens, all.coded + own.coded, all.exact + own.exact};
+  }
+  return all;
 }
 
 void LiveAttention::begin(size_t first, size_t n) {

@@ -20,7 +20,8 @@ class LiveAttention {
   Result<> outcome() const;
 
   void clear();
-  size_t bytes() const;  // of cells and tables
+  live::CellBytes cells() const;  // of all layers; the tokens are those of one
+  size_t table_bytes() const { return form_->table_bytes(); }
 
  private:
   LiveAttention(const Model::Impl& model, std::shared_ptr<const live::LiveForm> form,

@@ -128,6 +128,7 @@ class Context {
   Result<> read_cache(Kind kind, int layer, size_t first, MatrixView<float> out) const;
   Result<> write_cache(Kind kind, int layer, size_t first, MatrixView<const float> rows);
   size_t cache_bytes() const;  // as allocated by llama.cpp; of a live cache, its own
+  std::optional<live::CellBytes> live_cells() const;  // of a live cache
   CacheType cache_type() const;
   std::span<const Turns> turns() const;  // of this cache's heads; like ModelShape::layers
 

@@ -5,8 +5,10 @@
 #include <cmath>
 #include <numeric>
 
+#include "codec/checks.h"
 #include "codec/quantise/widths/widths.h"
 #include "core/random.h"
+#include "linalg/linalg.h"
 #include "linalg/transposed.h"
 
 namespace kvsplice::live {
@@ -20,7 +22,6 @@ using codec::Unit;
 using codec::UnitCoder;
 
 static_assert(codec::kPlaneRows == plane_kernel::kRows);
-static_assert(size_t{1} << codec::kMostWidth == plane_kernel::kLevels);
 
 constexpr double kTolerance = 1e-3;  // of the rms of rows, for what ought to be linear
 
@@ -86,60 +87,63 @@ double rms(std::span<const float> values) {
   return std::sqrt(sum / double(std::max<size_t>(1, values.size())));
 }
 
-// What stages make of random columns is what the folded matrix does.
-Result<> check_linear(const UnitCoder& unit, const Places& at, const Matrix<float>& ways) {
-  const size_t columns = ways.rows() - 1;
-  Random random(1);
-  Matrix<float> some(3, columns);
-  for (float& v : some.flat()) v = static_cast<float>(random.normal());
-  KVS_ASSIGN(const Matrix<float> made, through(unit, at.first, at.last, some, true));
-  for (size_t r = 0; r < some.rows(); ++r) {
-    std::vector<float> off(made.row(r).begin(), made.row(r).end());
-    for (size_t j = 0; j < off.size(); ++j) {
-      off[j] -= ways(columns, j);
-      for (size_t c = 0; c < columns; ++c) off[j] -= some(r, c) * (ways(c, j) - ways(columns, j));
-    }
-    if (!(rms(off) <= kTolerance * rms(made.row(r)))) return not_live(unit, "it is not linear");
+// An affine map: what it makes of rows with a one, and of zeros.
+struct Affine {
+  Matrix<float> ways;  // [from x to]
+  std::vector<float> rest;
+};
+
+// What the stages do to rows, or back to them, if that is affine: tried with random rows.
+Result<Affine> affine(const UnitCoder& unit, const Places& at, size_t width, bool back) {
+  KVS_ASSIGN(const Matrix<float> made, through(unit, at.first, at.last, unit_rows(width), back));
+  Affine map{Matrix<float>(width, made.cols()), {}};
+  map.rest.assign(made.row(width).begin(), made.row(width).end());
+  for (size_t i = 0; i < width; ++i) {
+    for (size_t j = 0; j < made.cols(); ++j) map.ways(i, j) = made(i, j) - map.rest[j];
   }
-  return {};
+  Random random(1);
+  Matrix<float> some(3, width);
+  for (float& v : some.flat()) v = static_cast<float>(random.normal());
+  KVS_ASSIGN(const Matrix<float> wanted, through(unit, at.first, at.last, some, back));
+  Matrix<float> got(some.rows(), made.cols());
+  gemm(Trans::no, Trans::no, 1.f, some, map.ways, 0.f, got);
+  for (size_t r = 0; r < some.rows(); ++r) {
+    for (size_t j = 0; j < made.cols(); ++j) got(r, j) += map.rest[j] - wanted(r, j);
+    if (!(rms(got.row(r)) <= kTolerance * rms(wanted.row(r)))) {
+      return not_live(unit, "it is not linear");
+    }
+  }
+  return map;
 }
 
-std::vector<HeadColumns> columns_of_heads(const Unit& unit, const Matrix<float>& out) {
-  std::vector<HeadColumns> heads;
+// The first column that a head has to do with, and the one behind its last.
+struct Range {
+  size_t first = 0, end = 0;
+};
+
+std::vector<Range> columns_of_heads(const Unit& unit, const Affine& into, const Affine& out) {
+  std::vector<Range> heads;
   size_t at = 0;
   for (int dim : unit.head_dims) {
-    size_t first = out.rows(), end = 0;
-    for (size_t c = 0; c < out.rows(); ++c) {
-      if (rms(out.row(c).subspan(at, size_t(dim))) == 0) continue;
-      first = std::min(first, c);
-      end = c + 1;
+    Range range;
+    for (size_t c = 0; c < out.ways.rows(); ++c) {
+      bool used = rms(out.ways.row(c).subspan(at, size_t(dim))) > 0;
+      for (size_t i = at; i < at + size_t(dim) && !used; ++i) used = into.ways(i, c) != 0;
+      if (!used) continue;
+      if (range.end == 0) range.first = c;
+      range.end = c + 1;
     }
-    heads.push_back(end > first ? HeadColumns{first, end - first} : HeadColumns{});
+    heads.push_back(range);
     at += size_t(dim);
   }
   return heads;
 }
 
-Matrix<float> turned_back(const Rope& rope, size_t dim, size_t by) {
-  Matrix<float> ways(dim, dim);
-  for (size_t c = 0; c < dim; ++c) ways(c, c) = 1;
-  rope.undo(ways, int(dim), std::vector<int32_t>(dim, int32_t(by)));
-  return ways;
-}
-
-// From what turning back makes of each direction of a head.
-std::vector<RotatingMean::Turn> turns_of(const Rope& rope, size_t dim) {
-  const Matrix<float> one = turned_back(rope, dim, 1);
-  const Matrix<float> block = turned_back(rope, dim, plane_kernel::kRows);
-  std::vector<RotatingMean::Turn> turns;
-  for (size_t c = 0; c < dim; ++c) {
-    size_t partner = c;
-    for (size_t i = 0; i < dim; ++i) {
-      if (i != c && one(i, c) != 0) partner = i;
-    }
-    turns.push_back({block(c, c), partner == c ? 0 : block(partner, c), partner});
+bool apart(const std::vector<Range>& heads) {
+  for (size_t h = 1; h < heads.size(); ++h) {
+    if (heads[h].end > 0 && heads[h].first < heads[h - 1].end) return false;
   }
-  return turns;
+  return true;
 }
 
 RotatingMean rotating_mean(const Unit& unit, const std::vector<float>& mean) {
@@ -150,56 +154,168 @@ RotatingMean rotating_mean(const Unit& unit, const std::vector<float>& mean) {
   Matrix<float> rows(kRows, mean.size());
   for (size_t r = 0; r < kRows; ++r) std::copy(mean.begin(), mean.end(), rows.row(r).begin());
   unit.rope.apply(rows, dim, positions);
-  Rope rope = unit.rope;
-  rope.magnitude = 1;
-  return {transposed(rows), turns_of(rope, size_t(dim)), rope};
+  return {transposed(rows), unit.rope, Turn(unit.rope, size_t(dim), kRows)};
+}
+
+// The columns that are in a range and have bits in some grade.
+std::vector<size_t> used_columns(const std::vector<codec::LevelCodes>& levels, size_t all,
+                                 Range range) {
+  std::vector<size_t> used;
+  for (size_t c = range.first; c < range.end; ++c) {
+    bool has_bits = false;
+    for (size_t i = c; i < levels.size(); i += all) has_bits |= levels[i].width > 0;
+    if (has_bits) used.push_back(c);
+  }
+  return used;
+}
+
+Grade grade_of(std::span<const codec::LevelCodes> levels, const std::vector<size_t>& used) {
+  Grade grade;
+  for (size_t i = 0; i < used.size(); ++i) {
+    const codec::LevelCodes& column = levels[used[i]];
+    if (column.width == 0) continue;
+    grade.widths.push_back(uint8_t(column.width));
+    std::vector<int8_t> table(plane_kernel::table_size(size_t(column.width)));
+    std::copy(column.codes.begin(), column.codes.end(), table.begin());
+    grade.levels.insert(grade.levels.end(), table.begin(), table.end());
+    grade.scales.push_back(column.scale);
+    grade.columns.push_back(uint16_t(i));
+  }
+  return grade;
+}
+
+// Columns of `range` and the heads that begin at value `at` of a row.
+Band band_of(const Affine& into, const Affine& out, const std::vector<codec::LevelCodes>& levels,
+             Range range, size_t at, size_t width) {
+  const size_t all = out.ways.rows();
+  const std::vector<size_t> used = used_columns(levels, all, range);
+  Band band;
+  Matrix<float> from(width, used.size()), to(used.size(), width);
+  for (size_t i = 0; i < used.size(); ++i) {
+    for (size_t j = 0; j < width; ++j) {
+      from(j, i) = into.ways(at + j, used[i]);
+      to(i, j) = out.ways(used[i], at + j);
+    }
+    band.start.push_back(into.rest[used[i]]);
+  }
+  band.into = HalfMatrix(from);
+  band.out = HalfMatrix(to);
+  for (size_t g = 0; g < levels.size() / all; ++g) {
+    band.grades.push_back(grade_of(std::span(levels).subspan(g * all, all), used));
+  }
+  return band;
+}
+
+// Values of a grade's rows that no bits change.
+void add_rest(const Affine& out, std::span<const codec::LevelCodes> levels, std::span<float> rest) {
+  std::copy(out.rest.begin(), out.rest.end(), rest.begin());
+  for (size_t c = 0; c < levels.size(); ++c) {
+    if (levels[c].width > 0) continue;
+    for (size_t j = 0; j < rest.size(); ++j) rest[j] += levels[c].level(0) * out.ways(c, j);
+  }
+}
+
+// Where planes stand: grades share the blocks of a group, and bands a block.
+void lay_out(FoldedUnit& unit) {
+  constexpr std::array<size_t, kBlocks> kGradeOf[codec::kMostGrades] = {
+      {0, 0, 0, 0}, {0, 0, 1, 1}, {0, 1, 1, 2}, {0, 1, 2, 3}};
+  const size_t grades = unit.rest.rows();
+  std::vector<size_t> block_bytes(grades);
+  for (Band& band : unit.bands) {
+    for (size_t g = 0; g < grades; ++g) {
+      band.grades[g].first_byte = block_bytes[g];
+      for (uint8_t width : band.grades[g].widths) block_bytes[g] += width * plane_kernel::kPlane;
+    }
+  }
+  unit.grade_of = kGradeOf[grades - 1];
+  for (size_t b = 0; b < kBlocks; ++b) {
+    unit.first_byte[b] = unit.group_bytes;
+    unit.group_bytes += block_bytes[unit.grade_of[b]];
+  }
 }
 
 Result<FoldedUnit> fold(const UnitCoder& unit) {
   KVS_ASSIGN(const Places at, places_of(unit));
-  const size_t width = unit.unit().width();
-  KVS_ASSIGN(const Matrix<float> forth,
-             through(unit, at.first, at.last, Matrix<float>(1, width), false));
-  const size_t columns = forth.cols();
-  KVS_ASSIGN(const Matrix<float> ways, through(unit, at.first, at.last, unit_rows(columns), true));
-  KVS_TRY(check_linear(unit, at, ways));
-  KVS_ASSIGN(const auto levels, codec::load_levels(unit.stages()[at.last]->save(), columns));
+  KVS_ASSIGN(const Affine into, affine(unit, at, unit.unit().width(), false));
+  const size_t columns = into.rest.size();
+  KVS_ASSIGN(const Affine out, affine(unit, at, columns, true));
+  const codec::State state = unit.stages()[at.last]->save();
+  const size_t grades = state.at("widths").values.size() / columns;
+  KVS_ASSIGN(const auto levels, codec::load_levels(state, grades * columns));
   FoldedUnit folded;
-  folded.rest.assign(ways.row(columns).begin(), ways.row(columns).end());
-  std::vector<float> out;
-  for (size_t c = 0; c < columns; ++c) {
-    const codec::LevelCodes& column = levels[c];
-    std::vector<float> way(width);
-    for (size_t j = 0; j < width; ++j) way[j] = column.scale * (ways(c, j) - ways(columns, j));
-    if (column.width == 0) {
-      for (size_t j = 0; j < width; ++j) folded.rest[j] += column.codes[0] * way[j];
-      continue;
-    }
-    folded.widths.push_back(uint8_t(column.width));
-    folded.block_bytes += size_t(column.width) * plane_kernel::kPlane;
-    std::vector<int8_t> table(plane_kernel::kLevels);
-    std::copy(column.codes.begin(), column.codes.end(), table.begin());
-    folded.levels.insert(folded.levels.end(), table.begin(), table.end());
-    out.insert(out.end(), way.begin(), way.end());
+  folded.rest = Matrix<float>(grades, unit.unit().width());
+  for (size_t g = 0; g < grades; ++g) {
+    add_rest(out, std::span(levels).subspan(g * columns, columns), folded.rest.row(g));
   }
-  folded.out = Matrix<float>(folded.columns(), width);
-  std::copy(out.begin(), out.end(), folded.out.data());
-  folded.heads = columns_of_heads(unit.unit(), folded.out);
+  const std::vector<Range> heads = columns_of_heads(unit.unit(), into, out);
+  const auto dim = size_t(unit.unit().head_dims[0]);
+  if (apart(heads)) {
+    for (size_t h = 0; h < heads.size(); ++h) {
+      folded.bands.push_back(band_of(into, out, levels, heads[h], h * dim, dim));
+      folded.bands.back().head = h;
+      folded.bands.back().heads = 1;
+    }
+  } else {
+    folded.bands.push_back(band_of(into, out, levels, {0, columns}, 0, unit.unit().width()));
+    folded.bands.back().heads = heads.size();
+  }
+  lay_out(folded);
   if (at.mean) {
     folded.mean = rotating_mean(unit.unit(), unit.stages()[0]->save().at("mean").values);
   }
   return folded;
 }
 
-}  // namespace
-
-double FoldedUnit::bits_per_value() const {
-  return 8.0 * double(block_bytes) / double(plane_kernel::kRows * rest.size());
+// Planes of 64 values of a column. Half way between two levels belongs to the lower one, and of
+// equal levels the first is used, as the stage does.
+void put_planes(const int8_t* levels, size_t width, float scale, MatrixView<const float> values,
+                size_t column, uint8_t* to) {
+  uint64_t planes[codec::kMostWidth] = {};
+  for (size_t r = 0; r < values.rows; ++r) {
+    const float v = values(r, column);
+    size_t code = 0;
+    for (size_t i = 1; i < size_t{1} << width; ++i) {
+      const float low = scale * levels[i - 1], high = scale * levels[i];
+      if (low < high && v > low + (high - low) / 2) code = i;
+    }
+    for (size_t b = 0; b < width; ++b) planes[b] |= uint64_t(code >> b & 1) << r;
+  }
+  for (size_t b = width; b-- > 0; to += plane_kernel::kPlane) {
+    for (size_t i = 0; i < plane_kernel::kPlane; ++i) to[i] = uint8_t(planes[b] >> 8 * i);
+  }
 }
 
-Result<LiveForm> LiveForm::of(std::shared_ptr<const codec::Codec> codec) {
-  LiveForm form(std::move(codec));
-  for (const UnitCoder& unit : form.codec_->units()) {
+void put_block(const Grade& grade, MatrixView<const float> values, uint8_t* to) {
+  const int8_t* levels = grade.levels.data();
+  to += grade.first_byte;
+  for (size_t c = 0; c < grade.count(); ++c) {
+    const size_t width = grade.widths[c];
+    put_planes(levels, width, grade.scales[c], values, grade.columns[c], to);
+    levels += plane_kernel::table_size(width);
+    to += width * plane_kernel::kPlane;
+  }
+}
+
+}  // namespace
+
+size_t Band::bytes() const {
+  size_t bytes = out.bytes() + into.bytes() + sizeof(float) * start.size();
+  for (const Grade& g : grades) {
+    bytes += g.levels.size() + g.count() * (sizeof(uint8_t) + sizeof(float) + sizeof(uint16_t));
+  }
+  return bytes;
+}
+
+size_t FoldedUnit::bytes() const {
+  size_t bytes = sizeof(float) * rest.size() + (mean ? mean->bytes() : 0);
+  for (const Band& band : bands) bytes += band.bytes();
+  return bytes;
+}
+
+Result<LiveForm> LiveForm::of(const codec::Codec& codec) {
+  LiveForm form;
+  form.shape_ = codec.shape();
+  for (const UnitCoder& unit : codec.units()) {
     KVS_ASSIGN(FoldedUnit folded, fold(unit));
     form.units_.push_back(std::move(folded));
   }
@@ -209,37 +325,48 @@ Result<LiveForm> LiveForm::of(std::shared_ptr<const codec::Codec> codec) {
 double LiveForm::bits_per_value() const {
   size_t bytes = 0, values = 0;
   for (const FoldedUnit& unit : units_) {
-    bytes += unit.block_bytes;
-    values += plane_kernel::kRows * unit.rest.size();
+    bytes += unit.group_bytes;
+    values += kGroup * unit.width();
   }
   return 8.0 * double(bytes) / double(values);
 }
 
 size_t LiveForm::table_bytes() const {
-  size_t bytes = codec_->state_bytes();  // by which rows are encoded
-  for (const FoldedUnit& u : units_) {
-    bytes += u.widths.size() + u.levels.size() + u.mean.bytes() +
-             sizeof(float) * (u.out.size() + u.rest.size());
-  }
+  size_t bytes = 0;
+  for (const FoldedUnit& u : units_) bytes += u.bytes();
   return bytes;
 }
 
-Result<Bytes> LiveForm::encode(Kind kind, size_t layer, Matrix<float> rows, size_t first) const {
-  const UnitCoder& coder = codec_->units()[2 * layer + index(kind)];
-  const std::vector<int32_t> tokens(rows.rows());
-  std::vector<int32_t> positions(rows.rows());
-  for (size_t i = 0; i < positions.size(); ++i) positions[i] = int32_t(first + i);
-  if (kind == Kind::key) {
-    turn_keys(rows, shape().layers[layer], positions, Space::cached, Space::raw);
+Result<Bytes> LiveForm::encode(Kind kind, size_t layer, Matrix<float> rows,
+                               std::span<const int32_t> positions) const {
+  KVS_TRY(codec::check_finite(rows));
+  const FoldedUnit& folded = unit(kind, layer);
+  if (folded.mean) {
+    const Matrix<float>& turned = folded.mean->turned;
+    Matrix<float> mean(rows.rows(), rows.cols());
+    for (size_t r = 0; r < mean.rows(); ++r) {
+      for (size_t c = 0; c < mean.cols(); ++c) mean(r, c) = turned(c, 0);
+    }
+    Rope rope = folded.mean->rope;
+    rope.magnitude = 1;  // it is in the mean
+    rope.apply(mean, shape_.layers[layer].key_dim, positions);
+    for (size_t i = 0; i < rows.size(); ++i) rows.flat()[i] -= mean.flat()[i];
   }
-  const CodeContext context{coder.unit(), tokens, positions};
-  Rows on_the_way{std::move(rows), {}, false, 0};
-  ByteWriter side;
-  for (const auto& stage : coder.stages()) {
-    KVS_TRY(stage->encode(on_the_way, context, side));
+  const size_t dim = folded.width() / size_t(shape_.layers[layer].kv_heads);
+  Bytes bytes(folded.group_bytes + plane_kernel::kReadable);
+  for (const Band& band : folded.bands) {
+    Matrix<float> values(rows.rows(), band.columns());
+    for (size_t r = 0; r < values.rows(); ++r) {
+      std::copy(band.start.begin(), band.start.end(), values.row(r).begin());
+    }
+    gemm(Trans::no, Trans::no, 1.f, rows.view().col_range(band.head * dim, band.heads * dim),
+         band.into.floats(), 1.f, values);
+    for (size_t b = 0; b < kBlocks; ++b) {
+      put_block(band.grades[folded.grade_of[b]],
+                values.view().row_range(b * plane_kernel::kRows, plane_kernel::kRows),
+                &bytes[folded.first_byte[b]]);
+    }
   }
-  Bytes bytes = side.take();
-  bytes.erase(bytes.begin());  // the number of rows
   return bytes;
 }
 

@@ -1,72 +1,89 @@
 // What attention needs of a codec to read its blocks as they are (docs/live.md). Such a codec has
 // `rotate` before all that mixes columns of keys, perhaps behind `rotmean(rest=on)`, and `widths`
-// at the end of both pipelines; what is between is linear.
+// at the end of both pipelines; what is between is linear. Nothing else of the codec is kept: rows
+// are encoded by matrices, too.
 #pragma once
 
-#include <memory>
+#include <array>
+#include <optional>
 #include <vector>
 
 #include "codec/codec.h"
-#include "live/plane_kernel.h"
+#include "live/half_matrix.h"
+#include "live/turn.h"
 
 namespace kvsplice::live {
 
-// Columns of a block that a head is made of: all of them where heads were mixed.
-struct HeadColumns {
-  size_t first = 0, count = 0;
-};
+constexpr size_t kBlocks = 4;                             // of a group
+constexpr size_t kGroup = kBlocks * plane_kernel::kRows;  // tokens that are coded together
 
 // R(position) mean of keys, for queries that are turned instead: q . R(start + i) m is
 // (R(start)^T q) . R(i) m.
 struct RotatingMean {
-  // A value of a row that is turned back by 64 positions: own x itself + other x its partner.
-  struct Turn {
-    float own, other;
-    size_t partner;
-  };
+  Matrix<float> turned;  // R(0 ... 63) mean: [width of the rows x 64]
+  Rope rope;
+  Turn by_block;  // by 64 positions
 
-  Matrix<float> turned;     // R(0 ... 63) mean: [width of the rows x 64]; empty: there is no mean
-  std::vector<Turn> turns;  // of a head's columns
-  Rope rope;                // turns only: its magnitude is 1
-
-  bool empty() const { return turned.empty(); }
-  size_t bytes() const { return sizeof(float) * turned.size() + sizeof(Turn) * turns.size(); }
+  size_t bytes() const { return sizeof(float) * turned.size(); }
 };
 
-// Of one layer's keys or values: row = sum over columns of level x out.row(column), + rest; keys
-// also + R(position) mean.
-struct FoldedUnit {
-  std::vector<uint8_t> widths;  // of the columns that have bits: 1 ... 6
-  std::vector<int8_t> levels;   // [columns x plane_kernel::kLevels]
-  Matrix<float> out;            // [columns x width of the rows]; a column's scale is in it
-  std::vector<float> rest;      // [width of the rows]
-  RotatingMean mean;            // of keys
-  std::vector<HeadColumns> heads;
-  size_t block_bytes = 0;  // of 64 tokens
+// Bits of a band's columns in blocks of one grade; columns without bits are left out.
+struct Grade {
+  std::vector<uint8_t> widths;    // 1 ... 6
+  std::vector<int8_t> levels;     // plane_kernel::table_size(width) places of each
+  std::vector<float> scales;      // of levels
+  std::vector<uint16_t> columns;  // of the band
+  size_t first_byte = 0;          // of the band's planes in a block
 
-  size_t columns() const { return widths.size(); }
-  plane_kernel::Columns planes() const { return {columns(), widths.data(), levels.data()}; }
-  double bits_per_value() const;
+  size_t count() const { return widths.size(); }
+  plane_kernel::Columns view() const { return {count(), widths.data(), levels.data()}; }
+};
+
+// Columns of KV heads that share them with no others: of one head, or of all where heads are mixed.
+struct Band {
+  size_t head = 0, heads = 0;
+  HalfMatrix out;            // [columns x width of its heads]: rows are sums of level x scale x out
+  HalfMatrix into;           // [width of its heads x columns]: columns of rows, less their `start`
+  std::vector<float> start;  // [columns]
+  std::vector<Grade> grades;
+
+  size_t columns() const { return out.rows(); }
+  size_t bytes() const;
+};
+
+// Of one layer's keys or values: row = sum over a grade's columns of level x scale x out, + rest;
+// keys also + R(position) mean.
+struct FoldedUnit {
+  std::vector<Band> bands;
+  Matrix<float> rest;  // [grades x width of the rows]
+  std::optional<RotatingMean> mean;
+  std::array<size_t, kBlocks> grade_of{};    // of a group's blocks: the first ones are the finest
+  std::array<size_t, kBlocks> first_byte{};  // of the blocks
+  size_t group_bytes = 0;
+
+  size_t width() const { return rest.cols(); }
+  size_t bytes() const;
 };
 
 class LiveForm {
  public:
   // Error usage if its pipelines are of another form, and which stage is not.
-  static Result<LiveForm> of(std::shared_ptr<const codec::Codec> codec);
+  static Result<LiveForm> of(const codec::Codec& codec);
 
-  const ModelShape& shape() const { return codec_->shape(); }
-  const FoldedUnit& unit(Kind kind, size_t layer) const { return units_[2 * layer + index(kind)]; }
-  double bits_per_value() const;  // of blocks; tables are not counted
-  size_t table_bytes() const;     // of all folded units, and the codec's state as it is saved
+  const ModelShape& shape() const { return shape_; }
+  const FoldedUnit& unit(Kind kind, size_t layer) const {
+    return units_[2 * layer + (kind == Kind::key ? 0 : 1)];
+  }
+  double bits_per_value() const;  // of groups; tables and the order of tokens are not counted
+  size_t table_bytes() const;     // of all folded units
 
-  // 64 rows as the cache holds them, from position `first`, to a block's bytes.
-  Result<Bytes> encode(Kind kind, size_t layer, Matrix<float> rows, size_t first) const;
+  // 256 rows as the cache holds them, and their positions, block by block, to a group's bytes and
+  // plane_kernel::kReadable more.
+  Result<Bytes> encode(Kind kind, size_t layer, Matrix<float> rows,
+                       std::span<const int32_t> positions) const;
 
  private:
-  explicit LiveForm(std::shared_ptr<const codec::Codec> codec) : codec_(std::move(codec)) {}
-  static size_t index(Kind kind) { return kind == Kind::key ? 0 : 1; }
-
-  std::shared_ptr<const codec::Codec> codec_;
+  ModelShape shape_;
   std::vector<FoldedUnit> units_;  // keys, then values, layer by layer
 };
 

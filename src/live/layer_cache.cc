@@ -6,13 +6,15 @@
 
 #include "core/threads.h"
 #include "linalg/linalg.h"
+#include "live/byte_pairs.h"
 
 namespace kvsplice::live {
 
 namespace {
 
 constexpr size_t kRows = plane_kernel::kRows;
-constexpr size_t kTask = 16;          // blocks of a thread's task, whatever the number of threads
+constexpr size_t kTask = 4;           // groups of a thread's task, whatever the number of threads
+constexpr size_t kDense = 32;         // query rows of a head from which on rows are decoded for all
 constexpr float kNegligible = 1e-6f;  // weights below it, in all of a block, leave its values out
 
 void append_halves(MatrixView<const float> rows, std::vector<uint16_t>& to) {
@@ -40,12 +42,37 @@ float largest(MatrixView<const float> values) {
   return most;
 }
 
+// Bytes of a block's levels as weights of a product.
+size_t weight_bytes(const Band& band) { return (band.columns() + 15) / 16 * 16 * kRows; }
+
 }  // namespace
 
-// What attention has come to over some tokens: [query rows x columns of values], and of each row
-// the largest score and the sum of exp(score - largest). A query row is one head of one token.
+// What is asked. A query row is one query head of one token; those of a KV head stand together.
+struct LayerCache::Asked {
+  size_t tokens, heads, rows;  // of each KV head
+  float cap;
+  Matrix<float> queries;                     // [heads * rows x key dim], times the scale
+  Matrix<float> rests;                       // [grades x heads * rows]: rows times the rest of keys
+  std::vector<std::vector<BytePairs>> ways;  // by band and grade: rows, folded
+
+  size_t all() const { return heads * rows; }
+  bool dense() const { return rows >= kDense; }
+};
+
+// What attention has come to over some tokens, for each query row: the largest score, the sum of
+// exp(score - largest), and the values that these weigh.
 struct LayerCache::Part {
-  Part(size_t rows, size_t cols) : sums(rows, cols), peak(rows, -INFINITY), total(rows) {}
+  Part(size_t rows, size_t dim) : values(rows, dim), peak(rows, -INFINITY), total(rows) {}
+
+  void add_columns(const FoldedUnit& unit, size_t rows_of_head) {
+    sums.resize(unit.bands.size());
+    for (size_t b = 0; b < unit.bands.size(); ++b) {
+      for (const Grade& g : unit.bands[b].grades) {
+        sums[b].emplace_back(unit.bands[b].heads * rows_of_head, g.count());
+      }
+    }
+    grade_totals = Matrix<float>(unit.rest.rows(), peak.size());
+  }
 
   // Scores [rows x n] become weights; what came before shrinks where the peak rises.
   void to_weights(MatrixView<float> scores) {
@@ -54,7 +81,7 @@ struct LayerCache::Part {
       const float most = *std::max_element(row.begin(), row.end());
       if (most > peak[r]) {
         const float shrink = std::exp(peak[r] - most);
-        for (float& v : sums.row(r)) v *= shrink;
+        for (float& v : values.row(r)) v *= shrink;
         total[r] *= shrink;
         peak[r] = most;
       }
@@ -62,227 +89,376 @@ struct LayerCache::Part {
     }
   }
 
-  Matrix<float> sums;
+  Matrix<float> values;  // [rows x value dim]
   std::vector<float> peak, total;
+  // Of one call of to_weights, instead of values: sums over columns by band and grade, and weights
+  // by grade.
+  std::vector<std::vector<Matrix<float>>> sums;
+  Matrix<float> grade_totals;
 };
 
 LayerCache::LayerCache(const LiveForm& form, size_t layer, const LiveOptions& options)
     : form_(&form), layer_(layer), options_(options) {}
 
-size_t LayerCache::bytes() const {
-  return (keys_.size() + values_.size()) * sizeof(uint16_t) + key_planes_.size() +
-         value_planes_.size() + starts_.size() * sizeof(uint32_t);
+CellBytes LayerCache::bytes() const {
+  CellBytes bytes;
+  bytes.tokens = groups_.size() * kGroup;
+  for (const Group& g : groups_) bytes.coded += sizeof(Group) + g.keys.size() + g.values.size();
+  bytes.exact =
+      (keys_.size() + values_.size()) * sizeof(uint16_t) + attention_.size() * sizeof(float);
+  return bytes;
 }
 
 size_t LayerCache::position_of_exact(size_t row) const {
-  return row < options_.sinks ? row : row + blocks() * kRows;
+  return row < options_.sinks ? row : row + groups_.size() * kGroup;
+}
+
+size_t LayerCache::query_heads_per_head() const {
+  return size_t(form_->shape().query_heads_of(int(layer_)) / shape().kv_heads);
 }
 
 Result<> LayerCache::append(MatrixView<const float> keys, MatrixView<const float> values) {
-  while (exact_rows() >= options_.sinks + options_.window + kRows) KVS_TRY(move_block());
+  while (exact_rows() >= options_.sinks + options_.window + kGroup) KVS_TRY(move_group());
   append_halves(keys, keys_);
   append_halves(values, values_);
+  attention_.resize(attention_.size() + keys.rows);
   count_ += keys.rows;
   return {};
 }
 
-// The oldest 64 tokens behind the sinks.
-Result<> LayerCache::move_block() {
-  const size_t start = position_of_exact(options_.sinks);
-  const auto move = [&](Kind kind, std::vector<uint16_t>& rows, Bytes& planes) -> Result<> {
+// Of the oldest tokens behind the sinks: those of most attention, by the query that saw them, come
+// first; within a block they stand as they came.
+std::array<uint8_t, kGroup> LayerCache::order_by_attention() const {
+  std::array<float, kGroup> received;
+  for (size_t i = 0; i < kGroup; ++i) {
+    const size_t row = options_.sinks + i;
+    received[i] = attention_[row] / float(count_ - position_of_exact(row));
+  }
+  std::array<uint8_t, kGroup> order;
+  std::iota(order.begin(), order.end(), uint8_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](uint8_t a, uint8_t b) { return received[a] > received[b]; });
+  for (size_t b = 0; b < kBlocks; ++b) {
+    std::sort(order.begin() + ptrdiff_t(b * kRows), order.begin() + ptrdiff_t((b + 1) * kRows));
+  }
+  return order;
+}
+
+Result<> LayerCache::move_group() {
+  Group group{position_of_exact(options_.sinks), order_by_attention(), {}, {}};
+  std::vector<int32_t> positions;
+  for (uint8_t i : group.order) positions.push_back(int32_t(group.start + i));
+  const auto move = [&](Kind kind, std::vector<uint16_t>& rows) -> Result<Bytes> {
     const auto width = size_t(shape().width(kind));
     const auto from = rows.begin() + ptrdiff_t(options_.sinks * width);
-    KVS_ASSIGN(const Bytes block, form_->encode(kind, layer_, floats(&*from, kRows, width), start));
-    planes.resize(planes.size() - std::min(planes.size(), plane_kernel::kReadable));
-    planes.insert(planes.end(), block.begin(), block.end());
-    planes.resize(planes.size() + plane_kernel::kReadable);
-    rows.erase(from, from + ptrdiff_t(kRows * width));
-    return {};
+    const Matrix<float> exact = floats(&*from, kGroup, width);
+    Matrix<float> ordered(kGroup, width);
+    for (size_t i = 0; i < kGroup; ++i) {
+      const auto row = exact.row(group.order[i]);
+      std::copy(row.begin(), row.end(), ordered.row(i).begin());
+    }
+    KVS_ASSIGN(Bytes bytes, form_->encode(kind, layer_, std::move(ordered), positions));
+    rows.erase(from, from + ptrdiff_t(kGroup * width));
+    return bytes;
   };
-  KVS_TRY(move(Kind::key, keys_, key_planes_));
-  KVS_TRY(move(Kind::value, values_, value_planes_));
-  starts_.push_back(uint32_t(start));
+  KVS_ASSIGN(group.keys, move(Kind::key, keys_));
+  KVS_ASSIGN(group.values, move(Kind::value, values_));
+  const auto seen = attention_.begin() + ptrdiff_t(options_.sinks);
+  attention_.erase(seen, seen + ptrdiff_t(kGroup));
+  groups_.push_back(std::move(group));
   return {};
 }
 
-// Query rows of a KV head: of each token the query heads that share it.
-struct LayerCache::Queries {
-  Matrix<float> rows;        // [tokens * heads x key dim], times the scale
-  Matrix<float> ways;        // rows, folded: [... x columns of the head]
-  std::vector<float> rests;  // rows times the head's rest
-};
-
-size_t LayerCache::group() const {
-  return size_t(form_->shape().query_heads_of(int(layer_)) / shape().kv_heads);
-}
-
-std::vector<LayerCache::Queries> LayerCache::prepare(MatrixView<const float> queries,
-                                                     float scale) const {
-  const auto dim = size_t(shape().key_dim);
-  const FoldedUnit& folded = unit(Kind::key);
-  std::vector<Queries> heads;
-  for (size_t g = 0; g < size_t(shape().kv_heads); ++g) {
-    Queries q{Matrix<float>(queries.rows * group(), dim), {}, {}};
-    for (size_t r = 0; r < q.rows.rows(); ++r) {
-      const float* from = queries.row(r / group()).data() + (g * group() + r % group()) * dim;
-      for (size_t c = 0; c < dim; ++c) q.rows(r, c) = scale * from[c];
+LayerCache::Asked LayerCache::prepare(MatrixView<const float> queries, float scale,
+                                      float cap) const {
+  const auto dim = size_t(shape().key_dim), heads = size_t(shape().kv_heads);
+  const size_t shared = query_heads_per_head();
+  Asked asked{queries.rows, heads, queries.rows * shared, cap, {}, {}, {}};
+  asked.queries = Matrix<float>(asked.all(), dim);
+  for (size_t r = 0; r < asked.all(); ++r) {
+    const size_t head = r / asked.rows, i = r % asked.rows;
+    const float* from = queries.row(i / shared).data() + (head * shared + i % shared) * dim;
+    for (size_t c = 0; c < dim; ++c) asked.queries(r, c) = scale * from[c];
+  }
+  if (asked.dense() || groups_.empty()) return asked;
+  const FoldedUnit& keys = unit(Kind::key);
+  asked.rests = Matrix<float>(keys.rest.rows(), asked.all());
+  for (size_t g = 0; g < keys.rest.rows(); ++g) {
+    for (size_t r = 0; r < asked.all(); ++r) {
+      const auto row = asked.queries.row(r);
+      asked.rests(g, r) =
+          std::inner_product(row.begin(), row.end(), &keys.rest(g, r / asked.rows * dim), 0.f);
     }
-    const HeadColumns own = folded.heads[g];
-    q.ways = Matrix<float>(q.rows.rows(), own.count);
-    const MatrixView<const float> out = folded.out.view();
-    gemm(Trans::no, Trans::yes, 1.f, q.rows,
-         out.row_range(own.first, own.count).col_range(g * dim, dim), 0.f, q.ways);
-    for (size_t r = 0; r < q.rows.rows(); ++r) {
-      const auto row = q.rows.row(r);
-      q.rests.push_back(std::inner_product(row.begin(), row.end(), &folded.rest[g * dim], 0.f));
+  }
+  for (const Band& band : keys.bands) {
+    const size_t rows = band.heads * asked.rows;
+    Matrix<float> ways(rows, band.columns());
+    const Matrix<float> out = band.out.floats();
+    for (size_t h = 0; h < band.heads; ++h) {
+      gemm(Trans::no, Trans::yes, 1.f,
+           asked.queries.view().row_range((band.head + h) * asked.rows, asked.rows),
+           out.view().col_range(h * dim, dim), 0.f,
+           ways.view().row_range(h * asked.rows, asked.rows));
     }
-    heads.push_back(std::move(q));
+    asked.ways.emplace_back();
+    for (const Grade& grade : band.grades) {
+      BytePairs pairs(rows, grade.count());
+      std::vector<float> chosen(grade.count());
+      for (size_t r = 0; r < rows; ++r) {
+        for (size_t c = 0; c < chosen.size(); ++c) chosen[c] = ways(r, grade.columns[c]);
+        pairs.set(r, chosen, grade.scales);
+      }
+      asked.ways.back().push_back(std::move(pairs));
+    }
   }
-  return heads;
+  return asked;
 }
 
-// What scores of a block are without its columns: [rows x 64]. `turned`: query rows, turned back by
-// the block's first position.
-void LayerCache::begin_scores(const Queries& q, size_t g, const float* turned,
-                              MatrixView<float> scores) const {
-  for (size_t r = 0; r < scores.rows; ++r) {
-    std::fill(scores.row(r).begin(), scores.row(r).end(), q.rests[r]);
+// Query rows times the rotating mean, for a group's tokens as they came: [rows x 256].
+Matrix<float> LayerCache::mean_scores(const Asked& asked, const Group& group) const {
+  Matrix<float> scores(asked.all(), kGroup);
+  const auto& mean = unit(Kind::key).mean;
+  if (!mean) return scores;
+  const size_t dim = asked.queries.cols();
+  Turn turn(mean->rope, dim, group.start);
+  Matrix<float> turned(asked.all(), dim);
+  for (size_t b = 0; b < kBlocks; ++b, turn.add(mean->by_block)) {
+    for (size_t r = 0; r < turned.rows(); ++r) turn.undo(asked.queries.row(r), turned.row(r));
+    for (size_t h = 0; h < asked.heads; ++h) {
+      plane_kernel::add_products(mean->turned.row(h * dim).data(), dim,
+                                 {turned.row(h * asked.rows).data(), dim}, asked.rows,
+                                 {&scores(h * asked.rows, b * kRows), kGroup});
+    }
   }
-  const RotatingMean& mean = unit(Kind::key).mean;
-  if (mean.empty()) return;
-  const auto dim = size_t(shape().key_dim);
-  plane_kernel::add_products(mean.turned.row(g * dim).data(), dim, {turned, dim}, scores.rows,
-                             {scores.data, scores.stride});
+  return scores;
 }
 
-// Query rows of each KV head, turned back to a block's first position.
-std::vector<Matrix<float>> LayerCache::turned_back(std::span<const Queries> heads,
-                                                   size_t start) const {
-  const RotatingMean& mean = unit(Kind::key).mean;
-  if (mean.empty()) return {};
-  std::vector<Matrix<float>> turned;
-  for (const Queries& q : heads) {
-    turned.push_back(q.rows);
-    const std::vector<int32_t> positions(q.rows.rows(), int32_t(start));
-    mean.rope.undo(turned.back(), shape().key_dim, positions);
+void LayerCache::attend_groups(const Asked& asked, size_t first, size_t end, Part& part) const {
+  const FoldedUnit& keys = unit(Kind::key);
+  const std::vector<float> ones(kRows, 1.f);
+  std::vector<float> scratch;
+  Bytes levels;
+  Matrix<float> scores(asked.all(), (end - first) * kGroup), products(asked.all(), kRows);
+  for (size_t i = first; i < end; ++i) {
+    const Group& group = groups_[i];
+    const Matrix<float> means = mean_scores(asked, group);
+    for (size_t b = 0; b < kBlocks; ++b) {
+      const size_t grade = keys.grade_of[b];
+      for (size_t n = 0; n < keys.bands.size(); ++n) {
+        const Band& band = keys.bands[n];
+        levels.resize(weight_bytes(band));
+        plane_kernel::decode_by_token(
+            band.grades[grade].view(),
+            &group.keys[keys.first_byte[b] + band.grades[grade].first_byte], levels.data());
+        asked.ways[n][grade].multiply(
+            0, levels.data(), ones.data(),
+            products.view().row_range(band.head * asked.rows, band.heads * asked.rows), scratch);
+      }
+      for (size_t r = 0; r < asked.all(); ++r) {
+        float* to = &scores(r, (i - first) * kGroup + b * kRows);
+        for (size_t t = 0; t < kRows; ++t) {
+          to[t] = products(r, t) + means(r, group.order[b * kRows + t]) + asked.rests(grade, r);
+        }
+      }
+    }
   }
-  return turned;
+  soften(scores, asked.cap);
+  part.to_weights(scores);
+  part.add_columns(unit(Kind::value), asked.rows);
+  for (size_t i = first; i < end; ++i) {
+    add_sums(groups_[i], scores.view().col_range((i - first) * kGroup, kGroup), part);
+  }
+  unfold(part);
 }
 
-// On to the next block: all turn by the same angles then.
-void LayerCache::turn_by_block(std::vector<Matrix<float>>& rows) const {
-  const auto& turns = unit(Kind::key).mean.turns;
-  for (Matrix<float>& r : rows) {
-    for (size_t i = 0; i < r.rows(); ++i) {
-      const std::vector<float> x(r.row(i).begin(), r.row(i).end());
-      for (size_t c = 0; c < x.size(); ++c) {
-        const RotatingMean::Turn& t = turns[c];
-        r(i, c) = t.own * x[c] + t.other * x[t.partner];
+void LayerCache::add_sums(const Group& group, MatrixView<const float> weights, Part& part) const {
+  const FoldedUnit& values = unit(Kind::value);
+  const size_t rows = weights.rows / size_t(shape().kv_heads);
+  const std::vector<float> ones(kRows, 1.f);
+  std::vector<float> scratch;
+  Bytes levels;
+  BytePairs pairs(weights.rows, kRows);
+  for (size_t b = 0; b < kBlocks; ++b) {
+    const auto own = weights.col_range(b * kRows, kRows);
+    if (largest(own) < kNegligible) continue;
+    const size_t grade = values.grade_of[b];
+    for (size_t r = 0; r < own.rows; ++r) {
+      pairs.set(r, own.row(r), ones);
+      part.grade_totals(grade, r) += std::accumulate(own.row(r).begin(), own.row(r).end(), 0.f);
+    }
+    for (size_t n = 0; n < values.bands.size(); ++n) {
+      const Band& band = values.bands[n];
+      const Grade& own_grade = band.grades[grade];
+      levels.resize(weight_bytes(band));
+      plane_kernel::decode_by_column(own_grade.view(),
+                                     &group.values[values.first_byte[b] + own_grade.first_byte],
+                                     levels.data());
+      Matrix<float>& sums = part.sums[n][grade];
+      Matrix<float> products(sums.rows(), sums.cols());
+      pairs.multiply(band.head * rows, levels.data(), own_grade.scales.data(), products, scratch);
+      for (size_t k = 0; k < sums.size(); ++k) sums.flat()[k] += products.flat()[k];
+    }
+  }
+}
+
+// Sums over columns become values.
+void LayerCache::unfold(Part& part) const {
+  const FoldedUnit& values = unit(Kind::value);
+  const size_t dim = part.values.cols(), rows = part.values.rows() / size_t(shape().kv_heads);
+  for (size_t n = 0; n < values.bands.size(); ++n) {
+    const Band& band = values.bands[n];
+    Matrix<float> sums(band.heads * rows, band.columns());
+    for (size_t g = 0; g < band.grades.size(); ++g) {
+      for (size_t r = 0; r < sums.rows(); ++r) {
+        for (size_t c = 0; c < band.grades[g].count(); ++c) {
+          sums(r, band.grades[g].columns[c]) += part.sums[n][g](r, c);
+        }
+      }
+    }
+    const Matrix<float> out = band.out.floats();
+    for (size_t h = 0; h < band.heads; ++h) {
+      gemm(Trans::no, Trans::no, 1.f, sums.view().row_range(h * rows, rows),
+           out.view().col_range(h * dim, dim), 1.f,
+           part.values.view().row_range((band.head + h) * rows, rows));
+    }
+  }
+  for (size_t r = 0; r < part.values.rows(); ++r) {
+    for (size_t g = 0; g < values.rest.rows(); ++g) {
+      for (size_t c = 0; c < dim; ++c) {
+        part.values(r, c) += part.grade_totals(g, r) * values.rest(g, r / rows * dim + c);
       }
     }
   }
 }
 
-void LayerCache::attend_blocks(std::span<const Queries> heads, float cap, size_t first, size_t end,
-                               Part& part) const {
-  const FoldedUnit &k = unit(Kind::key), &v = unit(Kind::value);
-  const size_t rows = heads[0].rows.rows();
-  Matrix<float> scores(heads.size() * rows, (end - first) * kRows);
-  std::vector<int8_t> levels(std::max(k.columns(), v.columns()) * kRows);
-  std::vector<Matrix<float>> turned = turned_back(heads, starts_[first]);
-  for (size_t b = first; b < end; ++b) {
-    if (b > first) turn_by_block(turned);
-    plane_kernel::decode(k.planes(), &key_planes_[b * k.block_bytes], levels.data());
-    for (size_t g = 0; g < heads.size(); ++g) {
-      const auto own =
-          scores.view().row_range(g * rows, rows).col_range((b - first) * kRows, kRows);
-      begin_scores(heads[g], g, turned.empty() ? nullptr : turned[g].data(), own);
-      plane_kernel::add_scores(&levels[k.heads[g].first * kRows], k.heads[g].count,
-                               {heads[g].ways.data(), k.heads[g].count}, rows,
-                               {own.data, own.stride});
+// A group's rows, block by block.
+Matrix<float> LayerCache::decode_rows(Kind kind, const Group& group) const {
+  const FoldedUnit& folded = unit(kind);
+  const size_t dim = size_t(shape().heads_dim(kind));
+  Matrix<float> rows(kGroup, folded.width());
+  std::vector<int8_t> levels;
+  for (size_t b = 0; b < kBlocks; ++b) {
+    const size_t g = folded.grade_of[b];
+    const auto own = rows.view().row_range(b * kRows, kRows);
+    for (size_t r = 0; r < kRows; ++r) {
+      std::copy_n(folded.rest.row(g).begin(), folded.width(), own.row(r).begin());
+    }
+    for (const Band& band : folded.bands) {
+      const Grade& grade = band.grades[g];
+      levels.resize(grade.count() * kRows);
+      plane_kernel::decode(grade.view(), group.of(kind) + folded.first_byte[b] + grade.first_byte,
+                           levels.data());
+      Matrix<float> columns(band.columns(), kRows);
+      for (size_t c = 0; c < grade.count(); ++c) {
+        const auto to = columns.row(grade.columns[c]);
+        for (size_t t = 0; t < kRows; ++t) to[t] = grade.scales[c] * float(levels[c * kRows + t]);
+      }
+      gemm(Trans::yes, Trans::no, 1.f, columns, band.out.floats(), 1.f,
+           own.col_range(band.head * dim, band.heads * dim));
     }
   }
-  soften(scores, cap);
-  part.to_weights(scores);
-  for (size_t b = first; b < end; ++b) {
-    const auto weights = scores.view().col_range((b - first) * kRows, kRows);
-    if (largest(weights) < kNegligible) continue;
-    plane_kernel::decode(v.planes(), &value_planes_[b * v.block_bytes], levels.data());
-    for (size_t g = 0; g < heads.size(); ++g) {
-      const HeadColumns own = v.heads[g];
-      plane_kernel::add_sums(&levels[own.first * kRows], own.count,
-                             {weights.row(g * rows).data(), weights.stride}, rows,
-                             {part.sums.row(g * rows).data() + own.first, part.sums.cols()});
+  if (!folded.mean) return rows;
+  Matrix<float> mean(folded.width(), kGroup);
+  Turn turn(folded.mean->rope, dim, group.start);
+  for (size_t b = 0; b < kBlocks; ++b, turn.add(folded.mean->by_block)) {
+    for (size_t h = 0; h < folded.width() / dim; ++h) {
+      turn.apply(folded.mean->turned.view().row_range(h * dim, dim),
+                 mean.view().row_range(h * dim, dim).col_range(b * kRows, kRows));
+    }
+  }
+  for (size_t r = 0; r < kGroup; ++r) {
+    for (size_t c = 0; c < rows.cols(); ++c) rows(r, c) += mean(c, group.order[r]);
+  }
+  return rows;
+}
+
+void LayerCache::attend_densely(const Asked& asked, size_t first, size_t end, Part& part) const {
+  const size_t key_dim = asked.queries.cols(), dim = part.values.cols();
+  for (size_t i = first; i < end; ++i) {
+    const Matrix<float> keys = decode_rows(Kind::key, groups_[i]);
+    const Matrix<float> values = decode_rows(Kind::value, groups_[i]);
+    Matrix<float> scores(asked.all(), kGroup);
+    for (size_t h = 0; h < asked.heads; ++h) {
+      gemm(Trans::no, Trans::yes, 1.f, asked.queries.view().row_range(h * asked.rows, asked.rows),
+           keys.view().col_range(h * key_dim, key_dim), 0.f,
+           scores.view().row_range(h * asked.rows, asked.rows));
+    }
+    soften(scores, asked.cap);
+    part.to_weights(scores);
+    for (size_t h = 0; h < asked.heads; ++h) {
+      gemm(Trans::no, Trans::no, 1.f, scores.view().row_range(h * asked.rows, asked.rows),
+           values.view().col_range(h * dim, dim), 1.f,
+           part.values.view().row_range(h * asked.rows, asked.rows));
     }
   }
 }
 
-void LayerCache::attend_exact(std::span<const Queries> heads, float cap, size_t tokens,
-                              Part& part) const {
-  const auto dim = size_t(shape().key_dim), out = size_t(shape().value_dim);
-  const size_t rows = heads[0].rows.rows(), n = exact_rows();
+// Returns the weights of the rows that are kept as they are.
+Matrix<float> LayerCache::attend_exact(const Asked& asked, Part& part) const {
+  const size_t key_dim = asked.queries.cols(), dim = part.values.cols(), n = exact_rows();
   const Matrix<float> k = floats(keys_.data(), n, size_t(shape().width(Kind::key)));
   const Matrix<float> v = floats(values_.data(), n, size_t(shape().width(Kind::value)));
-  Matrix<float> scores(heads.size() * rows, n);
-  for (size_t g = 0; g < heads.size(); ++g) {
-    gemm(Trans::no, Trans::yes, 1.f, heads[g].rows, k.view().col_range(g * dim, dim), 0.f,
-         scores.view().row_range(g * rows, rows));
+  Matrix<float> scores(asked.all(), n);
+  for (size_t h = 0; h < asked.heads; ++h) {
+    gemm(Trans::no, Trans::yes, 1.f, asked.queries.view().row_range(h * asked.rows, asked.rows),
+         k.view().col_range(h * key_dim, key_dim), 0.f,
+         scores.view().row_range(h * asked.rows, asked.rows));
   }
-  soften(scores, cap);
+  soften(scores, asked.cap);
   for (size_t r = 0; r < scores.rows(); ++r) {
-    const size_t position = count_ - tokens + r % rows / group();
+    const size_t position = count_ - asked.tokens + r % asked.rows / query_heads_per_head();
     for (size_t j = n; j-- > 0 && position_of_exact(j) > position;) scores(r, j) = -INFINITY;
   }
   part.to_weights(scores);
-  for (size_t g = 0; g < heads.size(); ++g) {
-    gemm(Trans::no, Trans::no, 1.f, scores.view().row_range(g * rows, rows),
-         v.view().col_range(g * out, out), 0.f, part.sums.view().row_range(g * rows, rows));
+  for (size_t h = 0; h < asked.heads; ++h) {
+    gemm(Trans::no, Trans::no, 1.f, scores.view().row_range(h * asked.rows, asked.rows),
+         v.view().col_range(h * dim, dim), 1.f,
+         part.values.view().row_range(h * asked.rows, asked.rows));
   }
+  return scores;
 }
 
-// Sums over columns become values of the head.
-void LayerCache::unfold(Part& part, size_t rows) const {
-  const auto dim = size_t(shape().value_dim);
-  const FoldedUnit& v = unit(Kind::value);
-  Matrix<float> values(part.sums.rows(), dim);
-  for (size_t r = 0; r < values.rows(); ++r) {
-    for (size_t c = 0; c < dim; ++c) values(r, c) = part.total[r] * v.rest[r / rows * dim + c];
+// What errors of a row do to outputs grows with the square of its weights.
+void LayerCache::note_attention(const Part& exact, const Matrix<float>& weights,
+                                std::span<const float> peaks, std::span<const float> totals) {
+  for (size_t r = 0; r < weights.rows(); ++r) {
+    const float share = std::exp(exact.peak[r] - peaks[r]) / totals[r];
+    const auto row = weights.row(r);
+    for (size_t j = 0; j < row.size(); ++j) attention_[j] += share * row[j] * share * row[j];
   }
-  for (size_t g = 0; g < v.heads.size(); ++g) {
-    const HeadColumns own = v.heads[g];
-    gemm(Trans::no, Trans::no, 1.f,
-         part.sums.view().row_range(g * rows, rows).col_range(own.first, own.count),
-         v.out.view().row_range(own.first, own.count).col_range(g * dim, dim), 1.f,
-         values.view().row_range(g * rows, rows));
-  }
-  part.sums = std::move(values);
 }
 
 void LayerCache::attend(MatrixView<const float> queries, float scale, float cap,
-                        MatrixView<float> out) const {
-  const std::vector<Queries> heads = prepare(queries, scale);
-  const size_t rows = heads[0].rows.rows(), all = rows * heads.size();
-  const size_t tasks = (blocks() + kTask - 1) / kTask;
+                        MatrixView<float> out) {
+  const Asked asked = prepare(queries, scale, cap);
+  const size_t tasks = (groups_.size() + kTask - 1) / kTask;
   const auto dim = size_t(shape().value_dim);
-  std::vector<Part> parts(tasks, Part(all, unit(Kind::value).columns()));
-  parts.emplace_back(all, dim);
+  std::vector<Part> parts(tasks + 1, Part(asked.all(), dim));
+  Matrix<float> weights;
   parallel_for(parts.size(), [&](size_t i) {
-    if (i == tasks) return attend_exact(heads, cap, queries.rows, parts[i]);
-    attend_blocks(heads, cap, i * kTask, std::min(blocks(), (i + 1) * kTask), parts[i]);
-    unfold(parts[i], rows);
+    if (i == tasks) {
+      weights = attend_exact(asked, parts[i]);
+      return;
+    }
+    const size_t first = i * kTask, end = std::min(groups_.size(), first + kTask);
+    asked.dense() ? attend_densely(asked, first, end, parts[i])
+                  : attend_groups(asked, first, end, parts[i]);
   });
-  for (size_t r = 0; r < all; ++r) {
-    float peak = -INFINITY, total = 0;
-    for (const Part& part : parts) peak = std::max(peak, part.peak[r]);
-    float* to = out.row(r % rows / group()).data() + (r / rows * group() + r % group()) * dim;
+  std::vector<float> peaks(asked.all(), -INFINITY), totals(asked.all());
+  const size_t shared = query_heads_per_head();
+  for (size_t r = 0; r < asked.all(); ++r) {
+    for (const Part& part : parts) peaks[r] = std::max(peaks[r], part.peak[r]);
+    const size_t head = r / asked.rows, i = r % asked.rows;
+    float* to = out.row(i / shared).data() + (head * shared + i % shared) * dim;
     std::fill_n(to, dim, 0.f);
     for (const Part& part : parts) {
-      const float share = std::exp(part.peak[r] - peak);
-      total += share * part.total[r];
-      for (size_t c = 0; c < dim; ++c) to[c] += share * part.sums(r, c);
+      const float share = std::exp(part.peak[r] - peaks[r]);
+      totals[r] += share * part.total[r];
+      for (size_t c = 0; c < dim; ++c) to[c] += share * part.values(r, c);
     }
-    for (size_t c = 0; c < dim; ++c) to[c] /= total;
+    for (size_t c = 0; c < dim; ++c) to[c] /= totals[r];
   }
+  note_attention(parts[tasks], weights, peaks, totals);
 }
 
 }  // namespace kvsplice::live

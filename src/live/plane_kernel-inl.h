@@ -9,6 +9,8 @@
 #include <hwy/contrib/math/math-inl.h>
 #include <hwy/highway.h>
 
+#include <cstring>
+
 #include "live/plane_kernel.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -19,9 +21,9 @@ namespace hn = hwy::HWY_NAMESPACE;
 #if HWY_TARGET == HWY_SCALAR
 
 using reference::add_products;
-using reference::add_scores;
-using reference::add_sums;
 using reference::decode;
+using reference::decode_by_column;
+using reference::decode_by_token;
 using reference::to_floats;
 using reference::to_weights;
 
@@ -34,7 +36,7 @@ using Float = hn::Vec<Floats>;
 
 // Sixteen places of a table, at most, for each part of it that the upper bits choose.
 HWY_INLINE Code look_up(Codes tag, const uint8_t* table, Code code, size_t width) {
-  const auto part = [&](size_t i) {
+  const auto part = [&](size_t i) HWY_ATTR {
     return hn::TableLookupBytes(hn::LoadDup128(tag, table + 16 * i),
                                 hn::And(code, hn::Set(tag, 15)));
   };
@@ -46,33 +48,117 @@ HWY_INLINE Code look_up(Codes tag, const uint8_t* table, Code code, size_t width
   return hn::IfThenElse(hn::TestBit(code, hn::Set(tag, 32)), high, low);
 }
 
+// A column's planes of a block, and its table. One that is not there has no bits.
+struct Column {
+  const uint8_t *planes, *table;
+  size_t width;
+};
+
+HWY_INLINE Code levels_at(Codes tag, const Column& column, size_t t) {
+  Code code = hn::Zero(tag);
+  for (size_t b = 0; b < column.width; ++b) {
+    const auto bits = hn::LoadMaskBits(tag, column.planes + b * kPlane + t / 8);
+    const auto weight = static_cast<uint8_t>(1u << (column.width - 1 - b));
+    code = hn::Or(code, hn::IfThenElseZero(bits, hn::Set(tag, weight)));
+  }
+  return look_up(tag, column.table, code, column.width);
+}
+
+// Hands out columns, one behind the other, then those that are not there.
+class Walk {
+ public:
+  Walk(const Columns& columns, const uint8_t* planes)
+      : columns_(columns),
+        planes_(planes),
+        table_(reinterpret_cast<const uint8_t*>(columns.levels)) {}
+
+  Column next() {
+    static constexpr uint8_t kNone[kSmallTable] = {};
+    if (at_ == columns_.count) return {kNone, kNone, 0};
+    const size_t width = columns_.widths[at_++];
+    const Column column = {planes_, table_, width};
+    planes_ += width * kPlane;
+    table_ += table_size(width);
+    return column;
+  }
+
+ private:
+  const Columns& columns_;
+  const uint8_t *planes_, *table_;
+  size_t at_ = 0;
+};
+
 void decode(const Columns& columns, const uint8_t* planes, int8_t* to) {
   const Codes tag;
-  const size_t lanes = hn::Lanes(tag);
-  auto* out = reinterpret_cast<uint8_t*>(to);
-  const auto* tables = reinterpret_cast<const uint8_t*>(columns.levels);
-  for (size_t c = 0; c < columns.count; ++c, out += kRows) {
-    const size_t width = columns.widths[c];
-    for (size_t t = 0; t < kRows; t += lanes) {
-      Code code = hn::Zero(tag);
-      for (size_t b = 0; b < width; ++b) {
-        const auto bits = hn::LoadMaskBits(tag, planes + b * kPlane + t / 8);
-        const auto weight = static_cast<uint8_t>(1u << (width - 1 - b));
-        code = hn::Or(code, hn::IfThenElseZero(bits, hn::Set(tag, weight)));
-      }
-      hn::StoreU(look_up(tag, tables + c * kLevels, code, width), tag, out + t);
+  Walk walk(columns, planes);
+  for (size_t c = 0; c < columns.count; ++c) {
+    const Column column = walk.next();
+    for (size_t t = 0; t < kRows; t += hn::Lanes(tag)) {
+      hn::StoreU(levels_at(tag, column, t), tag, reinterpret_cast<uint8_t*>(to) + c * kRows + t);
     }
-    planes += width * kPlane;
   }
 }
 
-HWY_INLINE Float levels_at(Floats tag, const int8_t* levels) {
-  const hn::Rebind<int8_t, Floats> bytes;
-  const hn::RebindToSigned<Floats> integers;
-  return hn::ConvertTo(tag, hn::PromoteTo(integers, hn::LoadU(bytes, levels)));
+// Of a vector's blocks of 16 bytes, block b to to + b * step.
+HWY_INLINE void scatter(Codes tag, Code v, uint8_t* to, size_t step) {
+  HWY_ALIGN uint8_t bytes[kRows];
+  hn::Store(v, tag, bytes);
+  for (size_t b = 0; b < hn::Lanes(tag) / 16; ++b) memcpy(to + b * step, bytes + 16 * b, 16);
 }
 
-// Heads that share what is decoded, at most four at once; those that are not there repeat the last.
+// Four columns at a time: body(c, t, and levels of each for the tokens from t on, as weights).
+template <class Body>
+HWY_INLINE void for_quads(const Columns& columns, const uint8_t* planes, const Body& body) {
+  const Codes tag;
+  const Code zero = hn::Set(tag, kLevelZero);
+  Walk walk(columns, planes);
+  for (size_t c = 0; c < columns.count; c += 4) {
+    const Column c0 = walk.next(), c1 = walk.next(), c2 = walk.next(), c3 = walk.next();
+    for (size_t t = 0; t < kRows; t += hn::Lanes(tag)) {
+      body(c, t, hn::Xor(levels_at(tag, c0, t), zero), hn::Xor(levels_at(tag, c1, t), zero),
+           hn::Xor(levels_at(tag, c2, t), zero), hn::Xor(levels_at(tag, c3, t), zero));
+    }
+  }
+}
+
+void decode_by_token(const Columns& columns, const uint8_t* planes, uint8_t* to) {
+  const Codes tag;
+  const hn::RepartitionToWide<Codes> pairs;
+  const size_t quads = (columns.count + 3) / 4;
+  for_quads(columns, planes, [&](size_t c, size_t t, Code x0, Code x1, Code x2, Code x3) HWY_ATTR {
+    const auto a = hn::BitCast(pairs, hn::InterleaveLower(tag, x0, x1));
+    const auto b = hn::BitCast(pairs, hn::InterleaveLower(tag, x2, x3));
+    const auto d = hn::BitCast(pairs, hn::InterleaveUpper(tag, x0, x1));
+    const auto e = hn::BitCast(pairs, hn::InterleaveUpper(tag, x2, x3));
+    uint8_t* place = to + (t / 16 * quads + c / 4) * 64;
+    const size_t step = quads * 64;
+    scatter(tag, hn::BitCast(tag, hn::InterleaveLower(pairs, a, b)), place, step);
+    scatter(tag, hn::BitCast(tag, hn::InterleaveUpper(pairs, a, b)), place + 16, step);
+    scatter(tag, hn::BitCast(tag, hn::InterleaveLower(pairs, d, e)), place + 32, step);
+    scatter(tag, hn::BitCast(tag, hn::InterleaveUpper(pairs, d, e)), place + 48, step);
+  });
+}
+
+void decode_by_column(const Columns& columns, const uint8_t* planes, uint8_t* to) {
+  const Codes tag;
+  const hn::Repartition<uint32_t, Codes> quads;
+  const hn::Repartition<uint64_t, Codes> pairs;
+  for_quads(columns, planes, [&](size_t c, size_t t, Code x0, Code x1, Code x2, Code x3) HWY_ATTR {
+    const auto q0 = hn::BitCast(quads, x0), q1 = hn::BitCast(quads, x1);
+    const auto q2 = hn::BitCast(quads, x2), q3 = hn::BitCast(quads, x3);
+    const auto a = hn::BitCast(pairs, hn::InterleaveLower(quads, q0, q1));
+    const auto b = hn::BitCast(pairs, hn::InterleaveLower(quads, q2, q3));
+    const auto d = hn::BitCast(pairs, hn::InterleaveUpper(quads, q0, q1));
+    const auto e = hn::BitCast(pairs, hn::InterleaveUpper(quads, q2, q3));
+    uint8_t* place = to + (c / 16 * 16 + t / 4) * 64 + c % 16 * 4;
+    scatter(tag, hn::BitCast(tag, hn::InterleaveLower(pairs, a, b)), place, 256);
+    scatter(tag, hn::BitCast(tag, hn::InterleaveUpper(pairs, a, b)), place + 64, 256);
+    scatter(tag, hn::BitCast(tag, hn::InterleaveLower(pairs, d, e)), place + 128, 256);
+    scatter(tag, hn::BitCast(tag, hn::InterleaveUpper(pairs, d, e)), place + 192, 256);
+  });
+}
+
+// Heads that share what is loaded, at most four at once; those that are not there repeat the last.
 template <class Body>
 HWY_INLINE void for_fours(size_t heads, const Body& body) {
   for (size_t h = 0; h < heads; h += 4) {
@@ -80,20 +166,18 @@ HWY_INLINE void for_fours(size_t heads, const Body& body) {
   }
 }
 
-// at(c, t): column c's values for tokens t ...
-template <class At>
-HWY_INLINE void add_any(const At& values_at, size_t count, RowsOf<const float> u, size_t heads,
-                        RowsOf<float> scores) {
+void add_products(const float* rows, size_t count, RowsOf<const float> u, size_t heads,
+                  RowsOf<float> scores) {
   const Floats tag;
   const size_t lanes = hn::Lanes(tag);
-  for_fours(heads, [&](size_t h, size_t h1, size_t h2, size_t h3) {
+  for_fours(heads, [&](size_t h, size_t h1, size_t h2, size_t h3) HWY_ATTR {
     const float *u0 = u.row(h), *u1 = u.row(h + h1), *u2 = u.row(h + h2), *u3 = u.row(h + h3);
     for (size_t t = 0; t < kRows; t += lanes) {
-      const auto at = [&](size_t i) { return scores.row(h + i) + t; };
+      const auto at = [&](size_t i) HWY_ATTR { return scores.row(h + i) + t; };
       Float s0 = hn::LoadU(tag, at(0)), s1 = hn::LoadU(tag, at(h1));
       Float s2 = hn::LoadU(tag, at(h2)), s3 = hn::LoadU(tag, at(h3));
       for (size_t c = 0; c < count; ++c) {
-        const Float x = values_at(c, t);
+        const Float x = hn::LoadU(tag, rows + c * kRows + t);
         s0 = hn::MulAdd(hn::Set(tag, u0[c]), x, s0), s1 = hn::MulAdd(hn::Set(tag, u1[c]), x, s1);
         s2 = hn::MulAdd(hn::Set(tag, u2[c]), x, s2), s3 = hn::MulAdd(hn::Set(tag, u3[c]), x, s3);
       }
@@ -101,18 +185,6 @@ HWY_INLINE void add_any(const At& values_at, size_t count, RowsOf<const float> u
       hn::StoreU(s2, tag, at(h2)), hn::StoreU(s3, tag, at(h3));
     }
   });
-}
-
-void add_scores(const int8_t* levels, size_t count, RowsOf<const float> u, size_t heads,
-                RowsOf<float> scores) {
-  const auto at = [=](size_t c, size_t t) { return levels_at(Floats(), levels + c * kRows + t); };
-  add_any(at, count, u, heads, scores);
-}
-
-void add_products(const float* rows, size_t count, RowsOf<const float> u, size_t heads,
-                  RowsOf<float> scores) {
-  const auto at = [=](size_t c, size_t t) { return hn::LoadU(Floats(), rows + c * kRows + t); };
-  add_any(at, count, u, heads, scores);
 }
 
 void to_floats(const uint16_t* halves, size_t n, float* to) {
@@ -140,32 +212,6 @@ float to_weights(float* values, size_t n, float peak) {
     sum = hn::Add(sum, weight);
   }
   return hn::GetLane(hn::SumOfLanes(tag, sum)) + reference::to_weights(values + i, n - i, peak);
-}
-
-void add_sums(const int8_t* levels, size_t count, RowsOf<const float> weights, size_t heads,
-              RowsOf<float> sums) {
-  const Floats tag;
-  const size_t lanes = hn::Lanes(tag);
-  for_fours(heads, [&](size_t h, size_t h1, size_t h2, size_t h3) {
-    const float *w0 = weights.row(h), *w1 = weights.row(h + h1);
-    const float *w2 = weights.row(h + h2), *w3 = weights.row(h + h3);
-    for (size_t c = 0; c < count; ++c) {
-      Float s0 = hn::Zero(tag), s1 = s0, s2 = s0, s3 = s0;
-      for (size_t t = 0; t < kRows; t += lanes) {
-        const Float x = levels_at(tag, levels + c * kRows + t);
-        s0 = hn::MulAdd(hn::LoadU(tag, w0 + t), x, s0),
-        s1 = hn::MulAdd(hn::LoadU(tag, w1 + t), x, s1);
-        s2 = hn::MulAdd(hn::LoadU(tag, w2 + t), x, s2),
-        s3 = hn::MulAdd(hn::LoadU(tag, w3 + t), x, s3);
-      }
-      const auto added = [&](Float sum, size_t i) {
-        return sums.row(h + i)[c] + hn::GetLane(hn::SumOfLanes(tag, sum));
-      };
-      const float a0 = added(s0, 0), a1 = added(s1, h1), a2 = added(s2, h2), a3 = added(s3, h3);
-      sums.row(h)[c] = a0, sums.row(h + h1)[c] = a1;
-      sums.row(h + h2)[c] = a2, sums.row(h + h3)[c] = a3;
-    }
-  });
 }
 
 #endif

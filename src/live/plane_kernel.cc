@@ -14,19 +14,22 @@
 namespace kvsplice::plane_kernel {
 
 HWY_EXPORT(decode);
-HWY_EXPORT(add_scores);
+HWY_EXPORT(decode_by_token);
+HWY_EXPORT(decode_by_column);
 HWY_EXPORT(add_products);
 HWY_EXPORT(to_floats);
 HWY_EXPORT(to_weights);
-HWY_EXPORT(add_sums);
 
 void decode(const Columns& columns, const uint8_t* planes, int8_t* to) {
   HWY_DYNAMIC_DISPATCH(decode)(columns, planes, to);
 }
 
-void add_scores(const int8_t* levels, size_t count, RowsOf<const float> u, size_t heads,
-                RowsOf<float> scores) {
-  HWY_DYNAMIC_DISPATCH(add_scores)(levels, count, u, heads, scores);
+void decode_by_token(const Columns& columns, const uint8_t* planes, uint8_t* to) {
+  HWY_DYNAMIC_DISPATCH(decode_by_token)(columns, planes, to);
+}
+
+void decode_by_column(const Columns& columns, const uint8_t* planes, uint8_t* to) {
+  HWY_DYNAMIC_DISPATCH(decode_by_column)(columns, planes, to);
 }
 
 void add_products(const float* rows, size_t count, RowsOf<const float> u, size_t heads,
@@ -40,11 +43,6 @@ void to_floats(const uint16_t* halves, size_t n, float* to) {
 
 float to_weights(float* values, size_t n, float peak) {
   return HWY_DYNAMIC_DISPATCH(to_weights)(values, n, peak);
-}
-
-void add_sums(const int8_t* levels, size_t count, RowsOf<const float> weights, size_t heads,
-              RowsOf<float> sums) {
-  HWY_DYNAMIC_DISPATCH(add_sums)(levels, count, weights, heads, sums);
 }
 
 }  // namespace kvsplice::plane_kernel

@@ -10,20 +10,32 @@
 
 namespace kvsplice::plane_kernel {
 
-constexpr size_t kRows = 64;     // tokens whose bits of one weight stand together
-constexpr size_t kLevels = 64;   // places of a column's table
-constexpr size_t kPlane = 8;     // bytes of a plane
-constexpr size_t kReadable = 8;  // bytes behind the last plane that may be read
+constexpr size_t kRows = 64;         // tokens whose bits of one weight stand together
+constexpr size_t kPlane = 8;         // bytes of a plane
+constexpr size_t kReadable = 8;      // bytes behind the last plane that may be read
+constexpr size_t kSmallTable = 16;   // places that a column's table has at least
+constexpr uint8_t kLevelZero = 128;  // a level of 0, as a weight of products of bytes
 
-// Of each column w planes, that of the highest bit first.
+constexpr size_t table_size(size_t width) { return width <= 4 ? kSmallTable : size_t{1} << width; }
+
+// Of each column w planes, that of the highest bit first, and a table of 2^w levels.
 struct Columns {
   size_t count;
   const uint8_t* widths;  // w: 1 ... 6
-  const int8_t* levels;   // [count x kLevels]
+  const int8_t* levels;   // table_size(w) places for each
 };
 
 // The levels of 64 tokens: to [count x kRows].
 void decode(const Columns& columns, const uint8_t* planes, int8_t* to);
+
+// The same as weights of linalg/byte_product_kernel.h, for products that add over columns ...
+//   to  [4 panels of tokens][quads of columns][16 tokens][4 columns]
+// ... and for those that add over tokens.
+//   to  [panels of columns][16 quads of tokens][16 columns][4 tokens]
+// Columns that are not there have levels of 0; of a last panel, those behind its last quad stay as
+// they were.
+void decode_by_token(const Columns& columns, const uint8_t* planes, uint8_t* to);
+void decode_by_column(const Columns& columns, const uint8_t* planes, uint8_t* to);
 
 // Rows of floats, `step` apart.
 template <class T>
@@ -33,12 +45,7 @@ struct RowsOf {
   T* row(size_t r) const { return data + r * step; }
 };
 
-// scores [heads x kRows] += u [heads x count] levels [count x kRows]
-void add_scores(const int8_t* levels, size_t count, RowsOf<const float> u, size_t heads,
-                RowsOf<float> scores);
-
-// The same for rows that are no levels: scores [heads x kRows] += u [heads x count] rows [count x
-// kRows]
+// scores [heads x kRows] += u [heads x count] rows [count x kRows]
 void add_products(const float* rows, size_t count, RowsOf<const float> u, size_t heads,
                   RowsOf<float> scores);
 
@@ -48,45 +55,60 @@ void to_floats(const uint16_t* halves, size_t n, float* to);
 // Of n values x: exp(x - peak) in their place, and the sum of these. peak is not less than any.
 float to_weights(float* values, size_t n, float peak);
 
-// sums [heads x count] += weights [heads x kRows] levels^T
-void add_sums(const int8_t* levels, size_t count, RowsOf<const float> weights, size_t heads,
-              RowsOf<float> sums);
-
 namespace reference {
 
-inline void decode(const Columns& columns, const uint8_t* planes, int8_t* to) {
-  for (size_t c = 0; c < columns.count; ++c, to += kRows) {
+// each(column, token, level)
+template <class Each>
+void for_levels(const Columns& columns, const uint8_t* planes, const Each& each) {
+  const int8_t* table = columns.levels;
+  for (size_t c = 0; c < columns.count; ++c) {
+    const size_t width = columns.widths[c];
     for (size_t t = 0; t < kRows; ++t) {
       size_t code = 0;
-      for (size_t b = 0; b < columns.widths[c]; ++b) {
+      for (size_t b = 0; b < width; ++b) {
         code = 2 * code + (planes[b * kPlane + t / 8] >> t % 8 & 1);
       }
-      to[t] = columns.levels[c * kLevels + code];
+      each(c, t, table[code]);
     }
-    planes += columns.widths[c] * kPlane;
+    planes += width * kPlane;
+    table += table_size(width);
   }
 }
 
-template <class T>
-void add_any(const T* rows, size_t count, RowsOf<const float> u, size_t heads,
-             RowsOf<float> scores) {
-  for (size_t h = 0; h < heads; ++h) {
-    for (size_t c = 0; c < count; ++c) {
-      for (size_t t = 0; t < kRows; ++t) {
-        scores.row(h)[t] += u.row(h)[c] * float(rows[c * kRows + t]);
-      }
-    }
-  }
+inline void decode(const Columns& columns, const uint8_t* planes, int8_t* to) {
+  for_levels(columns, planes, [&](size_t c, size_t t, int8_t v) { to[c * kRows + t] = v; });
 }
 
-inline void add_scores(const int8_t* levels, size_t count, RowsOf<const float> u, size_t heads,
-                       RowsOf<float> scores) {
-  add_any(levels, count, u, heads, scores);
+inline void decode_by_token(const Columns& columns, const uint8_t* planes, uint8_t* to) {
+  const size_t quads = (columns.count + 3) / 4;
+  const auto at = [&](size_t c, size_t t) -> uint8_t& {
+    return to[((t / 16 * quads + c / 4) * 16 + t % 16) * 4 + c % 4];
+  };
+  for (size_t c = columns.count; c < 4 * quads; ++c) {
+    for (size_t t = 0; t < kRows; ++t) at(c, t) = kLevelZero;
+  }
+  for_levels(columns, planes,
+             [&](size_t c, size_t t, int8_t v) { at(c, t) = uint8_t(v + kLevelZero); });
+}
+
+inline void decode_by_column(const Columns& columns, const uint8_t* planes, uint8_t* to) {
+  const auto at = [&](size_t c, size_t t) -> uint8_t& {
+    return to[((c / 16 * 16 + t / 4) * 16 + c % 16) * 4 + t % 4];
+  };
+  for (size_t c = columns.count; c % 4 != 0; ++c) {
+    for (size_t t = 0; t < kRows; ++t) at(c, t) = kLevelZero;
+  }
+  for_levels(columns, planes,
+             [&](size_t c, size_t t, int8_t v) { at(c, t) = uint8_t(v + kLevelZero); });
 }
 
 inline void add_products(const float* rows, size_t count, RowsOf<const float> u, size_t heads,
                          RowsOf<float> scores) {
-  add_any(rows, count, u, heads, scores);
+  for (size_t h = 0; h < heads; ++h) {
+    for (size_t c = 0; c < count; ++c) {
+      for (size_t t = 0; t < kRows; ++t) scores.row(h)[t] += u.row(h)[c] * rows[c * kRows + t];
+    }
+  }
 }
 
 inline void to_floats(const uint16_t* halves, size_t n, float* to) {
@@ -97,17 +119,6 @@ inline float to_weights(float* values, size_t n, float peak) {
   float sum = 0;
   for (size_t i = 0; i < n; ++i) sum += values[i] = std::exp(values[i] - peak);
   return sum;
-}
-
-inline void add_sums(const int8_t* levels, size_t count, RowsOf<const float> weights, size_t heads,
-                     RowsOf<float> sums) {
-  for (size_t h = 0; h < heads; ++h) {
-    for (size_t c = 0; c < count; ++c) {
-      for (size_t t = 0; t < kRows; ++t) {
-        sums.row(h)[c] += weights.row(h)[t] * float(levels[c * kRows + t]);
-      }
-    }
-  }
 }
 
 }  // namespace reference

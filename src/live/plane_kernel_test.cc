@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 #include <vector>
 
 #include "core/random.h"
+#include "linalg/byte_product_kernel.h"
 #include "simd/target.h"
 
 namespace kvsplice::plane_kernel {
@@ -17,49 +19,81 @@ using ::testing::FloatNear;
 using ::testing::Pointwise;
 
 struct Case {
-  explicit Case(size_t count, size_t heads_) : heads(heads_) {
+  explicit Case(size_t count) {
     Random random(count);
-    for (size_t c = 0; c < count; ++c) widths.push_back(uint8_t(1 + (c + count) % 6));
-    levels.resize(count * kLevels);
-    for (int8_t& v : levels) v = int8_t(random.below(255));
-    size_t bytes = kReadable;
-    for (uint8_t width : widths) bytes += width * kPlane;
+    size_t places = 0, bytes = kReadable;
+    for (size_t c = 0; c < count; ++c) {
+      widths.push_back(uint8_t(1 + (c + count) % 6));
+      places += table_size(widths.back());
+      bytes += widths.back() * kPlane;
+    }
+    levels.resize(places);
+    for (int8_t& v : levels) v = int8_t(int(random.below(255)) - 127);
     planes.resize(bytes);
     for (uint8_t& v : planes) v = uint8_t(random.below(256));
-    weights.resize(heads * std::max(count, kRows));
-    for (float& v : weights) v = float(random.normal());
   }
   Columns columns() const { return {widths.size(), widths.data(), levels.data()}; }
-  size_t count() const { return widths.size(); }
 
-  size_t heads;
   std::vector<uint8_t> widths, planes;
   std::vector<int8_t> levels;
-  std::vector<float> weights;
 };
 
 TEST(PlaneKernel, EveryTargetMakesWhatTheReferenceMakes) {
-  for (size_t count : {1, 6, 64, 191}) {
-    for (size_t heads : {1, 3, 4, 9}) {
-      const Case c(count, heads);
-      std::vector<int8_t> wanted(count * kRows);
-      reference::decode(c.columns(), c.planes.data(), wanted.data());
-      std::vector<float> scores(heads * kRows, 0.5f), sums(heads * (count + 1), 0.5f);
-      reference::add_scores(wanted.data(), count, {c.weights.data(), count}, heads,
-                            {scores.data(), kRows});
-      reference::add_sums(wanted.data(), count, {c.weights.data(), kRows}, heads,
-                          {sums.data(), count + 1});
-      for_each_simd_target([&](const std::string& name) {
-        std::vector<int8_t> levels(count * kRows);
-        decode(c.columns(), c.planes.data(), levels.data());
-        EXPECT_EQ(levels, wanted) << name;
-        std::vector<float> s(heads * kRows, 0.5f), y(heads * (count + 1), 0.5f);
-        add_scores(levels.data(), count, {c.weights.data(), count}, heads, {s.data(), kRows});
-        add_sums(levels.data(), count, {c.weights.data(), kRows}, heads, {y.data(), count + 1});
-        EXPECT_THAT(s, Pointwise(FloatNear(0.01f), scores)) << name << count << " " << heads;
-        EXPECT_THAT(y, Pointwise(FloatNear(0.01f), sums)) << name << count << " " << heads;
-      });
-    }
+  for (size_t count : {1, 6, 16, 63, 64, 191}) {
+    const Case c(count);
+    std::vector<int8_t> wanted(count * kRows);
+    const size_t weights = (count + 15) / 16 * 16 * kRows;
+    std::vector<uint8_t> by_token(weights, 7), by_column(weights, 7);
+    reference::decode(c.columns(), c.planes.data(), wanted.data());
+    reference::decode_by_token(c.columns(), c.planes.data(), by_token.data());
+    reference::decode_by_column(c.columns(), c.planes.data(), by_column.data());
+    for_each_simd_target([&](const std::string& name) {
+      std::vector<int8_t> levels(count * kRows);
+      decode(c.columns(), c.planes.data(), levels.data());
+      EXPECT_EQ(levels, wanted) << name;
+      std::vector<uint8_t> got(weights, 7);
+      decode_by_token(c.columns(), c.planes.data(), got.data());
+      EXPECT_EQ(got, by_token) << name << " " << count;
+      got.assign(weights, 7);
+      decode_by_column(c.columns(), c.planes.data(), got.data());
+      EXPECT_EQ(got, by_column) << name << " " << count;
+    });
+  }
+}
+
+// As weights of a product they give sums over columns, and over tokens.
+TEST(PlaneKernel, LevelsAreWeightsOfProducts) {
+  constexpr size_t kCount = 22, kQuads = (kCount + 3) / 4;
+  const Case c(kCount);
+  std::vector<int8_t> levels(kCount * kRows);
+  decode(c.columns(), c.planes.data(), levels.data());
+  std::vector<uint8_t> weights(32 * kRows, kLevelZero);
+  std::vector<int8_t> row(kRows);
+  for (size_t i = 0; i < kRows; ++i) row[i] = int8_t(i % 7) - 3;
+  const float scale = 0.5f;
+  const std::vector<float> ones(kRows, 1.f);
+  std::vector<float> got(kRows);
+
+  decode_by_token(c.columns(), c.planes.data(), weights.data());
+  std::fill(row.begin() + kCount, row.end(), int8_t{0});
+  int32_t sum = std::accumulate(row.begin(), row.end(), 0);
+  byte_product_kernel::multiply({1, kQuads, kRows, row.data(), kRows, weights.data(), &scale, &sum,
+                                 ones.data(), got.data(), kRows});
+  for (size_t t = 0; t < kRows; ++t) {
+    int wanted = 0;
+    for (size_t i = 0; i < kCount; ++i) wanted += row[i] * levels[i * kRows + t];
+    EXPECT_EQ(got[t], 0.5f * float(wanted)) << t;
+  }
+
+  decode_by_column(c.columns(), c.planes.data(), weights.data());
+  for (size_t t = 0; t < kRows; ++t) row[t] = int8_t(t % 5);
+  sum = std::accumulate(row.begin(), row.end(), 0);
+  byte_product_kernel::multiply({1, kRows / 4, kCount, row.data(), kRows, weights.data(), &scale,
+                                 &sum, ones.data(), got.data(), kRows});
+  for (size_t i = 0; i < kCount; ++i) {
+    int wanted = 0;
+    for (size_t t = 0; t < kRows; ++t) wanted += row[t] * levels[i * kRows + t];
+    EXPECT_EQ(got[i], 0.5f * float(wanted)) << i;
   }
 }
 
@@ -103,7 +137,7 @@ TEST(PlaneKernel, HalvesAreThoseOfIeee) {
 // By hand: codes 1, 0, 3 and 2, 0, ... of a column of two bits.
 TEST(PlaneKernel, TheHighestBitStandsFirst) {
   const uint8_t width = 2;
-  std::vector<int8_t> table(kLevels, 99);
+  std::vector<int8_t> table(kSmallTable, 99);
   std::copy_n(std::array<int8_t, 4>{-7, 1, 5, 11}.begin(), 4, table.begin());
   std::vector<uint8_t> planes(2 * kPlane + kReadable);
   planes[0] = 0b1100, planes[kPlane] = 0b0101;

@@ -33,6 +33,8 @@ struct Subject {
   std::string name;
   std::optional<host::CacheType> type;
   const codec::Codec* codec = nullptr;
+  // The codec as a live cache (docs/live.md), whose window is at least Options::window.
+  std::shared_ptr<const live::LiveForm> live = nullptr;
 };
 
 struct Outcome {

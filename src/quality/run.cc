@@ -72,6 +72,8 @@ Result<Run> Run::create(const host::Model& model, const Subject& subject, int st
   context.n_ubatch = std::min(options.n_ctx, step);
   context.threads = options.threads;
   context.cache = subject.type.value_or(host::CacheType::f16);
+  context.live = subject.live;
+  context.live_options = {size_t(options.sinks), size_t(options.window)};
   KVS_ASSIGN(run.context_, host::Context::create(model, context));
   return run;
 }
@@ -91,7 +93,7 @@ Result<> Run::step(std::span<const host::Token> chunk, std::span<const host::Tok
   rows_.clear();
   {
     const AddTime timer(seconds_);
-    if (!subject_.type) KVS_TRY(replace_up_to(chunk, at));
+    if (!subject_.type && !subject_.live) KVS_TRY(replace_up_to(chunk, at));
     KVS_TRY(context_->decode(chunk.subspan(at, end - at), outputs));
   }
   if (outputs == 0) return {};
@@ -109,7 +111,17 @@ Result<> Run::end(std::span<const host::Token> chunk) {
   const bool whole = subject_.codec != nullptr && subject_.codec->whole_block();
   const ModelShape& shape = model_->shape();
   held_f16_ += whole ? double(n * shape.f16_bytes_per_token()) : shape.f16_bytes(n);
-  return count_bytes(n);
+  if (!subject_.live) return count_bytes(n);
+  count_live_bytes();
+  return {};
+}
+
+void Run::count_live_bytes() {
+  const live::CellBytes cells = context_->live_cells().value();
+  bytes_ += cells.coded;
+  exact_bytes_ += cells.exact;
+  encoded_ += cells.tokens;
+  encoded_f16_ += double(cells.tokens * model_->shape().f16_bytes_per_token());
 }
 
 Result<> Run::replace_up_to(std::span<const host::Token> chunk, size_t position) {
@@ -246,6 +258,10 @@ Outcome Run::outcome() const {
   o.entropy_bits_per_value =
       meter_.bits() / (double(encoded_) * double(model_->shape().values_per_token()));
   o.ratio = (encoded_f16_ + states) / (double(bytes_) + states);
+  if (subject_.live) {
+    o.ratio_with_window = held_f16_ / double(bytes_ + exact_bytes_);
+    return o;
+  }
   o.ratio_with_window = (held_f16_ + states) / (double(bytes_) + held_f16_ - encoded_f16_ + states);
   o.encode_us_per_token = 1e6 * encode_seconds_ / double(encoded_);
   o.decode_us_per_token = 1e6 * decode_seconds_ / double(encoded_);

@@ -31,6 +31,7 @@ class Run {
   Result<> replace(std::span<const host::Token> chunk, size_t first, size_t end);
   Result<KvBlock<float>> reconstruct(const KvBlock<float>& block);
   Result<> count_bytes(size_t chunk);
+  void count_live_bytes();
   bool depends() const;  // whether coded rows depend on rows before them in their block
   size_t block_tokens() const;
   void score(size_t rows, std::span<const host::Token> targets, const Run* base);
@@ -51,6 +52,7 @@ class Run {
   codec::EntropyMeter meter_;
   double seconds_ = 0, encode_seconds_ = 0, decode_seconds_ = 0;
   size_t evaluated_ = 0, encoded_ = 0, bytes_ = 0, chunks_ = 0;
+  size_t exact_bytes_ = 0;  // of a live cache's other tokens
   // Bytes of f16 cells: those that were encoded, and all that a cache holds behind a chunk.
   double encoded_f16_ = 0, held_f16_ = 0;
 };

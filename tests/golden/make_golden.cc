@@ -129,6 +129,7 @@ const Case kCases[] = {
     {"uniform-3", "uniform(bits=3,block=1024)"},
     {"uniform-range", "uniform(bits=4) | range"},
     {"widths", "widths(delta=0.2)"},
+    {"widths-grades", "klt | widths(delta=0.3,grades=4,spread=3)"},
 };
 
 Result<> check_free(const std::string& path) {

@@ -26,6 +26,7 @@ DEFAULTS = {
     "exact": {"history": 1},
     "lloydmax": {"bits": 4},
     "rotmean": {"rest": "off"},
+    "widths": {"grades": 1},
     "step": {"recall": 0, "recall_history": 1, "recall_width": 0.7, "recall_noise": 0.3},
     "uniform": {"bits": 4, "block": 32},
 }
@@ -198,17 +199,23 @@ def widths(rows, side, state, params, unit):
     expect("number of rows", side.varint() == unit.count)
     widths = state["widths"].ravel().astype(int)
     codes = np.split(state["levels"].astype(np.float64), np.cumsum(2 ** widths)[:-1])
-    levels = [scale * code for scale, code in zip(state["scales"].astype(np.float64), codes)]
-    made = np.zeros((unit.count, len(widths)))
+    scales = state["scales"].ravel().astype(np.float64)
+    levels = [scale * code for scale, code in zip(scales, codes)]
+    grades = int(params["grades"])
+    columns = len(widths) // grades
+    made = np.zeros((unit.count, columns))
     for first in range(0, unit.count, 64):
         n = min(64, unit.count - first)
-        for c, width in enumerate(widths):
+        grade = side.take(1)[0] if grades > 1 else 0
+        expect("a grade that is there", grade < grades)
+        for c in range(columns):
+            width = widths[grade * columns + c]
             index = np.zeros(n, int)
             for _ in range(width):
                 bits = np.unpackbits(np.frombuffer(side.take((n + 7) // 8), np.uint8), bitorder="little")
                 expect("no bits of rows that are not there", not bits[n:].any())
                 index = 2 * index + bits[:n]
-            made[first:first + n, c] = levels[c][index]
+            made[first:first + n, c] = levels[grade * columns + c][index]
     return made
 
 

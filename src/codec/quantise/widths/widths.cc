@@ -31,15 +31,17 @@ size_t plane_bytes(size_t rows) { return (rows + 7) / 8; }
 
 class Widths : public Stage {
  public:
-  explicit Widths(const WidthsParams&) {}
+  explicit Widths(const WidthsParams& params) : params_(params) {}
 
   Result<> encode(Rows& rows, const CodeContext&, ByteWriter& side) const override {
-    KVS_TRY(check_fitted(rows, columns_.size()));
+    KVS_TRY(check_fitted(rows, width_));
     KVS_TRY(check_finite(rows.values));
     side.put_varint(rows.count());
+    const size_t grade = params_.middle();
     for (size_t first = 0; first < rows.count(); first += kPlaneRows) {
       const size_t n = std::min(kPlaneRows, rows.count() - first);
-      for (size_t c = 0; c < columns_.size(); ++c) put_planes(rows.values, first, n, c, side);
+      if (grades() > 1) side.put(uint8_t(grade));
+      for (size_t c = 0; c < width_; ++c) put_planes(rows.values, first, n, grade, c, side);
     }
     rows.values = Matrix<float>(rows.count(), 0);
     return {};
@@ -47,11 +49,12 @@ class Widths : public Stage {
 
   Result<> decode(Rows& rows, size_t count, const CodeContext&, ByteReader& side) const override {
     KVS_TRY(check_count(count, side));
-    rows.values = Matrix<float>(count, columns_.size());
+    rows.values = Matrix<float>(count, width_);
     for (size_t first = 0; first < count; first += kPlaneRows) {
       const size_t n = std::min(kPlaneRows, count - first);
-      for (size_t c = 0; c < columns_.size(); ++c) {
-        KVS_TRY(take_planes(side, first, n, c, rows.values));
+      KVS_ASSIGN(const size_t grade, take_grade(side));
+      for (size_t c = 0; c < width_; ++c) {
+        KVS_TRY(take_planes(side, first, n, grade, c, rows.values));
       }
     }
     return {};
@@ -61,7 +64,8 @@ class Widths : public Stage {
 
   Result<> load(const State& state, size_t width) override {
     KVS_TRY(check_some_columns(width));
-    KVS_ASSIGN(columns_, load_levels(state, width));
+    KVS_ASSIGN(columns_, load_levels(state, grades() * width));
+    width_ = width;
     thresholds_.clear();
     for (const LevelCodes& column : columns_) thresholds_.push_back(thresholds_of(column));
     return {};
@@ -70,23 +74,33 @@ class Widths : public Stage {
   size_t output_width(size_t) const override { return 0; }
 
  private:
-  void put_planes(const Matrix<float>& values, size_t first, size_t n, size_t c,
+  size_t grades() const { return size_t(params_.grades); }
+
+  Result<size_t> take_grade(ByteReader& side) const {
+    if (grades() == 1) return 0;
+    KVS_ASSIGN(const uint8_t grade, side.get<uint8_t>());
+    if (grade < grades()) return grade;
+    return Error{ErrorKind::format, fmt::format("grade {} of {}", grade, grades())};
+  }
+
+  void put_planes(const Matrix<float>& values, size_t first, size_t n, size_t grade, size_t c,
                   ByteWriter& side) const {
-    const std::vector<float>& half_way = thresholds_[c];
+    const std::vector<float>& half_way = thresholds_[grade * width_ + c];
+    const int width = columns_[grade * width_ + c].width;
     uint64_t planes[kMostWidth] = {};
     for (size_t r = 0; r < n; ++r) {
       const auto above = std::lower_bound(half_way.begin(), half_way.end(), values(first + r, c));
       const auto code = static_cast<uint64_t>(above - half_way.begin());
-      for (int b = 0; b < columns_[c].width; ++b) planes[b] |= (code >> b & 1) << r;
+      for (int b = 0; b < width; ++b) planes[b] |= (code >> b & 1) << r;
     }
-    for (int b = columns_[c].width; b-- > 0;) {
+    for (int b = width; b-- > 0;) {
       for (size_t i = 0; i < plane_bytes(n); ++i) side.put(uint8_t(planes[b] >> (8 * i)));
     }
   }
 
-  Result<> take_planes(ByteReader& side, size_t first, size_t n, size_t c,
+  Result<> take_planes(ByteReader& side, size_t first, size_t n, size_t grade, size_t c,
                        Matrix<float>& values) const {
-    const LevelCodes& column = columns_[c];
+    const LevelCodes& column = columns_[grade * width_ + c];
     uint64_t planes[kMostWidth] = {};
     for (int b = column.width; b-- > 0;) {
       KVS_ASSIGN(const ByteSpan bytes, side.take(plane_bytes(n)));
@@ -103,7 +117,9 @@ class Widths : public Stage {
     return {};
   }
 
-  std::vector<LevelCodes> columns_;
+  WidthsParams params_;
+  size_t width_ = 0;
+  std::vector<LevelCodes> columns_;  // of all grades, one behind the other
   std::vector<std::vector<float>> thresholds_;
 };
 

@@ -30,19 +30,23 @@ double error_of(const SortedColumn& values, const LevelCodes& column) {
   return values.error(levels);
 }
 
-// The width of least error and price together.
-LevelCodes fit_column(const SortedColumn& values, double price, int most) {
-  LevelCodes best;
-  double least = std::numeric_limits<double>::infinity();
+// Of every width up to `most`.
+std::vector<LevelCodes> fit_levels(const SortedColumn& values, int most) {
+  std::vector<LevelCodes> columns;
   for (int width = 0; width <= most; ++width) {
-    LevelCodes column = rounded(width, values.levels(size_t{1} << width));
-    const double cost = error_of(values, column) + price * width;
-    if (cost < least) {
-      least = cost;
-      best = std::move(column);
-    }
+    columns.push_back(rounded(width, values.levels(size_t{1} << width)));
   }
-  return best;
+  return columns;
+}
+
+// The width of least error and price together.
+const LevelCodes& choose(const std::vector<LevelCodes>& columns, std::span<const double> errors,
+                         double price) {
+  size_t best = 0;
+  for (size_t w = 1; w < columns.size(); ++w) {
+    if (errors[w] + price * double(w) < errors[best] + price * double(best)) best = w;
+  }
+  return columns[best];
 }
 
 Result<State> fit_widths(const WidthsParams& params, const Rows& rows, const FitContext& context) {
@@ -51,10 +55,18 @@ Result<State> fit_widths(const WidthsParams& params, const Rows& rows, const Fit
   if (x.rows == 0) return Error{ErrorKind::numeric, "no rows to learn levels from"};
   KVS_TRY(check_finite(x));
   const double rms = context.rms > 0 ? context.rms : rms_about_mean(x);
-  const double price = params.delta * params.delta * rms * rms / 12;
-  std::vector<LevelCodes> columns(x.cols);
-  parallel_for(x.cols,
-               [&](size_t c) { columns[c] = fit_column(SortedColumn(x, c), price, params.most); });
+  const auto grades = size_t(params.grades);
+  std::vector<LevelCodes> columns(grades * x.cols);
+  parallel_for(x.cols, [&](size_t c) {
+    const SortedColumn values(x, c);
+    const std::vector<LevelCodes> fitted = fit_levels(values, params.most);
+    std::vector<double> errors;
+    for (const LevelCodes& column : fitted) errors.push_back(error_of(values, column));
+    for (size_t g = 0; g < grades; ++g) {
+      const double delta = params.delta_of(g);
+      columns[g * x.cols + c] = choose(fitted, errors, delta * delta * rms * rms / 12);
+    }
+  });
   return state_of(columns);
 }
 

@@ -58,6 +58,27 @@ TEST(Widths, FollowTheLogarithmOfTheDeviation) {
   EXPECT_THAT(widths_of(*fitted({{"delta", "1000"}})), Each(0));
 }
 
+// The middle one has the delta that was given, and is that of rows of which nothing is known.
+TEST(Widths, GradesHaveTablesOfTheirOwn) {
+  const auto stage = fitted({{"delta", "0.4"}, {"grades", "3"}, {"spread", "2"}});
+  EXPECT_THAT(widths_of(*stage), ElementsAre(6, 6, 5, 0, 6, 5, 4, 0, 5, 4, 3, 0));
+  const auto x = gaussian(70, 3);
+  ByteWriter side;
+  const auto y = back(*stage, x, side);
+  const auto plain = fitted({{"delta", "0.4"}});
+  ByteWriter without;
+  EXPECT_EQ(y.flat()[5], back(*plain, x, without).flat()[5]);
+  EXPECT_EQ(side.size(), without.size() + 2);  // a byte for each block
+
+  std::vector<uint8_t> bytes(side.bytes().begin(), side.bytes().end());
+  EXPECT_EQ(bytes[1], 1);
+  bytes[1] = 3;
+  Rows rows;
+  ByteReader reader(bytes);
+  EXPECT_FALSE(stage->decode(rows, 70, kContext, reader).ok());
+  EXPECT_FALSE(stage->load(plain->save(), kColumns).ok());
+}
+
 // Max 1960, table I, at five bits, four and three.
 TEST(Widths, LevelsReachThePublishedDistortions) {
   const auto stage = fitted({{"delta", "0.8"}});

@@ -1,0 +1,130 @@
+// Decoding and prefill behind prompts of several lengths, with a live cache and with those that
+// llama.cpp has.
+#include <fmt/format.h>
+
+#include <filesystem>
+
+#include "bench/bench.h"
+#include "bench/prompt.h"
+#include "calibrate/calibration_data.h"
+#include "calibrate/default_pipeline.h"
+#include "core/file.h"
+#include "core/stopwatch.h"
+#include "core/temporary_folder.h"
+#include "fit/dump_source.h"
+#include "fit/fit_codec.h"
+#include "host/texts.h"
+
+namespace kvsplice::bench {
+
+namespace {
+
+constexpr int kLengths[] = {512, 2048, 4096, 8192};
+constexpr int kDecoded = 16;  // tokens behind the prompt
+
+// What was named, or, fitted on the beginning of a prompt, what `calibrate --live` makes.
+Result<codec::Codec> live_codec(const host::Model& model, Surroundings& here) {
+  if (!here.places().codec.empty()) return codec::Codec::load(here.places().codec);
+  KVS_ASSIGN(const TemporaryFolder folder, TemporaryFolder::create("bench"));
+  const std::vector<extract::Sequence> prompt = {{"prompt", "", random_prompt(model, 1024)}};
+  KVS_ASSIGN(const codec::CodecText text, codec::parse_codec(calibrate::kLivePipeline));
+  KVS_ASSIGN(const auto data, calibrate::CalibrationData::gather(
+                                  model, prompt, codec::traits_of(text), {0, folder.path()}, {}));
+  return codec::fit_codec(text, model.shape(), data.source(), nullptr, {});
+}
+
+Result<std::vector<host::Token>> prompt_of(const host::Model& model, Surroundings& here) {
+  const size_t most = size_t(kLengths[std::size(kLengths) - 1] + kDecoded);
+  if (here.places().text.empty()) return random_prompt(model, int(most));
+  KVS_ASSIGN(const std::string text, read_text(here.places().text));
+  return host::tokenize(model, text, {.most = most});
+}
+
+struct Cache {
+  std::string name;
+  host::CacheType type = host::CacheType::f16;
+  std::shared_ptr<const live::LiveForm> live = nullptr;
+};
+
+struct Times {
+  double prefill = 0, decode = 0;  // ms: of the prompt, and of a token
+  double bytes = 0;                // of the cache
+};
+
+Result<Times> time(const host::Model& model, const Cache& cache,
+                   std::span<const host::Token> tokens, size_t prompt) {
+  host::ContextOptions options;
+  options.n_ctx = int(tokens.size());
+  options.cache = cache.type;
+  options.live = cache.live;
+  KVS_ASSIGN(host::Context context, host::Context::create(model, options));
+  Times times;
+  const Stopwatch watch;
+  KVS_TRY(context.decode(tokens.first(prompt), 1));
+  times.prefill = 1e3 * watch.seconds();
+  times.decode = INFINITY;
+  for (size_t t = prompt; t < tokens.size(); ++t) {
+    const Stopwatch step;
+    KVS_TRY(context.decode(tokens.subspan(t, 1), 1));
+    times.decode = std::min(times.decode, 1e3 * step.seconds());
+  }
+  times.bytes = double(context.cache_bytes());
+  return times;
+}
+
+Result<std::vector<Measurement>> measure(const host::Model& model, const std::vector<Cache>& caches,
+                                         std::span<const host::Token> tokens, int length,
+                                         Surroundings& here) {
+  const auto prompt = size_t(length);
+  KVS_ASSIGN(const Times live,
+             time(model, caches[0], tokens.first(prompt + size_t(kDecoded)), prompt));
+  std::vector<Peer> decode, prefill;
+  for (size_t i = 1; i < caches.size(); ++i) {
+    KVS_ASSIGN(const Times t,
+               time(model, caches[i], tokens.first(prompt + size_t(kDecoded)), prompt));
+    decode.push_back({"llama.cpp, " + caches[i].name, t.decode});
+    prefill.push_back({"llama.cpp, " + caches[i].name, t.prefill});
+  }
+  // A step reads all weights, and the cache.
+  std::error_code unknown;
+  const auto weights = double(std::filesystem::file_size(here.places().model, unknown));
+  const auto f16 = double(prompt + size_t(kDecoded)) * double(model.shape().f16_bytes_per_token());
+  return std::vector<Measurement>{
+      {fmt::format("{} tokens before, {:.1f} MB of cache, {:.2f} times smaller than f16: decode",
+                   length, live.bytes / 1e6, f16 / live.bytes),
+       live.decode, here.limit_ms(0, weights + live.bytes), decode},
+      {fmt::format("{} tokens: prefill", length), live.prefill, here.limit_ms(0, weights),
+       prefill}};
+}
+
+Result<std::vector<Measurement>> run(Surroundings& here) {
+  std::vector<Measurement> all;
+  if (here.places().model.empty()) {
+    here.note("live is left out: it needs a model (-m)");
+    return all;
+  }
+  KVS_ASSIGN(const host::Model model, host::Model::load(here.places().model));
+  KVS_ASSIGN(const codec::Codec codec, live_codec(model, here));
+  KVS_ASSIGN(live::LiveForm form, live::LiveForm::of(codec));
+  const std::vector<Cache> caches = {
+      {"live", host::CacheType::f16, std::make_shared<live::LiveForm>(std::move(form))},
+      {"f16", host::CacheType::f16},
+      {"q8_0", host::CacheType::q8_0},
+      {"q4_0", host::CacheType::q4_0}};
+  KVS_ASSIGN(const auto tokens, prompt_of(model, here));
+  for (const int length : kLengths) {
+    if (length + kDecoded > std::min(model.context_limit(), int(tokens.size()))) {
+      here.note(fmt::format("live: {} tokens are left out, model or text are too short", length));
+      continue;
+    }
+    KVS_ASSIGN(const auto some, measure(model, caches, tokens, length, here));
+    all.insert(all.end(), some.begin(), some.end());
+  }
+  return all;
+}
+
+}  // namespace
+
+BenchCase live_bench() { return {"live", "Decoding and prefill with a live cache", run}; }
+
+}  // namespace kvsplice::bench
