@@ -57,16 +57,17 @@ class Session:
         return payload.left() == 0
 
     def state(self, position):
-        """Layers of the model, and (layer, "r" or "s", values) of what its recurrent layers hold behind so many
-        tokens."""
+        """Layers of the model, and (layer, "r" or "s", values as llama.cpp holds them) of what its recurrent layers
+        hold behind so many tokens."""
         offset, length = next((at, n) for seen, at, n, _ in self.states if seen == position)
         payload = Bytes(self.payload(4, offset, length, position, 0))
         layers, count = payload.varints(2)
         rows = []
         for _ in range(count):
             layer, part, number_type, encoding, size = payload.varints(5)
-            single = number_type == 0 and encoding == 0
-            values = np.frombuffer(payload.take(size), np.float32 if single else np.float16)
+            held = np.float32 if number_type == 0 else np.float16
+            kept = np.float16 if encoding == 1 else held
+            values = np.frombuffer(payload.take(size), kept).astype(held)
             rows.append((layer, "rs"[part], values))
         expect("nothing behind the rows", payload.left() == 0)
         return layers, rows
