@@ -81,6 +81,14 @@ struct Codec {
     return of(codec);
   }
 
+  std::vector<int> layer_numbers() const {
+    std::vector<int> numbers(layers.size());
+    for (size_t i = 0; i < numbers.size(); ++i) {
+      numbers[i] = kvs_codec_layer_number(c.get(), static_cast<int>(i));
+    }
+    return numbers;
+  }
+
   std::vector<int> recurrent_layers() const {
     std::vector<int> numbers(static_cast<size_t>(kvs_codec_recurrent_layers(c.get())));
     for (size_t i = 0; i < numbers.size(); ++i) {

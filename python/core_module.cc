@@ -98,14 +98,21 @@ nb::bytes pack(const std::optional<std::string>& path, const Numbers& tokens,
                const Numbers& positions, const Arrays& keys, const Arrays& values, size_t absent,
                const Numbers& pending, const Codec* codec, const std::string& fingerprint,
                const std::string& architecture, const std::vector<LayerNumbers>& layers,
-               const nb::object& embeddings, size_t block_tokens, size_t sinks, size_t window,
+               const std::vector<int>& layer_numbers, const nb::object& embeddings,
+               size_t block_tokens, size_t sinks, size_t window,
                const std::optional<StateList>& states, kvs_state_encoding encoding) {
   check_count(tokens, positions);
   const size_t count = tokens.shape(0);
   std::vector<kvs_layer> shape;
   for (const LayerNumbers& numbers : layers) shape.push_back(layer_of(numbers));
-  const kvs_model model{fingerprint.c_str(), nullptr, architecture.c_str(),
-                        static_cast<int>(shape.size()), shape.data()};
+  const kvs_model model{
+      fingerprint.c_str(),  nullptr,
+      architecture.c_str(), static_cast<int>(shape.size()),
+      shape.data(),         layer_numbers.empty() ? nullptr : layer_numbers.data()};
+  if (!layer_numbers.empty() && layer_numbers.size() != shape.size()) {
+    throw StatusError{KVS_ERROR_USAGE, std::to_string(layer_numbers.size()) + " layer numbers, " +
+                                           std::to_string(shape.size()) + " layers"};
+  }
   const auto& wanted = codec != nullptr ? codec->layers : shape;
   const Rows k = Rows::read(keys, KVS_KEY, wanted, count);
   const Rows v = Rows::read(values, KVS_VALUE, wanted, count);
@@ -186,6 +193,7 @@ NB_MODULE(_core, m) {
       .def_static("open", &Codec::open, "path"_a)
       .def_static("open_bytes", &Codec::open_bytes, "data"_a)
       .def_prop_ro("layers", &layers_of<Codec>)
+      .def_prop_ro("layer_numbers", &Codec::layer_numbers)
       .def_prop_ro("recurrent_layers", &Codec::recurrent_layers)
       .def_prop_ro("pipeline", [](const Codec& c) { return kvs_codec_pipeline(c.c.get()); })
       .def_prop_ro("fingerprint", [](const Codec& c) { return kvs_codec_fingerprint(c.c.get()); })
@@ -215,8 +223,8 @@ NB_MODULE(_core, m) {
 
   m.def("pack", &pack, "path"_a.none(), "tokens"_a, "positions"_a, "keys"_a, "values"_a, "absent"_a,
         "pending"_a, "codec"_a.none(), "fingerprint"_a, "architecture"_a, "layers"_a,
-        "embeddings"_a.none(), "block_tokens"_a, "sinks"_a, "window"_a, "states"_a.none(),
-        "encoding"_a);
+        "layer_numbers"_a, "embeddings"_a.none(), "block_tokens"_a, "sinks"_a, "window"_a,
+        "states"_a.none(), "encoding"_a);
   m.def("extend", &extend, "path"_a, "tokens"_a, "keys"_a, "values"_a, "absent"_a, "pending"_a,
         "codec"_a.none(), "embeddings"_a.none(), "first"_a.none(), "states"_a.none(), "encoding"_a,
         "instead_of"_a);

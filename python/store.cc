@@ -57,7 +57,7 @@ Result<ModelShape> shape_of(const Codec* codec, const std::string& fingerprint,
                             const std::vector<kvs_layer>& layers) {
   if (codec == nullptr) {
     const kvs_model model{fingerprint.c_str(), nullptr, nullptr, static_cast<int>(layers.size()),
-                          layers.data()};
+                          layers.data(),       nullptr};
     return api::shape_of(model);
   }
   const ModelShape& shape = codec->c->codec->shape();

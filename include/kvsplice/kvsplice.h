@@ -253,6 +253,8 @@ KVS_API void kvs_codec_free(kvs_codec* codec);
 
 KVS_API int kvs_codec_layers(const kvs_codec* codec);
 KVS_API kvs_layer kvs_codec_layer(const kvs_codec* codec, int layer);
+/* In the model, where layers without rows count. -1: there is no such layer. */
+KVS_API int kvs_codec_layer_number(const kvs_codec* codec, int layer);
 /* Of a hybrid: how many layers are recurrent, and the number of the i-th in the model. */
 KVS_API int kvs_codec_recurrent_layers(const kvs_codec* codec);
 KVS_API int kvs_codec_recurrent_layer(const kvs_codec* codec, int i);
@@ -290,6 +292,7 @@ typedef struct kvs_model {
   const char* architecture; /* the same */
   int layer_count;
   const kvs_layer* layers;
+  const int* layer_numbers; /* in the model, where layers without rows count; NULL: 0, 1, ... */
 } kvs_model;
 
 /* What tells a GGUF model from others, as the program has it in codecs, sessions and stores: 32 hex
@@ -364,6 +367,7 @@ KVS_API size_t kvs_session_size(const kvs_session* session);    /* tokens that h
 KVS_API size_t kvs_session_pending(const kvs_session* session); /* tokens behind them */
 KVS_API int kvs_session_layers(const kvs_session* session);
 KVS_API kvs_layer kvs_session_layer(const kvs_session* session, int layer);
+KVS_API int kvs_session_layer_number(const kvs_session* session, int layer); /* as a codec's */
 /* Fingerprints, which live as long as the session. */
 KVS_API const char* kvs_session_model(const kvs_session* session);
 KVS_API const char* kvs_session_codec(const kvs_session* session); /* "" if it is lossless */

@@ -39,7 +39,8 @@ class Session:
              model: str = "", architecture: str = "", layers: Sequence[Layer] = (),
              pending: npt.ArrayLike = (), absent: int = 0, block_tokens: int = 0, sinks: int = 4,
              window: int = 32, states: Sequence[RecurrentState] | None = None,
-             state_encoding: StateEncoding = "exact") -> None:
+             state_encoding: StateEncoding = "exact",
+             layer_numbers: Sequence[int] = ()) -> None:
         """Writes a new session of the tokens at positions 0, 1, ...
 
         tokens: [n]. keys, values: as Codec.encode takes them, in cached space. Sessions hold
@@ -50,10 +51,12 @@ class Session:
         then. block_tokens: coded together; 0: what suits the codec. The first `sinks` and the
         newest `window` tokens are kept exactly. states: of hybrids, in the order of their
         positions; [] keeps the cells alone, from which text cannot go on. They are kept to the bit,
-        or in half precision.
+        or in half precision. layer_numbers: of `layers` in the model, if layers without a cache
+        stand between them.
         """
         _pack(os.fspath(path), tokens, keys, values, codec, embeddings, model, architecture,
-              layers, pending, absent, block_tokens, sinks, window, states, state_encoding)
+              layers, pending, absent, block_tokens, sinks, window, states, state_encoding,
+                     layer_numbers)
 
     @staticmethod
     def pack_bytes(tokens: npt.ArrayLike, keys: Sequence[Any], values: Sequence[Any],
@@ -62,10 +65,12 @@ class Session:
                    pending: npt.ArrayLike = (), absent: int = 0, block_tokens: int = 0,
                    sinks: int = 4, window: int = 32,
                    states: Sequence[RecurrentState] | None = None,
-                   state_encoding: StateEncoding = "exact") -> bytes:
+                   state_encoding: StateEncoding = "exact",
+                   layer_numbers: Sequence[int] = ()) -> bytes:
         """The bytes of the file that Session.pack writes of the same."""
         return _pack(None, tokens, keys, values, codec, embeddings, model, architecture, layers,
-                     pending, absent, block_tokens, sinks, window, states, state_encoding)
+                     pending, absent, block_tokens, sinks, window, states, state_encoding,
+                     layer_numbers)
 
     @staticmethod
     def extend(path: Path, tokens: npt.ArrayLike, keys: Sequence[Any], values: Sequence[Any],
@@ -141,13 +146,14 @@ def _pack(path: str | None, tokens: npt.ArrayLike, keys: Sequence[Any], values: 
           codec: Codec | None, embeddings: EmbeddingTable | None, model: str, architecture: str,
           layers: Sequence[Layer], pending: npt.ArrayLike, absent: int, block_tokens: int,
           sinks: int, window: int, states: Sequence[RecurrentState] | None,
-          state_encoding: StateEncoding) -> bytes:
+          state_encoding: StateEncoding, layer_numbers: Sequence[int]) -> bytes:
     """To a file, or without a path to the bytes that are returned."""
     held = integers(tokens)
     positions = np.arange(len(held), dtype=np.int32)
     return _core.pack(path, held, positions, list(keys), list(values), absent, integers(pending),
-                      _core_of(codec), model, architecture, list(layers), embeddings, block_tokens,
-                      sinks, window, all_to_core(states), encoding_number(state_encoding))
+                      _core_of(codec), model, architecture, list(layers), list(layer_numbers),
+                      embeddings, block_tokens, sinks, window, all_to_core(states),
+                      encoding_number(state_encoding))
 
 
 def _flat(data: Union[bytes, memoryview]) -> npt.NDArray[np.uint8]:

@@ -123,6 +123,11 @@ kvs_layer kvs_codec_layer(const kvs_codec* codec, int layer) {
   return layer_of(codec->codec->shape().layers[static_cast<size_t>(layer)]);
 }
 
+int kvs_codec_layer_number(const kvs_codec* codec, int layer) {
+  if (layer < 0 || layer >= kvs_codec_layers(codec)) return -1;
+  return codec->codec->shape().layers[static_cast<size_t>(layer)].layer;
+}
+
 int kvs_codec_recurrent_layers(const kvs_codec* codec) {
   return codec == nullptr ? 0 : static_cast<int>(codec->codec->shape().recurrent.size());
 }

@@ -306,6 +306,11 @@ kvs_layer kvs_session_layer(const kvs_session* session, int layer) {
   return layer_of(session->shape.layers[static_cast<size_t>(layer)]);
 }
 
+int kvs_session_layer_number(const kvs_session* session, int layer) {
+  if (layer < 0 || layer >= kvs_session_layers(session)) return -1;
+  return session->shape.layers[static_cast<size_t>(layer)].layer;
+}
+
 const char* kvs_session_model(const kvs_session* session) {
   return session == nullptr ? "" : session->session->file().info().model.c_str();
 }

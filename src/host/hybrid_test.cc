@@ -116,17 +116,22 @@ TEST_P(Hybrid, SessionsOfTheCInterfaceBringThemBack) {
   Context made = context();
   must(made.decode(tokens_));
   const Bytes state = must(made.save_state());
-  StateCells cells = must(cells_of(made, shape(), tokens_));
+  const StateCells cells = must(cells_of(made, shape(), tokens_));
   const size_t absent = cells.cells.absent;
   std::vector<kvs_layer> layers;
+  std::vector<int> numbers;
   std::vector<kvs_rows> keys, values;
   for (size_t l = 0; l < shape().layers.size(); ++l) {
     const LayerShape& of = shape().layers[l];
     layers.push_back({of.kv_heads, of.key_dim, of.value_dim, of.window});
+    numbers.push_back(of.layer);
     for (Kind kind : {Kind::key, Kind::value}) {
-      Matrix<uint16_t>& rows = cells.cells.of(kind)[l];
+      // Rows that slid away have no place, and are not read.
+      const RowsView& rows = cells.cells.of(kind)[l];
+      const auto gone = ptrdiff_t(kTokens - rows.rows) * rows.row_stride;
+      auto* data = static_cast<uint16_t*>(const_cast<void*>(rows.data)) - gone;
       (kind == Kind::key ? keys : values)
-          .push_back({rows.data(), ptrdiff_t(rows.cols()), 1, KVS_F16});
+          .push_back({data, rows.row_stride, rows.col_stride, KVS_F16});
     }
   }
   std::vector<kvs_state_row> rows;
@@ -139,7 +144,8 @@ TEST_P(Hybrid, SessionsOfTheCInterfaceBringThemBack) {
   const kvs_block block{kTokens,    tokens_.data(), cells.cells.positions.data(),
                         KVS_CACHED, keys.data(),    values.data(),
                         absent,     &states};
-  const kvs_model model{shape().fingerprint.c_str(), "", "", int(layers.size()), layers.data()};
+  const kvs_model model{
+      shape().fingerprint.c_str(), "", "", int(layers.size()), layers.data(), numbers.data()};
   kvs_error error{};
   ASSERT_EQ(kvs_session_pack(dir_.file("c.kvz").c_str(), &block, nullptr, 0, nullptr, &model,
                              nullptr, nullptr, nullptr, &error),

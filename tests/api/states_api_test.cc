@@ -103,6 +103,7 @@ class States : public InFolder {
     ModelShape shape;
     shape.fingerprint = model_.fingerprint;
     shape.layers.resize(1);
+    shape.layers[0].layer = number_;
     shape.layers[0].kv_heads = 2;
     shape.layers[0].key_dim = shape.layers[0].value_dim = 8;
     shape.recurrent.assign(std::begin(kRecurrent), std::end(kRecurrent));
@@ -116,7 +117,8 @@ class States : public InFolder {
   std::vector<uint16_t> numbers_ = std::vector<uint16_t>(kTokens * 16, to_half(0.5f));
   std::vector<kvs_rows> keys_, values_;
   const kvs_layer layer_{2, 8, 8, 0};
-  const kvs_model model_{"a model", nullptr, nullptr, 1, &layer_};
+  const int number_ = 2;
+  const kvs_model model_{"a model", nullptr, nullptr, 1, &layer_, &number_};
   const std::string path_ = folder_.file("s.kvz");
   kvs_error error_{};
 };
@@ -149,6 +151,8 @@ TEST_F(States, OfASessionAreRead) {
   }
   expect_error(session.state(8), ErrorKind::mismatch, "stored: behind token 7, token 24");
   EXPECT_EQ(kvs_session_state_position(session.c(), 2), 0u);
+  EXPECT_EQ(kvs_session_layer_number(session.c(), 0), number_);
+  EXPECT_EQ(kvs_session_layer_number(session.c(), 1), -1);
   const kvs_limits few{0, 100};
   kvs_options options{};
   options.limits = &few;
@@ -179,6 +183,8 @@ TEST_F(States, AreNotLostUnawares) {
 
   const GoldenCase golden("../4/hybrid");
   const Codec codec = golden.codec();
+  EXPECT_EQ(kvs_codec_layer_number(codec.c(), 2), 2);
+  EXPECT_EQ(kvs_codec_layer_number(codec.c(), 3), -1);
   EXPECT_EQ(codec.recurrent_layers(), (std::vector<int>{1, 3}));
   EXPECT_EQ(kvs_codec_recurrent_layer(codec.c(), 2), -1);
   BlockInMemory rows(codec, kTokens, KVS_F32);

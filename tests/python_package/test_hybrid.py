@@ -59,7 +59,8 @@ def test_sessions_of_the_package_become_the_same_state(made, tmp_path, with_code
     codec = kvsplice.Codec.load(made / "codec.gguf")
     state = kvsplice.unpack_state(data, codec.layers, recurrent=codec.recurrent_layers)
     assert kvsplice.pack_state(state, codec.layers) == data
-    extra = {} if with_codec else {"model": codec.model, "layers": codec.layers}
+    extra = {} if with_codec else {"model": codec.model, "layers": codec.layers,
+                                        "layer_numbers": codec.layer_numbers}
     kvsplice.Session.pack(tmp_path / "b.kvz", state.tokens, state.keys, state.values,
                           codec if with_codec else None, states=[state.recurrent], **extra)
     kvsplice_program("unpack", tmp_path / "b.kvz", "-m", made / "m.gguf",
