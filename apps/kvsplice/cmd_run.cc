@@ -338,6 +338,8 @@ Result<> run(RunArguments a) {
   KVS_TRY(check(a));
   if (a.threads > 0) set_thread_count(a.threads);
   KVS_TRY(sort_codecs(a));
+  constexpr size_t kMost = 1 << 28;
+  a.host.context = static_cast<int>(std::min(a.ctx.value_or(0), kMost));
   KVS_ASSIGN(const auto loaded, LoadedCoder::load(a.model, a.codec, a.lossless, {}, a.host));
   KVS_TRY(check_checkpoint(a.checkpoint, loaded->model->shape()));
   Generation generation(a, *loaded);
