@@ -278,8 +278,10 @@ Command pack_command() {
                        "of hybrid models: tokens from one stored recurrent state to the next; 0: "
                        "one at the end")
                 ->needs(text);
-            app.add_option("--state", a->states,
-                           "how recurrent states are kept: exact, or f16, which is half as much")
+            app.add_option(
+                   "--state", a->states,
+                   "how recurrent states are kept: exact, f16, which is half as much, or q8, a "
+                   "quarter")
                 ->capture_default_str();
             add_context_option(app, a->host);
             for (CLI::Option* option : add_model_options(app, a->host)) option->needs(text);

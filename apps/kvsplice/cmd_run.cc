@@ -388,8 +388,10 @@ Command run_command() {
             add_number(app, "--checkpoint", a->checkpoint, kTokens,
                        "of hybrid models: tokens from one recurrent state that is saved to the "
                        "next; 0: one at the end");
-            app.add_option("--state", a->states,
-                           "how recurrent states are saved: exact, or f16, which is half as much")
+            app.add_option(
+                   "--state", a->states,
+                   "how recurrent states are saved: exact, f16, which is half as much, or q8, a "
+                   "quarter")
                 ->capture_default_str();
             auto& sampler = a->sampler;
             add_number(app, "--temp", sampler.temperature, {0, 100},

@@ -206,9 +206,10 @@ typedef struct kvs_state {
   size_t row_count;
 } kvs_state;
 
-/* How sessions keep states: to the bit, or f32 numbers rounded to half precision. */
+/* How sessions keep states: to the bit, or f32 numbers rounded to half precision, or to 8 bits
+ * each, with a scale for 32 of them. */
 typedef int32_t kvs_state_encoding;
-enum { KVS_STATES_EXACT = 0, KVS_STATES_F16 = 1 };
+enum { KVS_STATES_EXACT = 0, KVS_STATES_F16 = 1, KVS_STATES_Q8 = 2 };
 typedef struct kvs_states {
   const kvs_state* states; /* ascending positions */
   size_t count;

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from .errors import Error, Status
 
-StateEncoding = Literal["exact", "f16"]
-ENCODINGS: dict[str, int] = {"exact": 0, "f16": 1}  # the library's numbers
+StateEncoding = Literal["exact", "f16", "q8"]
+ENCODINGS: dict[str, int] = {"exact": 0, "f16": 1, "q8": 2}  # the library's numbers
 # Position, layers of the model, and rows: layer, part, values; as the library takes them.
 CoreState = tuple[int, int, list[tuple[int, int, npt.NDArray[Any]]]]
 

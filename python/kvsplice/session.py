@@ -51,7 +51,7 @@ class Session:
         then. block_tokens: coded together; 0: what suits the codec. The first `sinks` and the
         newest `window` tokens are kept exactly. states: of hybrids, in the order of their
         positions; [] keeps the cells alone, from which text cannot go on. They are kept to the bit,
-        or in half precision. layer_numbers: of `layers` in the model, if layers without a cache
+        in half precision ("f16"), or in 8 bits ("q8"). layer_numbers: of `layers` in the model, if layers without a cache
         stand between them.
         """
         _pack(os.fspath(path), tokens, keys, values, codec, embeddings, model, architecture,

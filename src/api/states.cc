@@ -22,9 +22,11 @@ Result<StateEncoding> encoding_of(kvs_state_encoding encoding) {
       return StateEncoding::exact;
     case KVS_STATES_F16:
       return StateEncoding::f16;
+    case KVS_STATES_Q8:
+      return StateEncoding::q8;
   }
-  return usage_error(
-      fmt::format("states as {}; legal: KVS_STATES_EXACT, KVS_STATES_F16", encoding));
+  return usage_error(fmt::format(
+      "states as {}; legal: KVS_STATES_EXACT, KVS_STATES_F16, KVS_STATES_Q8", encoding));
 }
 
 Result<StateRow> row_of(const kvs_state_row& lent) {

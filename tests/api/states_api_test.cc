@@ -160,17 +160,19 @@ TEST_F(States, OfASessionAreRead) {
   expect_error(limited.state(7), ErrorKind::memory, "");
 }
 
-TEST_F(States, InHalfPrecisionAreRounded) {
-  Described some({state_behind(kTokens)});
-  some.c.encoding = KVS_STATES_F16;
-  ASSERT_EQ(pack(block(0, kTokens, &some.c)), KVS_OK) << error_.message;
-  const auto met = std::move(Session::open(path_, nullptr)).value().state(kTokens);
-  ASSERT_TRUE(met.ok()) << met.error().message;
-  const RecurrentState wanted =
-      session::decode_state(session::encode_state(some.own[0], StateEncoding::f16), kTokens)
-          .value();
-  EXPECT_NE(wanted, some.own[0]);
-  expect_same(met->c, wanted);
+TEST_F(States, AreRoundedAsTheCallerSays) {
+  for (const auto& [encoding, own] : {std::pair(KVS_STATES_F16, StateEncoding::f16),
+                                      std::pair(KVS_STATES_Q8, StateEncoding::q8)}) {
+    Described some({state_behind(kTokens)});
+    some.c.encoding = encoding;
+    ASSERT_EQ(pack(block(0, kTokens, &some.c)), KVS_OK) << error_.message;
+    const auto met = std::move(Session::open(path_, nullptr)).value().state(kTokens);
+    ASSERT_TRUE(met.ok()) << met.error().message;
+    const RecurrentState wanted =
+        session::decode_state(session::encode_state(some.own[0], own), kTokens).value();
+    EXPECT_NE(wanted, some.own[0]);
+    expect_same(met->c, wanted);
+  }
 }
 
 // Where a session has some, or a codec is of a hybrid, they must be given or left out by name.

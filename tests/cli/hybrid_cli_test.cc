@@ -119,7 +119,7 @@ TEST_P(Hybrids, StatesAreHalvedIfWanted) {
   EXPECT_LT(half, exact);
   must("run -n 4 -p a --load " + tmp_ / "half.kvz" + " --state f16 --lossless --save " +
        tmp_ / "more.kvz" + how_);
-  refused("pack" + text + "--state q4 -o " + tmp_ / "c.kvz", 2, "legal: exact, f16");
+  refused("pack" + text + "--state q4 -o " + tmp_ / "c.kvz", 2, "legal: exact, f16, q8");
 }
 
 TEST_P(Hybrids, WhatIsPackedAnewKeepsItsCheckpoints) {

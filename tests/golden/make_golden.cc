@@ -119,6 +119,7 @@ const Case kCases[] = {
     {"hadamard-uniform", "hadamard | uniform(bits=4)"},
     {"hybrid", "klt | step(delta=0.3) | range", hybrid, {}, false, session::StateEncoding::f16},
     {"hybrid-lossless", "", hybrid, {5}},
+    {"hybrid-q8", "", hybrid, {}, false, session::StateEncoding::q8},
     {"hybrid-turns", "klt | step(delta=0.3) | range", hybrid, {}, true},
     {"klt", "klt"},
     {"klt-head", "klt(scope=head,rank=5) | f16"},

@@ -67,7 +67,8 @@ class Session:
             layer, part, number_type, encoding, size = payload.varints(5)
             held = np.float32 if number_type == 0 else np.float16
             kept = np.float16 if encoding == 1 else held
-            values = np.frombuffer(payload.take(size), kept).astype(held)
+            data = payload.take(size)
+            values = eighths(data) if encoding == 2 else np.frombuffer(data, kept).astype(held)
             rows.append((layer, "rs"[part], values))
         expect("nothing behind the rows", payload.left() == 0)
         return layers, rows
@@ -111,6 +112,14 @@ class Session:
             low = np.frombuffer(payload.take(count * width), np.uint8).reshape(count, width)
             both.append((high.astype(np.uint16) << 8 | low).view(np.float16))
         return both
+
+
+def eighths(data):
+    """Blocks of a scale and 32 bytes, or fewer at the end."""
+    parts = [np.float32(np.frombuffer(data, np.float16, 1, at)[0])
+             * np.frombuffer(data[at + 2:at + 34], np.int8).astype(np.float32)
+             for at in range(0, len(data), 34)]
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
 def binary_decode(data, rows, cols):
