@@ -84,7 +84,7 @@ struct Session {
     return positions;
   }
 
-  nb::object state(size_t position) const {
+  StateTuple state(size_t position) const {
     kvs_state state{};
     kvs_buffer memory{};
     call([&](kvs_error* e) { return kvs_session_state(c.get(), position, &state, &memory, e); });
@@ -99,8 +99,8 @@ nb::bytes pack(const std::optional<std::string>& path, const Numbers& tokens,
                const Numbers& pending, const Codec* codec, const std::string& fingerprint,
                const std::string& architecture, const std::vector<LayerNumbers>& layers,
                const std::vector<int>& layer_numbers, const nb::object& embeddings,
-               size_t block_tokens, size_t sinks, size_t window,
-               const std::optional<StateList>& states, kvs_state_encoding encoding) {
+               size_t block_tokens, size_t sinks, size_t window, const StateTuples& states,
+               kvs_state_encoding encoding) {
   check_count(tokens, positions);
   const size_t count = tokens.shape(0);
   std::vector<kvs_layer> shape;
@@ -135,9 +135,8 @@ nb::bytes pack(const std::optional<std::string>& path, const Numbers& tokens,
 
 void extend(const std::string& path, const Numbers& tokens, const Arrays& keys,
             const Arrays& values, size_t absent, const Numbers& pending, const Codec* codec,
-            const nb::object& embeddings, std::optional<int32_t> first,
-            const std::optional<StateList>& states, kvs_state_encoding encoding,
-            size_t instead_of) {
+            const nb::object& embeddings, std::optional<int32_t> first, const StateTuples& states,
+            kvs_state_encoding encoding, size_t instead_of) {
   const size_t count = tokens.shape(0);
   const Session there = Session::open(path, codec, embeddings);
   std::vector<int32_t> positions(count);

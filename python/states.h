@@ -1,7 +1,6 @@
 // Recurrent states of hybrid models, as Python's tuples and as the C interface has them.
 #pragma once
 
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
@@ -13,23 +12,22 @@
 
 namespace kvsplice::python {
 
-using StateValues = nb::ndarray<nb::ro, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using StateRow = std::tuple<int, kvs_state_part, StateValues>;  // layer of the model, part, values
-// Position, layers of the model, rows.
-using StateList = std::vector<std::tuple<size_t, int, std::vector<StateRow>>>;
+// Position, layers of the model, and rows: layer, part, whether of halves, bytes.
+using StateTuple = std::tuple<size_t, int, std::vector<std::tuple<int, int, bool, nb::bytes>>>;
+using StateTuples = std::optional<std::vector<StateTuple>>;
 
-// What a block is given. The arrays must outlive it.
+// What a block is given. The tuples must outlive it.
 class States {
  public:
-  States(const std::optional<StateList>& states, kvs_state_encoding encoding, size_t instead_of)
+  States(const StateTuples& states, kvs_state_encoding encoding, size_t instead_of)
       : given_(states.has_value()) {
     if (!given_) return;
     rows_.reserve(states->size());
     for (const auto& [position, model_layers, rows] : *states) {
       std::vector<kvs_state_row>& own = rows_.emplace_back();
-      for (const auto& [layer, part, values] : rows) {
-        const bool halves = values.dtype() != nb::dtype<float>();  // as recurrent.py has checked
-        own.push_back({layer, part, halves ? KVS_F16 : KVS_F32, values.data(), values.shape(0)});
+      for (const auto& [layer, part, halves, bytes] : rows) {
+        own.push_back({layer, part, halves ? KVS_F16 : KVS_F32, bytes.data(),
+                       bytes.size() / (halves ? 2 : 4)});
       }
       states_.push_back({position, model_layers, own.data(), own.size()});
     }
@@ -46,16 +44,15 @@ class States {
   kvs_states c_{};
 };
 
-// Position, layers of the model, and rows (layer, part, whether halves, bytes).
-inline nb::object to_python(const kvs_state& state) {
-  nb::list rows;
+inline StateTuple to_python(const kvs_state& state) {
+  StateTuple made{state.position, state.model_layers, {}};
   for (size_t i = 0; i < state.row_count; ++i) {
     const kvs_state_row& row = state.rows[i];
     const bool halves = row.element == KVS_F16;
-    rows.append(nb::make_tuple(row.layer, row.part, halves,
-                               nb::bytes(row.data, row.count * (halves ? 2 : 4))));
+    std::get<2>(made).emplace_back(row.layer, row.part, halves,
+                                   nb::bytes(row.data, row.count * (halves ? 2 : 4)));
   }
-  return nb::make_tuple(state.position, state.model_layers, rows);
+  return made;
 }
 
 }  // namespace kvsplice::python

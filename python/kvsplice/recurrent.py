@@ -11,8 +11,9 @@ from .errors import Error, Status
 
 StateEncoding = Literal["exact", "f16", "q8"]
 ENCODINGS: dict[str, int] = {"exact": 0, "f16": 1, "q8": 2}  # the library's numbers
-# Position, layers of the model, and rows: layer, part, values; as the library takes them.
-CoreState = tuple[int, int, list[tuple[int, int, npt.NDArray[Any]]]]
+# As the library has it: position, layers of the model, and rows: layer, part, whether of halves,
+# bytes.
+CoreState = tuple[int, int, list[tuple[int, int, bool, bytes]]]
 
 
 @dataclasses.dataclass
@@ -31,7 +32,7 @@ class RecurrentState:
     """Each one's recurrence, the same."""
 
 
-def from_core(state: tuple[int, int, list[tuple[int, int, bool, bytes]]]) -> RecurrentState:
+def from_core(state: CoreState) -> RecurrentState:
     position, model_layers, rows = state
     values = [np.frombuffer(data, np.float16 if halves else np.float32)
               for _, _, halves, data in rows]
@@ -46,7 +47,8 @@ def to_core(state: RecurrentState) -> CoreState:
                     f"{len(state.s)} rows s; legal: as many of each", Status.USAGE)
     rows = [(layer, part, flat(row)) for part, of in enumerate((state.r, state.s))
             for layer, row in zip(state.layers, of)]
-    return state.position, state.model_layers, rows
+    return state.position, state.model_layers, [
+        (layer, part, bool(row.dtype == np.float16), row.tobytes()) for layer, part, row in rows]
 
 
 def flat(row: npt.ArrayLike) -> npt.NDArray[Any]:

@@ -329,7 +329,7 @@ def _read_recurrent_part(source: _Bytes) -> RecurrentState:
     transposed, model_layers = source.number(), source.number()
     if transposed != 0 or model_layers > MOST_LAYERS:
         raise Error(f"{model_layers} layers, transposed = {transposed}", Status.FORMAT)
-    rows = []
+    rows: Rows = []
     while source.left > 0 and len(rows) < 2 * model_layers:
         dtype = TYPES.get(source.number("i"))
         size = source.number("Q")

@@ -240,7 +240,7 @@ def test_recurrent_states_are_kept(tmp_path):
         kvsplice.Session.pack_bytes(*part(0, 200), states=[], state_encoding="f8")
 
 
-@pytest.mark.parametrize("name", ["hybrid", "hybrid-lossless", "hybrid-turns"])
+@pytest.mark.parametrize("name", ["hybrid", "hybrid-lossless", "hybrid-q8", "hybrid-turns"])
 def test_recurrent_states_of_golden_sessions_read(name):
     golden = Golden(name, FOLDER.parent / "4")
     codec = kvsplice.Codec.load(golden.codec) if golden.codec.exists() else None
