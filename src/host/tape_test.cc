@@ -87,6 +87,14 @@ class Graph {
     return gradient;
   }
 
+  size_t kept_bytes() {
+    value(x_);
+    const std::vector<GgufSource> no_weights;
+    Tape tape(no_weights);
+    for (int i = 0; i < ggml_graph_n_nodes(graph_); ++i) tape.record(ggml_graph_node(graph_, i));
+    return tape.bytes();
+  }
+
   void expect_like_differences() {
     const Result<std::vector<float>> got = gradient();
     ASSERT_TRUE(got.ok()) << got.error().message;
@@ -156,11 +164,11 @@ ggml_tensor* part(Graph& g, ggml_context* c, int64_t first, std::vector<int64_t>
 }
 
 // Of 8 tokens, 4 heads of 2 rows in 2 groups, and states of 2.
-ggml_tensor* scan(Graph& g, ggml_context* c, int64_t decays) {
+ggml_tensor* scan(Graph& g, ggml_context* c, int64_t decays, float start = 1) {
   ggml_tensor* dt = ggml_reshape_3d(c, ggml_scale_bias(c, part(g, c, 0, {4, 8}), 1, -4), 4, 8, 1);
-  return ggml_ssm_scan(c, g.floats({2, 2, 4, 1}), part(g, c, 32, {2, 4, 8}), dt,
-                       g.floats({decays, 4}), part(g, c, 0, {2, 2, 8}), part(g, c, 64, {2, 2, 8}),
-                       g.integers({1}), 1);
+  ggml_tensor* state = ggml_scale(c, g.floats({2, 2, 4, 1}), start);
+  return ggml_ssm_scan(c, state, part(g, c, 32, {2, 4, 8}), dt, g.floats({decays, 4}),
+                       part(g, c, 0, {2, 2, 8}), part(g, c, 64, {2, 2, 8}), g.integers({1}), 1);
 }
 
 // Of 6 tokens, 2 heads of 2 values that share keys and queries.
@@ -287,6 +295,20 @@ TEST(Tape, WantsNoDerivativeWhereNoGradientArrives) {
   ggml_tensor* group = ggml_cast(c, ggml_cast(c, order, GGML_TYPE_F32), GGML_TYPE_I32);
   ggml_tensor* ids = ggml_view_2d(c, group, 2, 24, group->nb[1], 0);
   graph.finish(ggml_get_rows(c, graph.rows(1, 4, 24), ids));
+  graph.expect_like_differences();
+}
+
+// As in every sequence that begins; states are large, and the budget counts by tokens.
+TEST(Tape, KeepsNoStateOfZeros) {
+  size_t bytes[2] = {};
+  for (const int start : {0, 1}) {
+    Graph graph;
+    graph.finish(scan(graph, graph.get(), 1, float(start)));
+    bytes[start] = graph.kept_bytes();
+  }
+  EXPECT_EQ(bytes[1], bytes[0] + 2 * 2 * 4 * sizeof(float));
+  Graph graph;
+  graph.finish(scan(graph, graph.get(), 2, 0));
   graph.expect_like_differences();
 }
 

@@ -37,6 +37,7 @@ TEST_F(LongRope, StatesOfLongContextsArePackedByTheirTable) {
 TEST_F(LongRope, CodecsAreOfOneTable) {
   const auto calibrate = [&](const std::string& how, const std::string& name) {
     must("calibrate" + m_ + "-f " + sample("fiction") + " --tokens 384 --sequence 96 " + how +
+         " --work " + tmp_ / "work" +  // rows of the other table are there
          " --codec 'klt | step(delta=0.3) | range' -o " + tmp_ / name);
     return " --codec " + tmp_ / name + " ";
   };
