@@ -23,7 +23,7 @@ int main(int argc, char** argv) {
   kvs_buffer bytes;
   kvs_rows keys[MOST_LAYERS], values[MOST_LAYERS];
   int32_t tokens[TOKENS], positions[TOKENS];
-  kvs_block block = {TOKENS, tokens, positions, KVS_RAW, keys, values, 0};
+  kvs_block block = {TOKENS, tokens, positions, KVS_RAW, keys, values, 0, NULL};
   int ok = kvs_codec_open(argc > 1 ? argv[1] : NULL, NULL, &codec, &e) == KVS_OK;
   for (int t = 0; t < TOKENS; ++t) tokens[t] = 1 + t % 7, positions[t] = t;
   for (int l = 0; l < kvs_codec_layers(codec) && l < MOST_LAYERS; ++l) {

@@ -39,7 +39,7 @@ Result<> show(const char* path, const char* codec_path) {
   // The newest tokens have rows in every layer, those with a window included.
   const size_t count = std::min<size_t>(4, session.size());
   const Place place(session, count);
-  kvs_block block{count, nullptr, nullptr, KVS_CACHED, place.keys.data(), place.values.data(), 0};
+  kvs_block block{count, nullptr, nullptr, KVS_CACHED, place.keys.data(), place.values.data(), 0, nullptr};
   KVS_TRY(session.read(session.size() - count, block));
   if (count > 0) std::printf("key of a token near the end: %.4f ...\n", place.numbers[0][0]);
   return {};

@@ -81,6 +81,22 @@ struct Codec {
     return of(codec);
   }
 
+  std::vector<int> layer_numbers() const {
+    std::vector<int> numbers(layers.size());
+    for (size_t i = 0; i < numbers.size(); ++i) {
+      numbers[i] = kvs_codec_layer_number(c.get(), static_cast<int>(i));
+    }
+    return numbers;
+  }
+
+  std::vector<int> recurrent_layers() const {
+    std::vector<int> numbers(static_cast<size_t>(kvs_codec_recurrent_layers(c.get())));
+    for (size_t i = 0; i < numbers.size(); ++i) {
+      numbers[i] = kvs_codec_recurrent_layer(c.get(), static_cast<int>(i));
+    }
+    return numbers;
+  }
+
   nb::bytes encode(const Numbers& tokens, const Numbers& positions, const Arrays& keys,
                    const Arrays& values, bool cached, size_t absent,
                    const nb::object& embeddings) const {
@@ -88,9 +104,8 @@ struct Codec {
     const size_t count = tokens.shape(0);
     const Rows k = Rows::read(keys, KVS_KEY, layers, count);
     const Rows v = Rows::read(values, KVS_VALUE, layers, count);
-    const kvs_block block{
-        count, tokens.data(), positions.data(), cached ? KVS_CACHED : KVS_RAW, k.c(),
-        v.c(), absent};
+    const kvs_block block{count, tokens.data(), positions.data(), cached ? KVS_CACHED : KVS_RAW,
+                          k.c(), v.c(),         absent,           nullptr};
     Lookup lookup(embeddings);
     kvs_buffer bytes{};
     call(lookup, [&](kvs_error* e) { return kvs_encode(c.get(), &block, lookup.c(), &bytes, e); });
@@ -106,7 +121,8 @@ struct Codec {
     const Rows k = Rows::write(keys, KVS_KEY, layers, count);
     const Rows v = Rows::write(values, KVS_VALUE, layers, count);
     kvs_block block{
-        count, tokens.data(), positions.data(), cached ? KVS_CACHED : KVS_RAW, k.c(), v.c(), 0};
+        count, tokens.data(), positions.data(), cached ? KVS_CACHED : KVS_RAW, k.c(), v.c(),
+        0,     nullptr};
     Lookup lookup(embeddings);
     call(lookup, [&](kvs_error* e) {
       return kvs_decode_into(c.get(), bytes.data(), bytes.size(), &block, lookup.c(), e);

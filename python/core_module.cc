@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "codec.h"
+#include "states.h"
 #ifdef KVSPLICE_STORE
 #include "store.h"
 #endif
@@ -70,9 +71,25 @@ struct Session {
   size_t read_into(size_t first, size_t count, const Arrays& keys, const Arrays& values) {
     const Rows k = Rows::write(keys, KVS_KEY, layers, count);
     const Rows v = Rows::write(values, KVS_VALUE, layers, count);
-    kvs_block block{count, nullptr, nullptr, KVS_CACHED, k.c(), v.c(), 0};
+    kvs_block block{count, nullptr, nullptr, KVS_CACHED, k.c(), v.c(), 0, nullptr};
     call(*lookup, [&](kvs_error* e) { return kvs_session_read(c.get(), first, &block, e); });
     return block.absent;
+  }
+
+  std::vector<size_t> states() const {
+    std::vector<size_t> positions(kvs_session_states(c.get()));
+    for (size_t i = 0; i < positions.size(); ++i) {
+      positions[i] = kvs_session_state_position(c.get(), i);
+    }
+    return positions;
+  }
+
+  StateTuple state(size_t position) const {
+    kvs_state state{};
+    kvs_buffer memory{};
+    call([&](kvs_error* e) { return kvs_session_state(c.get(), position, &state, &memory, e); });
+    const std::unique_ptr<kvs_buffer, void (*)(kvs_buffer*)> owner(&memory, kvs_buffer_free);
+    return to_python(state);
   }
 };
 
@@ -81,17 +98,27 @@ nb::bytes pack(const std::optional<std::string>& path, const Numbers& tokens,
                const Numbers& positions, const Arrays& keys, const Arrays& values, size_t absent,
                const Numbers& pending, const Codec* codec, const std::string& fingerprint,
                const std::string& architecture, const std::vector<LayerNumbers>& layers,
-               const nb::object& embeddings, size_t block_tokens, size_t sinks, size_t window) {
+               const std::vector<int>& layer_numbers, const nb::object& embeddings,
+               size_t block_tokens, size_t sinks, size_t window, const StateTuples& states,
+               kvs_state_encoding encoding) {
   check_count(tokens, positions);
   const size_t count = tokens.shape(0);
   std::vector<kvs_layer> shape;
   for (const LayerNumbers& numbers : layers) shape.push_back(layer_of(numbers));
-  const kvs_model model{fingerprint.c_str(), nullptr, architecture.c_str(),
-                        static_cast<int>(shape.size()), shape.data()};
+  const kvs_model model{
+      fingerprint.c_str(),  nullptr,
+      architecture.c_str(), static_cast<int>(shape.size()),
+      shape.data(),         layer_numbers.empty() ? nullptr : layer_numbers.data()};
+  if (!layer_numbers.empty() && layer_numbers.size() != shape.size()) {
+    throw StatusError{KVS_ERROR_USAGE, std::to_string(layer_numbers.size()) + " layer numbers, " +
+                                           std::to_string(shape.size()) + " layers"};
+  }
   const auto& wanted = codec != nullptr ? codec->layers : shape;
   const Rows k = Rows::read(keys, KVS_KEY, wanted, count);
   const Rows v = Rows::read(values, KVS_VALUE, wanted, count);
-  const kvs_block block{count, tokens.data(), positions.data(), KVS_CACHED, k.c(), v.c(), absent};
+  const States held(states, encoding, 0);
+  const kvs_block block{count, tokens.data(), positions.data(), KVS_CACHED,
+                        k.c(), v.c(),         absent,           held.c()};
   const kvs_pack_options how{block_tokens, sinks, window};
   const kvs_codec* by = codec ? codec->c.get() : nullptr;
   Lookup lookup(embeddings);
@@ -108,7 +135,8 @@ nb::bytes pack(const std::optional<std::string>& path, const Numbers& tokens,
 
 void extend(const std::string& path, const Numbers& tokens, const Arrays& keys,
             const Arrays& values, size_t absent, const Numbers& pending, const Codec* codec,
-            const nb::object& embeddings, std::optional<int32_t> first) {
+            const nb::object& embeddings, std::optional<int32_t> first, const StateTuples& states,
+            kvs_state_encoding encoding, size_t instead_of) {
   const size_t count = tokens.shape(0);
   const Session there = Session::open(path, codec, embeddings);
   std::vector<int32_t> positions(count);
@@ -116,7 +144,9 @@ void extend(const std::string& path, const Numbers& tokens, const Arrays& keys,
   std::iota(positions.begin(), positions.end(), first.value_or(behind));
   const Rows k = Rows::read(keys, KVS_KEY, there.layers, count);
   const Rows v = Rows::read(values, KVS_VALUE, there.layers, count);
-  const kvs_block block{count, tokens.data(), positions.data(), KVS_CACHED, k.c(), v.c(), absent};
+  const States held(states, encoding, instead_of);
+  const kvs_block block{count, tokens.data(), positions.data(), KVS_CACHED,
+                        k.c(), v.c(),         absent,           held.c()};
   call(*there.lookup, [&](kvs_error* e) {
     return kvs_session_extend(path.c_str(), &block, pending.data(), pending.shape(0),
                               codec ? codec->c.get() : nullptr, there.lookup->c(), nullptr, e);
@@ -162,6 +192,8 @@ NB_MODULE(_core, m) {
       .def_static("open", &Codec::open, "path"_a)
       .def_static("open_bytes", &Codec::open_bytes, "data"_a)
       .def_prop_ro("layers", &layers_of<Codec>)
+      .def_prop_ro("layer_numbers", &Codec::layer_numbers)
+      .def_prop_ro("recurrent_layers", &Codec::recurrent_layers)
       .def_prop_ro("pipeline", [](const Codec& c) { return kvs_codec_pipeline(c.c.get()); })
       .def_prop_ro("fingerprint", [](const Codec& c) { return kvs_codec_fingerprint(c.c.get()); })
       .def_prop_ro("model", [](const Codec& c) { return kvs_codec_model(c.c.get()); })
@@ -184,13 +216,17 @@ NB_MODULE(_core, m) {
       .def_prop_ro("pending", [](const Session& s) { return kvs_session_pending(s.c.get()); })
       .def_prop_ro("model", [](const Session& s) { return kvs_session_model(s.c.get()); })
       .def("read_tokens", &Session::read_tokens, "out"_a.noconvert())
+      .def_prop_ro("states", &Session::states)
+      .def("state", &Session::state, "position"_a)
       .def("read_into", &Session::read_into, "first"_a, "count"_a, "keys"_a, "values"_a);
 
   m.def("pack", &pack, "path"_a.none(), "tokens"_a, "positions"_a, "keys"_a, "values"_a, "absent"_a,
         "pending"_a, "codec"_a.none(), "fingerprint"_a, "architecture"_a, "layers"_a,
-        "embeddings"_a.none(), "block_tokens"_a, "sinks"_a, "window"_a);
+        "layer_numbers"_a, "embeddings"_a.none(), "block_tokens"_a, "sinks"_a, "window"_a,
+        "states"_a.none(), "encoding"_a);
   m.def("extend", &extend, "path"_a, "tokens"_a, "keys"_a, "values"_a, "absent"_a, "pending"_a,
-        "codec"_a.none(), "embeddings"_a.none(), "first"_a.none());
+        "codec"_a.none(), "embeddings"_a.none(), "first"_a.none(), "states"_a.none(), "encoding"_a,
+        "instead_of"_a);
 
 #ifdef KVSPLICE_STORE
   bind_store(m);

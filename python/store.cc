@@ -57,7 +57,7 @@ Result<ModelShape> shape_of(const Codec* codec, const std::string& fingerprint,
                             const std::vector<kvs_layer>& layers) {
   if (codec == nullptr) {
     const kvs_model model{fingerprint.c_str(), nullptr, nullptr, static_cast<int>(layers.size()),
-                          layers.data()};
+                          layers.data(),       nullptr};
     return api::shape_of(model);
   }
   const ModelShape& shape = codec->c->codec->shape();
@@ -107,7 +107,7 @@ class Bank {
     const size_t count = tokens.shape(0);
     const Rows k = Rows::write(keys, KVS_KEY, layers_, count);
     const Rows v = Rows::write(values, KVS_VALUE, layers_, count);
-    const kvs_block block{count, nullptr, nullptr, KVS_CACHED, k.c(), v.c(), 0};
+    const kvs_block block{count, nullptr, nullptr, KVS_CACHED, k.c(), v.c(), 0, nullptr};
     call(lookup_, [&](kvs_error* e) {
       return api::guarded(e, [&]() -> Result<> {
         const ModelShape& shape = bank_->coder().shape;
@@ -129,7 +129,8 @@ class Bank {
     std::iota(positions.begin(), positions.end(), 0);
     const Rows k = Rows::read(keys, KVS_KEY, layers_, count);
     const Rows v = Rows::read(values, KVS_VALUE, layers_, count);
-    const kvs_block block{count, tokens.data(), positions.data(), KVS_CACHED, k.c(), v.c(), 0};
+    const kvs_block block{count, tokens.data(), positions.data(), KVS_CACHED, k.c(), v.c(),
+                          0,     nullptr};
     size_t stored = 0;
     call(lookup_, [&](kvs_error* e) {
       return api::guarded(e, [&]() -> Result<> {

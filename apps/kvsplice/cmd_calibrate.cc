@@ -87,6 +87,7 @@ Command calibrate_command() {
         app.add_option("--work", o.work,
                        "folder to keep evaluated texts in: a run that was interrupted goes on, "
                        "another codec needs them only once");
+        add_context_option(app, a->host);
         add_model_options(app, a->host);
         add_threads(app, o.threads);
         return [a] { return run(*a); };

@@ -106,6 +106,7 @@ Command extract_command() {
             for (auto* option : {model, texts, layers, heads, queries}) {
               synthetic->excludes(option);
             }
+            add_context_option(verb, args->host)->excludes(synthetic);
             for (CLI::Option* option : add_model_options(verb, args->host)) {
               synthetic->excludes(option);
             }

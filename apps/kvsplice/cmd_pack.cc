@@ -185,8 +185,8 @@ Result<> compare_with_model(const LoadedCoder& loaded, Input& input) {
   if (!(distance > kFar)) return {};
   input.notes.push_back(fmt::format(
       "warning: the first layer's cells are not what the model makes of these tokens ({:.0f} % "
-      "off): were they made by another model, or with other options (--rope-freq-base, "
-      "LLAMA_ATTN_ROT_DISABLE)?",
+      "off): were they made by another model, in a longer context (--ctx), or with other options "
+      "(--rope-freq-base, LLAMA_ATTN_ROT_DISABLE)?",
       100 * distance));
   return {};
 }
@@ -278,9 +278,12 @@ Command pack_command() {
                        "of hybrid models: tokens from one stored recurrent state to the next; 0: "
                        "one at the end")
                 ->needs(text);
-            app.add_option("--state", a->states,
-                           "how recurrent states are kept: exact, or f16, which is half as much")
+            app.add_option(
+                   "--state", a->states,
+                   "how recurrent states are kept: exact, f16, which is half as much, or q8, a "
+                   "quarter")
                 ->capture_default_str();
+            add_context_option(app, a->host);
             for (CLI::Option* option : add_model_options(app, a->host)) option->needs(text);
             add_threads(app, a->threads);
             return [a] { return run(*a); };

@@ -134,7 +134,10 @@ Command quality_command() {
                    "blocks");
         add_model_options(app, a->host);
         add_threads(app, o.threads);
-        return [a] { return run(*a); };
+        return [a] {
+          a->host.context = a->options.n_ctx;
+          return run(*a);
+        };
       }};
 }
 

@@ -338,6 +338,8 @@ Result<> run(RunArguments a) {
   KVS_TRY(check(a));
   if (a.threads > 0) set_thread_count(a.threads);
   KVS_TRY(sort_codecs(a));
+  constexpr size_t kMost = 1 << 28;
+  a.host.context = static_cast<int>(std::min(a.ctx.value_or(0), kMost));
   KVS_ASSIGN(const auto loaded, LoadedCoder::load(a.model, a.codec, a.lossless, {}, a.host));
   KVS_TRY(check_checkpoint(a.checkpoint, loaded->model->shape()));
   Generation generation(a, *loaded);
@@ -386,8 +388,10 @@ Command run_command() {
             add_number(app, "--checkpoint", a->checkpoint, kTokens,
                        "of hybrid models: tokens from one recurrent state that is saved to the "
                        "next; 0: one at the end");
-            app.add_option("--state", a->states,
-                           "how recurrent states are saved: exact, or f16, which is half as much")
+            app.add_option(
+                   "--state", a->states,
+                   "how recurrent states are saved: exact, f16, which is half as much, or q8, a "
+                   "quarter")
                 ->capture_default_str();
             auto& sampler = a->sampler;
             add_number(app, "--temp", sampler.temperature, {0, 100},

@@ -8,6 +8,7 @@
 #include "core/threads.h"
 #include "host/session_state.h"
 #include "loaded_coder.h"
+#include "model_options.h"
 #include "number_option.h"
 #include "terminal.h"
 
@@ -22,6 +23,7 @@ struct UnpackArguments {
   uint32_t streams = 1;
   std::optional<uint32_t> version;
   bool no_rotation = false;
+  host::ModelOptions host;
   int threads = 0;
 };
 
@@ -110,7 +112,7 @@ Result<Part> part_of(const UnpackArguments& a, const session::Session& session,
 Result<> run(const UnpackArguments& a) {
   KVS_ASSIGN(OutputFile out, OutputFile::reserve(a.out, Readers::owner));
   if (a.threads > 0) set_thread_count(a.threads);
-  KVS_ASSIGN(const auto loaded, LoadedCoder::load(a.model, a.codec));
+  KVS_ASSIGN(const auto loaded, LoadedCoder::load(a.model, a.codec, false, {}, a.host));
   const ModelShape& shape = loaded->coder().shape;
   KVS_ASSIGN(const host::StateTarget target, target_of(a, shape));
   const Stopwatch watch;
@@ -152,6 +154,7 @@ Command unpack_command() {
             app.add_option("--codec", a->codec, "the codec it was packed by");
             app.add_option("-o,--out", a->out, "state to write")->required();
             add_number(app, "-n,--tokens", a->tokens, kTokens, "first tokens only; 0: all");
+            add_context_option(app, a->host);
             std::vector<CLI::Option*> of_target = {
                 app.add_option("--form", a->form,
                                "sequence (llama-server, llama_state_seq_load_file) or session "

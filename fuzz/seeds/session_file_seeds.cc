@@ -51,7 +51,8 @@ Result<std::vector<Bytes>> make(const std::string& scratch) {
       seeds.push_back(std::move(seed));
     }
   }
-  for (const StateEncoding encoding : {StateEncoding::exact, StateEncoding::f16}) {
+  for (const StateEncoding encoding :
+       {StateEncoding::exact, StateEncoding::f16, StateEncoding::q8}) {
     KVS_ASSIGN(Bytes seed, write_hybrid(encoding, scratch));
     seeds.push_back(std::move(seed));
   }

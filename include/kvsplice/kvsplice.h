@@ -185,6 +185,38 @@ typedef struct kvs_rows {
   kvs_element element;
 } kvs_rows;
 
+/* One of two rows that each recurrent layer of a hybrid model has in place of cells, as llama.cpp
+ * holds them: what a convolution has seen, and the recurrence itself. */
+typedef int32_t kvs_state_part;
+enum { KVS_STATE_R = 0, KVS_STATE_S = 1 };
+typedef struct kvs_state_row {
+  int layer; /* of the model, where layers of all kinds count */
+  kvs_state_part part;
+  kvs_element element; /* KVS_F32 or KVS_F16 */
+  const void* data;    /* `count` numbers, which need not be aligned */
+  size_t count;
+} kvs_state_row;
+
+/* What all recurrent layers hold behind the first `position` tokens. It cannot be cut: text goes on
+ * only where there is one. */
+typedef struct kvs_state {
+  size_t position;           /* at least 1 */
+  int model_layers;          /* of all kinds */
+  const kvs_state_row* rows; /* r of all recurrent layers in their order, then s of all */
+  size_t row_count;
+} kvs_state;
+
+/* How sessions keep states: to the bit, or f32 numbers rounded to half precision, or to 8 bits
+ * each, with a scale for 32 of them. */
+typedef int32_t kvs_state_encoding;
+enum { KVS_STATES_EXACT = 0, KVS_STATES_F16 = 1, KVS_STATES_Q8 = 2 };
+typedef struct kvs_states {
+  const kvs_state* states; /* ascending positions */
+  size_t count;
+  kvs_state_encoding encoding;
+  size_t instead_of; /* of a session that is extended: its state behind so many tokens goes */
+} kvs_states;
+
 /* The cache of `count` tokens. A codec's block has rows of all tokens in layers with a window, or
  * of none; in a session's the first may lack. What stands in the place of absent rows is neither
  * read nor written, and where all are absent, data may be NULL. */
@@ -196,6 +228,7 @@ typedef struct kvs_block {
   const kvs_rows* keys;     /* of each layer of the codec or model, [count x kv_heads * key_dim] */
   const kvs_rows* values;   /* the same, [count x kv_heads * value_dim] */
   size_t absent;            /* so many first tokens have no rows in layers with a window */
+  const kvs_states* states; /* packing sessions of hybrids: theirs, none of them if count is 0 */
 } kvs_block;
 
 /* Takes decoded rows [count x width] of one layer, row r at rows + r * stride. Called once for each
@@ -221,6 +254,11 @@ KVS_API void kvs_codec_free(kvs_codec* codec);
 
 KVS_API int kvs_codec_layers(const kvs_codec* codec);
 KVS_API kvs_layer kvs_codec_layer(const kvs_codec* codec, int layer);
+/* In the model, where layers without rows count. -1: there is no such layer. */
+KVS_API int kvs_codec_layer_number(const kvs_codec* codec, int layer);
+/* Of a hybrid: how many layers are recurrent, and the number of the i-th in the model. */
+KVS_API int kvs_codec_recurrent_layers(const kvs_codec* codec);
+KVS_API int kvs_codec_recurrent_layer(const kvs_codec* codec, int i);
 /* These strings live as long as the codec. */
 KVS_API const char* kvs_codec_pipeline(const kvs_codec* codec);
 KVS_API const char* kvs_codec_fingerprint(const kvs_codec* codec); /* 32 hex digits */
@@ -255,6 +293,7 @@ typedef struct kvs_model {
   const char* architecture; /* the same */
   int layer_count;
   const kvs_layer* layers;
+  const int* layer_numbers; /* in the model, where layers without rows count; NULL: 0, 1, ... */
 } kvs_model;
 
 /* What tells a GGUF model from others, as the program has it in codecs, sessions and stores: 32 hex
@@ -276,7 +315,8 @@ typedef struct kvs_pack_options {
  * elements are rounded to it, or refused with KVS_ERROR_NUMERIC if they are not finite, or if
  * nothing may be lost and rounding would change one. `pending`: tokens behind the block that have
  * no rows yet. codec NULL: without loss, of `model`; else `model` is not read. A file that is there
- * is replaced when the new one is whole. */
+ * is replaced when the new one is whole. Of a hybrid, block->states must not be NULL, so that none
+ * is lost unawares; without a codec, one that is to have states later begins with one. */
 KVS_API kvs_status kvs_session_pack(const char* path, const kvs_block* block,
                                     const int32_t* pending, size_t pending_count,
                                     const kvs_codec* codec, const kvs_model* model,
@@ -296,7 +336,8 @@ KVS_API kvs_status kvs_session_pack_output(const kvs_output* output, const kvs_b
                                            const kvs_embeddings* embeddings,
                                            const kvs_pack_options* pack, const kvs_options* options,
                                            kvs_error* error);
-/* Adds a block that follows at once to a file. What is there stays readable whatever happens. */
+/* Adds a block that follows at once to a file. What is there stays readable whatever happens.
+ * States stand behind those that are there. */
 KVS_API kvs_status kvs_session_extend(const char* path, const kvs_block* block,
                                       const int32_t* pending, size_t pending_count,
                                       const kvs_codec* codec, const kvs_embeddings* embeddings,
@@ -327,6 +368,7 @@ KVS_API size_t kvs_session_size(const kvs_session* session);    /* tokens that h
 KVS_API size_t kvs_session_pending(const kvs_session* session); /* tokens behind them */
 KVS_API int kvs_session_layers(const kvs_session* session);
 KVS_API kvs_layer kvs_session_layer(const kvs_session* session, int layer);
+KVS_API int kvs_session_layer_number(const kvs_session* session, int layer); /* as a codec's */
 /* Fingerprints, which live as long as the session. */
 KVS_API const char* kvs_session_model(const kvs_session* session);
 KVS_API const char* kvs_session_codec(const kvs_session* session); /* "" if it is lossless */
@@ -339,6 +381,14 @@ KVS_API kvs_status kvs_session_tokens(const kvs_session* session, size_t first, 
  * no rows in layers with a window: windows have passed them. */
 KVS_API kvs_status kvs_session_read(const kvs_session* session, size_t first, kvs_block* block,
                                     kvs_error* error);
+
+/* Of a hybrid: how many states are stored, and how many tokens each has seen, ascending. */
+KVS_API size_t kvs_session_states(const kvs_session* session);
+KVS_API size_t kvs_session_state_position(const kvs_session* session, size_t i);
+/* The state behind the first `position` tokens; KVS_ERROR_MISMATCH, which says where there are
+ * some, if there is none. `memory` holds what state->rows points to; kvs_buffer_free frees it. */
+KVS_API kvs_status kvs_session_state(const kvs_session* session, size_t position, kvs_state* state,
+                                     kvs_buffer* memory, kvs_error* error);
 
 #ifdef __cplusplus
 }

@@ -32,6 +32,12 @@ class Buffer {
   kvs_buffer buffer_{};
 };
 
+// A recurrent state that the library has handed out, with the memory that holds its rows.
+struct State {
+  kvs_state c{};
+  Buffer memory;
+};
+
 namespace detail {
 
 // Statuses are the kinds of errors, behind KVS_OK.
@@ -82,6 +88,11 @@ class Codec {
   const kvs_codec* c() const { return codec_.get(); }
   int layers() const { return kvs_codec_layers(c()); }
   kvs_layer layer(int i) const { return kvs_codec_layer(c(), i); }
+  std::vector<int> recurrent_layers() const {
+    std::vector<int> layers(size_t(kvs_codec_recurrent_layers(c())));
+    for (size_t i = 0; i < layers.size(); ++i) layers[i] = kvs_codec_recurrent_layer(c(), int(i));
+    return layers;
+  }
   std::string pipeline() const { return kvs_codec_pipeline(c()); }
   std::string fingerprint() const { return kvs_codec_fingerprint(c()); }
   std::string model() const { return kvs_codec_model(c()); }
@@ -177,6 +188,21 @@ class Session {
   }
   Result<> read(size_t first, kvs_block& block) const {
     return detail::call([&](kvs_error* e) { return kvs_session_read(c(), first, &block, e); });
+  }
+  // Of a hybrid: behind how many tokens a recurrent state is stored.
+  std::vector<size_t> states() const {
+    std::vector<size_t> positions(kvs_session_states(c()));
+    for (size_t i = 0; i < positions.size(); ++i) {
+      positions[i] = kvs_session_state_position(c(), i);
+    }
+    return positions;
+  }
+  Result<State> state(size_t position) const {
+    State state;
+    KVS_TRY(detail::call([&](kvs_error* e) {
+      return kvs_session_state(c(), position, &state.c, state.memory.c(), e);
+    }));
+    return state;
   }
 
  private:

@@ -12,6 +12,7 @@ from .codec import Codec, Layer, Rows
 from .dump import Dump, read_dump
 from .embeddings import Embeddings, EmbeddingTable
 from .errors import Error, Status
+from .recurrent import RecurrentState
 from .session import Session
 from .state import State, pack_state, unpack_state
 from .store import Bank, Match, Store, model_fingerprint
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 __version__ = _version()
 __all__ = [
     "Bank", "Codec", "Dump", "EmbeddingTable", "Embeddings", "Error", "Layer", "LlamaCache",
-    "Match", "Rows", "Session", "State", "Status", "Store", "model_fingerprint", "pack_state",
-    "read_dump", "unpack_state",
+    "Match", "RecurrentState", "Rows", "Session", "State", "Status", "Store",
+    "model_fingerprint", "pack_state", "read_dump", "unpack_state",
 ]
 
 

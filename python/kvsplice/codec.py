@@ -48,6 +48,16 @@ class Codec:
         return [Layer(*numbers) for numbers in self._core.layers]
 
     @property
+    def layer_numbers(self) -> list[int]:
+        """Of `layers`, in the model, where layers without a cache count, too."""
+        return self._core.layer_numbers
+
+    @property
+    def recurrent_layers(self) -> list[int]:
+        """Those of a hybrid model, by their number in it."""
+        return self._core.recurrent_layers
+
+    @property
     def pipeline(self) -> str:
         """The stages, such as "klt(scope=layer) | step(delta=0.6) | range"."""
         return self._core.pipeline

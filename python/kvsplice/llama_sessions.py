@@ -13,7 +13,8 @@ from llama_cpp.llama import Llama, LlamaState
 from .codec import Codec, room
 from .embeddings import EmbeddingTable
 from .errors import Error, Status
-from .llama_state import Description, halves_of, layers_of, rotation, shared, tokens_of
+from .llama_state import (Description, check_is_no_hybrid, halves_of, layers_of, rotation, shared,
+                          tokens_of)
 from .session import Session
 from .state import State, pack_state, unpack_state
 
@@ -42,6 +43,7 @@ class Sessions:
         tokens = tokens_of(value.input_ids[:value.n_tokens])
         state = unpack_state(value.llama_state, self._codec.layers if self._codec else None,
                              rotation=rotation())
+        check_is_no_hybrid(state)
         if len(state) != len(tokens):
             raise Error(f"the state has {len(state)} cells for {len(tokens)} tokens",
                         Status.MISMATCH)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from llama_cpp.llama import LlamaState
 
 from .codec import Layer, Rows
+from .errors import Error, Status
 from .q8_0 import halves
 from .state import State
 
@@ -44,6 +45,14 @@ class Description:
         return State(keys, values, absent, form="context data", architecture=self.architecture,
                      streams=self.streams, values_transposed=self.values_transposed,
                      quantised=(self.quantised[0], self.quantised[1]), rotation=rotation())
+
+
+def check_is_no_hybrid(state: State) -> None:
+    """A cache of prompts brings back prefixes of any length; a hybrid goes on only where its
+    recurrent layers were kept."""
+    if state.recurrent is not None:
+        raise Error("a hybrid model, whose recurrent layers hold a state that a cache of prompts "
+                    "cannot cut; Session.pack keeps it", Status.UNSUPPORTED)
 
 
 def tokens_of(key: Any) -> npt.NDArray[np.int32]:

@@ -13,7 +13,8 @@ from llama_cpp.llama import Llama, LlamaState
 from .codec import Codec, Layer
 from .embeddings import EmbeddingTable
 from .errors import Error, Status
-from .llama_state import Description, halves_of, layers_of, rotation, shared, tokens_of
+from .llama_state import (Description, check_is_no_hybrid, halves_of, layers_of, rotation, shared,
+                          tokens_of)
 from .state import State, pack_state, unpack_state
 from .store import Bank, Match, Store, model_fingerprint
 
@@ -64,8 +65,10 @@ class Stored:
         """The store does that itself."""
 
     def _unpack(self, value: LlamaState) -> State:
-        return unpack_state(value.llama_state, self._codec.layers if self._codec else None,
-                            rotation=rotation())
+        state = unpack_state(value.llama_state, self._codec.layers if self._codec else None,
+                             rotation=rotation())
+        check_is_no_hybrid(state)
+        return state
 
     def _bank(self, types: tuple[str, str], layers: list[Layer]) -> Bank:
         return self._store.bank(self._codec, self._embeddings, model=self._model,

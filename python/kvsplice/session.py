@@ -11,6 +11,7 @@ from . import _core
 from .codec import Codec, Layer, Path, Rows, integers, room
 from .embeddings import EmbeddingTable
 from .errors import Error, Status
+from .recurrent import RecurrentState, StateEncoding, all_to_core, encoding_number, from_core
 
 
 class Session:
@@ -37,7 +38,9 @@ class Session:
              codec: Codec | None = None, embeddings: EmbeddingTable | None = None, *,
              model: str = "", architecture: str = "", layers: Sequence[Layer] = (),
              pending: npt.ArrayLike = (), absent: int = 0, block_tokens: int = 0, sinks: int = 4,
-             window: int = 32) -> None:
+             window: int = 32, states: Sequence[RecurrentState] | None = None,
+             state_encoding: StateEncoding = "exact",
+             layer_numbers: Sequence[int] = ()) -> None:
         """Writes a new session of the tokens at positions 0, 1, ...
 
         tokens: [n]. keys, values: as Codec.encode takes them, in cached space. Sessions hold
@@ -46,34 +49,46 @@ class Session:
         tokens have no rows in layers with a window. Without a codec nothing is lost; `model`, a
         text of at most 64 characters that tells the model from others, and `layers` are needed
         then. block_tokens: coded together; 0: what suits the codec. The first `sinks` and the
-        newest `window` tokens are kept exactly.
+        newest `window` tokens are kept exactly. states: of hybrids, in the order of their
+        positions; [] keeps the cells alone, from which text cannot go on. They are kept to the bit,
+        in half precision ("f16"), or in 8 bits ("q8"). layer_numbers: of `layers` in the model, if layers without a cache
+        stand between them.
         """
         _pack(os.fspath(path), tokens, keys, values, codec, embeddings, model, architecture,
-              layers, pending, absent, block_tokens, sinks, window)
+              layers, pending, absent, block_tokens, sinks, window, states, state_encoding,
+                     layer_numbers)
 
     @staticmethod
     def pack_bytes(tokens: npt.ArrayLike, keys: Sequence[Any], values: Sequence[Any],
                    codec: Codec | None = None, embeddings: EmbeddingTable | None = None, *,
                    model: str = "", architecture: str = "", layers: Sequence[Layer] = (),
                    pending: npt.ArrayLike = (), absent: int = 0, block_tokens: int = 0,
-                   sinks: int = 4, window: int = 32) -> bytes:
+                   sinks: int = 4, window: int = 32,
+                   states: Sequence[RecurrentState] | None = None,
+                   state_encoding: StateEncoding = "exact",
+                   layer_numbers: Sequence[int] = ()) -> bytes:
         """The bytes of the file that Session.pack writes of the same."""
         return _pack(None, tokens, keys, values, codec, embeddings, model, architecture, layers,
-                     pending, absent, block_tokens, sinks, window)
+                     pending, absent, block_tokens, sinks, window, states, state_encoding,
+                     layer_numbers)
 
     @staticmethod
     def extend(path: Path, tokens: npt.ArrayLike, keys: Sequence[Any], values: Sequence[Any],
                codec: Codec | None = None, embeddings: EmbeddingTable | None = None, *,
-               pending: npt.ArrayLike = (), absent: int = 0, first: int | None = None) -> None:
+               pending: npt.ArrayLike = (), absent: int = 0, first: int | None = None,
+               states: Sequence[RecurrentState] | None = None,
+               state_encoding: StateEncoding = "exact", instead_of: int = 0) -> None:
         """Adds the tokens that follow those with rows at once; all that was pending among them.
 
-        first: the position of the first one, to be compared with the session's.
+        first: the position of the first one, to be compared with the session's. states,
+        state_encoding: as for Session.pack; instead_of: the state behind so many tokens goes.
 
         What is there is not coded again, but for the newest tokens, and stays readable whatever
         happens.
         """
         _core.extend(os.fspath(path), integers(tokens), list(keys), list(values), absent,
-                     integers(pending), _core_of(codec), embeddings, first)
+                     integers(pending), _core_of(codec), embeddings, first, all_to_core(states),
+                     encoding_number(state_encoding), instead_of)
 
     def __len__(self) -> int:
         """The number of tokens that have rows."""
@@ -95,6 +110,15 @@ class Session:
         tokens = np.empty(self._core.size + self._core.pending, np.int32)
         self._core.read_tokens(tokens)
         return tokens
+
+    @property
+    def states(self) -> list[int]:
+        """Of a hybrid: behind how many tokens a recurrent state is stored."""
+        return self._core.states
+
+    def state(self, position: int) -> RecurrentState:
+        """The recurrent state behind the first `position` tokens."""
+        return from_core(self._core.state(position))
 
     def read(self, first: int = 0, count: int | None = None,
              dtype: npt.DTypeLike = np.float16) -> tuple[Rows, Rows]:
@@ -121,13 +145,15 @@ class Session:
 def _pack(path: str | None, tokens: npt.ArrayLike, keys: Sequence[Any], values: Sequence[Any],
           codec: Codec | None, embeddings: EmbeddingTable | None, model: str, architecture: str,
           layers: Sequence[Layer], pending: npt.ArrayLike, absent: int, block_tokens: int,
-          sinks: int, window: int) -> bytes:
+          sinks: int, window: int, states: Sequence[RecurrentState] | None,
+          state_encoding: StateEncoding, layer_numbers: Sequence[int]) -> bytes:
     """To a file, or without a path to the bytes that are returned."""
     held = integers(tokens)
     positions = np.arange(len(held), dtype=np.int32)
     return _core.pack(path, held, positions, list(keys), list(values), absent, integers(pending),
-                      _core_of(codec), model, architecture, list(layers), embeddings, block_tokens,
-                      sinks, window)
+                      _core_of(codec), model, architecture, list(layers), list(layer_numbers),
+                      embeddings, block_tokens, sinks, window, all_to_core(states),
+                      encoding_number(state_encoding))
 
 
 def _flat(data: Union[bytes, memoryview]) -> npt.NDArray[np.uint8]:

@@ -6,7 +6,8 @@ Four forms share one body (src/host/state_blob.h):
     sequence data   llama_state_seq_get_data:   magic, sequence, caches
     context data    llama_state_get_data:       architecture, caches
 Models with sliding windows have two caches, full layers first. A cache has one stream of cells, or
-one for each sequence its context can hold.
+one for each sequence its context can hold. Behind the caches hybrids have what their recurrent
+layers hold.
 """
 
 import dataclasses
@@ -20,6 +21,7 @@ import numpy.typing as npt
 from . import q8_0
 from .codec import Layer, Rows, integers
 from .errors import Error, Status
+from .recurrent import RecurrentState, flat
 
 Form = Literal["session file", "sequence file", "sequence data", "context data"]
 
@@ -55,6 +57,8 @@ class State:
     rotation: bool = True
     """Whether the bytes have the heads of what is q8_0 turned, as llama.cpp does unless
     LLAMA_ATTN_ROT_DISABLE is set. The arrays never have."""
+    recurrent: RecurrentState | None = None
+    """Of hybrids: what their recurrent layers hold behind all tokens."""
 
     def __len__(self) -> int:
         return len(self.keys[0]) if self.keys else 0
@@ -94,14 +98,17 @@ class _Bytes:
 
 
 def unpack_state(data: bytes, layers: Sequence[Layer] | None = None, version: int = 10, *,
-                 rotation: bool = True) -> State:
+                 rotation: bool = True,
+                 recurrent: Sequence[int] | None = None) -> State:
     """The arrays of a state of any form, of caches of type f16, f32 or q8_0. They lie in `data`
     where its cells are in order, but those of q8_0 caches, which become float16.
 
     layers: the model's, as Codec.layers has them. Without them models with windows are refused, and
-    nothing is compared. version: of the llama.cpp that made data without a version: 10, or 11 since
-    it writes how heads are turned. rotation: whether q8_0 caches of version 10 have their heads
-    turned; turning them back takes `layers`.
+    nothing is compared. What follows the caches must be the recurrent part of a hybrid model.
+    version: of the llama.cpp that made data without a version: 10, or 11 since it writes how heads
+    are turned. rotation: whether q8_0 caches of version 10 have their heads turned; turning them
+    back takes `layers`. recurrent: the numbers of a hybrid's recurrent layers in the model, as
+    Codec.recurrent_layers has them; without them they count from 0.
     """
     source = _Bytes(data)
     state = _read_head(source, version)
@@ -110,12 +117,17 @@ def unpack_state(data: bytes, layers: Sequence[Layer] | None = None, version: in
     windowed = layers is not None and any(layer.window > 0 for layer in layers)
     if windowed:
         caches.append(_read_cache(source, state, _usual_sides(state, layers, True)))
-    elif source.left > 0 and layers is None:
-        raise Error(f"{source.left} bytes behind the cache: of a model with windows? Then its "
-                    "layers are wanted", Status.UNSUPPORTED)
+    if source.left > 0:
+        state.recurrent = _read_recurrent(source, layers)
+    if recurrent:
+        _number_layers(state, recurrent)
     if any(state.quantised):
         state.rotation = any(side for cache in caches for side in cache.sides)
-    return _in_order(state, caches, layers)
+    in_order = _in_order(state, caches, layers)
+    if state.recurrent is not None and state.recurrent.position != len(state):
+        raise Error(f"a state of {len(state)} cells, its recurrent layers have seen "
+                    f"{state.recurrent.position} tokens", Status.FORMAT)
+    return in_order
 
 
 def pack_state(state: State, layers: Sequence[Layer] | None = None) -> bytes:
@@ -135,6 +147,8 @@ def pack_state(state: State, layers: Sequence[Layer] | None = None) -> bytes:
             longest = max(layers[i].window for i in chosen)
             first = max(state.absent, len(state) - longest)
         parts += _cache(state, chosen, first, _usual_sides(state, layers, windowed))
+    if state.recurrent is not None:
+        parts += _recurrent(state.recurrent, state.form in ("session file", "context data"))
     return b"".join(parts)
 
 
@@ -286,6 +300,50 @@ def _read_rows(source: _Bytes, cells: int, number: int, transposed: bool) -> npt
     return values.reshape(width, cells).T if transposed else values.reshape(cells, width)
 
 
+def _read_recurrent(source: _Bytes, layers: Sequence[Layer] | None) -> RecurrentState:
+    """What is behind the caches, to the end."""
+    behind = source.left
+    try:
+        return _read_recurrent_part(source)
+    except Error as e:
+        windows = "of a model with windows? Then its layers are wanted; " if layers is None else ""
+        raise Error(f"{behind} bytes behind the caches: {windows}no recurrent state of a hybrid "
+                    f"either: {e}", Status.UNSUPPORTED) from e
+
+
+def _number_layers(state: State, numbers: Sequence[int]) -> None:
+    met = 0 if state.recurrent is None else len(state.recurrent.layers)
+    if state.recurrent is None or met != len(numbers):
+        raise Error(f"the state has {met} recurrent layers, the model {len(numbers)}",
+                    Status.MISMATCH)
+    state.recurrent.layers = list(numbers)
+
+
+def _read_recurrent_part(source: _Bytes) -> RecurrentState:
+    cells, position, sequences = source.number(), source.number("i"), source.number()
+    if cells != 1 or position < 0 or sequences > 1:
+        raise Error(f"{cells} cells at position {position} of {sequences} sequences; legal: one, of "
+                    "one", Status.UNSUPPORTED)
+    if sequences == 1:
+        source.number("i")
+    transposed, model_layers = source.number(), source.number()
+    if transposed != 0 or model_layers > MOST_LAYERS:
+        raise Error(f"{model_layers} layers, transposed = {transposed}", Status.FORMAT)
+    rows: Rows = []
+    while source.left > 0 and len(rows) < 2 * model_layers:
+        dtype = TYPES.get(source.number("i"))
+        size = source.number("Q")
+        if dtype is None or size % dtype.itemsize != 0:
+            raise Error(f"rows of {size} bytes and another type than f32 (0) and f16 (1)",
+                        Status.UNSUPPORTED)
+        rows.append(source.array(dtype, size // dtype.itemsize))
+    half = len(rows) // 2
+    if source.left > 0 or half == 0 or len(rows) % 2 != 0:
+        raise Error(f"{len(rows)} rows and {source.left} bytes; legal: two rows a layer",
+                    Status.FORMAT)
+    return RecurrentState(position + 1, model_layers, list(range(half)), rows[:half], rows[half:])
+
+
 def _in_order(state: State, caches: list[_Cache], layers: Sequence[Layer] | None) -> State:
     """Tokens in order of their positions, layers in order of the model."""
     ordered = [_by_position(cache) for cache in caches]
@@ -376,6 +434,17 @@ def _cache(state: State, layers: list[int], first: int, sides: Sides) -> list[by
         for i in layers:
             parts += _rows(state.values[i][first:], state.values_transposed, turned[1])
     return parts + [struct.pack("<I", 0)] * (state.streams - 1)
+
+
+def _recurrent(state: RecurrentState, names_sequence: bool) -> list[bytes]:
+    ids = struct.pack("<Ii", 1, 0) if names_sequence else struct.pack("<I", 0)
+    parts = [struct.pack("<Ii", 1, state.position - 1), ids,
+             struct.pack("<II", 0, state.model_layers)]
+    numbers = {dtype: number for number, dtype in TYPES.items()}
+    for row in (*state.r, *state.s):
+        values = flat(row)
+        parts += [struct.pack("<iQ", numbers[values.dtype], values.nbytes), values.tobytes()]
+    return parts
 
 
 def _rows(rows: npt.NDArray[Any], transposed: bool, turned: int | None) -> list[bytes]:

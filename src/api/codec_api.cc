@@ -123,6 +123,20 @@ kvs_layer kvs_codec_layer(const kvs_codec* codec, int layer) {
   return layer_of(codec->codec->shape().layers[static_cast<size_t>(layer)]);
 }
 
+int kvs_codec_layer_number(const kvs_codec* codec, int layer) {
+  if (layer < 0 || layer >= kvs_codec_layers(codec)) return -1;
+  return codec->codec->shape().layers[static_cast<size_t>(layer)].layer;
+}
+
+int kvs_codec_recurrent_layers(const kvs_codec* codec) {
+  return codec == nullptr ? 0 : static_cast<int>(codec->codec->shape().recurrent.size());
+}
+
+int kvs_codec_recurrent_layer(const kvs_codec* codec, int i) {
+  if (i < 0 || i >= kvs_codec_recurrent_layers(codec)) return -1;
+  return codec->codec->shape().recurrent[static_cast<size_t>(i)].layer;
+}
+
 const char* kvs_codec_pipeline(const kvs_codec* codec) {
   return codec == nullptr ? "" : codec->pipeline.c_str();
 }
@@ -154,6 +168,9 @@ kvs_status kvs_encode(const kvs_codec* codec, const kvs_block* block, const kvs_
   return guarded(error, [&]() -> Result<> {
     if (codec == nullptr) return missing("codec");
     if (bytes == nullptr) return missing("place for the bytes");
+    if (block != nullptr && block->states != nullptr) {
+      return Error{ErrorKind::usage, "states in a codec's block; sessions keep them"};
+    }
     KVS_ASSIGN(const KvView view, view_of(block, codec->codec->shape()));
     KVS_ASSIGN(const auto embeddings, embeddings_for(codec->codec.get(), lent));
     const OnLentThreads threads(codec->options);
@@ -170,7 +187,7 @@ kvs_status kvs_decode(const kvs_codec* codec, const void* bytes, size_t size, co
   return guarded(error, [&]() -> Result<> {
     if (codec == nullptr) return missing("codec");
     if (sink == nullptr) return missing("sink");
-    const kvs_block described{count, tokens, positions, space, nullptr, nullptr, 0};
+    const kvs_block described{count, tokens, positions, space, nullptr, nullptr, 0, nullptr};
     KVS_ASSIGN(const Encoded encoded,
                encoded_of(*codec->codec, bytes, size, described, embeddings));
     const OnLentThreads threads(codec->options);

@@ -4,6 +4,7 @@
 
 #include "api/errors.h"
 #include "api/handles.h"
+#include "api/states.h"
 #include "api/views.h"
 #include "gguf/model_file.h"
 
@@ -98,6 +99,26 @@ Result<> read_others(const kvs_session& from, size_t first, const kvs_block& blo
   return {};
 }
 
+// A session without a codec does not say which layers are recurrent; a state of it does.
+Result<std::vector<RecurrentLayer>> recurrent_layers(const SessionReader& there,
+                                                     const LentStates& more) {
+  if (there.index().states.empty()) return layers_of(more);
+  KVS_ASSIGN(auto state, there.read_state(there.state_positions().front()));
+  return layers_of({.states = {std::move(state)}});
+}
+
+Result<session::RecurrentState> read_state(const kvs_session& from, size_t position) {
+  if (from.codec != nullptr) return from.session->state_at(position);
+  return from.session->file().read_state(position);
+}
+
+uint64_t state_bytes(const SessionReader& file, size_t position) {
+  for (const session::StoredState& s : file.index().states) {
+    if (s.record.first == position) return s.bytes;
+  }
+  return 0;
+}
+
 // What is packed, as the caller says it.
 struct Packing {
   const kvs_block* block;
@@ -117,11 +138,15 @@ Result<> write(const Packing& what, const Options& own, Out out) {
   KVS_ASSIGN(ModelShape shape, codec != nullptr ? codec->codec->shape() : shape_of(*what.model));
   KVS_ASSIGN(const KvView view, cached_view(what.block, shape));
   KVS_ASSIGN(const auto behind, pending_of(what.pending, what.pending_count));
+  KVS_ASSIGN(const LentStates states, states_of(*what.block, shape.hybrid()));
+  if (codec == nullptr) {
+    KVS_ASSIGN(shape.recurrent, layers_of(states));
+  }
   KVS_ASSIGN(const auto embeddings,
              embeddings_for(codec ? codec->codec.get() : nullptr, what.embeddings));
   const OnLentThreads threads(own);
   return session::pack(std::move(out), view, behind, coder_of(std::move(shape), codec, embeddings),
-                       pack_options_of(what.options), own.progress);
+                       pack_options_of(what.options), own.progress, states.to_store());
 }
 
 Result<std::unique_ptr<kvs_session>> opened(SessionReader reader, const kvs_codec* codec,
@@ -221,11 +246,16 @@ kvs_status kvs_session_extend(const char* path, const kvs_block* block, const in
     ModelShape shape = codec ? codec->codec->shape() : session::shape_of(there.info());
     KVS_ASSIGN(const KvView view, cached_view(block, shape));
     KVS_ASSIGN(const auto behind, pending_of(pending, pending_count));
+    const bool hybrid = shape.hybrid() || !there.index().states.empty();
+    KVS_ASSIGN(const LentStates states, states_of(*block, hybrid));
+    if (codec == nullptr) {
+      KVS_ASSIGN(shape.recurrent, recurrent_layers(there, states));
+    }
     KVS_ASSIGN(const auto embeddings, embeddings_for(codec ? codec->codec.get() : nullptr, lent));
     KVS_TRY(own.limits.check(path, there.index().tokens() + view.count(), 0));
     const OnLentThreads threads(own);
     return session::extend(path, view, behind, coder_of(std::move(shape), codec, embeddings),
-                           own.progress);
+                           own.progress, states.to_store());
   });
 }
 
@@ -276,6 +306,11 @@ kvs_layer kvs_session_layer(const kvs_session* session, int layer) {
   return layer_of(session->shape.layers[static_cast<size_t>(layer)]);
 }
 
+int kvs_session_layer_number(const kvs_session* session, int layer) {
+  if (layer < 0 || layer >= kvs_session_layers(session)) return -1;
+  return session->shape.layers[static_cast<size_t>(layer)].layer;
+}
+
 const char* kvs_session_model(const kvs_session* session) {
   return session == nullptr ? "" : session->session->file().info().model.c_str();
 }
@@ -295,6 +330,30 @@ kvs_status kvs_session_tokens(const kvs_session* session, size_t first, size_t c
     all.insert(all.end(), file.index().pending.begin(), file.index().pending.end());
     std::copy_n(all.begin() + static_cast<ptrdiff_t>(first), count, tokens);
     return {};
+  });
+}
+
+size_t kvs_session_states(const kvs_session* session) {
+  return session == nullptr ? 0 : session->session->file().index().states.size();
+}
+
+size_t kvs_session_state_position(const kvs_session* session, size_t i) {
+  if (i >= kvs_session_states(session)) return 0;
+  return session->session->file().index().states[i].record.first;
+}
+
+kvs_status kvs_session_state(const kvs_session* session, size_t position, kvs_state* state,
+                             kvs_buffer* memory, kvs_error* error) {
+  if (state != nullptr) *state = kvs_state{};
+  if (memory != nullptr) *memory = kvs_buffer{};
+  return guarded(error, [&]() -> Result<> {
+    if (session == nullptr) return missing("session");
+    if (state == nullptr) return missing("place for the state");
+    if (memory == nullptr) return missing("place for the state's memory");
+    KVS_TRY(session->options.limits.check("what is read", 0,
+                                          state_bytes(session->session->file(), position)));
+    KVS_ASSIGN(const auto read, read_state(*session, position));
+    return hand_out(read, session->options, *state, *memory);
   });
 }
 

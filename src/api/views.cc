@@ -177,11 +177,16 @@ Result<ModelShape> shape_of(const kvs_model& model) {
   for (int l = 0; l < model.layer_count; ++l) {
     const kvs_layer& from = model.layers[l];
     LayerShape layer;
-    layer.layer = l;
+    layer.layer = model.layer_numbers != nullptr ? model.layer_numbers[l] : l;
     layer.kv_heads = from.kv_heads;
     layer.key_dim = from.key_dim;
     layer.value_dim = from.value_dim;
     layer.window = from.window;
+    const int least = l > 0 ? shape.layers.back().layer + 1 : 0;
+    if (layer.layer < least || layer.layer >= limits::kLayers) {
+      return usage_error(fmt::format("layer {} has number {}; legal: {} ... {}", l, layer.layer,
+                                     least, limits::kLayers - 1));
+    }
     const bool legal = from.kv_heads >= 1 && from.kv_heads <= limits::kHeads && from.key_dim >= 1 &&
                        from.key_dim <= limits::kHeadDim && from.value_dim >= 0 &&
                        from.value_dim <= limits::kHeadDim && from.window >= 0 &&

@@ -82,6 +82,7 @@ std::string hash_of(const host::Model& model, std::span<const extract::Sequence>
   // Dumps of such models have not always said so.
   const auto extraordinary = [](const Scoring& of) { return of != Scoring(); };
   if (std::ranges::any_of(model.scoring(), extraordinary)) content.put_varint(1);
+  if (model.options().context > 0) content.put_varint(2);  // it turns by another table
   const std::string& fingerprint = model.shape().fingerprint;
   content.put_bytes({reinterpret_cast<const uint8_t*>(fingerprint.data()), fingerprint.size()});
   return hash128_hex(content.bytes()).substr(0, 16);

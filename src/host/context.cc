@@ -72,6 +72,10 @@ Result<> check(const Model::Impl& model, const ContextOptions& o) {
   if (o.live && (o.capture || o.write_back || o.cache != CacheType::f16 || !o.flash_attention)) {
     return Error{ErrorKind::usage, "a live cache goes with flash attention, and no other cache"};
   }
+  if (o.live && model.options.context > 0) {
+    return Error{ErrorKind::unsupported,
+                 "a live cache in a context by whose length the model turns otherwise"};
+  }
   if (!o.signals.empty() != bool(o.capture)) {
     return Error{ErrorKind::usage, "signals to capture and a function that takes them go together"};
   }
@@ -151,8 +155,8 @@ Result<> Context::Impl::find_caches() {
       return Error{
           ErrorKind::unsupported,
           fmt::format("with a context of {} tokens the model rotates by another table than "
-                      "in short contexts; a shorter context is handled",
-                      options.n_ctx)};
+                      "in short contexts; legal: a shorter one, or --ctx {}",
+                      options.n_ctx, options.n_ctx)};
     }
     caches.push_back({CacheTensor{found.key, false}, {found.value, !options.flash_attention}});
     turns.push_back(found.turns);

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "host/model.h"
 #include "host/tiny_model_test.h"
@@ -212,6 +213,51 @@ TEST_F(ContextTest, RotationThatDependsOnTheContextIsRefused) {
   options.n_ctx = 400;
   EXPECT_THAT(Context::create(model, options).error().message,
               HasSubstr("context of 400 tokens the model rotates by another table"));
+}
+
+// A model that is loaded for long contexts turns by their table in all, and keys turn back.
+TEST_F(ContextTest, RotationOfLongContextsIsThatOfTheModel) {
+  TempDir dir;
+  TinyOptions o;
+  o.long_rope = true;
+  TinyModel(o).save(dir.file("l.gguf"));
+  const auto load = [&](int context) {
+    ModelOptions of_model;
+    of_model.context = context;
+    return must(Model::load(dir.file("l.gguf"), of_model));
+  };
+  const Model brief = load(300), lengthy = load(400);
+  EXPECT_EQ(brief.shape(), must(Model::load(dir.file("l.gguf"))).shape());
+  const LayerShape &a = brief.shape().layers[0], &b = lengthy.shape().layers[0];
+  EXPECT_NE(a.rope.frequency, b.rope.frequency);
+  EXPECT_EQ(a.rope.frequency.size(), b.rope.frequency.size());
+  std::vector<float> before, key;
+  const auto evaluate = [&](int n_ctx) {
+    before.clear(), key.clear();
+    ContextOptions options;
+    options.n_ctx = n_ctx;
+    options.signals = {Signal::key_before_rope, Signal::key};
+    options.capture = [&](const Capture& c) -> Result<> {
+      auto& to = c.signal == Signal::key ? key : before;
+      if (c.layer == 1) to.insert(to.end(), c.rows.data, c.rows.data + c.rows.rows * c.rows.cols);
+      return {};
+    };
+    Context context = must(Context::create(lengthy, options));
+    must(context.decode(letters(50), 1));
+    return std::vector<float>(context.logits(0).begin(), context.logits(0).end());
+  };
+  const auto wanted = evaluate(400);
+  std::vector<int32_t> positions(50);
+  std::iota(positions.begin(), positions.end(), 0);
+  lengthy.shape().layers[1].rope.apply({before.data(), 50, before.size() / 50}, b.key_dim,
+                                       positions);
+  for (size_t i = 0; i < key.size(); ++i) ASSERT_NEAR(before[i], key[i], 1e-4) << i;
+  EXPECT_EQ(evaluate(60), wanted);  // a context of 60 is as long as others
+  ContextOptions options;
+  options.n_ctx = 60;
+  Context other = must(Context::create(brief, options));
+  must(other.decode(letters(50), 1));
+  EXPECT_FALSE(std::equal(wanted.begin(), wanted.end(), other.logits(0).begin()));
 }
 
 TEST_F(ContextTest, SlidingLayersKeepEveryPosition) {

@@ -61,6 +61,22 @@ void norm_back(std::span<const float> x, size_t width, float epsilon, bool centr
   }
 }
 
+void length_back(std::span<const float> x, size_t width, float epsilon, std::span<const float> dy,
+                 std::span<float> dx) {
+  for (size_t at = 0; at < x.size(); at += width) {
+    double square = 0, inner = 0;
+    for (size_t i = at; i < at + width; ++i) {
+      square += double(x[i]) * x[i];
+      inner += double(x[i]) * dy[i];
+    }
+    const double length = std::max(std::sqrt(square), double(epsilon));
+    const double along = length > double(epsilon) ? inner / square : 0;
+    for (size_t i = at; i < at + width; ++i) {
+      dx[i] = static_cast<float>((dy[i] - along * x[i]) / length);
+    }
+  }
+}
+
 void softmax_back(std::span<const float> x, size_t width, float scale, std::span<const float> dy,
                   std::span<float> dx) {
   for (size_t at = 0; at < x.size(); at += width) {
@@ -112,10 +128,17 @@ Slope activate(Activation f, float value) {
       return slope(std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))), 1 / (1 + std::exp(-x)));
     case Activation::square:
       return slope(x * x, 2 * x);
+    case Activation::root:
+      return slope(std::sqrt(x), 0.5 / std::sqrt(x));
     case Activation::exp:
       return slope(std::exp(x), std::exp(x));
   }
   return {};
+}
+
+float xielu_slope(float negative, float positive, float linear, float most, float x) {
+  if (x > 0) return 2 * positive * x + linear;
+  return negative * ((x < most ? std::exp(x) : 0) - 1) + linear;
 }
 
 GateSlope gate_slope(Activation f, float gate, float up) {

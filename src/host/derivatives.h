@@ -49,6 +49,10 @@ Quotient quotient_back(std::span<const float> a, const Sizes& whole, std::span<c
 void norm_back(std::span<const float> x, size_t width, float epsilon, bool centred,
                std::span<const float> dy, std::span<float> dx);
 
+// y = x / |x| of each row of `width` values, or x / epsilon of shorter ones.
+void length_back(std::span<const float> x, size_t width, float epsilon, std::span<const float> dy,
+                 std::span<float> dx);
+
 // y = softmax(scale x) of each row.
 void softmax_back(std::span<const float> x, size_t width, float scale, std::span<const float> dy,
                   std::span<float> dx);
@@ -63,12 +67,17 @@ enum class Activation {
   sigmoid,
   softplus,
   square,
+  root,
   exp
 };
 struct Slope {
   float y, dy;
 };
 Slope activate(Activation f, float x);  // its value and its derivative
+
+// The derivative of positive x^2 + linear x, or of negative (e^x - 1 - x) + linear x where x is not
+// positive; the exponent is at most `most`.
+float xielu_slope(float negative, float positive, float linear, float most, float x);
 
 // Of y = f(gate) up.
 struct GateSlope {

@@ -75,7 +75,7 @@ Result<LlamaContext> make_context(const Model::Impl& model, const llama_context_
 llama_context_params context_params(const ModelOptions& options, NodeHook& hook, int n_ctx,
                                     int n_ubatch) {
   llama_context_params params = llama_context_default_params();
-  params.n_ctx = static_cast<uint32_t>(n_ctx);
+  params.n_ctx = static_cast<uint32_t>(std::max(n_ctx, options.context));
   params.n_batch = params.n_ubatch = static_cast<uint32_t>(n_ubatch);
   params.n_threads = params.n_threads_batch = thread_count();
   params.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;

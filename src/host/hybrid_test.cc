@@ -10,6 +10,7 @@
 #include "host/model_impl.h"
 #include "host/session_state.h"
 #include "host/tiny_model_test.h"
+#include "kvsplice/kvsplice.hpp"
 #include "session/generated_cells.h"
 
 namespace kvsplice::host {
@@ -108,6 +109,65 @@ TEST_P(Hybrid, SessionsBringThemBack) {
   Context other = context();
   must(restore_session(session, shape(), other, {}));
   EXPECT_EQ(next(other), next(made));
+}
+
+// What a caller of the C interface has of an engine's cache, and what it gets back.
+TEST_P(Hybrid, SessionsOfTheCInterfaceBringThemBack) {
+  Context made = context();
+  must(made.decode(tokens_));
+  const Bytes state = must(made.save_state());
+  const StateCells cells = must(cells_of(made, shape(), tokens_));
+  const size_t absent = cells.cells.absent;
+  std::vector<kvs_layer> layers;
+  std::vector<int> numbers;
+  std::vector<kvs_rows> keys, values;
+  for (size_t l = 0; l < shape().layers.size(); ++l) {
+    const LayerShape& of = shape().layers[l];
+    layers.push_back({of.kv_heads, of.key_dim, of.value_dim, of.window});
+    numbers.push_back(of.layer);
+    for (Kind kind : {Kind::key, Kind::value}) {
+      // Rows that slid away have no place, and are not read.
+      const RowsView& rows = cells.cells.of(kind)[l];
+      const auto gone = ptrdiff_t(kTokens - rows.rows) * rows.row_stride;
+      auto* data = static_cast<uint16_t*>(const_cast<void*>(rows.data)) - gone;
+      (kind == Kind::key ? keys : values)
+          .push_back({data, rows.row_stride, rows.col_stride, KVS_F16});
+    }
+  }
+  std::vector<kvs_state_row> rows;
+  for (const session::StateRow& row : cells.recurrent->rows) {
+    rows.push_back({row.layer, kvs_state_part(row.part), KVS_F32, row.data.data(),
+                    row.data.size() / sizeof(float)});
+  }
+  const kvs_state recurrent{kTokens, int(cells.recurrent->model_layers), rows.data(), rows.size()};
+  const kvs_states states{&recurrent, 1, KVS_STATES_EXACT, 0};
+  const kvs_block block{kTokens,    tokens_.data(), cells.cells.positions.data(),
+                        KVS_CACHED, keys.data(),    values.data(),
+                        absent,     &states};
+  const kvs_model model{
+      shape().fingerprint.c_str(), "", "", int(layers.size()), layers.data(), numbers.data()};
+  kvs_error error{};
+  ASSERT_EQ(kvs_session_pack(dir_.file("c.kvz").c_str(), &block, nullptr, 0, nullptr, &model,
+                             nullptr, nullptr, nullptr, &error),
+            KVS_OK)
+      << error.message;
+  const session::Coder coder{shape(), nullptr, nullptr};
+  const auto session = must(session::Session::open(dir_.file("c.kvz"), coder));
+  const StateTarget target{.form = StateForm::sequence_data};
+  EXPECT_EQ(must(to_state(session, kTokens, {}, shape(), target, true, {})).bytes, state);
+
+  must(session::pack(dir_.file("s.kvz"), cells.cells, {}, coder, {}, {},
+                     {.states = {&*cells.recurrent, 1}}));
+  const auto opened = must(kvsplice::Session::open(dir_.file("s.kvz"), nullptr));
+  EXPECT_EQ(opened.states(), std::vector<size_t>{kTokens});
+  const auto met = must(opened.state(kTokens));
+  ASSERT_EQ(met.c.row_count, rows.size());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    EXPECT_EQ(met.c.rows[i].layer, rows[i].layer);
+    const auto* data = static_cast<const uint8_t*>(met.c.rows[i].data);
+    EXPECT_EQ(Bytes(data, data + met.c.rows[i].count * sizeof(float)),
+              cells.recurrent->rows[i].data);
+  }
 }
 
 TEST_P(Hybrid, AStateGoesBackToWhereItWasTaken) {

@@ -70,6 +70,18 @@ Result<> load_llama(Model::Impl& model) {
   return {};
 }
 
+// llama.cpp takes the other table for contexts of more tokens than the model had at first: one more
+// does. 0: any context will do.
+int least_context(const std::vector<GgufSource>& files, const std::string& architecture,
+                  int wanted) {
+  const bool turns_otherwise = std::any_of(files.begin(), files.end(), [](const GgufSource& file) {
+    return file.find("rope_factors_long.weight") != nullptr;
+  });
+  const int64_t first =
+      files.front().integer_or(architecture + ".rope.scaling.original_context_length", INT32_MAX);
+  return turns_otherwise && wanted > first ? static_cast<int>(first) + 1 : 0;
+}
+
 }  // namespace
 
 Model::Model(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -86,6 +98,7 @@ Result<Model> Model::load(const std::string& path, const ModelOptions& options) 
   impl->shape.architecture = file.text_or("general.architecture", "");
   impl->shape.model_name = file.text_or("general.name", "");
   KVS_TRY(check_metadata(*impl));
+  impl->options.context = least_context(impl->files, impl->shape.architecture, options.context);
   KVS_TRY(load_llama(*impl));
   KVS_TRY(check_architecture(*impl));
   const llama_rope_type rope = llama_model_rope_type(impl->model.get());

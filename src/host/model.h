@@ -28,6 +28,9 @@ struct ModelOptions {
   bool mmap = true;                  // weights stay in the file until they are needed
   int batch = 2048, ubatch = 512;    // most tokens evaluated at once: the lesser
   bool flash_attention = true;
+  // Tokens of the contexts that are meant: models with two rotations (LongRoPE) then turn by the
+  // one that llama.cpp takes for these. All contexts of such a model are made long.
+  int context = 0;
 
   int most_at_once() const { return std::min(batch, ubatch); }
   bool on_devices() const { return gpu_layers > 0; }

@@ -21,6 +21,9 @@ bool is_cache(ggml_tensor* t) { return key_cache_layer(t) || value_cache_layer(t
 
 ggml_tensor* base_of(ggml_tensor* t) { return t->view_src ? t->view_src : t; }
 
+// Whether no node computes it: of what is no cache, a weight.
+bool is_given(ggml_tensor* t) { return base_of(t)->op == GGML_OP_NONE && !is_cache(t); }
+
 }  // namespace
 
 size_t Tape::bytes() const {
@@ -67,6 +70,8 @@ Result<> Tape::keep_sources(Record& r) {
   if (node->view_src != nullptr) return unknown_derivative(node, "in place");
   switch (node->op) {
     case GGML_OP_ADD:
+    case GGML_OP_SUB:
+    case GGML_OP_MEAN:
     case GGML_OP_SCALE:
     case GGML_OP_CONT:
     case GGML_OP_ROPE:
@@ -78,8 +83,7 @@ Result<> Tape::keep_sources(Record& r) {
       if (depends(src[1])) return unknown_derivative(node, "of two activations");
       return {};
     case GGML_OP_MUL_MAT:
-      if (depends(src[0])) return unknown_derivative(node, "of two activations");
-      return {};
+      return keep_product(r);
     case GGML_OP_MUL_MAT_ID: {
       KVS_ASSIGN(r.rows, rows_of(src[2]));
       return {};
@@ -96,8 +100,10 @@ Result<> Tape::keep_sources(Record& r) {
       return keep(r, {0});
     case GGML_OP_NORM:
     case GGML_OP_RMS_NORM:
+    case GGML_OP_L2_NORM:
     case GGML_OP_UNARY:
     case GGML_OP_SQR:
+    case GGML_OP_SQRT:
     case GGML_OP_CLAMP:
       return keep(r, {0});
     case GGML_OP_GLU:
@@ -112,9 +118,46 @@ Result<> Tape::keep_sources(Record& r) {
     }
     case GGML_OP_FLASH_ATTN_EXT:
       return keep_attention(r);
+    case GGML_OP_SSM_CONV:
+      if (!is_given(src[1])) return unknown_derivative(node, "of two activations");
+      return src[0]->ne[2] == 1 ? Result<>() : unknown_derivative(node, "of several sequences");
+    case GGML_OP_SSM_SCAN:
+      if (!is_given(src[3])) return unknown_derivative(node, "decays that are computed");
+      KVS_TRY(keep(r, {1, 2, 4, 5}));
+      return keep_start(r, 0, src[1]->ne[3]);
+    case GGML_OP_GATED_DELTA_NET:
+      if (src[0]->ne[1] != src[1]->ne[1])
+        return unknown_derivative(node, "other keys than queries");
+      KVS_TRY(keep(r, {0, 1, 2, 3, 4}));
+      return keep_start(r, 5, src[2]->ne[3]);
     default:
       return unknown_derivative(node, "no rule");
   }
+}
+
+// With weights, whose values need not be kept; or of two activations, of which one may be constant.
+Result<> Tape::keep_product(Record& r) {
+  ggml_tensor *a = r.node->src[0], *b = r.node->src[1];
+  if (is_given(a)) return {};
+  if (depends(a)) KVS_TRY(keep(r, {1}));
+  return depends(b) ? keep(r, {0}) : Result<>();
+}
+
+// Of a recurrence: what it starts from. That is zeros in a new sequence, which need no memory.
+Result<> Tape::keep_start(Record& r, int source, int64_t sequences) {
+  const ggml_tensor* start = r.node->src[source];
+  if (sequences != 1 || int_param(r.node, 0) != 1) {
+    return unknown_derivative(r.node, "of several sequences or states");
+  }
+  if (depends(r.node->src[source])) return unknown_derivative(r.node, "a state that is computed");
+  if (count(start) != size_t(start->ne[0] * start->ne[1] * start->ne[2])) {
+    return unknown_derivative(r.node, "states of several sequences");
+  }
+  KVS_TRY(keep(r, {source}));
+  Values& values = r.values[size_t(source)];
+  if (std::all_of(values.begin(), values.end(), [](float v) { return v == 0; }))
+    Values().swap(values);
+  return {};
 }
 
 Result<> Tape::keep_attention(Record& r) {

@@ -3,6 +3,7 @@
 
 #include "core/threads.h"
 #include "host/derivatives.h"
+#include "host/recurrences.h"
 #include "host/rope_table.h"
 #include "host/tape.h"
 #include "host/tensor_values.h"
@@ -27,6 +28,7 @@ using Gate = std::function<GateSlope(float gate, float up)>;
 
 Result<Activation> activation_of(const ggml_tensor* node) {
   if (node->op == GGML_OP_SQR) return Activation::square;
+  if (node->op == GGML_OP_SQRT) return Activation::root;
   if (node->op == GGML_OP_GLU) {
     switch (ggml_get_glu_op(node)) {
       case GGML_GLU_OP_REGLU:
@@ -65,6 +67,17 @@ Result<Activation> activation_of(const ggml_tensor* node) {
     default:
       return unknown_derivative(node, "another function");
   }
+}
+
+// The derivative of an activation at x.
+Result<std::function<float(float x)>> slope_of(const ggml_tensor* node) {
+  if (node->op == GGML_OP_UNARY && ggml_get_unary_op(node) == GGML_UNARY_OP_XIELU) {
+    const float negative = float_param(node, 1), positive = float_param(node, 2);
+    const float linear = float_param(node, 3), most = float_param(node, 4);
+    return std::function([=](float x) { return xielu_slope(negative, positive, linear, most, x); });
+  }
+  KVS_ASSIGN(const Activation f, activation_of(node));
+  return std::function([f](float x) { return activate(f, x).dy; });
 }
 
 Result<Gate> gate_of(const ggml_tensor* node) {
@@ -114,6 +127,9 @@ Result<> Tape::step_back(const Record& r, std::span<const float> dy) {
     case GGML_OP_ADD:
       through_sum(r.node, dy);
       return {};
+    case GGML_OP_SUB:
+      through_difference(r.node, dy);
+      return {};
     case GGML_OP_ADD_ID:  // the biases of experts are weights
     case GGML_OP_CONT:
       add(r.node->src[0], dy);
@@ -128,7 +144,10 @@ Result<> Tape::step_back(const Record& r, std::span<const float> dy) {
       through_quotient(r, dy);
       return {};
     case GGML_OP_SUM_ROWS:
-      through_row_sums(r.node, dy);
+      through_row_sums(r.node, 1, dy);
+      return {};
+    case GGML_OP_MEAN:
+      through_row_sums(r.node, 1 / float(r.node->src[0]->ne[0]), dy);
       return {};
     case GGML_OP_CONCAT:
       through_joint(r.node, dy);
@@ -137,12 +156,17 @@ Result<> Tape::step_back(const Record& r, std::span<const float> dy) {
       through_copies(r.node, dy);
       return {};
     case GGML_OP_MUL_MAT:
-      return through_weights(r.node, dy);
+      if (r.values.empty()) return through_weights(r.node, dy);
+      through_activations(r, dy);
+      return {};
     case GGML_OP_MUL_MAT_ID:
       return through_experts(r, dy);
     case GGML_OP_NORM:
     case GGML_OP_RMS_NORM:
       through_norm(r, dy);
+      return {};
+    case GGML_OP_L2_NORM:
+      through_length(r, dy);
       return {};
     case GGML_OP_SOFT_MAX:
       through_softmax(r, dy);
@@ -152,6 +176,7 @@ Result<> Tape::step_back(const Record& r, std::span<const float> dy) {
       return {};
     case GGML_OP_UNARY:
     case GGML_OP_SQR:
+    case GGML_OP_SQRT:
       return through_activation(r, dy);
     case GGML_OP_GLU:
       return through_gate(r, dy);
@@ -162,6 +187,13 @@ Result<> Tape::step_back(const Record& r, std::span<const float> dy) {
       return {};
     case GGML_OP_FLASH_ATTN_EXT:
       return through_attention(r, dy);
+    case GGML_OP_SSM_CONV:
+      return through_convolution(r.node, dy);
+    case GGML_OP_SSM_SCAN:
+      return through_scan(r, dy);
+    case GGML_OP_GATED_DELTA_NET:
+      through_delta_rule(r, dy);
+      return {};
     default:
       return unknown_derivative(r.node, "no rule");
   }
@@ -174,6 +206,12 @@ void Tape::through_sum(const ggml_tensor* node, std::span<const float> dy) {
   if (!depends(b)) return;
   if (count(b) == dy.size()) return add(b, dy);
   add(b, sum_repeats(dy, sizes_of(a), sizes_of(b)));
+}
+
+void Tape::through_difference(const ggml_tensor* node, std::span<const float> dy) {
+  ggml_tensor *a = node->src[0], *b = node->src[1];
+  add(a, dy);
+  if (depends(b)) add(b, scaled(sum_repeats(dy, sizes_of(a), sizes_of(b)), -1));
 }
 
 void Tape::through_product(const Record& r, std::span<const float> dy) {
@@ -198,11 +236,11 @@ void Tape::through_quotient(const Record& r, std::span<const float> dy) {
   add(b, d.b);
 }
 
-void Tape::through_row_sums(const ggml_tensor* node, std::span<const float> dy) {
+void Tape::through_row_sums(const ggml_tensor* node, float factor, std::span<const float> dy) {
   ggml_tensor* x = node->src[0];
   const auto width = static_cast<size_t>(x->ne[0]);
   Values dx(count(x));
-  for (size_t i = 0; i < dx.size(); ++i) dx[i] = dy[i / width];
+  for (size_t i = 0; i < dx.size(); ++i) dx[i] = factor * dy[i / width];
   add(x, dx);
 }
 
@@ -228,6 +266,12 @@ void Tape::through_norm(const Record& r, std::span<const float> dy) {
   add(r.node->src[0], dx);
 }
 
+void Tape::through_length(const Record& r, std::span<const float> dy) {
+  Values dx(dy.size());
+  length_back(r.values[0], size_t(r.node->ne[0]), float_param(r.node, 0), dy, dx);
+  add(r.node->src[0], dx);
+}
+
 void Tape::through_softmax(const Record& r, std::span<const float> dy) {
   Values dx(dy.size());
   softmax_back(r.values[0], size_t(r.node->ne[0]), float_param(r.node, 0), dy, dx);
@@ -244,10 +288,10 @@ void Tape::through_clamp(const Record& r, std::span<const float> dy) {
 }
 
 Result<> Tape::through_activation(const Record& r, std::span<const float> dy) {
-  KVS_ASSIGN(const Activation f, activation_of(r.node));
+  KVS_ASSIGN(const auto slope, slope_of(r.node));
   Values dx = copied(dy);
   parallel_chunks(dy.size(), 1 << 16, [&](size_t first, size_t n) {
-    for (size_t i = first; i < first + n; ++i) dx[i] *= activate(f, r.values[0][i]).dy;
+    for (size_t i = first; i < first + n; ++i) dx[i] *= slope(r.values[0][i]);
   });
   add(r.node->src[0], dx);
   return {};
@@ -304,6 +348,83 @@ Result<> Tape::through_weights(const ggml_tensor* node, std::span<const float> d
   }
   add(x, dx);
   return {};
+}
+
+// y [planes x n x out] = b [planes x n x in] a^T, a: [out x in] of fewer planes, each for several
+// of b.
+void Tape::through_activations(const Record& r, std::span<const float> dy) {
+  ggml_tensor *a = r.node->src[0], *b = r.node->src[1];
+  const auto in = size_t(a->ne[0]), out = size_t(a->ne[1]), n = size_t(b->ne[1]);
+  const Sizes whole = sizes_of(b), part = sizes_of(a);
+  const size_t planes = whole[2] * whole[3];
+  Values da(depends(a) ? count(a) : 0), db(depends(b) ? count(b) : 0);
+  for (size_t plane = 0; plane < planes; ++plane) {
+    const size_t i2 = plane % whole[2] * part[2] / whole[2],
+                 i3 = plane / whole[2] * part[3] / whole[3];
+    const size_t of_a = (i3 * part[2] + i2) * out * in, of_b = plane * n * in;
+    const MatrixView<const float> from(&dy[plane * n * out], n, out);
+    if (!db.empty()) {
+      gemm(Trans::no, Trans::no, 1.f, from, MatrixView<const float>(&r.values[0][of_a], out, in),
+           0.f, {&db[of_b], n, in});
+    }
+    if (!da.empty()) {
+      gemm(Trans::yes, Trans::no, 1.f, from, MatrixView<const float>(&r.values[1][of_b], n, in),
+           1.f, {&da[of_a], out, in});
+    }
+  }
+  if (!da.empty()) add(a, da);
+  if (!db.empty()) add(b, db);
+}
+
+// The kernel is a weight, and still there.
+Result<> Tape::through_convolution(const ggml_tensor* node, std::span<const float> dy) {
+  KVS_ASSIGN(const Values kernel, values_of(node->src[1]));
+  add(node->src[0], convolution_back(kernel, size_t(node->src[1]->ne[0]), size_t(node->ne[1]), dy));
+  return {};
+}
+
+// The result holds y and, behind it, the state behind the last token.
+Result<> Tape::through_scan(const Record& r, std::span<const float> dy) {
+  ggml_tensor *const *src = r.node->src, *x = src[1];
+  KVS_ASSIGN(const Values decays, values_of(src[3]));
+  const Scan scan{size_t(x->ne[2]),
+                  size_t(x->ne[1]),
+                  size_t(src[4]->ne[1]),
+                  size_t(x->ne[0]),
+                  size_t(src[0]->ne[0]),
+                  r.values[1],
+                  r.values[2],
+                  decays,
+                  r.values[4],
+                  r.values[5],
+                  r.values[0]};
+  const ScanGradient g = scan_back(scan, dy.first(count(x)), dy.subspan(count(x)));
+  add(x, g.x);
+  add(src[2], g.dt);
+  add(src[4], g.b);
+  add(src[5], g.c);
+  return {};
+}
+
+void Tape::through_delta_rule(const Record& r, std::span<const float> dy) {
+  ggml_tensor *const *src = r.node->src, *v = src[2];
+  const DeltaRule rule{size_t(v->ne[2]),
+                       size_t(v->ne[1]),
+                       size_t(src[0]->ne[1]),
+                       size_t(v->ne[0]),
+                       size_t(src[3]->ne[0]),
+                       r.values[0],
+                       r.values[1],
+                       r.values[2],
+                       r.values[3],
+                       r.values[4],
+                       r.values[5]};
+  const DeltaGradient g = delta_back(rule, dy.first(count(v)), dy.subspan(count(v)));
+  add(src[0], g.q);
+  add(src[1], g.k);
+  add(v, g.v);
+  add(src[3], g.gate);
+  add(src[4], g.beta);
 }
 
 // As through_weights, row by row of y [tokens x chosen x out] with the weights of the expert that

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/errors.h"
+#include "core/half.h"
 #include "core/kv_block.h"
 #include "core/limits.h"
 
@@ -39,6 +40,56 @@ Bytes halved(const StateRow& row) {
   return bytes_of(halves);
 }
 
+constexpr size_t kBlock = 32;  // values of q8 that share a scale
+constexpr size_t kScale = sizeof(uint16_t);
+
+size_t block_count(size_t values) { return (values + kBlock - 1) / kBlock; }
+
+// No less than a 127th of the largest value, so that its integer fits, if that is finite.
+uint16_t scale_of(std::span<const float> block) {
+  float most = 0;
+  for (const float v : block) most = std::max(most, std::abs(v));
+  uint16_t scale = to_finite_half(most / 127);
+  const auto next = static_cast<uint16_t>(scale + 1);
+  if (from_half(scale) * 127 < most && is_finite_half(next)) scale = next;
+  return scale;
+}
+
+Bytes in_eighths(const StateRow& row) {
+  const size_t n = count(row);
+  std::vector<float> values(n);
+  read_rows(view_of(row.data, n, Element::f32), MatrixView<float>(values.data(), 1, n, n));
+  ByteWriter out;
+  out.reserve(n + kScale * block_count(n));
+  for (size_t at = 0; at < n; at += kBlock) {
+    const auto block = std::span(values).subspan(at, std::min(kBlock, n - at));
+    const uint16_t scale = scale_of(block);
+    const float step = from_half(scale);
+    out.put(scale);
+    for (const float v : block) {
+      const float code = step > 0 ? std::round(v / step) : 0;
+      out.put(static_cast<int8_t>(std::clamp(code, -127.f, 127.f)));
+    }
+  }
+  return out.take();
+}
+
+Result<Bytes> from_eighths(ByteSpan data) {
+  const size_t rest = data.size() % (kBlock + kScale);
+  if (rest > 0 && rest <= kScale) {
+    return format_error(fmt::format("{} bytes of blocks of {}", data.size(), kBlock));
+  }
+  ByteReader in(data);
+  std::vector<float> values;
+  values.reserve(data.size() - kScale * (data.size() / (kBlock + kScale) + (rest > 0)));
+  while (in.left() > 0) {
+    KVS_ASSIGN(const uint16_t scale, in.get<uint16_t>());
+    KVS_ASSIGN(const auto codes, in.get_array<int8_t>(std::min(kBlock, in.left())));
+    for (const int8_t code : codes) values.push_back(from_half(scale) * float(code));
+  }
+  return bytes_of(values);
+}
+
 Bytes doubled(const Bytes& halves) {
   const size_t n = halves.size() / sizeof(uint16_t);
   std::vector<float> values(n);
@@ -58,19 +109,26 @@ Result<StateRow> get_row(ByteReader& in) {
   KVS_ASSIGN(const uint64_t layer, get_number(in, "layer of a state", limits::kLayers));
   KVS_ASSIGN(const uint64_t part, get_number(in, "part of a state", 1));
   KVS_ASSIGN(const uint64_t type, get_number(in, "type of a state", kF16));
-  KVS_ASSIGN(const uint64_t encoding, get_number(in, "encoding of a state", 1));
+  KVS_ASSIGN(const uint64_t encoding, get_number(in, "encoding of a state", 2));
   KVS_ASSIGN(const uint64_t bytes, get_number(in, "bytes of a state", kMostBytes));
   row.layer = static_cast<int>(layer);
   row.part = static_cast<StatePart>(part);
   row.type = static_cast<int32_t>(type);
-  const bool rounded = StateEncoding(encoding) == StateEncoding::f16;
-  if ((rounded && row.type != kF32) || bytes % (rounded ? 2 : value_bytes(row.type)) != 0) {
+  const auto kept = static_cast<StateEncoding>(encoding);
+  const size_t unit = kept == StateEncoding::exact ? value_bytes(row.type)
+                      : kept == StateEncoding::f16 ? sizeof(uint16_t)
+                                                   : 1;
+  if ((kept != StateEncoding::exact && row.type != kF32) || bytes % unit != 0) {
     return format_error(fmt::format("a state of {} bytes, encoding {}, of values of type {}", bytes,
                                     encoding, type));
   }
   KVS_ASSIGN(const ByteSpan data, in.take(bytes));
+  if (kept == StateEncoding::q8) {
+    KVS_ASSIGN(row.data, from_eighths(data));
+    return row;
+  }
   row.data.assign(data.begin(), data.end());
-  if (rounded) row.data = doubled(row.data);
+  if (kept == StateEncoding::f16) row.data = doubled(row.data);
   return row;
 }
 
@@ -91,7 +149,8 @@ size_t RecurrentState::bytes() const {
 Result<StateEncoding> parse_state_encoding(const std::string& text) {
   if (text == "exact") return StateEncoding::exact;
   if (text == "f16") return StateEncoding::f16;
-  return Error{ErrorKind::usage, fmt::format("states as '{}'; legal: exact, f16", text)};
+  if (text == "q8") return StateEncoding::q8;
+  return Error{ErrorKind::usage, fmt::format("states as '{}'; legal: exact, f16, q8", text)};
 }
 
 Bytes encode_state(const RecurrentState& state, StateEncoding encoding) {
@@ -101,13 +160,15 @@ Bytes encode_state(const RecurrentState& state, StateEncoding encoding) {
   out.put_varint(state.model_layers);
   out.put_varint(state.rows.size());
   for (const StateRow& row : state.rows) {
-    const bool rounds = encoding == StateEncoding::f16 && row.type == kF32;
-    const Bytes halves = rounds ? halved(row) : Bytes();
-    const Bytes& data = rounds ? halves : row.data;
+    const StateEncoding kept = row.type == kF32 ? encoding : StateEncoding::exact;
+    const Bytes rounded = kept == StateEncoding::f16  ? halved(row)
+                          : kept == StateEncoding::q8 ? in_eighths(row)
+                                                      : Bytes();
+    const Bytes& data = kept == StateEncoding::exact ? row.data : rounded;
     out.put_varint(static_cast<uint64_t>(row.layer));
     out.put_varint(static_cast<uint64_t>(row.part));
     out.put_varint(static_cast<uint64_t>(row.type));
-    out.put_varint(static_cast<uint64_t>(rounds ? StateEncoding::f16 : StateEncoding::exact));
+    out.put_varint(static_cast<uint64_t>(kept));
     out.put_varint(data.size());
     out.put_bytes(data);
   }

@@ -33,11 +33,13 @@ struct RecurrentState {
   bool operator==(const RecurrentState&) const = default;
 };
 
-// How f32 rows are kept: to the bit, or rounded to half precision.
-enum class StateEncoding : uint8_t { exact = 0, f16 = 1 };
+// How f32 rows are kept: to the bit, rounded to half precision, or in blocks of 32 as a scale of
+// half precision and integers of 8 bits that it multiplies.
+enum class StateEncoding : uint8_t { exact = 0, f16 = 1, q8 = 2 };
 Result<StateEncoding> parse_state_encoding(const std::string& name);  // error lists the legal ones
 
 // The payload of a record of it, without its position; and back. The bytes are hostile.
+// Values that are infinite or not numbers have no place in q8; check_finite() finds them before.
 Bytes encode_state(const RecurrentState& state, StateEncoding encoding);
 Result<RecurrentState> decode_state(ByteSpan payload, size_t position);
 

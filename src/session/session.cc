@@ -321,16 +321,17 @@ Result<> pack(OutputFile out, const KvView& cells, std::span<const int32_t> pend
 }
 
 Result<> pack(SessionSink out, const KvView& cells, std::span<const int32_t> pending,
-              const Coder& coder, const PackOptions& options, const Progress& progress) {
-  return pack_to(std::move(out), cells, pending, coder, options, progress, {});
+              const Coder& coder, const PackOptions& options, const Progress& progress,
+              const StatesToStore& states) {
+  return pack_to(std::move(out), cells, pending, coder, options, progress, states);
 }
 
 Result<> extend(const std::string& path, const KvView& more, std::span<const int32_t> pending,
-                const Coder& coder, const Progress& progress) {
+                const Coder& coder, const Progress& progress, const StatesToStore& states) {
   return within_memory([&]() -> Result<> {
     KVS_ASSIGN(const Session session, Session::open(path, coder));
     KVS_ASSIGN(SessionWriter writer, SessionWriter::continue_at(path, session.file()));
-    return extend(std::move(writer), session, more, pending, coder, progress);
+    return extend(std::move(writer), session, more, pending, coder, progress, states);
   });
 }
 

@@ -35,7 +35,8 @@ Result<> pack(const std::string& path, const KvView& cells, std::span<const int3
               const Coder& coder, const PackOptions& options, const Progress& progress,
               const StatesToStore& states = {});
 Result<> pack(SessionSink out, const KvView& cells, std::span<const int32_t> pending,
-              const Coder& coder, const PackOptions& options, const Progress& progress);
+              const Coder& coder, const PackOptions& options, const Progress& progress,
+              const StatesToStore& states = {});
 
 class Session {
  public:
@@ -73,7 +74,7 @@ class Session {
 // Adds cells that follow at once. Blocks that are there stay as they are; what was the window is
 // coded now. Rewrites the file only when more than half of it would be forgotten records.
 Result<> extend(const std::string& path, const KvView& more, std::span<const int32_t> pending,
-                const Coder& coder, const Progress& progress);
+                const Coder& coder, const Progress& progress, const StatesToStore& states = {});
 // The same by a writer of the session, or of its copy, that was held meanwhile.
 Result<> extend(SessionWriter writer, const Session& session, const KvView& more,
                 std::span<const int32_t> pending, const Coder& coder, const Progress& progress,

@@ -242,6 +242,7 @@ Result<> SessionWriter::add(RecordKind kind, size_t count, ByteSpan payload) {
 }
 
 Result<> SessionWriter::add(const RecurrentState& state, StateEncoding encoding) {
+  if (encoding == StateEncoding::q8) KVS_TRY(check_finite(state));
   StoredState stored;
   stored.record.first = state.position;
   stored.bytes = state.bytes();

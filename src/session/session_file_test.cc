@@ -362,6 +362,73 @@ TEST(RecurrentStateTest, IsCodedToTheBitOrRounded) {
   }
 }
 
+TEST(RecurrentStateTest, IsKeptInEighthsWithinHalfAStep) {
+  Random random(5);
+  for (const size_t n : {0, 1, 31, 32, 33, 100}) {
+    for (const double size : {1e-12, 3e-6, 1.0, 1e6}) {
+      SCOPED_TRACE(testing::Message() << n << " of " << size);
+      std::vector<float> values(n), back(n);
+      for (float& v : values) v = float(size * random.normal());
+      RecurrentState state = state_behind(7);
+      state.rows.resize(2);
+      state.rows[0].data.clear();
+      state.rows[1].data.resize(4 * n);
+      if (n > 0) std::memcpy(state.rows[1].data.data(), values.data(), 4 * n);
+      const Bytes bytes = encode_state(state, StateEncoding::q8);
+      EXPECT_LE(bytes.size(), n + 2 * ((n + 31) / 32) + 16);
+      const RecurrentState met = decode_state(bytes, 7).value();
+      ASSERT_EQ(met.rows[1].data.size(), 4 * n);
+      if (n > 0) std::memcpy(back.data(), met.rows[1].data.data(), 4 * n);
+      double error = 0, power = 0;
+      for (size_t i = 0; i < n; ++i) {
+        float most = 0;
+        for (size_t j = i / 32 * 32; j < std::min(n, i / 32 * 32 + 32); ++j) {
+          most = std::max(most, std::abs(values[j]));
+        }
+        // Scales of half precision are no finer than 2^-24.
+        const double step = most / 127 * (1 + 0x1p-10) + 0x1p-24;
+        EXPECT_LE(std::abs(back[i] - values[i]), 0.5001 * step) << i;
+        error += std::pow(double(back[i]) - values[i], 2);
+        power += std::pow(double(values[i]), 2);
+      }
+      if (n < 100 || size < 1) continue;
+      EXPECT_LT(std::sqrt(error / power), 0.01);
+      EXPECT_GT(std::sqrt(error / power), 0.002);
+    }
+  }
+}
+
+TEST(RecurrentStateTest, InEighthsDamagedIsRefused) {
+  RecurrentState state = state_behind(7);
+  state.rows[1].data.resize(4 * 40);
+  const Bytes bytes = encode_state(state, StateEncoding::q8);
+  for (size_t size = 0; size < bytes.size(); ++size) {
+    EXPECT_FALSE(decode_state(ByteSpan(bytes).first(size), 7).ok()) << size;
+  }
+  ByteWriter scale_alone;
+  for (const uint64_t number : {4, 1, 0, 1, 0, 2, 36}) scale_alone.put_varint(number);
+  scale_alone.put_zeros(36);
+  EXPECT_FALSE(decode_state(scale_alone.bytes(), 7).ok());
+  ByteWriter of_halves;
+  for (const uint64_t number : {4, 1, 0, 1, 1, 2, 34}) of_halves.put_varint(number);
+  of_halves.put_zeros(34);
+  EXPECT_FALSE(decode_state(of_halves.bytes(), 7).ok());
+}
+
+TEST(RecurrentStateTest, ThatIsNotFiniteIsNotKeptInEighths) {
+  const TemporaryFile file(".kvz");
+  RecurrentState state = state_behind(4);
+  const float odd = std::numeric_limits<float>::infinity();
+  state.rows[0].type = 0;
+  state.rows[0].data.resize(sizeof odd);
+  std::memcpy(state.rows[0].data.data(), &odd, sizeof odd);
+  SessionInfo info = small_info();
+  info.format = kSecondFormat;
+  auto writer = SessionWriter::create(file.path(), info).value();
+  EXPECT_EQ(writer.add(state, StateEncoding::q8).error().kind, ErrorKind::numeric);
+  EXPECT_TRUE(writer.add(state, StateEncoding::f16).ok());
+}
+
 TEST(RecurrentStateTest, ManyPositionsAreListedShortly) {
   std::vector<size_t> positions;
   for (size_t i = 1; i <= 30; ++i) positions.push_back(10 * i);

@@ -107,7 +107,7 @@ class BlockInMemory {
       keys_.push_back(rows(Kind::key, l).at());
       values_.push_back(rows(Kind::value, l).at());
     }
-    block_ = {count, nullptr, nullptr, KVS_RAW, keys_.data(), values_.data(), 0};
+    block_ = {count, nullptr, nullptr, KVS_RAW, keys_.data(), values_.data(), 0, nullptr};
   }
   BlockInMemory(const BlockInMemory&) = delete;
 

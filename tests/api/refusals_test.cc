@@ -177,15 +177,17 @@ TEST_F(Refusals, OfSessionsThatArePackedWrongly) {
   expect_usage(pack(&sound, codec_.c(), nullptr, &big_blocks));
   expect_usage(pack(&sound, codec_.c(), nullptr, &many_sinks));
   expect_usage(pack(&sound, codec_.c(), nullptr, nullptr, 3));  // pending tokens without a pointer
+  const int no_number = -1;
   const kvs_layer layer{2, 8, 8, 0}, no_heads{0, 8, 8, 0}, wide{2, 1 << 20, 8, 0};
   const std::string long_name(65, 'm');
-  for (const kvs_model& model :
-       {kvs_model{nullptr, nullptr, nullptr, 1, &layer},
-        kvs_model{"m", nullptr, nullptr, 0, &layer},
-        kvs_model{long_name.c_str(), nullptr, nullptr, 1, &layer},
-        kvs_model{"m", nullptr, nullptr, 1, nullptr}, kvs_model{"m", nullptr, nullptr, -1, &layer},
-        kvs_model{"m", nullptr, nullptr, 1, &no_heads},
-        kvs_model{"m", nullptr, nullptr, 1, &wide}}) {
+  for (const kvs_model& model : {kvs_model{nullptr, nullptr, nullptr, 1, &layer, nullptr},
+                                 kvs_model{"m", nullptr, nullptr, 0, &layer, nullptr},
+                                 kvs_model{long_name.c_str(), nullptr, nullptr, 1, &layer, nullptr},
+                                 kvs_model{"m", nullptr, nullptr, 1, nullptr, nullptr},
+                                 kvs_model{"m", nullptr, nullptr, -1, &layer, nullptr},
+                                 kvs_model{"m", nullptr, nullptr, 1, &no_heads, nullptr},
+                                 kvs_model{"m", nullptr, nullptr, 1, &wide, nullptr},
+                                 kvs_model{"m", nullptr, nullptr, 1, &layer, &no_number}}) {
     expect_usage(pack(&sound, nullptr, &model));
   }
   expect_usage(kvs_session_pack(nullptr, &sound, nullptr, 0, codec_.c(), nullptr, nullptr, nullptr,

@@ -188,7 +188,7 @@ class NewSession : public InFolder {
 
   static kvs_model model_of(const Session& session, std::vector<kvs_layer>& layers) {
     for (int l = 0; l < session.layers(); ++l) layers.push_back(session.layer(l));
-    return {"a model", "made up", nullptr, int(layers.size()), layers.data()};
+    return {"a model", "made up", nullptr, int(layers.size()), layers.data(), nullptr};
   }
 
   std::vector<int32_t> positions_ = std::vector<int32_t>(kCount);

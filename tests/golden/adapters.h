@@ -8,6 +8,8 @@
 
 #include "codec/codec.h"
 #include "codec/pack.h"
+#include "core/half.h"
+#include "core/random.h"
 #include "golden_file.h"
 #include "session/session.h"
 
@@ -100,6 +102,7 @@ struct Restored {
   std::vector<bool> exact;  // for each token, whether its cells were kept without loss
   size_t absent = 0;        // so many first tokens have no cells in layers with a window
   Units<uint16_t> cells;
+  std::vector<session::RecurrentState> states;  // of hybrids, ascending
 };
 
 // A lossless session needs to know no more of its model than it says itself.
@@ -124,7 +127,8 @@ inline Result<Restored> read_session(const std::string& path, const Codec* codec
   KVS_ASSIGN(const auto opened, session::Session::open(path, coder));
   KVS_ASSIGN(KvBlock<uint16_t> cells, opened.read(0, opened.size(), {}));
   const session::Index& index = opened.file().index();
-  Restored restored{opened.file().info().codec, cells.tokens, index.pending, {}, cells.absent, {}};
+  Restored restored{
+      opened.file().info().codec, cells.tokens, index.pending, {}, cells.absent, {}, {}};
   for (const session::Record& record : index.records) {
     const bool exact = record.kind == session::RecordKind::exact || keeps_cells(*codec);
     restored.exact.insert(restored.exact.end(), record.count, exact);
@@ -134,7 +138,23 @@ inline Result<Restored> read_session(const std::string& path, const Codec* codec
       restored.cells[unit_name(kind, int(l))] = std::move(cells.of(kind)[l]);
     }
   }
+  for (const size_t position : opened.file().state_positions()) {
+    KVS_ASSIGN(auto state, opened.file().read_state(position));
+    restored.states.push_back(std::move(state));
+  }
   return restored;
+}
+
+inline std::string row_name(const session::RecurrentState& state, const session::StateRow& row) {
+  return std::string(row.type == 0 ? "state." : "halves.") + std::to_string(state.position) + "." +
+         std::to_string(row.layer) + (row.part == session::StatePart::r ? ".r" : ".s");
+}
+
+template <class T>
+Matrix<T> numbers_of(const session::StateRow& row) {
+  Matrix<T> numbers(row.data.size() / sizeof(T), 1);
+  std::copy(row.data.begin(), row.data.end(), reinterpret_cast<uint8_t*>(numbers.data()));
+  return numbers;
 }
 
 // The rest is the maker's alone.
@@ -169,16 +189,63 @@ inline Result<Bytes> encode_block(const Codec& codec, KvBlock<float> block,
   return codec.encode(convert<uint16_t>(block, shape, Space::cached), &embeddings);
 }
 
+// Behind tokens 16, 24 and n. One layer's r is of halves.
+inline std::vector<session::RecurrentState> states_of(const ModelShape& shape, size_t n) {
+  std::vector<session::RecurrentState> states;
+  if (!shape.hybrid()) return states;
+  for (const size_t position : {size_t{16}, size_t{24}, n}) {
+    session::RecurrentState state{position, 4, {}};
+    Random random(position);
+    for (const auto part : {session::StatePart::r, session::StatePart::s}) {
+      for (const RecurrentLayer& layer : shape.recurrent) {
+        const bool halves = part == session::StatePart::r && layer.s == 0;
+        ByteWriter data;
+        for (size_t i = 0; i < (part == session::StatePart::r ? layer.r : layer.s); ++i) {
+          const auto value = static_cast<float>(random.normal());
+          halves ? data.put(to_half(value)) : data.put(value);
+        }
+        state.rows.push_back({layer.layer, part, halves ? 1 : 0, data.take()});
+      }
+    }
+    states.push_back(std::move(state));
+  }
+  return states;
+}
+
+inline void put_states(const std::vector<session::RecurrentState>& states, GoldenFile& file) {
+  if (states.empty()) return;
+  Matrix<int32_t> listed(states.size(), 2);
+  for (size_t i = 0; i < states.size(); ++i) {
+    listed(i, 0) = int32_t(states[i].position);
+    listed(i, 1) = int32_t(states[i].model_layers);
+    for (const session::StateRow& row : states[i].rows) {
+      const std::string name = row_name(states[i], row);
+      row.type == 0 ? file.put(name, numbers_of<float>(row))
+                    : file.put(name, numbers_of<uint16_t>(row));
+    }
+  }
+  file.put("states", listed);
+}
+
 // In small records; with `turns`, the second half of the cells is added to a session of the first.
 inline Result<> pack_session(const std::string& path, const ModelShape& shape, const Codec* codec,
                              const KvView& cells, std::span<const int32_t> pending,
-                             const codec::Embeddings& embeddings, bool turns) {
+                             const codec::Embeddings& embeddings, bool turns,
+                             session::StateEncoding encoding) {
   const session::Coder coder{shape, codec, &embeddings};
   const session::PackOptions options{16, 4, 8};
-  if (!turns) return session::pack(path, cells, pending, coder, options, {});
+  const auto states = states_of(shape, cells.count());
+  const auto stored = [&](size_t first, size_t n, size_t instead_of = 0) {
+    if (states.empty()) return session::StatesToStore{};
+    return session::StatesToStore{std::span(states).subspan(first, n), encoding, instead_of};
+  };
+  if (!turns) {
+    return session::pack(path, cells, pending, coder, options, {}, stored(0, states.size()));
+  }
   const size_t n = cells.count() / 2;
-  KVS_TRY(session::pack(path, cells.slice(0, n), {}, coder, options, {}));
-  return session::extend(path, cells.slice(n, cells.count() - n), pending, coder, {});
+  KVS_TRY(session::pack(path, cells.slice(0, n), {}, coder, options, {}, stored(0, 1)));
+  return session::extend(path, cells.slice(n, cells.count() - n), pending, coder, {},
+                         stored(1, 2, n));
 }
 
 }  // namespace kvsplice::golden

@@ -15,7 +15,7 @@ namespace fs = std::filesystem;
 using testing::ElementsAreArray;
 
 const fs::path kFolder = KVSPLICE_SOURCE_DIR "/tests/golden";
-constexpr size_t kCodecs = 54, kSessions = 57;  // of all formats
+constexpr size_t kCodecs = 57, kSessions = 63;  // of all formats
 
 // Paths in the folder without the extension, of the files that have this one.
 std::vector<std::string> cases_with(const std::string& extension) {
@@ -147,6 +147,34 @@ TEST_P(EverySession, CellsAreTheSame) {
     ASSERT_TRUE(met->cells.contains(unit));
     expect_close(met->cells.at(unit), cells, met->exact);
   }
+}
+
+TEST_P(EverySession, RecurrentStatesAreTheSame) {
+  std::optional<Codec> codec;
+  if (fs::exists(path(".gguf"))) codec = Codec::load(path(".gguf")).value();
+  const auto met = read_session(path(".kvz"), codec ? &*codec : nullptr, file_);
+  ASSERT_TRUE(met.ok()) << met.error().message;
+  size_t rows = 0;
+  const Matrix<int32_t> stored =
+      file_.has("states") ? file_.get<int32_t>("states").value() : Matrix<int32_t>();
+  ASSERT_EQ(met->states.size(), stored.rows());
+  for (size_t i = 0; i < stored.rows(); ++i) {
+    const session::RecurrentState& state = met->states[i];
+    EXPECT_EQ(state.position, size_t(stored(i, 0)));
+    EXPECT_EQ(state.model_layers, uint32_t(stored(i, 1)));
+    rows += state.rows.size();
+    for (const session::StateRow& row : state.rows) {
+      const std::string name = row_name(state, row);
+      SCOPED_TRACE(name);
+      if (row.type == 0) {
+        EXPECT_TRUE(numbers_of<float>(row) == file_.get<float>(name).value());
+      } else {
+        EXPECT_TRUE(numbers_of<uint16_t>(row) == file_.get<uint16_t>(name).value());
+      }
+    }
+  }
+  EXPECT_EQ(rows, file_.units<float>("state").value().size() +
+                      file_.units<uint16_t>("halves").value().size());
 }
 
 INSTANTIATE_TEST_SUITE_P(Golden, EveryCodec, testing::ValuesIn(cases_with(".gguf")), case_name);

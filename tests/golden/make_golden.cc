@@ -38,6 +38,23 @@ ModelShape sliding() {
   return shape;
 }
 
+// Two layers carry states, one of which has no recurrence.
+ModelShape hybrid() {
+  ModelShape shape = even();
+  shape.recurrent = {{1, 6, 40}, {3, 9, 0}};
+  return shape;
+}
+
+// Attention takes values from keys, which are rotated in their last columns alone.
+ModelShape latent() {
+  ModelShape shape = codec::make_shape({{1, 24, 0}, {1, 24, 0}});
+  for (LayerShape& layer : shape.layers) {
+    layer.rope.first = 16;
+    layer.rope.frequency.resize(4);
+  }
+  return shape;
+}
+
 // Rows of the same token have much in common that no other unit tells of, so that recall pays.
 KvBlock<float> generate(const ModelShape& shape, size_t tokens, uint64_t seed) {
   KvBlock<float> block = codec::generate_block(shape, tokens, seed);
@@ -67,7 +84,8 @@ struct Case {
   std::string pipeline;  // empty: a lossless session alone
   ModelShape (*shape)() = even;
   std::vector<int32_t> pending = {};
-  bool turns = false;  // the session has been extended
+  bool turns = false;                                             // the session has been extended
+  session::StateEncoding states = session::StateEncoding::exact;  // of hybrids
 };
 
 // What `kvsplice calibrate` fits if nothing else is said.
@@ -99,6 +117,10 @@ const Case kCases[] = {
     {"fourier-band", "fourier(count=6,band=20,seed=3,type=f32)"},
     {"hadamard", "hadamard"},
     {"hadamard-uniform", "hadamard | uniform(bits=4)"},
+    {"hybrid", "klt | step(delta=0.3) | range", hybrid, {}, false, session::StateEncoding::f16},
+    {"hybrid-lossless", "", hybrid, {5}},
+    {"hybrid-q8", "", hybrid, {}, false, session::StateEncoding::q8},
+    {"hybrid-turns", "klt | step(delta=0.3) | range", hybrid, {}, true},
     {"klt", "klt"},
     {"klt-head", "klt(scope=head,rank=5) | f16"},
     {"klt-model", "klt(scope=model,rank=24) | step(delta=0.3) | range"},
@@ -107,6 +129,8 @@ const Case kCases[] = {
     {"klt-sliding", "klt | step(delta=0.3) | range", sliding},
     {"layers", "layers"},
     {"layers-directions", "layers(history=1,directions=5) | klt | step(delta=0.3) | range", uneven},
+    {"latent", "layers(history=1) | klt | step(delta=0.3) | range", latent},
+    {"latent-lossless", "", latent},
     {"layers-range", "layers(history=0,noise=0.02) | klt | step | range"},
     {"layers-rank", "layers(history=2,embedding=off,rank=3,noise=0.01) | step"},
     {"lloydmax", "lloydmax(bits=3)"},
@@ -173,11 +197,12 @@ Result<> make(const Case& wanted, const std::string& path) {
     KVS_TRY(add_block(*codec, block, embeddings, file));
   }
   KVS_TRY(pack_session(path + ".kvz", shape, codec ? &*codec : nullptr, cells_of(block, shape),
-                       wanted.pending, embeddings, wanted.turns));
+                       wanted.pending, embeddings, wanted.turns, wanted.states));
   KVS_ASSIGN(const Restored met, read_session(path + ".kvz", codec ? &*codec : nullptr, file));
   file.put<int32_t>("pending", met.pending);
   file.put<int32_t>("absent", std::vector<int32_t>{int32_t(met.absent)});
   file.put_units("cells", met.cells);
+  put_states(met.states, file);
   return file.write(path + ".golden");
 }
 

@@ -40,6 +40,32 @@ TEST_P(Models, DoWhatThePageSays) {
 INSTANTIATE_TEST_SUITE_P(All, Models, ::testing::ValuesIn(toys()),
                          [](const auto& toy) { return family_name(toy.param.name); });
 
+// Hyper-connections have no derivative here.
+TEST(ModelsWithoutADerivative, DoWithoutFisher) {
+  const auto all = toys();
+  const auto toy =
+      std::find_if(all.begin(), all.end(), [](auto& t) { return t.name == "kimi-k3"; });
+  ASSERT_NE(toy, all.end());
+  const TempDir dir;
+  must(ToyModel::write(*toy, dir.file("m.gguf")));
+  const host::Model model = must(host::Model::load(dir.file("m.gguf")));
+  std::string text;
+  for (const int32_t token : letters(2000)) text += char('a' + (token - 260));
+  must(write_text(dir.file("text"), text));
+  calibrate::CalibrateOptions options;
+  options.tokens = 8 * 96;
+  options.sequence = 96;
+  options.threads = 1;
+  const auto plain = must(calibrate::calibrate(model, {dir.file("text")}, options, {}));
+  EXPECT_THAT(plain.notes, ::testing::Contains(::testing::HasSubstr("DSV4_HC_PRE")));
+  EXPECT_THAT(print(plain.codec.text()), ::testing::Not(::testing::HasSubstr("fisher")));
+  options.pipeline = "layers(history=1) | fisher | klt | step | range";
+  const auto asked = calibrate::calibrate(model, {dir.file("text")}, options, {});
+  ASSERT_FALSE(asked.ok());
+  EXPECT_EQ(asked.error().kind, ErrorKind::unsupported);
+  EXPECT_THAT(asked.error().message, ::testing::HasSubstr("leave 'fisher' out"));
+}
+
 // Each row has a toy: that each toy has a row is said above.
 TEST(ModelsPage, NamesToysAlone) {
   std::ifstream page(std::string(KVSPLICE_SOURCE_DIR) + "/docs/models.md");

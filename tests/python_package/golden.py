@@ -9,13 +9,13 @@ FOLDER = Path(__file__).parents[1] / "golden" / "1"
 
 
 class Golden:
-    def __init__(self, name):
+    def __init__(self, name, folder=FOLDER):
         self.name = name
-        self.arrays = read_arrays((FOLDER / f"{name}.golden").read_bytes())
+        self.arrays = read_arrays((folder / f"{name}.golden").read_bytes())
         self.tokens = self.arrays["tokens"].ravel() if "tokens" in self.arrays else None
         self.positions = self.arrays["positions"].ravel() if "positions" in self.arrays else None
-        self.codec = FOLDER / f"{name}.gguf"
-        self.session = FOLDER / f"{name}.kvz"
+        self.codec = folder / f"{name}.gguf"
+        self.session = folder / f"{name}.kvz"
 
     @property
     def embeddings(self):

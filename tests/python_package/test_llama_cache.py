@@ -295,3 +295,11 @@ def test_what_is_wrong_with_a_cache_in_a_store(tmp_path, model):
     llm.tell(kvsplice.LlamaCache(model=model, store=tmp_path / "store"), tokens)
     (tmp_path / "store" / "key").unlink()
     assert status_of() == status.MISMATCH
+
+
+def test_hybrids_are_refused_by_name(tmp_path):
+    cache = kvsplice.LlamaCache(model="a", path=tmp_path)
+    state = kvsplice.RecurrentState(20, 4, [1], [np.zeros(3, np.float32)], [np.zeros(4, np.float32)])
+    with pytest.warns(RuntimeWarning, match="keeps no state: a hybrid model"):
+        cache[tokens_of(10, 20)] = make_state(tokens_of(10, 20), recurrent=state)
+    assert tokens_of(10, 20) not in cache

@@ -194,3 +194,65 @@ def test_what_is_wrong_with_sessions(tmp_path):
     golden, other = Golden("default"), Golden("dct")
     assert status_of(lambda: kvsplice.Session.open(
         golden.session, kvsplice.Codec.load(other.codec))) == status.MISMATCH
+
+
+def some_state(position, seed=1):
+    random = np.random.default_rng([seed, position])
+    return kvsplice.RecurrentState(
+        position, 6, [1, 3], [random.standard_normal(6).astype(np.float32),
+                              random.standard_normal(9).astype(np.float16)],
+        [random.standard_normal(40).astype(np.float32), np.zeros(0, np.float32)])
+
+
+def expect_state(met, wanted, exact=True):
+    assert (met.position, met.model_layers) == (wanted.position, wanted.model_layers)
+    assert met.layers == wanted.layers
+    for a, b in zip(met.r + met.s, wanted.r + wanted.s):
+        rounded = b if exact else b.astype(np.float16).astype(b.dtype)
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, rounded)
+
+
+def test_recurrent_states_are_kept(tmp_path):
+    path, tokens = tmp_path / "a.kvz", np.arange(100, 400)
+    keys, values = some_cells(300)
+    part = lambda first, end: (tokens[first:end], [k[first:end] for k in keys],
+                               [v[first:end] for v in values])
+    kvsplice.Session.pack(path, *part(0, 200), model="m" * 32, layers=LAYERS,
+                          states=[some_state(64), some_state(200)])
+    session = kvsplice.Session.open(path)
+    assert session.states == [64, 200]
+    expect_state(session.state(64), some_state(64))
+    with pytest.raises(kvsplice.Error, match="stored: behind token 64, token 200"):
+        session.state(65)
+    with pytest.raises(kvsplice.Error, match="no states"):
+        kvsplice.Session.extend(path, *part(200, 300))
+    kvsplice.Session.extend(path, *part(200, 300), states=[some_state(300)], state_encoding="f16",
+                            instead_of=200)
+    session = kvsplice.Session.open(path.read_bytes())
+    assert session.states == [64, 300]
+    expect_state(session.state(64), some_state(64))
+    expect_state(session.state(300), some_state(300), exact=False)
+    packed = kvsplice.Session.pack_bytes(*part(0, 200), model="m" * 32, layers=LAYERS,
+                                         states=[some_state(200)])
+    expect_state(kvsplice.Session.open(packed).state(200), some_state(200))
+    with pytest.raises(kvsplice.Error, match="legal: .'exact', 'f16', 'q8'"):
+        kvsplice.Session.pack_bytes(*part(0, 200), states=[], state_encoding="f8")
+
+
+@pytest.mark.parametrize("name", ["hybrid", "hybrid-lossless", "hybrid-q8", "hybrid-turns"])
+def test_recurrent_states_of_golden_sessions_read(name):
+    golden = Golden(name, FOLDER.parent / "4")
+    codec = kvsplice.Codec.load(golden.codec) if golden.codec.exists() else None
+    session = kvsplice.Session.open(golden.session, codec, golden.embeddings)
+    assert session.states == golden.arrays["states"][:, 0].tolist()
+    for position, model_layers in golden.arrays["states"]:
+        state = session.state(int(position))
+        assert state.model_layers == model_layers and state.layers == [1, 3]
+        for part, rows in (("r", state.r), ("s", state.s)):
+            for layer, row in zip(state.layers, rows):
+                group = "state" if row.dtype == np.float32 else "halves"
+                wanted = golden.arrays[f"{group}.{position}.{layer}.{part}"].ravel()
+                np.testing.assert_array_equal(row, wanted.view(row.dtype))
+    if codec is not None:
+        assert codec.recurrent_layers == [1, 3]

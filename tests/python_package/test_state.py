@@ -117,3 +117,79 @@ def test_other_models_and_types_are_refused():
     gap = context_data([0, 1, 3, 4], keys, values, False)
     with pytest.raises(kvsplice.Error, match="positions"):
         kvsplice.unpack_state(gap, LAYERS)
+
+
+def recurrent_part(position, names_sequence, rows, model_layers=6):
+    """As llama_memory_recurrent writes it, from its source."""
+    out = struct.pack("<IiI", 1, position, names_sequence)
+    if names_sequence:
+        out += struct.pack("<i", 0)
+    out += struct.pack("<II", 0, model_layers)
+    for row in rows:
+        out += struct.pack("<iQ", row.dtype == np.float16, row.nbytes) + row.tobytes()
+    return out
+
+
+def some_recurrent_rows():
+    random = np.random.default_rng(9)
+    sizes = [(6, np.float32), (9, np.float16), (40, np.float32), (0, np.float32)]
+    return [random.standard_normal(n).astype(dtype) for n, dtype in sizes]
+
+
+def test_recurrent_layers_of_hybrids_come_back():
+    keys, values = some_rows(7)
+    rows = some_recurrent_rows()
+    data = context_data(range(7), keys, values, False) + recurrent_part(6, True, rows)
+    for layers in (LAYERS, None):
+        state = kvsplice.unpack_state(data, layers)
+        expect_rows(state, keys, values)
+        held = state.recurrent
+        assert (held.position, held.model_layers, held.layers) == (7, 6, [0, 1])
+        for met, wanted in zip(held.r + held.s, rows):
+            assert met.dtype == wanted.dtype
+            np.testing.assert_array_equal(met, wanted)
+        assert kvsplice.pack_state(state, layers) == data
+    state = kvsplice.unpack_state(data, LAYERS, recurrent=[1, 4])
+    assert state.recurrent.layers == [1, 4]
+    state.form = "sequence data"
+    assert kvsplice.pack_state(state).endswith(recurrent_part(6, False, rows))
+    assert kvsplice.unpack_state(kvsplice.pack_state(state)).recurrent.position == 7
+    with pytest.raises(kvsplice.Error, match="2 recurrent layers, the model 3") as caught:
+        kvsplice.unpack_state(data, LAYERS, recurrent=[1, 4, 5])
+    assert caught.value.status == kvsplice.Status.MISMATCH
+    with pytest.raises(kvsplice.Error, match="0 recurrent layers, the model 1"):
+        kvsplice.unpack_state(context_data(range(7), keys, values, False), recurrent=[1])
+
+
+def test_what_is_behind_the_caches_is_not_passed_over():
+    keys, values = some_rows(7)
+    data = context_data(range(7), keys, values, False)
+    part = recurrent_part(6, True, some_recurrent_rows())
+    for behind, words in ((b"\1\2\3", "3 bytes behind the caches"),
+                          (part + b"\0", "bytes behind the caches"),
+                          (recurrent_part(5, True, some_recurrent_rows()), "have seen 6 tokens"),
+                          (recurrent_part(6, True, some_recurrent_rows()[:3]), "two rows a layer"),
+                          (struct.pack("<I", 2) + part[4:], "2 cells"),
+                          (struct.pack("<Iii", 1, 6, 7) + part[12:], "of 7 sequences")):
+        with pytest.raises(kvsplice.Error, match=words):
+            kvsplice.unpack_state(data + behind, LAYERS)
+    for n in range(1, len(part)):  # how many layers there are is not told by the bytes
+        with pytest.raises(kvsplice.Error):
+            kvsplice.unpack_state(data + part[:n], LAYERS, recurrent=[1, 4])
+    random = np.random.default_rng(4)
+    for _ in range(300):
+        broken = bytearray(part)
+        broken[int(random.integers(40))] ^= 1 << int(random.integers(8))
+        try:
+            kvsplice.unpack_state(data + bytes(broken), LAYERS)
+        except kvsplice.Error as e:
+            assert str(e)
+
+
+def test_a_recurrent_state_of_other_numbers_is_refused():
+    keys, values = some_rows(7)
+    rows = [np.zeros(3), np.zeros(4)]
+    state = kvsplice.State(keys, values, recurrent=kvsplice.RecurrentState(7, 4, [1], rows[:1],
+                                                                          rows[1:]))
+    with pytest.raises(kvsplice.Error, match="float64; legal: float32, float16"):
+        kvsplice.pack_state(state)

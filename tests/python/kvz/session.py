@@ -57,16 +57,18 @@ class Session:
         return payload.left() == 0
 
     def state(self, position):
-        """Layers of the model, and (layer, "r" or "s", values) of what its recurrent layers hold behind so many
-        tokens."""
+        """Layers of the model, and (layer, "r" or "s", values as llama.cpp holds them) of what its recurrent layers
+        hold behind so many tokens."""
         offset, length = next((at, n) for seen, at, n, _ in self.states if seen == position)
         payload = Bytes(self.payload(4, offset, length, position, 0))
         layers, count = payload.varints(2)
         rows = []
         for _ in range(count):
             layer, part, number_type, encoding, size = payload.varints(5)
-            single = number_type == 0 and encoding == 0
-            values = np.frombuffer(payload.take(size), np.float32 if single else np.float16)
+            held = np.float32 if number_type == 0 else np.float16
+            kept = np.float16 if encoding == 1 else held
+            data = payload.take(size)
+            values = eighths(data) if encoding == 2 else np.frombuffer(data, kept).astype(held)
             rows.append((layer, "rs"[part], values))
         expect("nothing behind the rows", payload.left() == 0)
         return layers, rows
@@ -110,6 +112,14 @@ class Session:
             low = np.frombuffer(payload.take(count * width), np.uint8).reshape(count, width)
             both.append((high.astype(np.uint16) << 8 | low).view(np.float16))
         return both
+
+
+def eighths(data):
+    """Blocks of a scale and 32 bytes, or fewer at the end."""
+    parts = [np.float32(np.frombuffer(data, np.float16, 1, at)[0])
+             * np.frombuffer(data[at + 2:at + 34], np.int8).astype(np.float32)
+             for at in range(0, len(data), 34)]
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
 def binary_decode(data, rows, cols):
