@@ -141,6 +141,8 @@ Result<> inspect_model(const InspectArguments& a) {
         "vocabulary {} tokens\n",
         shape.layers.size(), shape.query_heads, shape.f16_bytes_per_token(), model->context_limit(),
         shape.vocabulary);
+    const auto live = model->check_live_cache();
+    fmt::print("live cache: {}\n", live.ok() ? "possible" : live.error().message);
     if (shape.hybrid()) {
       fmt::print("hybrid: {} recurrent layers, which carry {} bytes of state\n",
                  shape.recurrent.size(), shape.recurrent_bytes());

@@ -50,6 +50,7 @@ Result<CalibrationData> gather(const host::Model& model,
 Result<Calibration> calibrate(const host::Model& model, const std::vector<std::string>& texts,
                               const CalibrateOptions& o, const Progress& progress) {
   KVS_ASSIGN(const std::string pipeline, pipeline_for(model.shape(), o));
+  if (o.live) KVS_TRY(model.check_live_cache());
   KVS_ASSIGN(codec::CodecText text, codec::parse_codec(pipeline));
   std::vector<std::string> notes;
   if (!o.pipeline && model.shape().lacks_values()) {

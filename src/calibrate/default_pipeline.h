@@ -14,8 +14,8 @@ inline constexpr char kDefaultPipeline[] =
 
 // What `calibrate --live` fits: the form that attention reads as it is (src/live/form.h).
 inline constexpr char kLivePipeline[] =
-    "k: rotmean(rest=on) | rotate | fisher(cached=on) | klt | widths(delta=1,grades=4,spread=2) ; "
-    "v: fisher | klt | widths(delta=1,grades=4,spread=2)";
+    "k: rotmean(rest=on) | rotate | fisher(cached=on) | klt | widths(delta=2,grades=4,spread=2) ; "
+    "v: fisher | klt | widths(delta=2,grades=4,spread=2)";
 
 // Values that a row may be predicted from: each takes one multiplication for every value of the
 // row, and a weight in the codec file.

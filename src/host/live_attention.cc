@@ -27,6 +27,8 @@ Result<> check_layers(const Model::Impl& model) {
 
 }  // namespace
 
+Result<> Model::check_live_cache() const { return check_layers(*impl_); }
+
 LiveAttention::LiveAttention(const Model::Impl& model, std::shared_ptr<const live::LiveForm> form,
                              const live::LiveOptions& options)
     : model_(model), form_(std::move(form)), live_options_(options) {

@@ -51,6 +51,9 @@ class Model {
   const ModelOptions& options() const;
   uint64_t file_bytes() const;
   int context_limit() const;  // tokens the model was trained for
+  // Error unsupported, and why, if attention cannot be answered from a live cache; what only an
+  // evaluation shows is not looked at.
+  Result<> check_live_cache() const;
 
   // With special tokens (BOS first if the vocabulary adds one).
   Result<std::vector<Token>> tokenize(const std::string& text) const;

@@ -136,6 +136,12 @@ TEST(LiveCacheOf, WhatIsNotHandledIsRefusedAtOnce) {
     return context.ok() ? std::string("taken") : context.error().message;
   };
   EXPECT_THAT(refused("gemma3"), HasSubstr("attends to a window"));
+  const Model sliding = load("gemma3", dir);
+  EXPECT_THAT(sliding.check_live_cache().error().message, HasSubstr("attends to a window"));
+  calibrate::CalibrateOptions options;
+  options.live = true;
+  EXPECT_THAT(calibrate::calibrate(sliding, {dir.file("text")}, options, {}).error().message,
+              HasSubstr("attends to a window"));
   EXPECT_THAT(refused("mpt"), HasSubstr("biased by distance"));
   EXPECT_THAT(refused("jamba"), HasSubstr("is recurrent"));
 }
