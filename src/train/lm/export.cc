@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "gguf/gguf_file.h"
+#include "gguf/metadata.h"
 
 namespace kvsplice::train::lm {
 
@@ -111,7 +112,8 @@ Error not_pairs(const std::string& model) {
 }  // namespace
 
 Result<Vocabulary> first_tokens(const std::string& model, size_t size) {
-  KVS_ASSIGN(const GgufReader file, GgufReader::open(model));
+  KVS_ASSIGN(auto source, file_source(model));
+  KVS_ASSIGN(const auto file, gguf::Metadata::read(std::move(source), model));
   const auto key = [](const char* name) { return std::string("tokenizer.ggml.") + name; };
   KVS_ASSIGN(const std::string kind, file.text(key("model")));
   if (kind != "gpt2") return not_pairs(model);
