@@ -41,35 +41,37 @@ int wins(const Study& study, const std::string& variant, const std::string& othe
   return count;
 }
 
+// Of a variant and what it is compared with: in f16, and coded.
+std::string compared(const Study& study, const std::string& variant, const std::string& other) {
+  const Spread s = difference(study, variant, other, "f16");
+  return fmt::format(
+      "{} against {}: {} nats per byte in f16{}; coded within parts of the f16 bytes, {}.", variant,
+      other, text_of(s), verdict(s), by_budget(study, variant, other));
+}
+
 }  // namespace
 
 std::vector<std::string> findings(const Study& study) {
   std::vector<std::string> all;
-  for (const char* linear : {"linear", "affine"}) {
-    if (!study.has(linear) || !study.has("latent_8th")) continue;
-    const Spread s = difference(study, linear, "latent_8th", "f16");
-    all.push_back(fmt::format(
-        "{} (a latent squeezed by linear maps, which multiply out) against a plain latent of the "
-        "same size, in f16: {} nats per byte{}.",
-        linear, text_of(s), verdict(s)));
-  }
+  const auto say = [&](const std::string& introduction, const char* variant, const char* other) {
+    if (!study.has(variant) || !study.has(other)) return;
+    all.push_back(introduction + compared(study, variant, other));
+  };
   for (const char* warp : {"spline", "flow"}) {
+    say("Does a warp trained into the model help? The same with and without it: ", warp, "normed");
     if (!study.has(warp) || !study.has("normed")) continue;
-    const Spread s = difference(study, warp, "normed", "f16");
-    all.push_back(fmt::format(
-        "Does a warp trained into the model help? {} against the same without it, in f16: {} nats "
-        "per byte{}; coded, within parts of the f16 bytes, {}: better beyond 2 standard errors at "
-        "{} of {}.",
-        warp, text_of(s), verdict(s), by_budget(study, warp, "normed"), wins(study, warp, "normed"),
-        std::size(kBudgets)));
+    all.back() += fmt::format(" It is better beyond 2 standard errors at {} of {} sizes.",
+                              wins(study, warp, "normed"), std::size(kBudgets));
   }
-  for (const char* latent : {"latent_4th", "latent_8th", "rate"}) {
-    if (!study.has(latent)) continue;
-    all.push_back(
-        fmt::format("{} against the full cache, both stored within parts of the f16 "
-                    "bytes, nats per byte: {}.",
-                    latent, by_budget(study, latent, "full")));
+  say("The seed's layer B and the control that was never run, linear maps as deep: ", "affine",
+      "linear");
+  say("A plain latent can do what B can, as linear maps multiply out; what depth does to "
+      "learning: ",
+      "linear", "latent_8th");
+  for (const char* variant : {"latent_4th", "latent_8th", "latent_16th", "grouped", "rate"}) {
+    say("", variant, "full");
   }
+  say("Converted in a fifth of the steps: ", "converted_8th", "latent_8th");
   return all;
 }
 

@@ -34,10 +34,10 @@ Options quick(Options options) {
   at_most(options.layers, 2);
   at_most(options.hidden, 352);
   at_most(options.length, 128);
-  at_most(options.steps, 150);
+  at_most(options.steps, 400);
   at_most(options.calibration, 8192);
-  at_most(options.test_tokens, 8192);
-  at_most(options.loop_calibration, 8192);
+  at_most(options.test_tokens, 4096);
+  at_most(options.loop_calibration, 4096);
   return options;
 }
 

@@ -14,10 +14,10 @@ struct Options {
   std::string test_text = "samples/news.txt";
   std::string recipe = "llama", all = "no", variants = "recipe";
   int vocabulary = 4096, width = 256, layers = 4, heads = 4, hidden = 704, length = 256;
-  int steps = 300, batch = 16, seeds = 3;
-  double rate = 3e-3;
+  int steps = 1200, batch = 4, seeds = 3;
+  double rate = 4e-3;
   double noise = 0.3, price = 2e-5;
-  std::string deltas = "0.1,0.2,0.4,0.8,1.6,3.2";
+  std::string deltas = "0.2,0.4,0.8,1.6,3.2,6.4";
   int calibration = 16384, test_tokens = 32768;
   int loop_seeds = 1, loop_calibration = 32768;
   int threads = 0;
@@ -42,9 +42,9 @@ struct Options {
     v("batch", batch, "sequences of a step", Range{1, 4096});
     v("seeds", seeds, "trainings of each cache, with seeds 0, 1, ...", Range{1, 100});
     v("rate", rate, "of learning, the largest", Range{1e-6, 1});
-    v("noise", noise, "of `rate`: the quantiser's step whose noise is trained with",
+    v("noise", noise, "of the variant rate: the quantiser's step whose noise is trained with",
       Range{1e-3, 100});
-    v("price", price, "of `rate`: nats a bit of a token costs", Range{0, 1});
+    v("price", price, "of the variant rate: nats a bit of a token costs", Range{0, 1});
     v("deltas", deltas, "steps of klt | step | range", FreeText{"numbers, by commas"});
     v("calibration", calibration, "tokens of the texts that codecs are fitted on",
       Range{256, 1 << 24});

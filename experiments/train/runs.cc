@@ -183,14 +183,14 @@ class Runs {
     calibrate::CalibrateOptions calibration;
     calibration.tokens = size_t(ground_.options.loop_calibration);
     calibration.sequence = run.variant.shape.length;
-    calibration.threads = ground_.options.threads;
+    calibration.threads = 1;  // llama.cpp's models this small lose by more
     KVS_ASSIGN(const auto made,
                calibrate::calibrate(loaded, split(ground_.options.text), calibration, progress));
     const JudgedText& text = ground_.judged[1];
     quality::Options options;
     options.n_ctx = int(text.length);
     options.chunks = int(text.tokens.size() / text.length);
-    options.threads = ground_.options.threads;
+    options.threads = 1;
     const std::vector<quality::Subject> subjects = {{"q8_0", host::CacheType::q8_0, nullptr},
                                                     {"q4_0", host::CacheType::q4_0, nullptr},
                                                     {"default", {}, &made.codec}};

@@ -97,7 +97,7 @@ class Trainer {
 
 }  // namespace
 
-size_t lane_of(const Shape& shape) { return std::max<size_t>(1, 512 / shape.length); }
+size_t lane_of(const Shape& shape) { return std::max<size_t>(1, 256 / shape.length); }
 
 Sequences::Sequences(std::span<const Token> tokens, size_t length, uint64_t seed)
     : tokens_(tokens), length_(length), order_(tokens.size() / (length + 1)) {
