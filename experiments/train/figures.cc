@@ -60,8 +60,11 @@ Figure rates_figure(const Study& study) {
 // The seed's two pictures, of what was measured: quality by cache, and what caches take.
 Figure seed_figure(const Study& study) {
   const std::string text = study.texts[1];
-  const auto stores = stores_of(study.options);
-  const std::string coded = stores[3 + (stores.size() - 3) / 2].name;
+  std::vector<std::string> codecs;
+  for (const Store& store : stores_of(study.options)) {
+    if (store.delta > 0) codecs.push_back(store.name);
+  }
+  const std::string coded = codecs[codecs.size() / 2];
   Panel quality, memory;
   quality.title = "Ablation, " + text;
   quality.y_label = "nats per byte of text";

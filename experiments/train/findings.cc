@@ -41,6 +41,22 @@ int wins(const Study& study, const std::string& variant, const std::string& othe
   return count;
 }
 
+// What a model loses that attends to nothing.
+Spread worth_of(const Study& study) {
+  std::vector<double> lost;
+  for (int seed = 0; seed < study.options.seeds; ++seed) {
+    double sum = 0;
+    for (size_t t = 1; t < study.texts.size(); ++t) {
+      const auto& text = study.texts[t];
+      sum += (study.point("full", seed, text, "none").nats_per_byte -
+              study.point("full", seed, text, "f16").nats_per_byte) /
+             double(study.texts.size() - 1);
+    }
+    lost.push_back(sum);
+  }
+  return spread_of(lost);
+}
+
 // Of a variant and what it is compared with: in f16, and coded.
 std::string compared(const Study& study, const std::string& variant, const std::string& other) {
   const Spread s = difference(study, variant, other, "f16");
@@ -71,6 +87,8 @@ std::vector<std::string> findings(const Study& study) {
   for (const char* variant : {"latent_4th", "latent_8th", "latent_16th", "grouped", "rate"}) {
     say("", variant, "full");
   }
+  all.push_back(fmt::format("What the cache is worth at all, of the full one: {} nats per byte.",
+                            text_of(worth_of(study))));
   say("Converted in a fifth of the steps: ", "converted_8th", "latent_8th");
   return all;
 }

@@ -28,6 +28,12 @@ double through_f16(MatrixView<float> rows) {
   return 2 * double(rows.rows * rows.cols);
 }
 
+// Attention to nothing: what is lost is what the cache was worth.
+double through_nothing(MatrixView<float> rows) {
+  for (size_t r = 0; r < rows.rows; ++r) std::fill(rows.row(r).begin(), rows.row(r).end(), 0.f);
+  return 0;
+}
+
 // llama.cpp's blocks of 32: a scale in f16, and codes of 8 bits about 0, or of 4 bits whose -8 is
 // the value of largest magnitude.
 double through_blocks(MatrixView<float> rows, int bits) {
@@ -143,7 +149,7 @@ Result<Sum> measure(const lm::Model<float>& model, std::span<const float> parame
 }  // namespace
 
 std::vector<Store> stores_of(const Options& options) {
-  std::vector<Store> all = {{"f16"}, {"q8_0"}, {"q4_0"}};
+  std::vector<Store> all = {{"f16"}, {"q8_0"}, {"q4_0"}, {"none"}};
   for (const double delta : options.steps_of_codecs()) {
     all.push_back({fmt::format("klt x{:g}", delta), delta});
   }
@@ -182,6 +188,7 @@ Result<Judged> Judge::judge(const JudgedText& text, const Store& store) {
   }
   const Through through = [&](size_t layer, MatrixView<float> rows) -> Result<double> {
     if (store.name == "f16") return through_f16(rows);
+    if (store.name == "none") return through_nothing(rows);
     if (store.delta == 0) return through_blocks(rows, store.name == "q8_0" ? 8 : 4);
     return through_codecs(codecs[layer], rows);
   };

@@ -11,7 +11,7 @@ struct Judged {
   double nats_per_byte = 0;    // of text
 };
 
-// The ways to store: llama.cpp's types, and klt | step(delta=...) | range.
+// The ways to store: llama.cpp's types, not at all, and klt | step(delta=...) | range.
 struct Store {
   std::string name;
   double delta = 0;  // of the codec's step; 0: a type

@@ -47,7 +47,8 @@ Table points_table(const Study& study) {
       for (const Store& store : stores_of(study.options)) {
         const auto bytes = mean_of(study, v.name, text, store.name, &Point::bytes_per_token);
         const auto nats = mean_of(study, v.name, text, store.name, &Point::nats_per_byte);
-        table.add({text, v.name, store.name, bytes.mean, study.full_bytes() / bytes.mean, nats.mean,
+        table.add({text, v.name, store.name, bytes.mean,
+                   known(study.full_bytes() / bytes.mean, bytes.mean > 0), nats.mean,
                    known(nats.error, nats.count > 1)});
       }
     }

@@ -37,7 +37,7 @@ TEST(ExperimentTrain, TrainsJudgesAndGoesOnWhereItStopped) {
   EXPECT_EQ(table(dir, "trainings").size(), 2u * 6);  // full, too
 
   const Json points = table(dir, "points");
-  ASSERT_EQ(points.size(), 2u * 6 * 5);  // choice and news
+  ASSERT_EQ(points.size(), 2u * 6 * 6);  // choice and news
   const auto point = [&](const char* variant, const char* store) {
     for (const Json& p : points) {
       if (p["text"] == "news" && p["variant"] == variant && p["store"] == store) return p;
@@ -61,6 +61,7 @@ TEST(ExperimentTrain, TrainsJudgesAndGoesOnWhereItStopped) {
               point(variant, "klt x0.2")["bytes_per_token"])
         << variant;
     EXPECT_NEAR(nats(variant, "klt x0.2"), nats(variant, "f16"), 2e-2) << variant;
+    EXPECT_GT(nats(variant, "none"), nats(variant, "f16")) << variant;
     EXPECT_GT(nats(variant, "f16"), 1) << variant;    // an order of nothing is 2.2 nats
     EXPECT_LT(nats(variant, "f16"), 3.6) << variant;  // ln 300 over 1.6 bytes a token
   }

@@ -291,9 +291,10 @@ class Rate : public Map<T> {
     if (pass.noise == 0) return;
     for_units(x, [&](size_t first, const Spread& s) {
       const double weight = price_ / std::log(2.) * s.gain / double(x.rows());
-      const Matrix<double> inverse = *inverse_spd(s.matrix);
-      Matrix<double> push(x.rows(), inverse.cols());
-      gemm(Trans::no, Trans::no, weight, s.centred, inverse, 0., push);
+      const auto inverse = inverse_spd(s.matrix);
+      if (!inverse.ok()) return;  // rows that are no numbers, as the loss told
+      Matrix<double> push(x.rows(), inverse->cols());
+      gemm(Trans::no, Trans::no, weight, s.centred, *inverse, 0., push);
       for (size_t r = 0; r < push.rows(); ++r) {
         for (size_t c = 0; c < push.cols(); ++c) dx(r, first + c) += T(push(r, c));
       }
