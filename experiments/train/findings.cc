@@ -78,6 +78,7 @@ std::vector<std::string> findings(const Study& study) {
     if (!study.has(warp) || !study.has("normed")) continue;
     all.back() += fmt::format(" It is better beyond 2 standard errors at {} of {} sizes.",
                               wins(study, warp, "normed"), std::size(kBudgets));
+    say("The same warp beside a plain latent of as many numbers: ", warp, "latent_8th");
   }
   say("The seed's layer B and the control that was never run, linear maps as deep: ", "affine",
       "linear");
