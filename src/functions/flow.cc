@@ -299,7 +299,8 @@ void Flow<T>::inverse(MatrixView<const T> z, MatrixView<T> x) const {
 }
 
 template <class T>
-void Flow<T>::forward_backward(const Trace& trace, MatrixView<T> dz, std::span<T> gradient) const {
+void Flow<T>::forward_backward(const Trace& trace, MatrixView<T> dz, std::span<T> gradient,
+                               InputGradient input) const {
   Matrix<T> d_scale(dz.rows, dim() / 2), d_shift(dz.rows, dim() / 2);
   for (size_t b = shape_.blocks; b-- > 0;) {
     const CouplingTrace& t = trace[b];
@@ -313,8 +314,8 @@ void Flow<T>::forward_backward(const Trace& trace, MatrixView<T> dz, std::span<T
         d_scale(r, c) = d(r, c) * t.changed(r, c);
       }
     }
-    // Nobody asks for the gradient of the flow's input.
-    networks_backward(b, t, d_scale, d_shift, gradient, b > 0 ? kept(dz, b) : MatrixView<T>());
+    const bool wanted = b > 0 || input == InputGradient::wanted;
+    networks_backward(b, t, d_scale, d_shift, gradient, wanted ? kept(dz, b) : MatrixView<T>());
   }
 }
 

@@ -25,6 +25,8 @@ struct FlowShape {
   bool operator==(const FlowShape&) const = default;
 };
 
+enum class InputGradient { unwanted, wanted };
+
 template <class T>
 class Flow {
  public:
@@ -65,9 +67,11 @@ class Flow {
   void forward(MatrixView<const T> x, MatrixView<T> z, Trace& trace) const;
   void inverse(MatrixView<const T> z, MatrixView<T> x, Trace& trace) const;
 
-  // These add to the gradient of the parameters; dx becomes dz, dz is spent.
+  // These add to the gradient of the parameters; dx becomes dz. dz becomes dx if that is wanted,
+  // and is spent otherwise.
   size_t sums_size() const { return parameters_.size(); }
-  void forward_backward(const Trace& trace, MatrixView<T> dz, std::span<T> gradient) const;
+  void forward_backward(const Trace& trace, MatrixView<T> dz, std::span<T> gradient,
+                        InputGradient input = InputGradient::unwanted) const;
   void inverse_backward(const Trace& trace, MatrixView<T> dx, std::span<T> gradient) const;
   // The way back of z, what it misses x by, and the reverse of both: z becomes its gradient of
   // weight / 2 times the sum of squares that is returned.

@@ -32,10 +32,13 @@ class GgufWriter {
   GgufWriter& operator=(GgufWriter&&) noexcept;
   ~GgufWriter();
 
-  // A key that is set again moves behind the others.
+  // A key that is set again moves behind the others. llama.cpp reads its own numbers as uint32_t
+  // and float only.
   void set(const std::string& key, const std::string& value);
   void set(const std::string& key, int64_t value);
+  void set(const std::string& key, uint32_t value);
   void set(const std::string& key, double value);
+  void set(const std::string& key, float value);
   void set(const std::string& key, bool value);
   void set(const std::string& key, const std::vector<std::string>& values);
   void set(const std::string& key, const std::vector<int32_t>& values);

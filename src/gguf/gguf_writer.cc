@@ -283,8 +283,14 @@ void GgufWriter::set(const std::string& key, const std::string& value) {
 void GgufWriter::set(const std::string& key, int64_t value) {
   impl_->set(key, scalar(ValueType::i64, value));
 }
+void GgufWriter::set(const std::string& key, uint32_t value) {
+  impl_->set(key, scalar(ValueType::u32, value));
+}
 void GgufWriter::set(const std::string& key, double value) {
   impl_->set(key, scalar(ValueType::f64, value));
+}
+void GgufWriter::set(const std::string& key, float value) {
+  impl_->set(key, scalar(ValueType::f32, value));
 }
 void GgufWriter::set(const std::string& key, bool value) {
   impl_->set(key, scalar(ValueType::flag, uint8_t{value}));

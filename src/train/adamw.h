@@ -21,6 +21,8 @@ class AdamW {
   AdamW(size_t parameters, const AdamWOptions& options)
       : options_(options), first_(parameters), second_(parameters) {}
 
+  void set_rate(double rate) { options_.rate = rate; }
+
   // Moves the parameters against `scale` times the gradient.
   void step(std::span<T> parameters, std::span<const T> gradient, T scale = 1) {
     const double t = double(++steps_);
