@@ -14,7 +14,8 @@ set(KVSPLICE_store_LIBRARIES
 set(KVSPLICE_solve_LIBRARIES PRIVATE PkgConfig::OPENBLAS PkgConfig::LAPACKE)
 set(KVSPLICE_analyse_LIBRARIES PRIVATE hwy::hwy_contrib)
 set(KVSPLICE_train_LIBRARIES PRIVATE hwy::hwy_contrib)
-set(KVSPLICE_host_LIBRARIES PRIVATE llama PkgConfig::XXHASH)
+set(KVSPLICE_host_LIBRARIES PRIVATE llama PkgConfig::XXHASH
+  $<$<BOOL:${OpenMP_CXX_FOUND}>:$<LINK_ONLY:OpenMP::OpenMP_CXX>>)
 set(KVSPLICE_report_LIBRARIES PRIVATE nlohmann_json::nlohmann_json PkgConfig::XXHASH)
 set(KVSPLICE_serve_LIBRARIES PUBLIC nlohmann_json::nlohmann_json PRIVATE kvsplice_httplib)
 
@@ -37,6 +38,9 @@ function(kvsplice_glob_library result folder)
   set(kernels ${sources})
   list(FILTER kernels INCLUDE REGEX "_kernel\\.cc$|/simd/target\\.cc$|/quantile_knots\\.cc$")
   set_source_files_properties(${kernels} PROPERTIES COMPILE_DEFINITIONS HWY_WANT_AVX3_DL)
+  set(openmp ${sources})
+  list(FILTER openmp INCLUDE REGEX "/openmp_executor\\.cc$")
+  set_source_files_properties(${openmp} PROPERTIES COMPILE_OPTIONS "${OpenMP_CXX_FLAGS}")
   set(${result} ${sources} PARENT_SCOPE)
 endfunction()
 

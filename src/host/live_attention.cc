@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/same_cache.h"
+#include "host/openmp_executor.h"
 #include "host/tensor_values.h"
 
 namespace kvsplice::host {
@@ -112,6 +113,7 @@ Result<> LiveAttention::answer(ggml_tensor* node) {
                  fmt::format("attention of layer {} makes other rows than expected", l.layer)};
   }
   const float scale = 1 / std::sqrt(float(l.key_dim));
+  const OpenMpThreads threads;
   layers_[size_t(asking_)].attend(queries_, scale, model_.scoring[size_t(asking_)].soft_cap, out);
   ggml_backend_tensor_set(node, out.data(), 0, out.size() * sizeof(float));
   return {};
