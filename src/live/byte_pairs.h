@@ -16,6 +16,13 @@ class BytePairs {
   // values[i] * factors[i]; both of `cols` values.
   void set(size_t row, std::span<const float> values, std::span<const float> factors);
 
+  // Of the values as they are kept: the largest magnitude, to one part in 127, and the sum.
+  float largest(size_t row) const { return 127 * scales_[2 * row]; }
+  float total(size_t row) const {
+    return scales_[2 * row] * float(sums_[2 * row]) +
+           scales_[2 * row + 1] * float(sums_[2 * row + 1]);
+  }
+
   // out [rows x cols of out] = rows of [first, first + out.rows) times weights, as
   // linalg/byte_product_kernel.h has them, times column_scale. `scratch` has twice the size of out.
   void multiply(size_t first, const uint8_t* weights, const float* column_scale,

@@ -34,14 +34,6 @@ void soften(Matrix<float>& scores, float cap) {
   for (float& v : scores.flat()) v = cap * std::tanh(v / cap);
 }
 
-float largest(MatrixView<const float> values) {
-  float most = 0;
-  for (size_t r = 0; r < values.rows; ++r) {
-    for (float v : values.row(r)) most = std::max(most, v);
-  }
-  return most;
-}
-
 // Bytes of a block's levels as weights of a product.
 size_t weight_bytes(const Band& band) { return (band.columns() + 15) / 16 * 16 * kRows; }
 
@@ -54,6 +46,7 @@ struct LayerCache::Asked {
   Matrix<float> queries;                     // [heads * rows x key dim], times the scale
   Matrix<float> rests;                       // [grades x heads * rows]: rows times the rest of keys
   std::vector<std::vector<BytePairs>> ways;  // by band and grade: rows, folded
+  std::vector<Matrix<float>> out;            // of values' bands
 
   size_t all() const { return heads * rows; }
   bool dense() const { return rows >= kDense; }
@@ -173,7 +166,7 @@ LayerCache::Asked LayerCache::prepare(MatrixView<const float> queries, float sca
                                       float cap) const {
   const auto dim = size_t(shape().key_dim), heads = size_t(shape().kv_heads);
   const size_t shared = query_heads_per_head();
-  Asked asked{queries.rows, heads, queries.rows * shared, cap, {}, {}, {}};
+  Asked asked{queries.rows, heads, queries.rows * shared, cap, {}, {}, {}, {}};
   asked.queries = Matrix<float>(asked.all(), dim);
   for (size_t r = 0; r < asked.all(); ++r) {
     const size_t head = r / asked.rows, i = r % asked.rows;
@@ -211,6 +204,7 @@ LayerCache::Asked LayerCache::prepare(MatrixView<const float> queries, float sca
       asked.ways.back().push_back(std::move(pairs));
     }
   }
+  for (const Band& band : unit(Kind::value).bands) asked.out.push_back(band.out.floats());
   return asked;
 }
 
@@ -268,24 +262,26 @@ void LayerCache::attend_groups(const Asked& asked, size_t first, size_t end, Par
   for (size_t i = first; i < end; ++i) {
     add_sums(groups_[i], scores.view().col_range((i - first) * kGroup, kGroup), part);
   }
-  unfold(part);
+  unfold(asked, part);
 }
 
 void LayerCache::add_sums(const Group& group, MatrixView<const float> weights, Part& part) const {
   const FoldedUnit& values = unit(Kind::value);
   const size_t rows = weights.rows / size_t(shape().kv_heads);
   const std::vector<float> ones(kRows, 1.f);
-  std::vector<float> scratch;
+  std::vector<float> products, scratch;
   Bytes levels;
   BytePairs pairs(weights.rows, kRows);
   for (size_t b = 0; b < kBlocks; ++b) {
     const auto own = weights.col_range(b * kRows, kRows);
-    if (largest(own) < kNegligible) continue;
     const size_t grade = values.grade_of[b];
+    float largest = 0;
     for (size_t r = 0; r < own.rows; ++r) {
       pairs.set(r, own.row(r), ones);
-      part.grade_totals(grade, r) += std::accumulate(own.row(r).begin(), own.row(r).end(), 0.f);
+      part.grade_totals(grade, r) += pairs.total(r);
+      largest = std::max(largest, pairs.largest(r));
     }
+    if (largest < kNegligible) continue;
     for (size_t n = 0; n < values.bands.size(); ++n) {
       const Band& band = values.bands[n];
       const Grade& own_grade = band.grades[grade];
@@ -294,15 +290,16 @@ void LayerCache::add_sums(const Group& group, MatrixView<const float> weights, P
                                      &group.values[values.first_byte[b] + own_grade.first_byte],
                                      levels.data());
       Matrix<float>& sums = part.sums[n][grade];
-      Matrix<float> products(sums.rows(), sums.cols());
-      pairs.multiply(band.head * rows, levels.data(), own_grade.scales.data(), products, scratch);
-      for (size_t k = 0; k < sums.size(); ++k) sums.flat()[k] += products.flat()[k];
+      products.resize(sums.size());
+      pairs.multiply(band.head * rows, levels.data(), own_grade.scales.data(),
+                     {products.data(), sums.rows(), sums.cols()}, scratch);
+      for (size_t k = 0; k < sums.size(); ++k) sums.flat()[k] += products[k];
     }
   }
 }
 
 // Sums over columns become values.
-void LayerCache::unfold(Part& part) const {
+void LayerCache::unfold(const Asked& asked, Part& part) const {
   const FoldedUnit& values = unit(Kind::value);
   const size_t dim = part.values.cols(), rows = part.values.rows() / size_t(shape().kv_heads);
   for (size_t n = 0; n < values.bands.size(); ++n) {
@@ -315,10 +312,9 @@ void LayerCache::unfold(Part& part) const {
         }
       }
     }
-    const Matrix<float> out = band.out.floats();
     for (size_t h = 0; h < band.heads; ++h) {
       gemm(Trans::no, Trans::no, 1.f, sums.view().row_range(h * rows, rows),
-           out.view().col_range(h * dim, dim), 1.f,
+           asked.out[n].view().col_range(h * dim, dim), 1.f,
            part.values.view().row_range((band.head + h) * rows, rows));
     }
   }

@@ -60,7 +60,7 @@ class LayerCache {
   Matrix<float> decode_rows(Kind kind, const Group& group) const;
   void attend_densely(const Asked& asked, size_t first, size_t end, Part& part) const;
   Matrix<float> attend_exact(const Asked& asked, Part& part) const;
-  void unfold(Part& part) const;
+  void unfold(const Asked& asked, Part& part) const;
   void note_attention(const Part& exact, const Matrix<float>& weights, std::span<const float> peaks,
                       std::span<const float> totals);
 
