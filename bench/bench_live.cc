@@ -20,17 +20,25 @@ namespace kvsplice::bench {
 namespace {
 
 constexpr int kLengths[] = {512, 2048, 4096, 8192};
-constexpr int kDecoded = 16;  // tokens behind the prompt
+constexpr int kDecoded = 16;   // tokens behind the prompt
+constexpr int kFitted = 1024;  // tokens of a prompt that a codec is fitted on
 
-// What was named, or, fitted on the beginning of a prompt, what `calibrate --live` makes.
-Result<codec::Codec> live_codec(const host::Model& model, Surroundings& here) {
-  if (!here.places().codec.empty()) return codec::Codec::load(here.places().codec);
+// What was named if it is live, or, fitted on a short prompt, what `calibrate --live` makes.
+Result<live::LiveForm> live_form(const host::Model& model, Surroundings& here) {
+  if (!here.places().codec.empty()) {
+    KVS_ASSIGN(const codec::Codec named, codec::Codec::load(here.places().codec));
+    auto form = live::LiveForm::of(named);
+    if (form.ok()) return form;
+    here.note("live: another codec than the one named, which is not live");
+  }
   KVS_ASSIGN(const TemporaryFolder folder, TemporaryFolder::create("bench"));
-  const std::vector<extract::Sequence> prompt = {{"prompt", "", random_prompt(model, 1024)}};
+  const std::vector<extract::Sequence> prompt = {{"prompt", "", random_prompt(model, kFitted)}};
   KVS_ASSIGN(const codec::CodecText text, codec::parse_codec(calibrate::kLivePipeline));
   KVS_ASSIGN(const auto data, calibrate::CalibrationData::gather(
                                   model, prompt, codec::traits_of(text), {0, folder.path()}, {}));
-  return codec::fit_codec(text, model.shape(), data.source(), nullptr, {});
+  KVS_ASSIGN(const codec::Codec codec,
+             codec::fit_codec(text, model.shape(), data.source(), nullptr, {}));
+  return live::LiveForm::of(codec);
 }
 
 Result<std::vector<host::Token>> prompt_of(const host::Model& model, Surroundings& here) {
@@ -104,8 +112,15 @@ Result<std::vector<Measurement>> run(Surroundings& here) {
     return all;
   }
   KVS_ASSIGN(const host::Model model, host::Model::load(here.places().model));
-  KVS_ASSIGN(const codec::Codec codec, live_codec(model, here));
-  KVS_ASSIGN(live::LiveForm form, live::LiveForm::of(codec));
+  if (model.context_limit() < kFitted) {
+    here.note(fmt::format("live is left out: it needs a model for {} tokens", kFitted));
+    return all;
+  }
+  if (const auto possible = model.check_live_cache(); !possible.ok()) {
+    here.note("live is left out: " + possible.error().message);
+    return all;
+  }
+  KVS_ASSIGN(live::LiveForm form, live_form(model, here));
   const std::vector<Cache> caches = {
       {"live", host::CacheType::f16, std::make_shared<live::LiveForm>(std::move(form))},
       {"f16", host::CacheType::f16},

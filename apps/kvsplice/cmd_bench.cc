@@ -106,8 +106,9 @@ Command bench_command() {
                             fmt::format("only these: {}", fmt::join(names(), ", ")));
             bench::Places& places = options->places;
             verb.add_option("-m,--model", places.model, "a model, for what is timed on one");
-            verb.add_option("--codec", places.codec, "its codec, for serve; none: without loss");
-            verb.add_option("--text", places.text, "a file of prose, for serve");
+            verb.add_option("--codec", places.codec,
+                            "its codec, for serve, or for live; none: without loss");
+            verb.add_option("--text", places.text, "a file of prose, for serve and live");
             verb.add_option("--server", places.server, "llama-server, for serve");
             verb.add_option("--hearth", places.hearth, "the program of hearth-llm, for serve");
             verb.add_option("-o,--out", options->dir, "directory for bench.csv and a manifest");

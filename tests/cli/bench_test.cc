@@ -68,7 +68,7 @@ TEST(Bench, WorksWithoutPeers) {
 }
 
 TEST(Bench, WhatNeedsAModelSaysSo) {
-  for (const std::string name : {"capture", "restore"}) {
+  for (const std::string name : {"capture", "restore", "live"}) {
     const Outcome bench = run("bench --only " + name);
     EXPECT_EQ(bench.code, 0);
     EXPECT_THAT(bench.text, HasSubstr(name + " is left out: it needs a model (-m)"));
@@ -92,6 +92,21 @@ TEST(Bench, RestoresWithTheDefaultCodec) {
   const Outcome none = run("bench --only restore -m " + (tmp / "short.gguf"));
   EXPECT_EQ(none.code, 0);
   EXPECT_THAT(none.text, HasSubstr("it needs a model for 1024 tokens"));
+}
+
+TEST(Bench, DecodesWithALiveCacheBesideThoseOfLlama) {
+  Folder tmp;
+  kvsplice::testing::TinyOptions options;
+  options.context = 1024;
+  kvsplice::testing::TinyModel(options).save(tmp / "m.gguf");
+  const Outcome bench = run("bench --only live -m " + (tmp / "m.gguf"));
+  ASSERT_EQ(bench.code, 0) << bench.text;
+  for (const char* type : {"f16", "q8_0", "q4_0"}) {
+    EXPECT_THAT(bench.text, ContainsRegex(std::string("live +512 tokens before, .* decode .*"
+                                                      "llama.cpp, ") +
+                                          type));
+  }
+  EXPECT_THAT(bench.text, HasSubstr("live: 2048 tokens are left out"));
 }
 
 TEST(Bench, UnknownNamesAreWrongUsage) {
