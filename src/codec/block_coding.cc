@@ -26,8 +26,7 @@ Result<BlockCoding> BlockCoding::begin(const ModelShape& shape, const StageInfo:
   coding.tokens_ = tokens;
   coding.positions_ = positions;
   coding.keys_.resize(shape.layers.size());
-  // Of latent attention there are no units of values, but rows without columns to read.
-  coding.values_.assign(shape.layers.size(), Matrix<float>(tokens.size(), 0));
+  coding.values_.resize(shape.layers.size());
   if (!traits.embeddings) return coding;
   if (embeddings == nullptr) {
     return Error{ErrorKind::usage, "this codec reads token embeddings: name the model (-m)"};

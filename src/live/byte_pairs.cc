@@ -18,6 +18,7 @@ BytePairs::BytePairs(size_t rows, size_t cols)
       ones_(cols, 1.f) {}
 
 void BytePairs::set(size_t row, std::span<const float> values, std::span<const float> factors) {
+  if (cols_ == 0) return;
   int8_t* high = &bytes_[2 * row * step_];
   const float scale = byte_product_kernel::round_row(values.data(), factors.data(), cols_, high);
   for (size_t i = 0; i < cols_; ++i) left_[i] = values[i] * factors[i] - scale * float(high[i]);

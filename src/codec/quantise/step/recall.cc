@@ -48,6 +48,7 @@ Result<std::shared_ptr<const Mixings>> Recall::make(const CodeContext& context) 
     const Group& g = made->groups[i];
     Matrix<float> squares(g.count, g.count);
     for (size_t s = 0; s < sources.size(); ++s) {
+      if (sources[s].rows.cols == 0) continue;  // values of latent attention, which are not there
       add_squared_distances(sources[s].rows.row_range(g.first, g.count), weights_[s], squares);
     }
     KVS_ASSIGN(made->of_group[i], mixing(std::move(squares), options_.kernel));
