@@ -298,6 +298,19 @@ void put_block(const Grade& grade, MatrixView<const float> values, uint8_t* to) 
 
 }  // namespace
 
+Matrix<float> RotatingMean::of_group(size_t start, size_t dim) const {
+  constexpr size_t kRows = plane_kernel::kRows;
+  Matrix<float> mean(turned.rows(), kGroup);
+  Turn turn(rope, dim, start);
+  for (size_t b = 0; b < kBlocks; ++b, turn.add(by_block)) {
+    for (size_t first = 0; first < turned.rows(); first += dim) {
+      turn.apply(turned.view().row_range(first, dim),
+                 mean.view().row_range(first, dim).col_range(b * kRows, kRows));
+    }
+  }
+  return mean;
+}
+
 size_t Band::bytes() const {
   size_t bytes = out.bytes() + into.bytes() + sizeof(float) * start.size();
   for (const Grade& g : grades) {
@@ -337,22 +350,17 @@ size_t LiveForm::table_bytes() const {
   return bytes;
 }
 
-Result<Bytes> LiveForm::encode(Kind kind, size_t layer, Matrix<float> rows,
-                               std::span<const int32_t> positions) const {
+Result<Bytes> LiveForm::encode(Kind kind, size_t layer, Matrix<float> rows, size_t start,
+                               std::span<const uint8_t> order) const {
   KVS_TRY(codec::check_finite(rows));
   const FoldedUnit& folded = unit(kind, layer);
+  const auto dim = size_t(shape_.layers[layer].heads_dim(kind));
   if (folded.mean) {
-    const Matrix<float>& turned = folded.mean->turned;
-    Matrix<float> mean(rows.rows(), rows.cols());
-    for (size_t r = 0; r < mean.rows(); ++r) {
-      for (size_t c = 0; c < mean.cols(); ++c) mean(r, c) = turned(c, 0);
+    const Matrix<float> mean = folded.mean->of_group(start, dim);
+    for (size_t r = 0; r < rows.rows(); ++r) {
+      for (size_t c = 0; c < rows.cols(); ++c) rows(r, c) -= mean(c, order[r]);
     }
-    Rope rope = folded.mean->rope;
-    rope.magnitude = 1;  // it is in the mean
-    rope.apply(mean, shape_.layers[layer].key_dim, positions);
-    for (size_t i = 0; i < rows.size(); ++i) rows.flat()[i] -= mean.flat()[i];
   }
-  const size_t dim = folded.width() / size_t(shape_.layers[layer].kv_heads);
   Bytes bytes(folded.group_bytes + plane_kernel::kReadable);
   for (const Band& band : folded.bands) {
     Matrix<float> values(rows.rows(), band.columns());

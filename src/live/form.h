@@ -24,6 +24,8 @@ struct RotatingMean {
   Rope rope;
   Turn by_block;  // by 64 positions
 
+  // R(start ... start + 255) mean, of heads of `dim` values: [width of the rows x 256].
+  Matrix<float> of_group(size_t start, size_t dim) const;
   size_t bytes() const { return sizeof(float) * turned.size(); }
 };
 
@@ -77,10 +79,10 @@ class LiveForm {
   double bits_per_value() const;  // of groups; tables and the order of tokens are not counted
   size_t table_bytes() const;     // of all folded units
 
-  // 256 rows as the cache holds them, and their positions, block by block, to a group's bytes and
-  // plane_kernel::kReadable more.
-  Result<Bytes> encode(Kind kind, size_t layer, Matrix<float> rows,
-                       std::span<const int32_t> positions) const;
+  // 256 rows as the cache holds them, block by block, which stand at start + order[row], to a
+  // group's bytes and plane_kernel::kReadable more.
+  Result<Bytes> encode(Kind kind, size_t layer, Matrix<float> rows, size_t start,
+                       std::span<const uint8_t> order) const;
 
  private:
   ModelShape shape_;

@@ -50,6 +50,27 @@ struct LayerCache::Asked {
 
   size_t all() const { return heads * rows; }
   bool dense() const { return rows >= kDense; }
+
+  // Of rows of keys [n x width]: [heads * rows x n].
+  Matrix<float> scores(const Matrix<float>& keys) const {
+    const size_t dim = queries.cols();
+    Matrix<float> made(all(), keys.rows());
+    for (size_t h = 0; h < heads; ++h) {
+      gemm(Trans::no, Trans::yes, 1.f, queries.view().row_range(h * rows, rows),
+           keys.view().col_range(h * dim, dim), 0.f, made.view().row_range(h * rows, rows));
+    }
+    soften(made, cap);
+    return made;
+  }
+
+  // to [heads * rows x value dim] += weights [heads * rows x n] of rows of values [n x width]
+  void add_values(const Matrix<float>& weights, const Matrix<float>& of, Matrix<float>& to) const {
+    const size_t dim = to.cols();
+    for (size_t h = 0; h < heads; ++h) {
+      gemm(Trans::no, Trans::no, 1.f, weights.view().row_range(h * rows, rows),
+           of.view().col_range(h * dim, dim), 1.f, to.view().row_range(h * rows, rows));
+    }
+  }
 };
 
 // What attention has come to over some tokens, for each query row: the largest score, the sum of
@@ -139,8 +160,6 @@ std::array<uint8_t, kGroup> LayerCache::order_by_attention() const {
 
 Result<> LayerCache::move_group() {
   Group group{position_of_exact(options_.sinks), order_by_attention(), {}, {}};
-  std::vector<int32_t> positions;
-  for (uint8_t i : group.order) positions.push_back(int32_t(group.start + i));
   const auto move = [&](Kind kind, std::vector<uint16_t>& rows) -> Result<Bytes> {
     const auto width = size_t(shape().width(kind));
     const auto from = rows.begin() + ptrdiff_t(options_.sinks * width);
@@ -150,7 +169,8 @@ Result<> LayerCache::move_group() {
       const auto row = exact.row(group.order[i]);
       std::copy(row.begin(), row.end(), ordered.row(i).begin());
     }
-    KVS_ASSIGN(Bytes bytes, form_->encode(kind, layer_, std::move(ordered), positions));
+    KVS_ASSIGN(Bytes bytes,
+               form_->encode(kind, layer_, std::move(ordered), group.start, group.order));
     rows.erase(from, from + ptrdiff_t(kGroup * width));
     return bytes;
   };
@@ -333,14 +353,14 @@ Matrix<float> LayerCache::decode_rows(Kind kind, const Group& group) const {
   const size_t dim = size_t(shape().heads_dim(kind));
   Matrix<float> rows(kGroup, folded.width());
   std::vector<int8_t> levels;
-  for (size_t b = 0; b < kBlocks; ++b) {
-    const size_t g = folded.grade_of[b];
-    const auto own = rows.view().row_range(b * kRows, kRows);
-    for (size_t r = 0; r < kRows; ++r) {
-      std::copy_n(folded.rest.row(g).begin(), folded.width(), own.row(r).begin());
-    }
-    for (const Band& band : folded.bands) {
-      const Grade& grade = band.grades[g];
+  for (size_t r = 0; r < kGroup; ++r) {
+    std::copy_n(folded.rest.row(folded.grade_of[r / kRows]).begin(), folded.width(),
+                rows.row(r).begin());
+  }
+  for (const Band& band : folded.bands) {
+    const Matrix<float> out = band.out.floats();
+    for (size_t b = 0; b < kBlocks; ++b) {
+      const Grade& grade = band.grades[folded.grade_of[b]];
       levels.resize(grade.count() * kRows);
       plane_kernel::decode(grade.view(), group.of(kind) + folded.first_byte[b] + grade.first_byte,
                            levels.data());
@@ -349,19 +369,12 @@ Matrix<float> LayerCache::decode_rows(Kind kind, const Group& group) const {
         const auto to = columns.row(grade.columns[c]);
         for (size_t t = 0; t < kRows; ++t) to[t] = grade.scales[c] * float(levels[c * kRows + t]);
       }
-      gemm(Trans::yes, Trans::no, 1.f, columns, band.out.floats(), 1.f,
-           own.col_range(band.head * dim, band.heads * dim));
+      gemm(Trans::yes, Trans::no, 1.f, columns, out, 1.f,
+           rows.view().row_range(b * kRows, kRows).col_range(band.head * dim, band.heads * dim));
     }
   }
   if (!folded.mean) return rows;
-  Matrix<float> mean(folded.width(), kGroup);
-  Turn turn(folded.mean->rope, dim, group.start);
-  for (size_t b = 0; b < kBlocks; ++b, turn.add(folded.mean->by_block)) {
-    for (size_t h = 0; h < folded.width() / dim; ++h) {
-      turn.apply(folded.mean->turned.view().row_range(h * dim, dim),
-                 mean.view().row_range(h * dim, dim).col_range(b * kRows, kRows));
-    }
-  }
+  const Matrix<float> mean = folded.mean->of_group(group.start, dim);
   for (size_t r = 0; r < kGroup; ++r) {
     for (size_t c = 0; c < rows.cols(); ++c) rows(r, c) += mean(c, group.order[r]);
   }
@@ -369,48 +382,27 @@ Matrix<float> LayerCache::decode_rows(Kind kind, const Group& group) const {
 }
 
 void LayerCache::attend_densely(const Asked& asked, size_t first, size_t end, Part& part) const {
-  const size_t key_dim = asked.queries.cols(), dim = part.values.cols();
   for (size_t i = first; i < end; ++i) {
     const Matrix<float> keys = decode_rows(Kind::key, groups_[i]);
     const Matrix<float> values = decode_rows(Kind::value, groups_[i]);
-    Matrix<float> scores(asked.all(), kGroup);
-    for (size_t h = 0; h < asked.heads; ++h) {
-      gemm(Trans::no, Trans::yes, 1.f, asked.queries.view().row_range(h * asked.rows, asked.rows),
-           keys.view().col_range(h * key_dim, key_dim), 0.f,
-           scores.view().row_range(h * asked.rows, asked.rows));
-    }
-    soften(scores, asked.cap);
+    Matrix<float> scores = asked.scores(keys);
     part.to_weights(scores);
-    for (size_t h = 0; h < asked.heads; ++h) {
-      gemm(Trans::no, Trans::no, 1.f, scores.view().row_range(h * asked.rows, asked.rows),
-           values.view().col_range(h * dim, dim), 1.f,
-           part.values.view().row_range(h * asked.rows, asked.rows));
-    }
+    asked.add_values(scores, values, part.values);
   }
 }
 
 // Returns the weights of the rows that are kept as they are.
 Matrix<float> LayerCache::attend_exact(const Asked& asked, Part& part) const {
-  const size_t key_dim = asked.queries.cols(), dim = part.values.cols(), n = exact_rows();
+  const size_t n = exact_rows();
   const Matrix<float> k = floats(keys_.data(), n, size_t(shape().width(Kind::key)));
   const Matrix<float> v = floats(values_.data(), n, size_t(shape().width(Kind::value)));
-  Matrix<float> scores(asked.all(), n);
-  for (size_t h = 0; h < asked.heads; ++h) {
-    gemm(Trans::no, Trans::yes, 1.f, asked.queries.view().row_range(h * asked.rows, asked.rows),
-         k.view().col_range(h * key_dim, key_dim), 0.f,
-         scores.view().row_range(h * asked.rows, asked.rows));
-  }
-  soften(scores, asked.cap);
+  Matrix<float> scores = asked.scores(k);
   for (size_t r = 0; r < scores.rows(); ++r) {
     const size_t position = count_ - asked.tokens + r % asked.rows / query_heads_per_head();
     for (size_t j = n; j-- > 0 && position_of_exact(j) > position;) scores(r, j) = -INFINITY;
   }
   part.to_weights(scores);
-  for (size_t h = 0; h < asked.heads; ++h) {
-    gemm(Trans::no, Trans::no, 1.f, scores.view().row_range(h * asked.rows, asked.rows),
-         v.view().col_range(h * dim, dim), 1.f,
-         part.values.view().row_range(h * asked.rows, asked.rows));
-  }
+  asked.add_values(scores, v, part.values);
   return scores;
 }
 
