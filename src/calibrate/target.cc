@@ -66,14 +66,17 @@ Result<Held> read_held(const std::vector<std::string>& paths, size_t sinks) {
   return held;
 }
 
-bool is_live(const codec::CodecText& text) { return text.key.back().name == "widths"; }
+using Live = std::shared_ptr<const live::LiveForm>;
 
-Result<double> measured_ratio(const codec::Codec& codec, const Held& held,
+// The codec as a live cache; null if it can be none.
+Live live_form_of(const codec::Codec& codec) {
+  auto form = live::LiveForm::of(codec);
+  return form.ok() ? std::make_shared<live::LiveForm>(std::move(form).value()) : nullptr;
+}
+
+Result<double> measured_ratio(const codec::Codec& codec, const Live& live, const Held& held,
                               const codec::Embeddings& embeddings) {
-  if (is_live(codec.text())) {
-    KVS_ASSIGN(const auto form, live::LiveForm::of(codec));
-    return 16 / form.bits_per_value();
-  }
+  if (live) return 16 / live->bits_per_value();
   double bytes = 0, f16 = 0;
   for (const auto& block : held.blocks) {
     KVS_ASSIGN(const Bytes encoded, codec.encode(block, &embeddings));
@@ -93,14 +96,13 @@ quality::Options loop_options(const Held& held, const CalibrateOptions& o, size_
 }
 
 // Mean divergence above the noise floor.
-Result<double> measured_kld(const host::Model& model, const codec::Codec& codec, const Held& held,
-                            const CalibrateOptions& o, const Progress& progress) {
+Result<double> measured_kld(const host::Model& model, const codec::Codec& codec, const Live& live,
+                            const Held& held, const CalibrateOptions& o, const Progress& progress) {
   std::vector<quality::Subject> subjects = {{"floor", std::nullopt, nullptr},
                                             {"codec", std::nullopt, &codec}};
   quality::Options options = loop_options(held, o, 4);
-  if (is_live(codec.text())) {
-    KVS_ASSIGN(auto form, live::LiveForm::of(codec));
-    subjects[1].live = std::make_shared<live::LiveForm>(std::move(form));
+  if (live) {
+    subjects[1].live = live;
     options.window = int(std::min(live::LiveOptions().window, o.sequence / 4));
   }
   KVS_ASSIGN(const auto outcomes,
@@ -185,10 +187,11 @@ Result<codec::Codec> try_step(Trials& trials, const ModelShape& shape,
   Trial trial{.factor = factor, .tokens = source.tokens().size()};
   KVS_ASSIGN(codec::Codec codec, codec::fit_codec(scale_steps(trials.text, factor), shape, source,
                                                   &trials.embeddings, trials.progress));
-  KVS_ASSIGN(trial.ratio, measured_ratio(codec, trials.held, trials.embeddings));
+  const Live live = live_form_of(codec);
+  KVS_ASSIGN(trial.ratio, measured_ratio(codec, live, trials.held, trials.embeddings));
   if (trials.options.kld) {
-    KVS_ASSIGN(trial.kld,
-               measured_kld(trials.model, codec, trials.held, trials.options, trials.progress));
+    KVS_ASSIGN(trial.kld, measured_kld(trials.model, codec, live, trials.held, trials.options,
+                                       trials.progress));
   }
   trials.made.push_back(trial);
   return codec;
