@@ -26,6 +26,13 @@ RowsView view_of(const Bytes& data, size_t n, Element element) {
   return {data.data(), 1, n, ptrdiff_t(n), 1, element};
 }
 
+std::vector<float> floats_of(const Bytes& data, Element element) {
+  const size_t n = data.size() / (element == Element::f32 ? sizeof(float) : sizeof(uint16_t));
+  std::vector<float> values(n);
+  read_rows(view_of(data, n, element), MatrixView<float>(values.data(), 1, n, n));
+  return values;
+}
+
 template <class T>
 Bytes bytes_of(const std::vector<T>& values) {
   ByteWriter out;
@@ -56,9 +63,8 @@ uint16_t scale_of(std::span<const float> block) {
 }
 
 Bytes in_eighths(const StateRow& row) {
-  const size_t n = count(row);
-  std::vector<float> values(n);
-  read_rows(view_of(row.data, n, Element::f32), MatrixView<float>(values.data(), 1, n, n));
+  const std::vector<float> values = floats_of(row.data, Element::f32);
+  const size_t n = values.size();
   ByteWriter out;
   out.reserve(n + kScale * block_count(n));
   for (size_t at = 0; at < n; at += kBlock) {
@@ -90,12 +96,7 @@ Result<Bytes> from_eighths(ByteSpan data) {
   return bytes_of(values);
 }
 
-Bytes doubled(const Bytes& halves) {
-  const size_t n = halves.size() / sizeof(uint16_t);
-  std::vector<float> values(n);
-  read_rows(view_of(halves, n, Element::f16), MatrixView<float>(values.data(), 1, n, n));
-  return bytes_of(values);
-}
+Bytes doubled(const Bytes& halves) { return bytes_of(floats_of(halves, Element::f16)); }
 
 Result<uint64_t> get_number(ByteReader& in, const char* what, uint64_t most) {
   KVS_ASSIGN(const uint64_t number, in.get_varint());
@@ -232,10 +233,7 @@ Result<> check_state(const RecurrentState& state, const ModelShape& shape) {
 
 Result<> check_finite(const RecurrentState& state) {
   for (const StateRow& row : state.rows) {
-    std::vector<float> values(count(row));
-    const Element element = row.type == kF32 ? Element::f32 : Element::f16;
-    read_rows(view_of(row.data, values.size(), element),
-              MatrixView<float>(values.data(), 1, values.size(), values.size()));
+    const auto values = floats_of(row.data, row.type == kF32 ? Element::f32 : Element::f16);
     const auto met =
         std::find_if_not(values.begin(), values.end(), [](float v) { return std::isfinite(v); });
     if (met == values.end()) continue;
