@@ -33,7 +33,8 @@ Result<live::LiveForm> live_form(const host::Model& model, Surroundings& here) {
   }
   KVS_ASSIGN(const TemporaryFolder folder, TemporaryFolder::create("bench"));
   const std::vector<extract::Sequence> prompt = {{"prompt", "", random_prompt(model, kFitted)}};
-  KVS_ASSIGN(const codec::CodecText text, codec::parse_codec(calibrate::kLivePipeline));
+  KVS_ASSIGN(const codec::CodecText text,
+             codec::parse_codec(calibrate::live_pipeline(model.shape())));
   KVS_ASSIGN(const auto data, calibrate::CalibrationData::gather(
                                   model, prompt, codec::traits_of(text), {0, folder.path()}, {}));
   KVS_ASSIGN(const codec::Codec codec,

@@ -137,7 +137,8 @@ function(kvsplice_add_extras)
     kvsplice_names_of(names "bench_" ".cc" ${bench})
     kvsplice_write_table(kvsplice_bench bench bench_table BenchCase bench "bench/bench.h" "${names}")
     kvsplice_embed_peers(kvsplice_bench)
-    target_link_libraries(kvsplice_bench PRIVATE nlohmann_json::nlohmann_json PkgConfig::OPENBLAS)
+    target_link_libraries(kvsplice_bench PRIVATE
+      llama nlohmann_json::nlohmann_json PkgConfig::OPENBLAS)
     target_link_libraries(kvsplice_bench PUBLIC
       benchmark::benchmark $<TARGET_NAME_IF_EXISTS:kvsplice_stage_cases>)
   endif()

@@ -25,7 +25,7 @@ Result<std::string> pipeline_for(const ModelShape& shape, const CalibrateOptions
         ErrorKind::usage,
         "give one of a pipeline, a decode budget and a live cache: each chooses a pipeline"};
   }
-  return o.live ? kLivePipeline : *o.pipeline;
+  return o.live ? live_pipeline(shape) : *o.pipeline;
 }
 
 // What the pipeline learns from. The default pipeline goes without `fisher` where gradients are not

@@ -14,7 +14,7 @@
 namespace kvsplice::calibrate {
 
 struct CalibrateOptions {
-  // If none is given default_pipeline(), or kLivePipeline, or what of it the model allows.
+  // If none is given default_pipeline(), or live_pipeline(), or what of it the model allows.
   std::optional<std::string> pipeline = {};
   bool live = false;
   std::optional<size_t> decode_budget = {};  // of default_pipeline(); kDecodeBudget

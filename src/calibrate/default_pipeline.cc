@@ -26,6 +26,18 @@ size_t most_read(const ModelShape& shape, int history) {
   return most + size_t(whole ? shape.embedding_dim : kDirections);
 }
 
+constexpr int kMixedColumns = 256;
+
+std::string mixing(const ModelShape& shape, Kind kind) {
+  int width = 0, dim = 1;
+  for (const LayerShape& layer : shape.layers) {
+    width = std::max(width, layer.width(kind));
+    dim = std::max(dim, layer.heads_dim(kind));
+  }
+  if (width <= kMixedColumns) return "klt";
+  return fmt::format("klt(scope=head,heads={})", std::max(1, kMixedColumns / dim));
+}
+
 }  // namespace
 
 std::string default_pipeline(const ModelShape& shape, size_t decode_budget) {
@@ -37,6 +49,13 @@ std::string default_pipeline(const ModelShape& shape, size_t decode_budget) {
   }
   const std::string pipeline = kDefaultPipeline;
   return layers + pipeline.substr(pipeline.find(')'));
+}
+
+std::string live_pipeline(const ModelShape& shape) {
+  constexpr char kWidths[] = "widths(delta=2,grades=4,spread=2)";
+  return fmt::format(
+      "k: rotmean(rest=on) | rotate | fisher(cached=on) | {} | {} ; v: fisher | {} | {}",
+      mixing(shape, Kind::key), kWidths, mixing(shape, Kind::value), kWidths);
 }
 
 }  // namespace kvsplice::calibrate

@@ -12,11 +12,6 @@ namespace kvsplice::calibrate {
 inline constexpr char kDefaultPipeline[] =
     "layers(history=3) | focus | fisher | klt(stored=packed) | step(delta=0.6,recall=512) | range";
 
-// What `calibrate --live` fits: the form that attention reads as it is (src/live/form.h).
-inline constexpr char kLivePipeline[] =
-    "k: rotmean(rest=on) | rotate | fisher(cached=on) | klt | widths(delta=2,grades=4,spread=2) ; "
-    "v: fisher | klt | widths(delta=2,grades=4,spread=2)";
-
 // Values that a row may be predicted from: each takes one multiplication for every value of the
 // row, and a weight in the codec file.
 inline constexpr size_t kDecodeBudget = 3584;
@@ -25,5 +20,10 @@ inline constexpr Range kDecodeBudgets{64, 1 << 20};
 // Reads fewer layers below, then none, until every unit's prediction keeps to the budget. The
 // lowest layer's may be above it: it reads whole embeddings.
 std::string default_pipeline(const ModelShape& shape, size_t decode_budget = kDecodeBudget);
+
+// What `calibrate --live` fits: the form that attention reads as it is (src/live/form.h). Heads are
+// mixed as far as they have no more than 256 columns together, since a query meets the columns of
+// all heads that its own is mixed with.
+std::string live_pipeline(const ModelShape& shape);
 
 }  // namespace kvsplice::calibrate

@@ -1,6 +1,6 @@
 #include "calibrate/default_pipeline.h"
 
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 #include "codec/pipeline.h"
 
@@ -13,6 +13,8 @@ ModelShape shape_of(int layers, int kv_heads, int head_dim, int embedding) {
   for (int l = 0; l < layers; ++l) shape.layers.push_back({l, kv_heads, head_dim, head_dim, 0, {}});
   return shape;
 }
+
+using ::testing::HasSubstr;
 
 std::string layers_of(const std::string& pipeline) {
   return pipeline.substr(0, pipeline.find(" |"));
@@ -50,6 +52,14 @@ TEST(DefaultPipeline, IsLegal) {
       EXPECT_TRUE(codec::parse_codec(default_pipeline(shape_of(8, 8, 128, dim), budget)).ok());
     }
   }
+}
+
+TEST(LivePipeline, MixesHeadsOfNoMoreThan256Columns) {
+  EXPECT_THAT(live_pipeline(shape_of(30, 3, 64, 576)), HasSubstr("| klt | widths"));
+  EXPECT_THAT(live_pipeline(shape_of(16, 8, 64, 2048)), HasSubstr("klt(scope=head,heads=4)"));
+  EXPECT_THAT(live_pipeline(shape_of(32, 8, 128, 4096)), HasSubstr("klt(scope=head,heads=2)"));
+  EXPECT_THAT(live_pipeline(shape_of(32, 2, 512, 4096)), HasSubstr("klt(scope=head,heads=1)"));
+  EXPECT_TRUE(codec::parse_codec(live_pipeline(shape_of(32, 8, 128, 4096))).ok());
 }
 
 }  // namespace

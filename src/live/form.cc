@@ -116,34 +116,40 @@ Result<Affine> affine(const UnitCoder& unit, const Places& at, size_t width, boo
   return map;
 }
 
-// The first column that a head has to do with, and the one behind its last.
-struct Range {
-  size_t first = 0, end = 0;
+// Heads that follow each other, and the columns that they alone have to do with.
+struct Share {
+  size_t head = 0, heads = 0;
+  size_t first = 0, end = 0;  // columns
 };
 
-std::vector<Range> columns_of_heads(const Unit& unit, const Affine& into, const Affine& out) {
-  std::vector<Range> heads;
-  size_t at = 0;
-  for (int dim : unit.head_dims) {
-    Range range;
-    for (size_t c = 0; c < out.ways.rows(); ++c) {
-      bool used = rms(out.ways.row(c).subspan(at, size_t(dim))) > 0;
-      for (size_t i = at; i < at + size_t(dim) && !used; ++i) used = into.ways(i, c) != 0;
-      if (!used) continue;
-      if (range.end == 0) range.first = c;
-      range.end = c + 1;
-    }
-    heads.push_back(range);
-    at += size_t(dim);
+// Of one head; none if it has no columns.
+Share columns_of_head(const Affine& into, const Affine& out, size_t head, size_t dim) {
+  Share share{head, 1, 0, 0};
+  const size_t at = head * dim;
+  for (size_t c = 0; c < out.ways.rows(); ++c) {
+    bool used = rms(out.ways.row(c).subspan(at, dim)) > 0;
+    for (size_t i = at; i < at + dim && !used; ++i) used = into.ways(i, c) != 0;
+    if (!used) continue;
+    if (share.end == 0) share.first = c;
+    share.end = c + 1;
   }
-  return heads;
+  return share;
 }
 
-bool apart(const std::vector<Range>& heads) {
-  for (size_t h = 1; h < heads.size(); ++h) {
-    if (heads[h].end > 0 && heads[h].first < heads[h - 1].end) return false;
+// Heads are put together that have columns in common, with all heads between them.
+std::vector<Share> shares_of(const Affine& into, const Affine& out, size_t heads, size_t dim) {
+  std::vector<Share> shares;
+  for (size_t h = 0; h < heads; ++h) {
+    Share own = columns_of_head(into, out, h, dim);
+    while (!shares.empty() && own.end > 0 && own.first < shares.back().end) {
+      const Share& last = shares.back();
+      own = {last.head, h + 1 - last.head, std::min(own.first, last.first),
+             std::max(own.end, last.end)};
+      shares.pop_back();
+    }
+    shares.push_back(own);
   }
-  return true;
+  return shares;
 }
 
 RotatingMean rotating_mean(const Unit& unit, const std::vector<float>& mean) {
@@ -157,11 +163,11 @@ RotatingMean rotating_mean(const Unit& unit, const std::vector<float>& mean) {
   return {transposed(rows), unit.rope, Turn(unit.rope, size_t(dim), kRows)};
 }
 
-// The columns that are in a range and have bits in some grade.
+// The columns of a share that have bits in some grade.
 std::vector<size_t> used_columns(const std::vector<codec::LevelCodes>& levels, size_t all,
-                                 Range range) {
+                                 const Share& share) {
   std::vector<size_t> used;
-  for (size_t c = range.first; c < range.end; ++c) {
+  for (size_t c = share.first; c < share.end; ++c) {
     bool has_bits = false;
     for (size_t i = c; i < levels.size(); i += all) has_bits |= levels[i].width > 0;
     if (has_bits) used.push_back(c);
@@ -184,12 +190,13 @@ Grade grade_of(std::span<const codec::LevelCodes> levels, const std::vector<size
   return grade;
 }
 
-// Columns of `range` and the heads that begin at value `at` of a row.
 Band band_of(const Affine& into, const Affine& out, const std::vector<codec::LevelCodes>& levels,
-             Range range, size_t at, size_t width) {
-  const size_t all = out.ways.rows();
-  const std::vector<size_t> used = used_columns(levels, all, range);
+             const Share& share, size_t dim) {
+  const size_t all = out.ways.rows(), at = share.head * dim, width = share.heads * dim;
+  const std::vector<size_t> used = used_columns(levels, all, share);
   Band band;
+  band.head = share.head;
+  band.heads = share.heads;
   Matrix<float> from(width, used.size()), to(used.size(), width);
   for (size_t i = 0; i < used.size(); ++i) {
     for (size_t j = 0; j < width; ++j) {
@@ -247,17 +254,9 @@ Result<FoldedUnit> fold(const UnitCoder& unit) {
   for (size_t g = 0; g < grades; ++g) {
     add_rest(out, std::span(levels).subspan(g * columns, columns), folded.rest.row(g));
   }
-  const std::vector<Range> heads = columns_of_heads(unit.unit(), into, out);
   const auto dim = size_t(unit.unit().head_dims[0]);
-  if (apart(heads)) {
-    for (size_t h = 0; h < heads.size(); ++h) {
-      folded.bands.push_back(band_of(into, out, levels, heads[h], h * dim, dim));
-      folded.bands.back().head = h;
-      folded.bands.back().heads = 1;
-    }
-  } else {
-    folded.bands.push_back(band_of(into, out, levels, {0, columns}, 0, unit.unit().width()));
-    folded.bands.back().heads = heads.size();
+  for (const Share& share : shares_of(into, out, unit.unit().head_dims.size(), dim)) {
+    folded.bands.push_back(band_of(into, out, levels, share, dim));
   }
   lay_out(folded);
   if (at.mean) {

@@ -19,9 +19,10 @@ using ::testing::HasSubstr;
 constexpr size_t kTokens = 1500;
 constexpr LiveOptions kOptions{3, 100};
 
-ModelShape grouped_shape() {
+ModelShape grouped_shape(int kv_heads = 2) {
   ModelShape shape = session::small_shape();
   shape.query_heads = 6;
+  for (LayerShape& layer : shape.layers) layer.kv_heads = kv_heads;
   return shape;
 }
 
@@ -106,6 +107,7 @@ struct Form {
   const char* text;
   std::vector<const char*> blocks;
   double tolerance = 5e-4;
+  int kv_heads = 2;
 };
 
 // Matrices are in half precision: values near the middle of two levels may get the other one.
@@ -114,7 +116,7 @@ constexpr double kHalves = 1e-2;
 class Attention : public ::testing::TestWithParam<Form> {};
 
 TEST_P(Attention, IsThatOverTheRowsOfTheCodec) {
-  const ModelShape shape = grouped_shape();
+  const ModelShape shape = grouped_shape(GetParam().kv_heads);
   const LiveForm form = form_of(shape, GetParam().text);
   std::vector<codec::Codec> codecs;
   for (const char* text : GetParam().blocks) codecs.push_back(session::fitted(shape, text));
@@ -139,7 +141,7 @@ TEST_P(Attention, IsThatOverTheRowsOfTheCodec) {
       EXPECT_GT(relative_error(without.flat(), wanted.flat()),
                 2 * GetParam().tolerance);  // what a block does to rows is there
       const CellBytes bytes = filled.cache.bytes();
-      EXPECT_LT(bytes.coded + bytes.exact, 2 * kTokens * (128 + 64) / 2);
+      EXPECT_LT(bytes.coded + bytes.exact, kTokens * shape.f16_bytes_per_token() / 3 / 2);
     }
   }
 }
@@ -148,12 +150,15 @@ const char* const kKlt = "k: rotate|klt|widths(delta=0.5); v: klt|widths(delta=0
 const char* const kByHead =
     "k: rotmean(rest=on)|rotate|klt(scope=head)|widths(delta=0.5); "
     "v: klt(scope=head)|widths(delta=0.5)";
+const char* const kByTwo =
+    "k: rotmean(rest=on)|rotate|klt(scope=head,heads=2)|widths(delta=0.5); "
+    "v: klt|widths(delta=0.5)";
 const char* const kNone =
     "k: rotmean(rest=on)|rotate|widths(delta=0.8,most=3); v: widths(delta=0.6)";
 INSTANTIATE_TEST_SUITE_P(
     Forms, Attention,
     ::testing::Values(Form{kKlt, {kKlt}, kHalves}, Form{kByHead, {kByHead}, kHalves},
-                      Form{kNone, {kNone}},
+                      Form{kByTwo, {kByTwo}, kHalves, 3}, Form{kNone, {kNone}},
                       Form{"k: rotmean(rest=on)|rotate|klt|widths(delta=0.4,grades=4,spread=2); "
                            "v: klt(scope=head)|widths(delta=0.5,grades=2,spread=4)",
                            {"k: rotmean(rest=on)|rotate|klt|widths(delta=0.1); "
@@ -227,6 +232,16 @@ TEST(LiveForm, IsOfBlocksThatAttentionCanRead) {
   EXPECT_THAT(refused("k: rotate|layers(embedding=off)|widths; v: widths"),
               HasSubstr("more than the row"));
   EXPECT_EQ(refused("k: rotate|hadamard|widths; v: hadamard|klt|widths"), "taken");
+}
+
+TEST(LiveForm, HasABandOfHeadsThatShareColumns) {
+  const LiveForm form = form_of(grouped_shape(3), kByTwo);
+  const auto& bands = form.unit(Kind::key, 1).bands;
+  ASSERT_EQ(bands.size(), 2u);
+  EXPECT_EQ(bands[0].heads, 2u);
+  EXPECT_EQ(bands[1].head, 2u);
+  EXPECT_LE(bands[1].columns(), 64u);
+  EXPECT_EQ(form.unit(Kind::value, 1).bands.size(), 1u);
 }
 
 TEST(LiveForm, CountsItsBits) {

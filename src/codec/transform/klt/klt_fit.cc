@@ -17,7 +17,12 @@ Result<std::vector<size_t>> columns_of_groups(const KltParams& params, size_t wi
                                               const Unit& unit) {
   if (params.scope != "head") return std::vector<size_t>{width};
   KVS_TRY(check_heads(unit, width));
-  return std::vector<size_t>(unit.head_dims.begin(), unit.head_dims.end());
+  std::vector<size_t> columns;
+  for (size_t h = 0; h < unit.head_dims.size(); ++h) {
+    if (h % size_t(params.heads) == 0) columns.push_back(0);
+    columns.back() += size_t(unit.head_dims[h]);
+  }
+  return columns;
 }
 
 Result<size_t> kept_of(const KltParams& params, size_t columns) {

@@ -69,6 +69,20 @@ TEST(Klt, ScopeHeadMixesNoHeads) {
   EXPECT_EQ(state.at("basis.1").dims, (std::vector<size_t>{2, 2}));
 }
 
+TEST(Klt, HeadsShareABasisByTheirNumber) {
+  Unit unit = kUnit;
+  unit.head_dims = {1, 1, 1, 1};
+  const State state =
+      fitted({{"scope", "head"}, {"heads", "3"}}, example(1000, 2), FitContext{{unit, {}, {}}})
+          ->save();
+  ASSERT_EQ(state.size(), 3u);
+  EXPECT_EQ(state.at("basis.0").dims, (std::vector<size_t>{3, 3}));
+  EXPECT_EQ(state.at("basis.1").dims, (std::vector<size_t>{1, 1}));
+  const auto refused = fit_stage("klt", {{"heads", "2"}}, {example(9, 1), {}, false, 0}, kContext);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.error().message.find("needs scope=head"), std::string::npos);
+}
+
 TEST(Klt, RankKeepsTheMeanSquareErrorAtTheDroppedVariance) {
   const auto x = example(4000, 3);
   const auto stage = fitted({{"rank", "2"}}, x, kContext);
