@@ -67,7 +67,7 @@ Result<std::vector<Measurement>> measure(const WideModel& model, Surroundings& h
   const live::CellBytes bytes = live.bytes();
   const host::OpenMpThreads threads;
   const double ours =
-      best_ms([&] { live.attend(asked, 1 / std::sqrt(float(layer.key_dim)), 0, out); });
+      best_ms([&] { live.attend(asked, 1 / std::sqrt(float(layer.key_dim)), {}, out); });
   std::vector<Peer> peers;
   for (const Type& peer : kPeers) {
     KVS_ASSIGN(const auto attend,

@@ -16,11 +16,8 @@ Result<> check_layers(const Model::Impl& model) {
   const auto refused = [](int layer, const char* why) {
     return Error{ErrorKind::unsupported, fmt::format("no live cache yet: layer {} {}", layer, why)};
   };
-  for (size_t i = 0; i < model.shape.layers.size(); ++i) {
-    const LayerShape& l = model.shape.layers[i];
-    if (l.window > 0) return refused(l.layer, "attends to a window");
+  for (const LayerShape& l : model.shape.layers) {
     if (l.value_dim == 0) return refused(l.layer, "has no values of its own (MLA)");
-    if (!model.scoring[i].sinks.empty()) return refused(l.layer, "has attention sinks");
   }
   if (!model.shape.hybrid()) return {};
   return refused(model.shape.recurrent[0].layer, "is recurrent");
@@ -114,7 +111,7 @@ Result<> LiveAttention::answer(ggml_tensor* node) {
   }
   const float scale = 1 / std::sqrt(float(l.key_dim));
   const OpenMpThreads threads;
-  layers_[size_t(asking_)].attend(queries_, scale, model_.scoring[size_t(asking_)].soft_cap, out);
+  layers_[size_t(asking_)].attend(queries_, scale, model_.scoring[size_t(asking_)], out);
   ggml_backend_tensor_set(node, out.data(), 0, out.size() * sizeof(float));
   return {};
 }

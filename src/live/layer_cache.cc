@@ -88,11 +88,16 @@ struct LayerCache::Part {
     grade_totals = Matrix<float>(unit.rest.rows(), peak.size());
   }
 
-  // Scores [rows x n] become weights; what came before shrinks where the peak rises.
+  // Scores [rows x n] become weights; what came before shrinks where the peak rises. Rows
+  // that see none of these tokens have weights of 0.
   void to_weights(MatrixView<float> scores) {
     for (size_t r = 0; r < scores.rows; ++r) {
       const auto row = scores.row(r);
       const float most = *std::max_element(row.begin(), row.end());
+      if (most == -INFINITY) {
+        std::fill(row.begin(), row.end(), 0.f);
+        continue;
+      }
       if (most > peak[r]) {
         const float shrink = std::exp(peak[r] - most);
         for (float& v : values.row(r)) v *= shrink;
@@ -124,7 +129,7 @@ CellBytes LayerCache::bytes() const {
 }
 
 size_t LayerCache::position_of_exact(size_t row) const {
-  return row < options_.sinks ? row : row + groups_.size() * kGroup;
+  return row < options_.sinks ? row : row + coded_;
 }
 
 size_t LayerCache::query_heads_per_head() const {
@@ -136,8 +141,15 @@ Result<> LayerCache::append(MatrixView<const float> keys, MatrixView<const float
   append_halves(keys, keys_);
   append_halves(values, values_);
   attention_.resize(attention_.size() + keys.rows);
+  forget(shape().first_seen(count_));
   count_ += keys.rows;
   return {};
+}
+
+// Groups that no token from now on sees.
+void LayerCache::forget(size_t position) {
+  const auto seen = [&](const Group& group) { return group.end() > position; };
+  groups_.erase(groups_.begin(), std::find_if(groups_.begin(), groups_.end(), seen));
 }
 
 // Of the oldest tokens behind the sinks: those of most attention, by the query that saw them, come
@@ -159,7 +171,7 @@ std::array<uint8_t, kGroup> LayerCache::order_by_attention() const {
 }
 
 Result<> LayerCache::move_group() {
-  Group group{position_of_exact(options_.sinks), order_by_attention(), {}, {}};
+  Group group{first_exact(), order_by_attention(), {}, {}};
   const auto move = [&](Kind kind, std::vector<uint16_t>& rows) -> Result<Bytes> {
     const auto width = size_t(shape().width(kind));
     const auto from = rows.begin() + ptrdiff_t(options_.sinks * width);
@@ -179,6 +191,7 @@ Result<> LayerCache::move_group() {
   const auto seen = attention_.begin() + ptrdiff_t(options_.sinks);
   attention_.erase(seen, seen + ptrdiff_t(kGroup));
   groups_.push_back(std::move(group));
+  coded_ += kGroup;
   return {};
 }
 
@@ -277,6 +290,9 @@ void LayerCache::attend_groups(const Asked& asked, size_t first, size_t end, Par
     }
   }
   soften(scores, asked.cap);
+  for (size_t i = first; i < end; ++i) {
+    hide(asked, groups_[i], scores.view().col_range((i - first) * kGroup, kGroup));
+  }
   part.to_weights(scores);
   part.add_columns(unit(Kind::value), asked.rows);
   for (size_t i = first; i < end; ++i) {
@@ -386,9 +402,29 @@ void LayerCache::attend_densely(const Asked& asked, size_t first, size_t end, Pa
     const Matrix<float> keys = decode_rows(Kind::key, groups_[i]);
     const Matrix<float> values = decode_rows(Kind::value, groups_[i]);
     Matrix<float> scores = asked.scores(keys);
+    hide(asked, groups_[i], scores);
     part.to_weights(scores);
     asked.add_values(scores, values, part.values);
   }
+}
+
+// Tokens at these positions, from rows that do not see them.
+void LayerCache::hide(const Asked& asked, std::span<const size_t> positions,
+                      MatrixView<float> scores) const {
+  for (size_t r = 0; r < scores.rows; ++r) {
+    const size_t own = count_ - asked.tokens + r % asked.rows / query_heads_per_head();
+    const size_t first = shape().first_seen(own);
+    for (size_t j = 0; j < positions.size(); ++j) {
+      if (positions[j] < first || positions[j] > own) scores(r, j) = -INFINITY;
+    }
+  }
+}
+
+void LayerCache::hide(const Asked& asked, const Group& group, MatrixView<float> scores) const {
+  if (group.start >= shape().first_seen(count_ - 1)) return;
+  std::array<size_t, kGroup> positions;
+  for (size_t j = 0; j < kGroup; ++j) positions[j] = group.start + group.order[j];
+  hide(asked, positions, scores);
 }
 
 // Returns the weights of the rows that are kept as they are.
@@ -397,10 +433,9 @@ Matrix<float> LayerCache::attend_exact(const Asked& asked, Part& part) const {
   const Matrix<float> k = floats(keys_.data(), n, size_t(shape().width(Kind::key)));
   const Matrix<float> v = floats(values_.data(), n, size_t(shape().width(Kind::value)));
   Matrix<float> scores = asked.scores(k);
-  for (size_t r = 0; r < scores.rows(); ++r) {
-    const size_t position = count_ - asked.tokens + r % asked.rows / query_heads_per_head();
-    for (size_t j = n; j-- > 0 && position_of_exact(j) > position;) scores(r, j) = -INFINITY;
-  }
+  std::vector<size_t> positions(n);
+  for (size_t j = 0; j < n; ++j) positions[j] = position_of_exact(j);
+  hide(asked, positions, scores);
   part.to_weights(scores);
   asked.add_values(scores, v, part.values);
   return scores;
@@ -416,9 +451,9 @@ void LayerCache::note_attention(const Part& exact, const Matrix<float>& weights,
   }
 }
 
-void LayerCache::attend(MatrixView<const float> queries, float scale, float cap,
+void LayerCache::attend(MatrixView<const float> queries, float scale, const Scoring& scoring,
                         MatrixView<float> out) {
-  const Asked asked = prepare(queries, scale, cap);
+  const Asked asked = prepare(queries, scale, scoring.soft_cap);
   const size_t tasks = (groups_.size() + kTask - 1) / kTask;
   const auto dim = size_t(shape().value_dim);
   std::vector<Part> parts(tasks + 1, Part(asked.all(), dim));
@@ -435,10 +470,12 @@ void LayerCache::attend(MatrixView<const float> queries, float scale, float cap,
   std::vector<float> peaks(asked.all(), -INFINITY), totals(asked.all());
   const size_t shared = query_heads_per_head();
   for (size_t r = 0; r < asked.all(); ++r) {
-    for (const Part& part : parts) peaks[r] = std::max(peaks[r], part.peak[r]);
-    const size_t head = r / asked.rows, i = r % asked.rows;
-    float* to = out.row(i / shared).data() + (head * shared + i % shared) * dim;
+    const size_t i = r % asked.rows, head = r / asked.rows * shared + i % shared;
+    float* to = out.row(i / shared).data() + head * dim;
     std::fill_n(to, dim, 0.f);
+    if (!scoring.sinks.empty()) peaks[r] = scoring.sinks[head];
+    for (const Part& part : parts) peaks[r] = std::max(peaks[r], part.peak[r]);
+    if (!scoring.sinks.empty()) totals[r] = std::exp(scoring.sinks[head] - peaks[r]);
     for (const Part& part : parts) {
       const float share = std::exp(part.peak[r] - peaks[r]);
       totals[r] += share * part.total[r];

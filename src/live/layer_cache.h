@@ -30,30 +30,36 @@ class LayerCache {
   // is coded first, so that tokens appended together see each other as they are.
   Result<> append(MatrixView<const float> keys, MatrixView<const float> values);
 
-  // Attention of the newest n tokens, each to itself and all before it: queries [n x query heads *
-  // key dim], out [n x query heads * value dim]. Scores are scale x query . key, then, with a soft
-  // cap, cap x tanh(score / cap).
-  void attend(MatrixView<const float> queries, float scale, float cap, MatrixView<float> out);
+  // Attention of the newest n tokens, each to itself and what its layer lets it see of those before
+  // it: queries [n x query heads * key dim], out [n x query heads * value dim]. Scores are scale x
+  // query . key before what `scoring` does to them.
+  void attend(MatrixView<const float> queries, float scale, const Scoring& scoring,
+              MatrixView<float> out);
 
  private:
   struct Group {
     size_t start = 0;                     // position of its first token
     std::array<uint8_t, kGroup> order{};  // of the tokens in its blocks, behind the first
     Bytes keys, values;
+    size_t end() const { return start + kGroup; }
     const uint8_t* of(Kind kind) const { return (kind == Kind::key ? keys : values).data(); }
   };
   struct Part;
   struct Asked;
 
   Result<> move_group();
+  void forget(size_t position);
   std::array<uint8_t, kGroup> order_by_attention() const;
   const FoldedUnit& unit(Kind kind) const { return form_->unit(kind, layer_); }
   const LayerShape& shape() const { return form_->shape().layers[layer_]; }
+  size_t first_exact() const { return options_.sinks + coded_; }  // behind the sinks
   size_t exact_rows() const { return keys_.size() / size_t(shape().width(Kind::key)); }
   size_t position_of_exact(size_t row) const;
   size_t query_heads_per_head() const;
 
   Asked prepare(MatrixView<const float> queries, float scale, float cap) const;
+  void hide(const Asked& asked, std::span<const size_t> positions, MatrixView<float> scores) const;
+  void hide(const Asked& asked, const Group& group, MatrixView<float> scores) const;
   Matrix<float> mean_scores(const Asked& asked, const Group& group) const;
   void attend_groups(const Asked& asked, size_t first, size_t end, Part& part) const;
   void add_sums(const Group& group, MatrixView<const float> weights, Part& part) const;
@@ -68,6 +74,7 @@ class LayerCache {
   size_t layer_;
   LiveOptions options_;
   size_t count_ = 0;
+  size_t coded_ = 0;  // tokens that were moved to groups, with those since forgotten
   std::vector<uint16_t> keys_, values_;  // rows as they are: sinks, then the window
   std::vector<float> attention_;         // that those behind the sinks got
   std::vector<Group> groups_;

@@ -112,10 +112,11 @@ TEST_P(LiveCache, AnswersAttention) {
   const auto wanted = logits_of(plain);
   // Nothing leaves a window as long as the text: what differs are roundings.
   Context exact = must(context_of(model, form, kTokens));
-  EXPECT_LT(relative_error(logits_of(exact), wanted), 3e-3);
+  const double rounding = relative_error(logits_of(exact), wanted);
+  EXPECT_LT(rounding, 3e-3);
   Context small = must(context_of(model, form, 32));
   const double error = relative_error(logits_of(small), wanted);
-  EXPECT_GT(error, 3e-3);
+  EXPECT_GT(error, 1.5 * rounding);
   EXPECT_LT(error, 0.1);
   EXPECT_LT(small.cache_bytes() - form->table_bytes(),
             0.65 * double(kTokens * model.shape().f16_bytes_per_token()));
@@ -125,7 +126,8 @@ TEST_P(LiveCache, AnswersAttention) {
 
 INSTANTIATE_TEST_SUITE_P(Families, LiveCache,
                          ::testing::Values("llama", "llama+yarn", "qwen2", "qwen3", "qwen3moe",
-                                           "gpt2", "gptneox", "phi3", "arcee", "deci+heads"),
+                                           "gpt2", "gptneox", "phi3", "arcee", "deci+heads",
+                                           "gemma2", "gemma3", "gpt-oss", "llama4"),
                          [](const auto& family) { return family_name(family.param); });
 
 TEST(LiveCacheOf, WhatIsNotHandledIsRefusedAtOnce) {
@@ -135,15 +137,14 @@ TEST(LiveCacheOf, WhatIsNotHandledIsRefusedAtOnce) {
     const auto context = context_of(model, form_of(model, dir), 64);
     return context.ok() ? std::string("taken") : context.error().message;
   };
-  EXPECT_THAT(refused("gemma3"), HasSubstr("attends to a window"));
-  const Model sliding = load("gemma3", dir);
-  EXPECT_THAT(sliding.check_live_cache().error().message, HasSubstr("attends to a window"));
-  calibrate::CalibrateOptions options;
-  options.live = true;
-  EXPECT_THAT(calibrate::calibrate(sliding, {dir.file("text")}, options, {}).error().message,
-              HasSubstr("attends to a window"));
   EXPECT_THAT(refused("mpt"), HasSubstr("biased by distance"));
   EXPECT_THAT(refused("jamba"), HasSubstr("is recurrent"));
+  const Model hybrid = load("jamba", dir);
+  EXPECT_THAT(hybrid.check_live_cache().error().message, HasSubstr("is recurrent"));
+  calibrate::CalibrateOptions options;
+  options.live = true;
+  EXPECT_THAT(calibrate::calibrate(hybrid, {dir.file("text")}, options, {}).error().message,
+              HasSubstr("is recurrent"));
 }
 
 TEST(LiveCacheOf, AnotherModelIsRefusedAndCellsStayWhereTheyAre) {
