@@ -59,7 +59,8 @@ live::CellBytes LiveAttention::cells() const {
   live::CellBytes all;
   for (const live::LayerCache& layer : layers_) {
     const live::CellBytes own = layer.bytes();
-    all = {own.tokens, all.coded + own.coded, all.exact + own.exact};
+    all = {std::max(all.tokens, own.tokens), all.f16 + own.f16, all.coded + own.coded,
+           all.exact + own.exact};
   }
   return all;
 }

@@ -20,7 +20,7 @@ class LiveAttention {
   Result<> outcome() const;
 
   void clear();
-  live::CellBytes cells() const;  // of all layers; the tokens are those of one
+  live::CellBytes cells() const;  // of all layers; the tokens are those of the one that has most
   size_t table_bytes() const { return form_->table_bytes(); }
 
  private:

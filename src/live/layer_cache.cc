@@ -122,6 +122,8 @@ LayerCache::LayerCache(const LiveForm& form, size_t layer, const LiveOptions& op
 CellBytes LayerCache::bytes() const {
   CellBytes bytes;
   bytes.tokens = groups_.size() * kGroup;
+  bytes.f16 = bytes.tokens * size_t(shape().width(Kind::key) + shape().width(Kind::value)) *
+              sizeof(uint16_t);
   for (const Group& g : groups_) bytes.coded += sizeof(Group) + g.keys.size() + g.values.size();
   bytes.exact =
       (keys_.size() + values_.size()) * sizeof(uint16_t) + attention_.size() * sizeof(float);

@@ -15,7 +15,8 @@ struct LiveOptions {
 // Bytes of cells.
 struct CellBytes {
   size_t tokens = 0;  // that are coded
-  size_t coded = 0;   // of these, with their order
+  size_t f16 = 0;     // what these would take uncompressed
+  size_t coded = 0;   // and take, with their order
   size_t exact = 0;   // of those that stay as they are
 };
 

@@ -121,7 +121,7 @@ void Run::count_live_bytes() {
   bytes_ += cells.coded;
   exact_bytes_ += cells.exact;
   encoded_ += cells.tokens;
-  encoded_f16_ += double(cells.tokens * model_->shape().f16_bytes_per_token());
+  encoded_f16_ += double(cells.f16);
 }
 
 Result<> Run::replace_up_to(std::span<const host::Token> chunk, size_t position) {
