@@ -3,13 +3,11 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <numeric>
 
 #include "codec/checks.h"
 #include "codec/quantise/widths/widths.h"
 #include "core/random.h"
 #include "linalg/linalg.h"
-#include "linalg/transposed.h"
 
 namespace kvsplice::live {
 
@@ -152,17 +150,6 @@ std::vector<Share> shares_of(const Affine& into, const Affine& out, size_t heads
   return shares;
 }
 
-RotatingMean rotating_mean(const Unit& unit, const std::vector<float>& mean) {
-  constexpr size_t kRows = plane_kernel::kRows;
-  const int dim = unit.head_dims[0];
-  std::vector<int32_t> positions(kRows);
-  std::iota(positions.begin(), positions.end(), 0);
-  Matrix<float> rows(kRows, mean.size());
-  for (size_t r = 0; r < kRows; ++r) std::copy(mean.begin(), mean.end(), rows.row(r).begin());
-  unit.rope.apply(rows, dim, positions);
-  return {transposed(rows), unit.rope, Turn(unit.rope, size_t(dim), kRows)};
-}
-
 // The columns of a share that have bits in some grade.
 std::vector<size_t> used_columns(const std::vector<codec::LevelCodes>& levels, size_t all,
                                  const Share& share) {
@@ -260,7 +247,7 @@ Result<FoldedUnit> fold(const UnitCoder& unit) {
   }
   lay_out(folded);
   if (at.mean) {
-    folded.mean = rotating_mean(unit.unit(), unit.stages()[0]->save().at("mean").values);
+    folded.mean.emplace(unit.unit().rope, unit.stages()[0]->save().at("mean").values, dim);
   }
   return folded;
 }
@@ -296,19 +283,6 @@ void put_block(const Grade& grade, MatrixView<const float> values, uint8_t* to) 
 }
 
 }  // namespace
-
-Matrix<float> RotatingMean::of_group(size_t start, size_t dim) const {
-  constexpr size_t kRows = plane_kernel::kRows;
-  Matrix<float> mean(turned.rows(), kGroup);
-  Turn turn(rope, dim, start);
-  for (size_t b = 0; b < kBlocks; ++b, turn.add(by_block)) {
-    for (size_t first = 0; first < turned.rows(); first += dim) {
-      turn.apply(turned.view().row_range(first, dim),
-                 mean.view().row_range(first, dim).col_range(b * kRows, kRows));
-    }
-  }
-  return mean;
-}
 
 size_t Band::bytes() const {
   size_t bytes = out.bytes() + into.bytes() + sizeof(float) * start.size();
@@ -355,7 +329,7 @@ Result<Bytes> LiveForm::encode(Kind kind, size_t layer, Matrix<float> rows, size
   const FoldedUnit& folded = unit(kind, layer);
   const auto dim = size_t(shape_.layers[layer].heads_dim(kind));
   if (folded.mean) {
-    const Matrix<float> mean = folded.mean->of_group(start, dim);
+    const Matrix<float> mean = folded.mean->of_group(start);
     for (size_t r = 0; r < rows.rows(); ++r) {
       for (size_t c = 0; c < rows.cols(); ++c) rows(r, c) -= mean(c, order[r]);
     }

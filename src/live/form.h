@@ -10,24 +10,14 @@
 
 #include "codec/codec.h"
 #include "live/half_matrix.h"
-#include "live/turn.h"
+#include "live/plane_kernel.h"
+#include "live/rotating_mean.h"
 
 namespace kvsplice::live {
 
 constexpr size_t kBlocks = 4;                             // of a group
 constexpr size_t kGroup = kBlocks * plane_kernel::kRows;  // tokens that are coded together
-
-// R(position) mean of keys, for queries that are turned instead: q . R(start + i) m is
-// (R(start)^T q) . R(i) m.
-struct RotatingMean {
-  Matrix<float> turned;  // R(0 ... 63) mean: [width of the rows x 64]
-  Rope rope;
-  Turn by_block;  // by 64 positions
-
-  // R(start ... start + 255) mean, of heads of `dim` values: [width of the rows x 256].
-  Matrix<float> of_group(size_t start, size_t dim) const;
-  size_t bytes() const { return sizeof(float) * turned.size(); }
-};
+static_assert(kGroup == RotatingMean::kPositions);
 
 // Bits of a band's columns in blocks of one grade; columns without bits are left out.
 struct Grade {

@@ -243,25 +243,6 @@ LayerCache::Asked LayerCache::prepare(MatrixView<const float> queries, float sca
   return asked;
 }
 
-// Query rows times the rotating mean, for a group's tokens as they came: [rows x 256].
-Matrix<float> LayerCache::mean_scores(const Asked& asked, const Group& group) const {
-  Matrix<float> scores(asked.all(), kGroup);
-  const auto& mean = unit(Kind::key).mean;
-  if (!mean) return scores;
-  const size_t dim = asked.queries.cols();
-  Turn turn(mean->rope, dim, group.start);
-  Matrix<float> turned(asked.all(), dim);
-  for (size_t b = 0; b < kBlocks; ++b, turn.add(mean->by_block)) {
-    for (size_t r = 0; r < turned.rows(); ++r) turn.undo(asked.queries.row(r), turned.row(r));
-    for (size_t h = 0; h < asked.heads; ++h) {
-      plane_kernel::add_products(mean->turned.row(h * dim).data(), dim,
-                                 {turned.row(h * asked.rows).data(), dim}, asked.rows,
-                                 {&scores(h * asked.rows, b * kRows), kGroup});
-    }
-  }
-  return scores;
-}
-
 void LayerCache::attend_groups(const Asked& asked, size_t first, size_t end, Part& part) const {
   const FoldedUnit& keys = unit(Kind::key);
   const std::vector<float> ones(kRows, 1.f);
@@ -270,7 +251,8 @@ void LayerCache::attend_groups(const Asked& asked, size_t first, size_t end, Par
   Matrix<float> scores(asked.all(), (end - first) * kGroup), products(asked.all(), kRows);
   for (size_t i = first; i < end; ++i) {
     const Group& group = groups_[i];
-    const Matrix<float> means = mean_scores(asked, group);
+    const Matrix<float> means = keys.mean ? keys.mean->products(asked.queries, group.start)
+                                          : Matrix<float>(asked.all(), kGroup);
     for (size_t b = 0; b < kBlocks; ++b) {
       const size_t grade = keys.grade_of[b];
       for (size_t n = 0; n < keys.bands.size(); ++n) {
@@ -284,10 +266,9 @@ void LayerCache::attend_groups(const Asked& asked, size_t first, size_t end, Par
             products.view().row_range(band.head * asked.rows, band.heads * asked.rows), scratch);
       }
       for (size_t r = 0; r < asked.all(); ++r) {
-        float* to = &scores(r, (i - first) * kGroup + b * kRows);
-        for (size_t t = 0; t < kRows; ++t) {
-          to[t] = products(r, t) + means(r, group.order[b * kRows + t]) + asked.rests(grade, r);
-        }
+        plane_kernel::add_in_order(products.row(r).data(), means.row(r).data(),
+                                   &group.order[b * kRows], asked.rests(grade, r),
+                                   &scores(r, (i - first) * kGroup + b * kRows));
       }
     }
   }
@@ -392,7 +373,7 @@ Matrix<float> LayerCache::decode_rows(Kind kind, const Group& group) const {
     }
   }
   if (!folded.mean) return rows;
-  const Matrix<float> mean = folded.mean->of_group(group.start, dim);
+  const Matrix<float> mean = folded.mean->of_group(group.start);
   for (size_t r = 0; r < kGroup; ++r) {
     for (size_t c = 0; c < rows.cols(); ++c) rows(r, c) += mean(c, group.order[r]);
   }

@@ -61,7 +61,6 @@ class LayerCache {
   Asked prepare(MatrixView<const float> queries, float scale, float cap) const;
   void hide(const Asked& asked, std::span<const size_t> positions, MatrixView<float> scores) const;
   void hide(const Asked& asked, const Group& group, MatrixView<float> scores) const;
-  Matrix<float> mean_scores(const Asked& asked, const Group& group) const;
   void attend_groups(const Asked& asked, size_t first, size_t end, Part& part) const;
   void add_sums(const Group& group, MatrixView<const float> weights, Part& part) const;
   Matrix<float> decode_rows(Kind kind, const Group& group) const;

@@ -117,7 +117,8 @@ struct Form {
   bool chunked = false;
 };
 
-// Matrices are in half precision: values near the middle of two levels may get the other one.
+// Matrices are in half precision, and the rotating mean in bytes: values near the middle of two
+// levels may get the other one.
 constexpr double kHalves = 1e-2;
 
 const std::vector<Scoring> kScorings = {{}, {5.f, {}}, {0, {7, -3, 2, 0.5, 4, -20}}};
@@ -171,7 +172,7 @@ const char* const kNone =
 INSTANTIATE_TEST_SUITE_P(
     Forms, Attention,
     ::testing::Values(Form{kKlt, {kKlt}, kHalves}, Form{kByHead, {kByHead}, kHalves},
-                      Form{kByTwo, {kByTwo}, kHalves, 3}, Form{kNone, {kNone}},
+                      Form{kByTwo, {kByTwo}, kHalves, 3}, Form{kNone, {kNone}, kHalves},
                       Form{kByHead, {kByHead}, kHalves, 2, 600}, Form{kNone, {kNone}, 5e-4, 2, 40},
                       Form{kByHead, {kByHead}, kHalves, 2, 1000, true},
                       Form{"k: rotmean(rest=on)|rotate|klt|widths(delta=0.4,grades=4,spread=2); "

@@ -20,7 +20,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 
 #if HWY_TARGET == HWY_SCALAR
 
-using reference::add_products;
+using reference::add_in_order;
 using reference::decode;
 using reference::decode_by_column;
 using reference::decode_by_token;
@@ -121,6 +121,22 @@ HWY_INLINE void for_quads(const Columns& columns, const uint8_t* planes, const B
   }
 }
 
+// Blocks b of four vectors, side by side, to to + b * step.
+HWY_INLINE void scatter_blocks(Codes tag, Code v0, Code v1, Code v2, Code v3, uint8_t* to,
+                               size_t step) {
+#if HWY_MAX_BYTES >= 64
+  const Code a = hn::ConcatLowerLower(tag, v2, v0), b = hn::ConcatLowerLower(tag, v3, v1);
+  const Code c = hn::ConcatUpperUpper(tag, v2, v0), d = hn::ConcatUpperUpper(tag, v3, v1);
+  hn::StoreU(hn::OddEvenBlocks(hn::SwapAdjacentBlocks(b), a), tag, to);
+  hn::StoreU(hn::OddEvenBlocks(b, hn::SwapAdjacentBlocks(a)), tag, to + step);
+  hn::StoreU(hn::OddEvenBlocks(hn::SwapAdjacentBlocks(d), c), tag, to + 2 * step);
+  hn::StoreU(hn::OddEvenBlocks(d, hn::SwapAdjacentBlocks(c)), tag, to + 3 * step);
+#else
+  scatter(tag, v0, to, step), scatter(tag, v1, to + 16, step);
+  scatter(tag, v2, to + 32, step), scatter(tag, v3, to + 48, step);
+#endif
+}
+
 void decode_by_token(const Columns& columns, const uint8_t* planes, uint8_t* to) {
   const Codes tag;
   const hn::RepartitionToWide<Codes> pairs;
@@ -130,12 +146,11 @@ void decode_by_token(const Columns& columns, const uint8_t* planes, uint8_t* to)
     const auto b = hn::BitCast(pairs, hn::InterleaveLower(tag, x2, x3));
     const auto d = hn::BitCast(pairs, hn::InterleaveUpper(tag, x0, x1));
     const auto e = hn::BitCast(pairs, hn::InterleaveUpper(tag, x2, x3));
-    uint8_t* place = to + (t / 16 * quads + c / 4) * 64;
-    const size_t step = quads * 64;
-    scatter(tag, hn::BitCast(tag, hn::InterleaveLower(pairs, a, b)), place, step);
-    scatter(tag, hn::BitCast(tag, hn::InterleaveUpper(pairs, a, b)), place + 16, step);
-    scatter(tag, hn::BitCast(tag, hn::InterleaveLower(pairs, d, e)), place + 32, step);
-    scatter(tag, hn::BitCast(tag, hn::InterleaveUpper(pairs, d, e)), place + 48, step);
+    scatter_blocks(tag, hn::BitCast(tag, hn::InterleaveLower(pairs, a, b)),
+                   hn::BitCast(tag, hn::InterleaveUpper(pairs, a, b)),
+                   hn::BitCast(tag, hn::InterleaveLower(pairs, d, e)),
+                   hn::BitCast(tag, hn::InterleaveUpper(pairs, d, e)),
+                   to + (t / 16 * quads + c / 4) * 64, quads * 64);
   });
 }
 
@@ -158,33 +173,16 @@ void decode_by_column(const Columns& columns, const uint8_t* planes, uint8_t* to
   });
 }
 
-// Heads that share what is loaded, at most four at once; those that are not there repeat the last.
-template <class Body>
-HWY_INLINE void for_fours(size_t heads, const Body& body) {
-  for (size_t h = 0; h < heads; h += 4) {
-    body(h, HWY_MIN(1, heads - h - 1), HWY_MIN(2, heads - h - 1), HWY_MIN(3, heads - h - 1));
-  }
-}
-
-void add_products(const float* rows, size_t count, RowsOf<const float> u, size_t heads,
-                  RowsOf<float> scores) {
+void add_in_order(const float* products, const float* others, const uint8_t* order, float more,
+                  float* to) {
   const Floats tag;
-  const size_t lanes = hn::Lanes(tag);
-  for_fours(heads, [&](size_t h, size_t h1, size_t h2, size_t h3) HWY_ATTR {
-    const float *u0 = u.row(h), *u1 = u.row(h + h1), *u2 = u.row(h + h2), *u3 = u.row(h + h3);
-    for (size_t t = 0; t < kRows; t += lanes) {
-      const auto at = [&](size_t i) HWY_ATTR { return scores.row(h + i) + t; };
-      Float s0 = hn::LoadU(tag, at(0)), s1 = hn::LoadU(tag, at(h1));
-      Float s2 = hn::LoadU(tag, at(h2)), s3 = hn::LoadU(tag, at(h3));
-      for (size_t c = 0; c < count; ++c) {
-        const Float x = hn::LoadU(tag, rows + c * kRows + t);
-        s0 = hn::MulAdd(hn::Set(tag, u0[c]), x, s0), s1 = hn::MulAdd(hn::Set(tag, u1[c]), x, s1);
-        s2 = hn::MulAdd(hn::Set(tag, u2[c]), x, s2), s3 = hn::MulAdd(hn::Set(tag, u3[c]), x, s3);
-      }
-      hn::StoreU(s0, tag, at(0)), hn::StoreU(s1, tag, at(h1));
-      hn::StoreU(s2, tag, at(h2)), hn::StoreU(s3, tag, at(h3));
-    }
-  });
+  const hn::Rebind<int32_t, Floats> index_tag;
+  const hn::Rebind<uint8_t, Floats> order_tag;
+  for (size_t t = 0; t < kRows; t += hn::Lanes(tag)) {
+    const auto index = hn::PromoteTo(index_tag, hn::LoadU(order_tag, order + t));
+    const Float sum = hn::Add(hn::LoadU(tag, products + t), hn::GatherIndex(tag, others, index));
+    hn::StoreU(hn::Add(sum, hn::Set(tag, more)), tag, to + t);
+  }
 }
 
 void to_floats(const uint16_t* halves, size_t n, float* to) {

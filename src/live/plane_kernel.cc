@@ -16,7 +16,7 @@ namespace kvsplice::plane_kernel {
 HWY_EXPORT(decode);
 HWY_EXPORT(decode_by_token);
 HWY_EXPORT(decode_by_column);
-HWY_EXPORT(add_products);
+HWY_EXPORT(add_in_order);
 HWY_EXPORT(to_floats);
 HWY_EXPORT(to_weights);
 
@@ -32,9 +32,9 @@ void decode_by_column(const Columns& columns, const uint8_t* planes, uint8_t* to
   HWY_DYNAMIC_DISPATCH(decode_by_column)(columns, planes, to);
 }
 
-void add_products(const float* rows, size_t count, RowsOf<const float> u, size_t heads,
-                  RowsOf<float> scores) {
-  HWY_DYNAMIC_DISPATCH(add_products)(rows, count, u, heads, scores);
+void add_in_order(const float* products, const float* others, const uint8_t* order, float more,
+                  float* to) {
+  HWY_DYNAMIC_DISPATCH(add_in_order)(products, others, order, more, to);
 }
 
 void to_floats(const uint16_t* halves, size_t n, float* to) {

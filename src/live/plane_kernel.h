@@ -37,17 +37,9 @@ void decode(const Columns& columns, const uint8_t* planes, int8_t* to);
 void decode_by_token(const Columns& columns, const uint8_t* planes, uint8_t* to);
 void decode_by_column(const Columns& columns, const uint8_t* planes, uint8_t* to);
 
-// Rows of floats, `step` apart.
-template <class T>
-struct RowsOf {
-  T* data;
-  size_t step;
-  T* row(size_t r) const { return data + r * step; }
-};
-
-// scores [heads x kRows] += u [heads x count] rows [count x kRows]
-void add_products(const float* rows, size_t count, RowsOf<const float> u, size_t heads,
-                  RowsOf<float> scores);
+// to[t] = products[t] + others[order[t]] + more, for 64 tokens.
+void add_in_order(const float* products, const float* others, const uint8_t* order, float more,
+                  float* to);
 
 // n halves, as IEEE has them.
 void to_floats(const uint16_t* halves, size_t n, float* to);
@@ -102,13 +94,9 @@ inline void decode_by_column(const Columns& columns, const uint8_t* planes, uint
              [&](size_t c, size_t t, int8_t v) { at(c, t) = uint8_t(v + kLevelZero); });
 }
 
-inline void add_products(const float* rows, size_t count, RowsOf<const float> u, size_t heads,
-                         RowsOf<float> scores) {
-  for (size_t h = 0; h < heads; ++h) {
-    for (size_t c = 0; c < count; ++c) {
-      for (size_t t = 0; t < kRows; ++t) scores.row(h)[t] += u.row(h)[c] * rows[c * kRows + t];
-    }
-  }
+inline void add_in_order(const float* products, const float* others, const uint8_t* order,
+                         float more, float* to) {
+  for (size_t t = 0; t < kRows; ++t) to[t] = products[t] + others[order[t]] + more;
 }
 
 inline void to_floats(const uint16_t* halves, size_t n, float* to) {

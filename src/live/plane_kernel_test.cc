@@ -97,26 +97,37 @@ TEST(PlaneKernel, LevelsAreWeightsOfProducts) {
   }
 }
 
-TEST(PlaneKernel, WeightsAndProductsAreThoseOfTheReference) {
+TEST(PlaneKernel, WeightsAreThoseOfTheReference) {
   Random random(1);
   for (size_t n : {1, 15, 64, 203}) {
-    std::vector<float> values(n), rows(n * kRows), scores(3 * kRows, 1.f), u(3 * n);
-    for (auto* all : {&values, &rows, &u}) {
-      for (float& v : *all) v = float(random.normal());
-    }
+    std::vector<float> values(n);
+    for (float& v : values) v = float(random.normal());
     values[n / 2] = -INFINITY;
     const float peak = std::max(0.f, *std::max_element(values.begin(), values.end()));
-    std::vector<float> wanted = values, wanted_scores = scores;
+    std::vector<float> wanted = values;
     const float sum = reference::to_weights(wanted.data(), n, peak);
-    reference::add_products(rows.data(), n, {u.data(), n}, 3, {wanted_scores.data(), kRows});
     for_each_simd_target([&](const std::string& name) {
-      std::vector<float> got = values, s = scores;
+      std::vector<float> got = values;
       EXPECT_NEAR(to_weights(got.data(), n, peak), sum, 1e-4f * float(n)) << name;
       EXPECT_THAT(got, Pointwise(FloatNear(1e-5f), wanted)) << name;
-      add_products(rows.data(), n, {u.data(), n}, 3, {s.data(), kRows});
-      EXPECT_THAT(s, Pointwise(FloatNear(1e-3f), wanted_scores)) << name;
     });
   }
+}
+
+TEST(PlaneKernel, SumsAreInTheOrderOfTheReference) {
+  Random random(2);
+  std::vector<float> products(kRows), others(256), wanted(kRows);
+  for (auto* all : {&products, &others}) {
+    for (float& v : *all) v = float(random.normal());
+  }
+  std::vector<uint8_t> order(kRows);
+  for (uint8_t& v : order) v = uint8_t(random.below(256));
+  reference::add_in_order(products.data(), others.data(), order.data(), 0.5f, wanted.data());
+  for_each_simd_target([&](const std::string& name) {
+    std::vector<float> got(kRows);
+    add_in_order(products.data(), others.data(), order.data(), 0.5f, got.data());
+    EXPECT_THAT(got, Pointwise(FloatNear(1e-6f), wanted)) << name;
+  });
 }
 
 TEST(PlaneKernel, HalvesAreThoseOfIeee) {

@@ -1,0 +1,76 @@
+#include "live/rotating_mean.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "core/random.h"
+#include "core/relative_error_test.h"
+#include "simd/target.h"
+
+namespace kvsplice::live {
+namespace {
+
+constexpr size_t kDim = 10, kHeads = 3, kAsked = 2;
+
+// Pairs in the middle of a head whose size is no multiple of four.
+Rope rope() {
+  Rope made;
+  made.first = 2;
+  made.frequency = {1, 0.1f, 0.003f};
+  made.magnitude = 1.5f;
+  return made;
+}
+
+Matrix<float> draw(size_t rows, size_t cols, uint64_t seed) {
+  Random random(seed);
+  Matrix<float> m(rows, cols);
+  for (float& v : m.flat()) v = float(random.normal());
+  return m;
+}
+
+TEST(RotatingMean, IsTheMeanTurnedToItsPosition) {
+  Matrix<float> mean = draw(1, kHeads * kDim, 1);
+  mean(0, kDim) = 0;  // a column that is nothing and does not turn
+  const RotatingMean rotating(rope(), mean.flat(), kDim);
+  for (size_t start : {0, 5, 70000}) {
+    const Matrix<float> got = rotating.of_group(start);
+    ASSERT_EQ(got.rows(), kHeads * kDim);
+    for (size_t t : {0, 1, 100, 255}) {
+      Matrix<float> wanted = mean;
+      const int32_t position = int32_t(start + t);
+      rope().apply(wanted, kDim, {&position, 1});
+      double largest = 0;
+      for (size_t c = 0; c < wanted.cols(); ++c) {
+        largest = std::max(largest, std::abs(double(got(c, t)) - wanted(0, c)));
+      }
+      EXPECT_LT(largest, 0.04) << start << " " << t;
+      EXPECT_GT(largest, 1e-4) << "no rounding took place";
+    }
+  }
+}
+
+TEST(RotatingMean, ProductsAreOfWhatIsTakenFromRows) {
+  const Matrix<float> mean = draw(1, kHeads * kDim, 1);
+  const Matrix<float> queries = draw(kHeads * kAsked, kDim, 2);
+  const RotatingMean rotating(rope(), mean.flat(), kDim);
+  const size_t start = 777;
+  const Matrix<float> rows = rotating.of_group(start);
+  Matrix<float> wanted(queries.rows(), RotatingMean::kPositions);
+  for (size_t r = 0; r < wanted.rows(); ++r) {
+    for (size_t t = 0; t < wanted.cols(); ++t) {
+      double sum = 0;
+      for (size_t c = 0; c < kDim; ++c) {
+        sum += double(queries(r, c)) * rows(r / kAsked * kDim + c, t);
+      }
+      wanted(r, t) = float(sum);
+    }
+  }
+  for_each_simd_target([&](const std::string& name) {
+    EXPECT_LT(relative_error(rotating.products(queries, start).flat(), wanted.flat()), 2e-4)
+        << name;
+  });
+}
+
+}  // namespace
+}  // namespace kvsplice::live
