@@ -205,7 +205,9 @@ HWY_INLINE hn::Vec<FloatTag> load_rest(const float* x, const float* factor, size
   return hn::Load(tag, rest);
 }
 
-float round_row(const float* x, const float* factor, size_t n, int8_t* to) {
+// `low` may be none.
+HWY_INLINE float round_values(const float* x, const float* factor, size_t n, int8_t* high,
+                              int8_t* low) {
   const FloatTag tag;
   const hn::Rebind<int8_t, FloatTag> bytes;
   const size_t lanes = hn::Lanes(tag), whole = n / lanes * lanes;
@@ -218,17 +220,34 @@ float round_row(const float* x, const float* factor, size_t n, int8_t* to) {
   const float peak = hn::GetLane(hn::MaxOfLanes(tag, most));
   const float inverse = 127 / peak;
   if (!(peak < INFINITY) || !(inverse < INFINITY)) {
-    std::memset(to, 0, n);
+    std::memset(high, 0, n);
+    if (low != nullptr) std::memset(low, 0, n);
     return 0;
   }
-  const auto times = hn::Set(tag, inverse);
+  const auto times = hn::Set(tag, inverse), steps = hn::Set(tag, kLowSteps);
+  const auto put = [&](auto v, int8_t* own, int8_t* left) HWY_ATTR {
+    const auto rounded = hn::NearestInt(v);
+    hn::StoreU(hn::DemoteTo(bytes, rounded), bytes, own);
+    if (left == nullptr) return;
+    const auto more = hn::Mul(steps, hn::Sub(v, hn::ConvertTo(tag, rounded)));
+    hn::StoreU(hn::DemoteTo(bytes, hn::NearestInt(more)), bytes, left);
+  };
   for (size_t i = 0; i < whole; i += lanes) {
-    hn::StoreU(hn::DemoteTo(bytes, hn::NearestInt(hn::Mul(scaled(i), times))), bytes, to + i);
+    put(hn::Mul(scaled(i), times), high + i, low == nullptr ? nullptr : low + i);
   }
-  HWY_ALIGN int8_t last[kPanel];
-  hn::Store(hn::DemoteTo(bytes, hn::NearestInt(hn::Mul(rest, times))), bytes, last);
-  std::memcpy(to + whole, last, n - whole);
+  int8_t last[kPanel], last_low[kPanel];
+  put(hn::Mul(rest, times), last, low == nullptr ? nullptr : last_low);
+  std::memcpy(high + whole, last, n - whole);
+  if (low != nullptr) std::memcpy(low + whole, last_low, n - whole);
   return peak / 127;
+}
+
+float round_row(const float* x, const float* factor, size_t n, int8_t* to) {
+  return round_values(x, factor, n, to, nullptr);
+}
+
+float round_pair(const float* x, const float* factor, size_t n, int8_t* high, int8_t* low) {
+  return round_values(x, factor, n, high, low);
 }
 
 }  // namespace kvsplice::byte_product_kernel::HWY_NAMESPACE

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 // Their vectors have no size known to the compiler, so there are no arrays of them.
 #undef HWY_DISABLED_TARGETS
@@ -18,11 +19,16 @@ namespace kvsplice::byte_product_kernel {
 
 HWY_EXPORT(multiply);
 HWY_EXPORT(round_row);
+HWY_EXPORT(round_pair);
 
 void multiply(const Product& product) { HWY_DYNAMIC_DISPATCH(multiply)(product); }
 
 float round_row(const float* x, const float* factor, size_t n, int8_t* to) {
   return HWY_DYNAMIC_DISPATCH(round_row)(x, factor, n, to);
+}
+
+float round_pair(const float* x, const float* factor, size_t n, int8_t* high, int8_t* low) {
+  return HWY_DYNAMIC_DISPATCH(round_pair)(x, factor, n, high, low);
 }
 
 namespace reference {
@@ -41,15 +47,22 @@ void multiply(const Product& p) {
   }
 }
 
-float round_row(const float* x, const float* factor, size_t n, int8_t* to) {
+float round_pair(const float* x, const float* factor, size_t n, int8_t* high, int8_t* low) {
   float peak = 0;
   for (size_t i = 0; i < n; ++i) peak = std::max(peak, std::abs(x[i] * factor[i]));
   const float inverse = 127 / peak;
   const bool some = peak < INFINITY && inverse < INFINITY;
   for (size_t i = 0; i < n; ++i) {
-    to[i] = some ? static_cast<int8_t>(std::nearbyint(x[i] * factor[i] * inverse)) : int8_t{0};
+    const float v = some ? x[i] * factor[i] * inverse : 0, whole = std::nearbyint(v);
+    high[i] = static_cast<int8_t>(whole);
+    low[i] = static_cast<int8_t>(std::nearbyint(kLowSteps * (v - whole)));
   }
   return some ? peak / 127 : 0;
+}
+
+float round_row(const float* x, const float* factor, size_t n, int8_t* to) {
+  std::vector<int8_t> low(n);
+  return round_pair(x, factor, n, to, low.data());
 }
 
 }  // namespace reference

@@ -34,9 +34,15 @@ void multiply(const Product& product);
 // number.
 float round_row(const float* x, const float* factor, size_t n, int8_t* to);
 
+// The same, and what that leaves in steps of 1 / 254 of its own: x[i] factor[i] is about
+// (high[i] + low[i] / 254) times what is returned.
+constexpr float kLowSteps = 254;
+float round_pair(const float* x, const float* factor, size_t n, int8_t* high, int8_t* low);
+
 namespace reference {
 void multiply(const Product& product);
 float round_row(const float* x, const float* factor, size_t n, int8_t* to);
+float round_pair(const float* x, const float* factor, size_t n, int8_t* high, int8_t* low);
 }  // namespace reference
 
 }  // namespace kvsplice::byte_product_kernel

@@ -143,6 +143,35 @@ TEST(ByteProduct, KernelIsTheReference) {
   });
 }
 
+TEST(ByteProduct, PairsHoldFifteenBits) {
+  Random random(4);
+  constexpr size_t kCount = 53;
+  std::vector<float> row(kCount), factor(kCount);
+  for (float& v : row) v = float(random.normal());
+  for (float& v : factor) v = float(random.uniform());
+  std::vector<int8_t> high(kCount), low(kCount);
+  const float scale = byte_product_kernel::reference::round_pair(row.data(), factor.data(), kCount,
+                                                                 high.data(), low.data());
+  double largest = 0;
+  for (size_t i = 0; i < kCount; ++i) {
+    const double kept = scale * (high[i] + double(low[i]) / byte_product_kernel::kLowSteps);
+    largest = std::max(largest, std::abs(kept - double(row[i]) * factor[i]) / scale);
+  }
+  EXPECT_LT(largest, 0.52 / byte_product_kernel::kLowSteps);
+  EXPECT_GT(largest, 0.2 / byte_product_kernel::kLowSteps);
+  for_each_simd_target([&](const std::string& name) {
+    std::vector<int8_t> own(kCount), left(kCount), alone(kCount);
+    EXPECT_EQ(
+        byte_product_kernel::round_pair(row.data(), factor.data(), kCount, own.data(), left.data()),
+        scale)
+        << name;
+    EXPECT_EQ(own, high) << name;
+    for (size_t i = 0; i < kCount; ++i) EXPECT_NEAR(left[i], low[i], 1) << name;
+    byte_product_kernel::round_row(row.data(), factor.data(), kCount, alone.data());
+    EXPECT_EQ(alone, high) << name;
+  });
+}
+
 TEST(ByteProduct, RowsThatCannotBeScaledAreZeros) {
   for_each_simd_target([&](const std::string& name) {
     for (const float value : {0.f, 1e-45f, INFINITY}) {

@@ -13,18 +13,15 @@ BytePairs::BytePairs(size_t rows, size_t cols)
       step_((cols + kQuad - 1) / kQuad * kQuad),
       bytes_(2 * rows * step_),
       scales_(2 * rows),
-      sums_(2 * rows),
-      left_(cols),
-      ones_(cols, 1.f) {}
+      sums_(2 * rows) {}
 
 void BytePairs::set(size_t row, std::span<const float> values, std::span<const float> factors) {
   if (cols_ == 0) return;
   int8_t* high = &bytes_[2 * row * step_];
-  const float scale = byte_product_kernel::round_row(values.data(), factors.data(), cols_, high);
-  for (size_t i = 0; i < cols_; ++i) left_[i] = values[i] * factors[i] - scale * float(high[i]);
+  const float scale =
+      byte_product_kernel::round_pair(values.data(), factors.data(), cols_, high, high + step_);
   scales_[2 * row] = scale;
-  scales_[2 * row + 1] =
-      byte_product_kernel::round_row(left_.data(), ones_.data(), cols_, high + step_);
+  scales_[2 * row + 1] = scale / byte_product_kernel::kLowSteps;
   for (size_t i = 0; i < 2; ++i, high += step_) {
     sums_[2 * row + i] = std::accumulate(high, high + cols_, int32_t{0});
   }

@@ -33,7 +33,6 @@ class BytePairs {
   std::vector<int8_t> bytes_;  // [2 rows x step], zeros behind the columns
   std::vector<float> scales_;
   std::vector<int32_t> sums_;  // of bytes
-  std::vector<float> left_, ones_;
 };
 
 }  // namespace kvsplice::live
