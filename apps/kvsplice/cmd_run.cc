@@ -6,12 +6,9 @@
 
 #include "command.h"
 #include "core/file.h"
-#include "core/stopwatch.h"
 #include "core/threads.h"
-#include "host/context_cells.h"
-#include "host/sampler.h"
+#include "generation.h"
 #include "host/texts.h"
-#include "loaded_coder.h"
 #include "model_options.h"
 #include "number_option.h"
 #include "terminal.h"
@@ -20,23 +17,8 @@ namespace kvsplice::app {
 
 namespace {
 
-struct RunArguments {
-  std::string model, prompt, prompt_file, load, load_codec, save, codec;
-  std::string cache = "f16", states = "exact";
-  bool lossless = false, ignore_end = false, quiet = false, no_special = false;
-  std::optional<size_t> ctx;
-  size_t checkpoint = 0;
-  int64_t predict = 128;  // -1: as many as the context holds
-  session::PackOptions pack;
-  host::ModelOptions host;
-  host::SamplerOptions sampler;
-  int threads = 0;
-};
-
-bool is_live(const RunArguments& a) { return a.cache != "f16" && a.cache != "q8_0"; }
-
 Result<> check_cache(const RunArguments& a) {
-  if (!is_live(a)) return {};
+  if (!a.live()) return {};
   std::error_code unknown;
   if (!std::filesystem::is_regular_file(a.cache, unknown)) {
     return Error{ErrorKind::usage,
@@ -57,6 +39,7 @@ Result<> check(const RunArguments& a) {
   if (!a.save.empty() && !a.lossless && a.codec.empty()) {
     return Error{ErrorKind::usage, "to save, give a codec (--codec), --lossless, or both"};
   }
+  KVS_TRY(session::parse_state_encoding(a.states));
   if (!a.load_codec.empty() && a.load.empty()) {
     return Error{ErrorKind::usage, "--load-codec is the codec of a session to --load"};
   }
@@ -71,267 +54,105 @@ Result<> sort_codecs(RunArguments& a) {
   return {};
 }
 
-// One conversation: a context, and the tokens that are or will be in it.
-class Generation {
- public:
-  Generation(const RunArguments& a, const LoadedCoder& loaded) : a_(a), loaded_(loaded) {}
-
-  Result<> read_prompt();
-  Result<> begin();
-  Result<> evaluate_waiting();
-  Result<> generate();
-  Result<> save();
-  void report() const;
-
- private:
-  Result<> add_tokens();
-  Result<> write_session();
-  const host::Model& model() const { return *loaded_.model; }
-  size_t most_new() const {  // tokens to generate
-    return a_.predict < 0 ? size_t(model().context_limit()) : size_t(a_.predict);
-  }
-  Result<> load_session();
-  Result<> open_context(size_t tokens);
-  Result<> reserve();
-  Result<> restore();
-  Result<> store_checkpoint();
-  Result<> carry_states_over();
-  bool stays(size_t position) const {  // of a state, when the text goes on behind it
-    return a_.checkpoint > 0 && position % a_.checkpoint == 0;
-  }
-
-  const RunArguments& a_;
-  const LoadedCoder& loaded_;
-  std::optional<host::Context> context_;
-  std::optional<codec::Codec> load_codec_;   // if it is another than that to save by
-  std::optional<session::Session> session_;  // the one loaded
-  // What will be saved, held from the start: a session that goes on, or a new one.
-  std::optional<session::SessionWriter> continued_;
-  std::optional<OutputFile> fresh_;
-  std::vector<session::RecurrentState> states_;  // to be saved
-  session::StateEncoding encoding_ = session::StateEncoding::exact;
-  std::string echo_;  // the prompt as it is printed
-  std::vector<host::Token> prompt_;
-  std::vector<host::Token> tokens_;  // in the context, then those that wait to be evaluated
-  size_t limit_ = 0;                 // of the context
-  size_t loaded_tokens_ = 0, evaluated_ = 0, generated_ = 0;
-  double load_seconds_ = 0, prompt_seconds_ = 0, generate_seconds_ = 0;
-  std::string saved_;  // how large it is
-};
-
-Result<> Generation::read_prompt() {
-  std::string text = a_.prompt;
-  if (!a_.prompt_file.empty()) {
-    KVS_ASSIGN(text, read_text(a_.prompt_file));
-  }
-  const bool continues = !a_.load.empty();
-  if (text.empty() && !continues) {
-    return Error{ErrorKind::usage, "there is nothing to continue: give a prompt (-p, -f)"};
-  }
-  // One more than any context holds is enough to say that it is too long.
-  KVS_ASSIGN(prompt_, host::tokenize(model(), text,
-                                     {.begins = !continues,
-                                      .markers = !a_.no_special,
-                                      .most = size_t(model().context_limit()) + 1}));
-  if (!a_.quiet) echo_ = text;
-  return {};
+Result<std::string> read_prompt(const RunArguments& a) {
+  if (!a.prompt_file.empty()) return read_text(a.prompt_file);
+  return a.prompt;
 }
 
-Result<> Generation::begin() {
-  KVS_ASSIGN(encoding_, session::parse_state_encoding(a_.states));
-  if (a_.load.empty()) {
-    KVS_TRY(reserve());
-    tokens_ = prompt_;
-    return open_context(tokens_.size());
-  }
-  KVS_TRY(load_session());
-  KVS_TRY(reserve());
-  const auto& pending = session_->file().index().pending;
-  if (model().shape().hybrid() && pending.empty() && prompt_.empty()) {
-    return Error{ErrorKind::usage,
-                 a_.load +
-                     " has no token left to evaluate, and a hybrid model cannot evaluate its "
-                     "last one again: give a prompt (-p, -f)"};
-  }
-  KVS_TRY(open_context(session_->size() + pending.size() + prompt_.size()));
-  KVS_TRY(restore());
-  tokens_.insert(tokens_.end(), pending.begin(), pending.end());
-  tokens_.insert(tokens_.end(), prompt_.begin(), prompt_.end());
-  if (!tokens_.empty()) return {};
-  return Error{ErrorKind::usage, a_.load + " is empty: give a prompt (-p, -f)"};
-}
-
-Result<> Generation::load_session() {
-  session::Coder coder = loaded_.coder();
-  if (!a_.load_codec.empty()) {
-    KVS_ASSIGN(load_codec_, codec::Codec::load(a_.load_codec));
-    coder.codec = &*load_codec_;
-  }
-  KVS_ASSIGN(session_, session::Session::open(a_.load, coder));
-  return {};
-}
-
-// The blocks of the session that was loaded are kept if they are of the same codec: coding them
-// again would lose more.
-Result<> Generation::reserve() {
-  if (a_.save.empty()) return {};
-  const std::string codec = loaded_.codec ? loaded_.codec->fingerprint() : "";
-  if (session_ && session_->file().info().codec == codec) {
-    KVS_ASSIGN(continued_, session::SessionWriter::continue_at(a_.save, session_->file()));
-    return {};
-  }
-  KVS_ASSIGN(fresh_, OutputFile::reserve(a_.save, Readers::owner));
-  return {};
-}
-
-// With room for as many tokens and for those to come.
-Result<> Generation::open_context(size_t tokens) {
-  const auto most = static_cast<size_t>(model().context_limit());
-  limit_ = a_.ctx.value_or(std::min(most, tokens + most_new()));
-  if (tokens > limit_) {
+// `tokens` wait to be evaluated, in all.
+Result<Room> room_for(const RunArguments& a, const host::Model& model, size_t tokens) {
+  const auto most = static_cast<size_t>(model.context_limit());
+  const size_t room = a.ctx.value_or(std::min(most, tokens + a.most_new()));
+  if (tokens > room) {
     return Error{ErrorKind::usage,
                  fmt::format("session and prompt have {}{} tokens, the context {}; the model "
                              "allows {} (--ctx)",
-                             prompt_.size() > most ? "at least " : "", tokens, limit_, most)};
+                             tokens > most ? "at least " : "", tokens, room, most)};
   }
+  return Room{room, fmt::format("the context of {} tokens", room)};
+}
+
+Result<host::Context> open_context(const RunArguments& a, const host::Model& model,
+                                   const Room& room) {
   host::ContextOptions options;
-  options.n_ctx = static_cast<int>(limit_);
-  options.threads = a_.threads;
-  if (is_live(a_)) {
-    KVS_ASSIGN(const codec::Codec codec, codec::Codec::load(a_.cache));
+  options.n_ctx = static_cast<int>(room.tokens);
+  options.threads = a.threads;
+  if (a.live()) {
+    KVS_ASSIGN(const codec::Codec codec, codec::Codec::load(a.cache));
     KVS_ASSIGN(auto form, live::LiveForm::of(codec));
     options.live = std::make_shared<live::LiveForm>(std::move(form));
-    options.live_options.window = a_.pack.window;
+    options.live_options.window = a.pack.window;
   } else {
-    KVS_ASSIGN(options.cache, host::parse_cache_type(a_.cache));
+    KVS_ASSIGN(options.cache, host::parse_cache_type(a.cache));
   }
-  KVS_ASSIGN(context_, host::Context::create(model(), options));
+  return host::Context::create(model, options);
+}
+
+// A hybrid's newest token cannot be evaluated again.
+Result<> check_something_waits(const RunArguments& a, const ModelShape& shape,
+                               const Archive::Size& session, size_t prompt) {
+  if (session.waiting + prompt > 0) return {};
+  if (session.cells == 0) {
+    return Error{ErrorKind::usage, a.load + " is empty: give a prompt (-p, -f)"};
+  }
+  if (!shape.hybrid()) return {};
+  return Error{ErrorKind::usage,
+               a.load +
+                   " has no token left to evaluate, and a hybrid model cannot evaluate its last "
+                   "one again: give a prompt (-p, -f)"};
+}
+
+// What is loaded and the prompt are in it, or wait to be evaluated.
+Result<Generation> begin(const RunArguments& a, const host::Model& model, Archive& archive,
+                         std::span<const host::Token> prompt) {
+  Archive::Size session;
+  if (!a.load.empty()) {
+    KVS_ASSIGN(session, archive.open(a.load));
+  }
+  if (!a.save.empty()) KVS_TRY(archive.hold(a.save));
+  KVS_TRY(check_something_waits(a, model.shape(), session, prompt.size()));
+  KVS_ASSIGN(Room room, room_for(a, model, session.tokens() + prompt.size()));
+  KVS_ASSIGN(host::Context context, open_context(a, model, room));
+  Generation generation(a, model, std::move(context), std::move(room), archive);
+  if (!a.load.empty()) KVS_TRY(generation.restore());
+  generation.add(prompt);
+  return generation;
+}
+
+void report(const RunArguments& a, const Generation& generation, const std::string& saved) {
+  if (a.quiet) return;
+  const auto say = [](const std::string& line) { fmt::print(stderr, "{}\n", line); };
+  if (!a.load.empty()) say(generation.describe_restoring());
+  say(generation.describe_speed());
+  if (a.live()) say(generation.describe_live_cache());
+  if (!saved.empty()) say(fmt::format("saved {}: {}", a.save, saved));
+}
+
+Result<> continue_text(const RunArguments& a, const host::Model& model, Archive& archive) {
+  KVS_ASSIGN(const std::string text, read_prompt(a));
+  if (text.empty() && a.load.empty()) {
+    return Error{ErrorKind::usage, "there is nothing to continue: give a prompt (-p, -f)"};
+  }
+  // One more than any context holds is enough to say that it is too long.
+  KVS_ASSIGN(const auto prompt, host::tokenize(model, text,
+                                               {.begins = a.load.empty(),
+                                                .markers = !a.no_special,
+                                                .most = size_t(model.context_limit()) + 1}));
+  KVS_ASSIGN(Generation generation, begin(a, model, archive, prompt));
+  end_progress();
+  catch_interrupts();
+  if (!a.quiet) put_out(text);
+  KVS_TRY(generation.evaluate());
+  if (!interrupted()) {
+    KVS_TRY(generation.generate(a.most_new()));
+    put_out("\n");
+  }
+  std::string saved;
+  if (!a.save.empty()) {
+    KVS_ASSIGN(saved, archive.save(generation.context(), generation.tokens()));
+  }
+  report(a, generation, saved);
   return {};
-}
-
-Result<> Generation::restore() {
-  const Stopwatch watch;
-  auto tokens = host::restore_session(*session_, model().shape(), *context_, terminal_progress());
-  if (!tokens.ok() && tokens.error().kind == ErrorKind::numeric) {
-    return Error{tokens.error().kind, a_.load + ": " + tokens.error().message};
-  }
-  KVS_ASSIGN(tokens_, std::move(tokens));
-  loaded_tokens_ = tokens_.size();
-  load_seconds_ = watch.seconds();
-  return {};
-}
-
-// Evaluates what is not in the context yet; at least one token, whose logits come next.
-Result<> Generation::evaluate_waiting() {
-  put_out(echo_);
-  const Stopwatch watch;
-  if (context_->size() == tokens_.size()) KVS_TRY(context_->truncate(tokens_.size() - 1));
-  constexpr size_t kPiece = 512;  // between two looks at Ctrl-C
-  while (context_->size() < tokens_.size() && !interrupted()) {
-    const size_t at = context_->size();
-    const size_t n = until_checkpoint(at, std::min(kPiece, tokens_.size() - at), a_.checkpoint);
-    KVS_TRY(context_->decode(std::span(tokens_).subspan(at, n), at + n == tokens_.size() ? 1 : 0));
-    evaluated_ += n;
-    KVS_TRY(store_checkpoint());
-  }
-  prompt_seconds_ = watch.seconds();
-  return {};
-}
-
-Result<> Generation::generate() {
-  const Stopwatch watch;
-  const auto done = add_tokens();
-  put_out("\n");
-  generate_seconds_ = watch.seconds();
-  return done;
-}
-
-Result<> Generation::add_tokens() {
-  host::Sampler sampler(a_.sampler);
-  while (generated_ < most_new() && tokens_.size() < limit_ && !interrupted()) {
-    KVS_ASSIGN(const host::Token token, sampler.sample(context_->logits(0), tokens_));
-    if (model().ends_generation(token) && !a_.ignore_end) break;
-    tokens_.push_back(token);
-    ++generated_;
-    put_out(model().piece(token));
-    if (generated_ == most_new()) break;  // the last token waits for the next run
-    KVS_TRY(context_->decode(std::span(tokens_).last(1), 1));
-    KVS_TRY(store_checkpoint());
-  }
-  return {};
-}
-
-Result<> Generation::store_checkpoint() {
-  if (a_.save.empty() || !stays(context_->size())) return {};
-  KVS_ASSIGN(auto state, context_->recurrent_state());
-  states_.push_back(std::move(state));
-  return {};
-}
-
-// Those of the session loaded, if what is saved is another file's records.
-Result<> Generation::carry_states_over() {
-  if (!session_ || continued_) return {};
-  std::vector<session::RecurrentState> states;
-  for (const size_t position : session_->file().state_positions()) {
-    if (position >= loaded_tokens_ && !stays(position)) continue;
-    KVS_ASSIGN(auto state, session_->state_at(position));
-    states.push_back(std::move(state));
-  }
-  std::move(states_.begin(), states_.end(), std::back_inserter(states));
-  states_ = std::move(states);
-  return {};
-}
-
-// What was saved is opened again, unless it went through a pipe.
-Result<> Generation::save() {
-  if (a_.save.empty()) return {};
-  KVS_TRY(write_session());
-  std::error_code unknown;
-  if (!std::filesystem::is_regular_file(a_.save, unknown)) return {};
-  const auto again = session::Session::open(a_.save, loaded_.coder());
-  if (!again.ok()) {
-    return Error{again.error().kind, "what was saved cannot be read: " + again.error().message};
-  }
-  saved_ = describe_size(again->file());
-  return {};
-}
-
-Result<> Generation::write_session() {
-  const ModelShape& shape = model().shape();
-  const session::Coder coder = loaded_.coder();
-  KVS_ASSIGN(const host::StateCells state, host::cells_of(*context_, shape, tokens_));
-  const KvView& cells = state.cells;
-  const size_t n = cells.count(), old = std::min(n, loaded_tokens_);
-  KVS_TRY(carry_states_over());
-  const size_t last = states_.empty() ? (continued_ ? old : 0) : states_.back().position;
-  if (state.recurrent && n > last) states_.push_back(*state.recurrent);
-  if (!continued_) {
-    return session::pack(std::move(*fresh_), cells, std::span(tokens_).subspan(n), coder, a_.pack,
-                         {}, {.states = states_, .encoding = encoding_});
-  }
-  const auto pending = std::span(tokens_).subspan(std::max(n, loaded_tokens_));
-  return session::extend(
-      std::move(*continued_), *session_, cells.slice(old, n - old), pending, coder, {},
-      {.states = states_, .encoding = encoding_, .instead_of = n > old && !stays(old) ? old : 0});
-}
-
-void Generation::report() const {
-  if (a_.quiet) return;
-  if (!a_.load.empty()) {
-    fmt::print(stderr, "restored {} tokens in {:.2f} s ({:.0f}/s)\n", loaded_tokens_, load_seconds_,
-               rate(loaded_tokens_, load_seconds_));
-  }
-  fmt::print(stderr,
-             "evaluated {} tokens in {:.2f} s ({:.0f}/s), generated {} in {:.2f} s ({:.1f}/s)\n",
-             evaluated_, prompt_seconds_, rate(evaluated_, prompt_seconds_), generated_,
-             generate_seconds_, rate(generated_, generate_seconds_));
-  if (is_live(a_)) {
-    const auto f16 = double(context_->size() * model().shape().f16_bytes_per_token());
-    const auto bytes = double(context_->cache_bytes());
-    fmt::print(stderr, "cache: {:.3f} MB for {} tokens, {:.2f} times smaller than f16\n",
-               bytes / 1e6, context_->size(), f16 / bytes);
-  }
-  if (!saved_.empty()) fmt::print(stderr, "saved {}: {}\n", a_.save, saved_);
 }
 
 Result<> run(RunArguments a) {
@@ -342,16 +163,8 @@ Result<> run(RunArguments a) {
   a.host.context = static_cast<int>(std::min(a.ctx.value_or(0), kMost));
   KVS_ASSIGN(const auto loaded, LoadedCoder::load(a.model, a.codec, a.lossless, {}, a.host));
   KVS_TRY(check_checkpoint(a.checkpoint, loaded->model->shape()));
-  Generation generation(a, *loaded);
-  KVS_TRY(generation.read_prompt());
-  KVS_TRY(generation.begin());
-  end_progress();
-  catch_interrupts();
-  KVS_TRY(generation.evaluate_waiting());
-  if (!interrupted()) KVS_TRY(generation.generate());
-  KVS_TRY(generation.save());
-  generation.report();
-  return {};
+  const auto archive = session_archive(a, *loaded);
+  return continue_text(a, *loaded->model, *archive);
 }
 
 }  // namespace

@@ -1,0 +1,38 @@
+// Where the tokens of a context and their cells come from, and where they go: session files.
+#pragma once
+
+#include <memory>
+
+#include "loaded_coder.h"
+#include "run_arguments.h"
+
+namespace kvsplice::app {
+
+class Archive {
+ public:
+  struct Size {
+    size_t cells = 0, waiting = 0;  // tokens that have cells, and those behind that have none yet
+    size_t tokens() const { return cells + waiting; }
+  };
+
+  virtual ~Archive() = default;
+  // Opens a session to go on from. What goes on meanwhile stays as it is.
+  virtual Result<Size> open(const std::string& path) = 0;
+  // Replaces what is in the context by the session opened; returns its tokens.
+  virtual Result<std::vector<host::Token>> fill(host::Context& context) = 0;
+  // Looks whether the file can be written, and keeps other programs from it until it is saved.
+  virtual Result<> hold(const std::string& path) = 0;
+  // Writes the context's cells and its tokens, those that wait included, to the file that is held.
+  // What was saved is opened again, unless it went through a pipe. Returns its size, for people.
+  virtual Result<std::string> save(const host::Context& context,
+                                   std::span<const host::Token> tokens) = 0;
+  // Called behind each evaluation.
+  virtual Result<> note(const host::Context& context) = 0;
+  // What follows does not go on from any session.
+  virtual void forget() = 0;
+};
+
+// Of llama.cpp's own caches: session.kvz. The arguments and the coder have to outlive it.
+std::unique_ptr<Archive> session_archive(const RunArguments& a, const LoadedCoder& loaded);
+
+}  // namespace kvsplice::app
