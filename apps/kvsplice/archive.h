@@ -20,12 +20,14 @@ class Archive {
   virtual Result<Size> open(const std::string& path) = 0;
   // Replaces what is in the context by the session opened; returns its tokens.
   virtual Result<std::vector<host::Token>> fill(host::Context& context) = 0;
-  // Looks whether the file can be written, and keeps other programs from it until it is saved.
+  // Looks whether the file can be written, and keeps other programs from it until it is saved, or
+  // another file is held.
   virtual Result<> hold(const std::string& path) = 0;
-  // Writes the context's cells and its tokens, those that wait included, to the file that is held.
-  // What was saved is opened again, unless it went through a pipe. Returns its size, for people.
-  virtual Result<std::string> save(const host::Context& context,
-                                   std::span<const host::Token> tokens) = 0;
+  // Writes the context's cells and its tokens, those that wait included, to the file. What was
+  // saved is opened again, unless it went through a pipe, and goes on from then. Returns its size,
+  // for people.
+  virtual Result<std::string> save_to(const std::string& path, const host::Context& context,
+                                      std::span<const host::Token> tokens) = 0;
   // Called behind each evaluation.
   virtual Result<> note(const host::Context& context) = 0;
   // What follows does not go on from any session.

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "command.h"
+#include "conversation.h"
 #include "core/file.h"
 #include "core/threads.h"
 #include "generation.h"
@@ -30,12 +31,23 @@ Result<> check_cache(const RunArguments& a) {
   return Error{ErrorKind::usage, "a live cache can neither be loaded from a session yet nor saved"};
 }
 
+Result<> check_conversation(const RunArguments& a) {
+  if (!a.conversation && !(a.system.empty() && a.chat_template.empty())) {
+    return Error{ErrorKind::usage,
+                 "--system-prompt and --chat-template are of a conversation (-cnv)"};
+  }
+  if (!a.conversation || !a.no_special) return {};
+  return Error{ErrorKind::usage,
+               "--no-special: a conversation needs the markers of its chat template"};
+}
+
 Result<> check(const RunArguments& a) {
   KVS_TRY(host::check(a.sampler));
   if (!a.prompt.empty() && !a.prompt_file.empty()) {
     return Error{ErrorKind::usage, "give a prompt (-p) or a file with one (-f), not both"};
   }
   KVS_TRY(check_cache(a));
+  KVS_TRY(check_conversation(a));
   if (!a.save.empty() && !a.lossless && a.codec.empty()) {
     return Error{ErrorKind::usage, "to save, give a codec (--codec), --lossless, or both"};
   }
@@ -59,10 +71,15 @@ Result<std::string> read_prompt(const RunArguments& a) {
   return a.prompt;
 }
 
-// `tokens` wait to be evaluated, in all.
+// Of a conversation, if nothing else is said: llama.cpp takes all of a cache's memory at once, and
+// models allow for more than machines have.
+constexpr size_t kConversation = 8192;
+
+// For `tokens` that are or wait there, and those to come.
 Result<Room> room_for(const RunArguments& a, const host::Model& model, size_t tokens) {
   const auto most = static_cast<size_t>(model.context_limit());
-  const size_t room = a.ctx.value_or(std::min(most, tokens + a.most_new()));
+  const size_t wanted = a.conversation ? kConversation : tokens + a.most_new();
+  const size_t room = a.ctx.value_or(std::min(most, wanted));
   if (tokens > room) {
     return Error{ErrorKind::usage,
                  fmt::format("session and prompt have {}{} tokens, the context {}; the model "
@@ -91,7 +108,7 @@ Result<host::Context> open_context(const RunArguments& a, const host::Model& mod
 // A hybrid's newest token cannot be evaluated again.
 Result<> check_something_waits(const RunArguments& a, const ModelShape& shape,
                                const Archive::Size& session, size_t prompt) {
-  if (session.waiting + prompt > 0) return {};
+  if (a.conversation || session.waiting + prompt > 0) return {};
   if (session.cells == 0) {
     return Error{ErrorKind::usage, a.load + " is empty: give a prompt (-p, -f)"};
   }
@@ -124,7 +141,7 @@ void report(const RunArguments& a, const Generation& generation, const std::stri
   const auto say = [](const std::string& line) { fmt::print(stderr, "{}\n", line); };
   if (!a.load.empty()) say(generation.describe_restoring());
   say(generation.describe_speed());
-  if (a.live()) say(generation.describe_live_cache());
+  if (a.live()) say(generation.describe_cache());
   if (!saved.empty()) say(fmt::format("saved {}: {}", a.save, saved));
 }
 
@@ -149,10 +166,26 @@ Result<> continue_text(const RunArguments& a, const host::Model& model, Archive&
   }
   std::string saved;
   if (!a.save.empty()) {
-    KVS_ASSIGN(saved, archive.save(generation.context(), generation.tokens()));
+    KVS_ASSIGN(saved, archive.save_to(a.save, generation.context(), generation.tokens()));
   }
   report(a, generation, saved);
   return {};
+}
+
+Result<> converse(const RunArguments& a, const host::Model& model, Archive& archive) {
+  KVS_ASSIGN(const std::string first, read_prompt(a));
+  KVS_ASSIGN(auto chat, host::ChatTemplate::of(model, a.chat_template));
+  KVS_ASSIGN(Generation generation, begin(a, model, archive, {}));
+  end_progress();
+  catch_interrupts();
+  Conversation conversation(a, model, std::move(chat), generation, archive);
+  KVS_TRY(conversation.run(first));
+  std::string saved;
+  if (!a.save.empty() && !generation.tokens().empty()) {
+    KVS_ASSIGN(saved, archive.save_to(a.save, generation.context(), generation.tokens()));
+  }
+  report(a, generation, saved);
+  return conversation.outcome();
 }
 
 Result<> run(RunArguments a) {
@@ -164,7 +197,8 @@ Result<> run(RunArguments a) {
   KVS_ASSIGN(const auto loaded, LoadedCoder::load(a.model, a.codec, a.lossless, {}, a.host));
   KVS_TRY(check_checkpoint(a.checkpoint, loaded->model->shape()));
   const auto archive = session_archive(a, *loaded);
-  return continue_text(a, *loaded->model, *archive);
+  return a.conversation ? converse(a, *loaded->model, *archive)
+                        : continue_text(a, *loaded->model, *archive);
 }
 
 }  // namespace
@@ -178,10 +212,18 @@ Command run_command() {
             app.add_option("-m,--model", a->model, "model, GGUF")->required();
             app.add_option("-p,--prompt", a->prompt, "text to continue");
             app.add_option("-f,--file", a->prompt_file, "file with the text to continue");
+            app.add_flag("--conversation", a->conversation,
+                         "or -cnv: answer messages of the standard input; /help there");
+            app.add_option("--system-prompt", a->system,
+                           "or -sys: what the model is told before the first message");
+            app.add_option("--chat-template", a->chat_template,
+                           "one of llama.cpp's by name, if not the model's own");
             add_number(app, "-n,--predict", a->predict, {-1, 1 << 28},
-                       "most tokens to generate; -1: until the context is full");
+                       "most tokens to generate, 128; -1: until the context is full. Of a "
+                       "conversation: of each answer, -1");
             add_number(app, "-c,--ctx-size,--ctx", a->ctx, kSomeTokens,
-                       "tokens of context (default: what is needed, if the model allows it)");
+                       "tokens of context (default: what is needed, of a conversation 8192, if the "
+                       "model allows it)");
             app.add_option("--cache", a->cache,
                            "type of llama.cpp's cache: f16, q8_0; or the file of a live codec")
                 ->capture_default_str();

@@ -8,7 +8,9 @@ namespace kvsplice::app {
 
 Result<> Generation::restore() {
   const Stopwatch watch;
-  KVS_ASSIGN(tokens_, archive_.fill(context_));
+  auto tokens = archive_.fill(context_);
+  if (!tokens.ok() && context_.size() == 0) tokens_.clear();
+  KVS_ASSIGN(tokens_, std::move(tokens));
   restored_ = {context_.size(), watch.seconds()};
   return {};
 }
@@ -73,11 +75,34 @@ std::string Generation::describe_speed() const {
       generated_.seconds, generated_.rate());
 }
 
-std::string Generation::describe_live_cache() const {
+std::string Generation::describe_cache() const {
   const auto f16 = double(context_.size() * model_.shape().f16_bytes_per_token());
   const auto bytes = double(context_.cache_bytes());
+  const auto cells = context_.live_cells();
+  if (!cells) {
+    return fmt::format("cache: {:.3f} MB for up to {} tokens, {:g} bits a value", bytes / 1e6,
+                       room_.tokens, host::bits_per_value(context_.cache_type()));
+  }
   return fmt::format("cache: {:.3f} MB for {} tokens, {:.2f} times smaller than f16", bytes / 1e6,
                      context_.size(), f16 / bytes);
+}
+
+std::vector<std::string> Generation::statistics() const {
+  const ModelShape& shape = model_.shape();
+  std::vector<std::string> lines = {
+      fmt::format("{} tokens; room for {} more ({})", tokens_.size(), room_left(),
+                  room_.bounded_by),
+      describe_cache(),
+      fmt::format("f16 would take {:.3f} MB",
+                  double(context_.size() * shape.f16_bytes_per_token()) / 1e6)};
+  if (const auto cells = context_.live_cells(); cells && cells->tokens > 0) {
+    lines.push_back(fmt::format(
+        "{} tokens are coded, in {:.2f} bits a value; sinks and window are {:.3f} MB",
+        cells->tokens, 8 * double(cells->coded) / double(cells->tokens * shape.values_per_token()),
+        double(cells->exact) / 1e6));
+  }
+  lines.push_back(describe_speed());
+  return lines;
 }
 
 }  // namespace kvsplice::app

@@ -40,11 +40,13 @@ class Generation {
   const std::vector<host::Token>& tokens() const { return tokens_; }
   const Room& room() const { return room_; }
   size_t room_left() const { return room_.tokens - tokens_.size(); }
-  bool stopped_for_room() const { return stopped_for_room_; }  // generate() did
+  // The last generate() did.
+  bool stopped_for_room() const { return stopped_for_room_; }
 
-  std::string describe_restoring() const;   // "restored 60 tokens in 0.10 s (600/s)"
-  std::string describe_speed() const;       // "evaluated 9 tokens in 0.10 s (90/s), generated ..."
-  std::string describe_live_cache() const;  // "cache: 1.234 MB for 512 tokens, ..."
+  std::string describe_restoring() const;  // "restored 60 tokens in 0.10 s (600/s)"
+  std::string describe_speed() const;      // "evaluated 9 tokens in 0.10 s (90/s), generated ..."
+  std::string describe_cache() const;      // "cache: 1.234 MB for 512 tokens, ..."
+  std::vector<std::string> statistics() const;
 
  private:
   struct Work {

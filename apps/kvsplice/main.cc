@@ -43,8 +43,11 @@ Result<> check_verb(int argc, char** argv) {
 
 // llama.cpp's short names of several letters, which CLI11 would read as several options.
 std::vector<std::string> with_long_names(int argc, char** argv) {
-  static const std::map<std::string, std::string> names = {
-      {"-ngl", "--gpu-layers"}, {"-ub", "--ubatch-size"}, {"-fa", "--flash-attn"}};
+  static const std::map<std::string, std::string> names = {{"-ngl", "--gpu-layers"},
+                                                           {"-ub", "--ubatch-size"},
+                                                           {"-fa", "--flash-attn"},
+                                                           {"-cnv", "--conversation"},
+                                                           {"-sys", "--system-prompt"}};
   std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
   for (std::string& argument : arguments) {
     if (const auto known = names.find(argument); known != names.end()) argument = known->second;

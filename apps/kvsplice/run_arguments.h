@@ -14,16 +14,21 @@ struct RunArguments {
 
   std::string model, prompt, prompt_file, load, load_codec, save, codec;
   std::string cache = "f16", states = "exact";
+  std::string system, chat_template;
+  bool conversation = false;
   bool lossless = false, ignore_end = false, quiet = false, no_special = false;
   std::optional<size_t> ctx;
   size_t checkpoint = 0;
-  int64_t predict = 128;  // -1: as many as the context holds
+  std::optional<int64_t> predict;  // tokens to generate, of each answer; -1: no limit
   session::PackOptions pack;
   host::ModelOptions host;
   host::SamplerOptions sampler;
   int threads = 0;
 
-  size_t most_new() const { return predict < 0 ? kMostTokens : size_t(predict); }
+  size_t most_new() const {
+    const int64_t most = predict.value_or(conversation ? -1 : 128);
+    return most < 0 ? kMostTokens : size_t(most);
+  }
   bool live() const { return cache != "f16" && cache != "q8_0"; }
 };
 

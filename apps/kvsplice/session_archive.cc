@@ -18,8 +18,8 @@ class SessionArchive : public Archive {
   Result<Size> open(const std::string& path) override;
   Result<std::vector<host::Token>> fill(host::Context& context) override;
   Result<> hold(const std::string& path) override;
-  Result<std::string> save(const host::Context& context,
-                           std::span<const host::Token> tokens) override;
+  Result<std::string> save_to(const std::string& path, const host::Context& context,
+                              std::span<const host::Token> tokens) override;
   Result<> note(const host::Context& context) override;
   void forget() override;
 
@@ -29,6 +29,7 @@ class SessionArchive : public Archive {
   bool stays(size_t position) const {  // of a state, when the text goes on behind it
     return a_.checkpoint > 0 && position % a_.checkpoint == 0;
   }
+  void let_go();
   Result<> carry_states_over();
   Result<> write(const host::Context& context, std::span<const host::Token> tokens);
 
@@ -38,7 +39,7 @@ class SessionArchive : public Archive {
   std::optional<session::Session> opened_;   // to go on from
   std::optional<session::Session> session_;  // what the context has gone on from
   // What will be saved, held: a session that goes on, or a new one.
-  std::string held_;
+  std::string held_;  // its path
   std::optional<session::SessionWriter> continued_;
   std::optional<OutputFile> fresh_;
   std::vector<session::RecurrentState> states_;  // to be saved
@@ -72,15 +73,14 @@ Result<std::vector<host::Token>> SessionArchive::fill(host::Context& context) {
 // would lose more.
 Result<> SessionArchive::hold(const std::string& path) {
   const session::Session* from = opened_ ? &*opened_ : session_ ? &*session_ : nullptr;
-  continued_.reset();
-  fresh_.reset();
-  held_ = path;
+  let_go();
   const std::string codec = loaded_.codec ? loaded_.codec->fingerprint() : "";
   if (from != nullptr && from->file().info().codec == codec) {
     KVS_ASSIGN(continued_, session::SessionWriter::continue_at(path, from->file()));
-    return {};
+  } else {
+    KVS_ASSIGN(fresh_, OutputFile::reserve(path, Readers::owner));
   }
-  KVS_ASSIGN(fresh_, OutputFile::reserve(path, Readers::owner));
+  held_ = path;
   return {};
 }
 
@@ -91,11 +91,16 @@ Result<> SessionArchive::note(const host::Context& context) {
   return {};
 }
 
-void SessionArchive::forget() {
-  session_.reset();
-  opened_.reset();
+void SessionArchive::let_go() {
+  held_.clear();
   continued_.reset();
   fresh_.reset();
+}
+
+void SessionArchive::forget() {
+  let_go();
+  session_.reset();
+  opened_.reset();
   states_.clear();
 }
 
@@ -113,15 +118,15 @@ Result<> SessionArchive::carry_states_over() {
   return {};
 }
 
-Result<std::string> SessionArchive::save(const host::Context& context,
-                                         std::span<const host::Token> tokens) {
+Result<std::string> SessionArchive::save_to(const std::string& path, const host::Context& context,
+                                            std::span<const host::Token> tokens) {
+  if (path != held_) KVS_TRY(hold(path));
   const auto written = write(context, tokens);
-  continued_.reset();
-  fresh_.reset();
+  let_go();
   KVS_TRY(written);
   std::error_code unknown;
-  if (!std::filesystem::is_regular_file(held_, unknown)) return std::string();
-  auto again = session::Session::open(held_, loaded_.coder());
+  if (!std::filesystem::is_regular_file(path, unknown)) return std::string();
+  auto again = session::Session::open(path, loaded_.coder());
   if (!again.ok()) {
     return Error{again.error().kind, "what was saved cannot be read: " + again.error().message};
   }

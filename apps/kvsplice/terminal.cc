@@ -24,15 +24,15 @@ using Clock = std::chrono::steady_clock;
 
 std::string g_command_line;
 std::atomic<int> g_signal{0};        // the first that asked to stop
+std::atomic<bool> g_asked{false};    // by Ctrl-C or SIGTERM
 std::atomic<int> g_output_error{0};  // errno of the first text that did not arrive
 bool g_line_open = false;
 
 // A terminal that closes and a reader that goes away may say so many times; who asks a second time
 // by Ctrl-C or SIGTERM does not wait.
 void on_signal(int signal) {
-  static std::atomic<bool> asked{false};
   const bool is_asking = signal == SIGINT || signal == SIGTERM;
-  if (is_asking && asked.exchange(true)) _exit(128 + signal);
+  if (is_asking && g_asked.exchange(true)) _exit(128 + signal);
   int none = 0;
   g_signal.compare_exchange_strong(none, signal);
 }
@@ -119,6 +119,12 @@ void catch_interrupts() {
 }
 
 bool interrupted() { return g_signal != 0 || g_output_error != 0; }
+
+bool take_interrupt_back() {
+  int interrupt = SIGINT;
+  if (g_signal.compare_exchange_strong(interrupt, 0)) g_asked = false;
+  return !interrupted();
+}
 
 int stop_signal() { return g_signal; }
 

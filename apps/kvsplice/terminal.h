@@ -16,7 +16,9 @@ void end_progress();  // leaves the line of the progress bar, if there is one
 // (SIGPIPE) only set a mark, as they do while terminal_progress() is used.
 void catch_interrupts();
 bool interrupted();  // by one of them, or as put_out() could not write
-int stop_signal();   // the first of them, 0 if none
+// Takes back a Ctrl-C that has stopped what it was meant for. False if there is more to stop for.
+bool take_interrupt_back();
+int stop_signal();  // the first of them, 0 if none
 
 // Files that are opened must not become the standard streams where those are closed.
 void keep_standard_streams();
