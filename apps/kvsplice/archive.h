@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "live/saved_cache.h"
 #include "loaded_coder.h"
 #include "run_arguments.h"
 
@@ -36,5 +37,12 @@ class Archive {
 
 // Of llama.cpp's own caches: session.kvz. The arguments and the coder have to outlive it.
 std::unique_ptr<Archive> session_archive(const RunArguments& a, const LoadedCoder& loaded);
+
+// Of live caches: files of their own (src/live/saved_cache.h). The form has to outlive it.
+std::unique_ptr<Archive> live_archive(const live::LiveForm& form, const live::LiveOptions& options);
+// Error usage if the file is of the other of the two.
+Result<> check_kind(const std::string& path, bool live);
+// "4096 tokens in 15.1 MB, 6.20 times smaller than f16".
+std::string describe_size(const live::SavedCache& saved);
 
 }  // namespace kvsplice::app

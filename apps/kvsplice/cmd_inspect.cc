@@ -4,13 +4,13 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "archive.h"
 #include "codec/codec.h"
 #include "command.h"
 #include "core/file.h"
 #include "extract/dump.h"
 #include "gguf/gguf_kind.h"
 #include "host/state_blob.h"
-#include "loaded_coder.h"
 #include "report/table.h"
 
 namespace kvsplice::app {
@@ -66,6 +66,33 @@ Result<> inspect_session(const InspectArguments& a) {
   if (!a.check) return {};
   KVS_TRY(check_records(reader));
   if (!a.json) fmt::print("every record is sound\n");
+  return {};
+}
+
+Result<> inspect_live(const InspectArguments& a) {
+  KVS_ASSIGN(const auto saved, live::SavedCache::open(a.file));
+  const live::SavedCacheInfo& info = saved.info();
+  report::Table table("layers", "Layers",
+                      {{"layer"}, {"key_width"}, {"value_width"}, {"bytes"}, {"coded_bits", 3}});
+  for (size_t l = 0; l < info.layers.size(); ++l) {
+    const auto& layer = info.layers[l];
+    const size_t group = live::kGroup + layer.key_group_bytes + layer.value_group_bytes;
+    table.add({int64_t(l), int64_t(layer.key_width), int64_t(layer.value_width),
+               int64_t(info.layer_bytes(l)),
+               8.0 * double(group) / double(live::kGroup * (layer.key_width + layer.value_width))});
+  }
+  if (!a.json) {
+    fmt::print("{}: session of a live cache, {}\n", a.file, describe_size(saved));
+    fmt::print("model {} ({}, {}); live codec {}\n", info.model_name, info.architecture, info.model,
+               info.codec);
+    fmt::print("sinks {}, window {}; {} tokens are coded, {} are not; {} pending tokens\n",
+               info.options.sinks, info.options.window, info.groups * live::kGroup, info.exact,
+               info.waiting);
+  }
+  show(table, a.json);
+  if (!a.check) return {};
+  KVS_TRY(saved.check());
+  if (!a.json) fmt::print("every part is sound\n");
   return {};
 }
 
@@ -209,6 +236,7 @@ Result<> inspect(const InspectArguments& a) {
   KVS_ASSIGN(const auto file, DiskFile::open(a.file));
   KVS_ASSIGN(const Bytes start, file.read(0, std::min<uint64_t>(file.size(), 16)));
   if (session::header_length(start).ok()) return inspect_session(a);
+  if (live::SavedCache::begins(start)) return inspect_live(a);
   if (a.check) return Error{ErrorKind::usage, "--check is for sessions; this is none"};
   const std::string_view gguf = "GGUF";
   if (start.size() >= 4 && std::equal(gguf.begin(), gguf.end(), start.begin())) {

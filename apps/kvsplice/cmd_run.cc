@@ -27,8 +27,10 @@ Result<> check_cache(const RunArguments& a) {
                              "live codec",
                              a.cache)};
   }
-  if (a.load.empty() && a.save.empty()) return {};
-  return Error{ErrorKind::usage, "a live cache can neither be loaded from a session yet nor saved"};
+  if (a.codec.empty() && !a.lossless && a.load_codec.empty()) return {};
+  return Error{ErrorKind::usage,
+               "a live cache is saved as it is: --codec, --load-codec and --lossless are of "
+               "sessions of llama.cpp's own cache"};
 }
 
 Result<> check_conversation(const RunArguments& a) {
@@ -48,7 +50,7 @@ Result<> check(const RunArguments& a) {
   }
   KVS_TRY(check_cache(a));
   KVS_TRY(check_conversation(a));
-  if (!a.save.empty() && !a.lossless && a.codec.empty()) {
+  if (!a.save.empty() && !a.lossless && a.codec.empty() && !a.live()) {
     return Error{ErrorKind::usage, "to save, give a codec (--codec), --lossless, or both"};
   }
   KVS_TRY(session::parse_state_encoding(a.states));
@@ -89,39 +91,71 @@ Result<Room> room_for(const RunArguments& a, const host::Model& model, size_t to
   return Room{room, fmt::format("the context of {} tokens", room)};
 }
 
+// What attention reads in place of llama.cpp's own cache; no form: nothing.
+struct LiveCache {
+  std::shared_ptr<const live::LiveForm> form;
+  live::LiveOptions options;
+};
+
+// A cache that is loaded keeps the window it was made with.
+Result<live::LiveOptions> live_options(const RunArguments& a) {
+  live::LiveOptions options{a.pack.sinks};
+  options.window = a.window.value_or(options.window);
+  if (a.load.empty()) return options;
+  KVS_TRY(check_kind(a.load, true));
+  KVS_ASSIGN(const auto saved, live::SavedCache::open(a.load));
+  const live::LiveOptions& own = saved.info().options;
+  if (!a.window || *a.window == own.window) return own;
+  return Error{ErrorKind::usage, fmt::format("{} was made with --window {}", a.load, own.window)};
+}
+
+Result<LiveCache> live_cache(const RunArguments& a) {
+  if (!a.live()) return LiveCache();
+  KVS_ASSIGN(const codec::Codec codec, codec::Codec::load(a.cache));
+  KVS_ASSIGN(auto form, live::LiveForm::of(codec));
+  LiveCache made{std::make_shared<live::LiveForm>(std::move(form)), {}};
+  KVS_ASSIGN(made.options, live_options(a));
+  return made;
+}
+
 Result<host::Context> open_context(const RunArguments& a, const host::Model& model,
-                                   const Room& room) {
+                                   const LiveCache& live, const Room& room) {
   host::ContextOptions options;
   options.n_ctx = static_cast<int>(room.tokens);
   options.threads = a.threads;
-  if (a.live()) {
-    KVS_ASSIGN(const codec::Codec codec, codec::Codec::load(a.cache));
-    KVS_ASSIGN(auto form, live::LiveForm::of(codec));
-    options.live = std::make_shared<live::LiveForm>(std::move(form));
-    options.live_options.window = a.pack.window;
-  } else {
+  options.live = live.form;
+  options.live_options = live.options;
+  if (!live.form) {
     KVS_ASSIGN(options.cache, host::parse_cache_type(a.cache));
   }
   return host::Context::create(model, options);
 }
 
-// A hybrid's newest token cannot be evaluated again.
+// The newest token cannot be evaluated again by hybrids and live caches.
 Result<> check_something_waits(const RunArguments& a, const ModelShape& shape,
                                const Archive::Size& session, size_t prompt) {
   if (a.conversation || session.waiting + prompt > 0) return {};
   if (session.cells == 0) {
     return Error{ErrorKind::usage, a.load + " is empty: give a prompt (-p, -f)"};
   }
-  if (!shape.hybrid()) return {};
+  if (!shape.hybrid() && !a.live()) return {};
   return Error{ErrorKind::usage,
-               a.load +
-                   " has no token left to evaluate, and a hybrid model cannot evaluate its last "
-                   "one again: give a prompt (-p, -f)"};
+               fmt::format("{} has no token left to evaluate, and {} cannot evaluate its last one "
+                           "again: give a prompt (-p, -f)",
+                           a.load, a.live() ? "a live cache" : "a hybrid model")};
 }
 
+// All that `run` needs besides its arguments.
+struct Means {
+  const host::Model& model;
+  const LiveCache& live;
+  Archive& archive;
+};
+
 // What is loaded and the prompt are in it, or wait to be evaluated.
-Result<Generation> begin(const RunArguments& a, const host::Model& model, Archive& archive,
+Result<Generation> begin(const RunArguments& a, const Means& means,
                          std::span<const host::Token> prompt) {
+  const auto& [model, live, archive] = means;
   Archive::Size session;
   if (!a.load.empty()) {
     KVS_ASSIGN(session, archive.open(a.load));
@@ -129,7 +163,7 @@ Result<Generation> begin(const RunArguments& a, const host::Model& model, Archiv
   if (!a.save.empty()) KVS_TRY(archive.hold(a.save));
   KVS_TRY(check_something_waits(a, model.shape(), session, prompt.size()));
   KVS_ASSIGN(Room room, room_for(a, model, session.tokens() + prompt.size()));
-  KVS_ASSIGN(host::Context context, open_context(a, model, room));
+  KVS_ASSIGN(host::Context context, open_context(a, model, live, room));
   Generation generation(a, model, std::move(context), std::move(room), archive);
   if (!a.load.empty()) KVS_TRY(generation.restore());
   generation.add(prompt);
@@ -145,7 +179,8 @@ void report(const RunArguments& a, const Generation& generation, const std::stri
   if (!saved.empty()) say(fmt::format("saved {}: {}", a.save, saved));
 }
 
-Result<> continue_text(const RunArguments& a, const host::Model& model, Archive& archive) {
+Result<> continue_text(const RunArguments& a, const Means& means) {
+  const host::Model& model = means.model;
   KVS_ASSIGN(const std::string text, read_prompt(a));
   if (text.empty() && a.load.empty()) {
     return Error{ErrorKind::usage, "there is nothing to continue: give a prompt (-p, -f)"};
@@ -155,7 +190,7 @@ Result<> continue_text(const RunArguments& a, const host::Model& model, Archive&
                                                {.begins = a.load.empty(),
                                                 .markers = !a.no_special,
                                                 .most = size_t(model.context_limit()) + 1}));
-  KVS_ASSIGN(Generation generation, begin(a, model, archive, prompt));
+  KVS_ASSIGN(Generation generation, begin(a, means, prompt));
   end_progress();
   catch_interrupts();
   if (!a.quiet) put_out(text);
@@ -166,23 +201,23 @@ Result<> continue_text(const RunArguments& a, const host::Model& model, Archive&
   }
   std::string saved;
   if (!a.save.empty()) {
-    KVS_ASSIGN(saved, archive.save_to(a.save, generation.context(), generation.tokens()));
+    KVS_ASSIGN(saved, means.archive.save_to(a.save, generation.context(), generation.tokens()));
   }
   report(a, generation, saved);
   return {};
 }
 
-Result<> converse(const RunArguments& a, const host::Model& model, Archive& archive) {
+Result<> converse(const RunArguments& a, const Means& means) {
   KVS_ASSIGN(const std::string first, read_prompt(a));
-  KVS_ASSIGN(auto chat, host::ChatTemplate::of(model, a.chat_template));
-  KVS_ASSIGN(Generation generation, begin(a, model, archive, {}));
+  KVS_ASSIGN(auto chat, host::ChatTemplate::of(means.model, a.chat_template));
+  KVS_ASSIGN(Generation generation, begin(a, means, {}));
   end_progress();
   catch_interrupts();
-  Conversation conversation(a, model, std::move(chat), generation, archive);
+  Conversation conversation(a, means.model, std::move(chat), generation, means.archive);
   KVS_TRY(conversation.run(first));
   std::string saved;
   if (!a.save.empty() && !generation.tokens().empty()) {
-    KVS_ASSIGN(saved, archive.save_to(a.save, generation.context(), generation.tokens()));
+    KVS_ASSIGN(saved, means.archive.save_to(a.save, generation.context(), generation.tokens()));
   }
   report(a, generation, saved);
   return conversation.outcome();
@@ -191,14 +226,17 @@ Result<> converse(const RunArguments& a, const host::Model& model, Archive& arch
 Result<> run(RunArguments a) {
   KVS_TRY(check(a));
   if (a.threads > 0) set_thread_count(a.threads);
+  a.pack.window = a.window.value_or(a.pack.window);
   KVS_TRY(sort_codecs(a));
   constexpr size_t kMost = 1 << 28;
   a.host.context = static_cast<int>(std::min(a.ctx.value_or(0), kMost));
   KVS_ASSIGN(const auto loaded, LoadedCoder::load(a.model, a.codec, a.lossless, {}, a.host));
   KVS_TRY(check_checkpoint(a.checkpoint, loaded->model->shape()));
-  const auto archive = session_archive(a, *loaded);
-  return a.conversation ? converse(a, *loaded->model, *archive)
-                        : continue_text(a, *loaded->model, *archive);
+  KVS_ASSIGN(const LiveCache live, live_cache(a));
+  const auto archive =
+      live.form ? live_archive(*live.form, live.options) : session_archive(a, *loaded);
+  const Means means{*loaded->model, live, *archive};
+  return a.conversation ? converse(a, means) : continue_text(a, means);
 }
 
 }  // namespace
@@ -238,8 +276,8 @@ Command run_command() {
             app.add_flag("--lossless", a->lossless, "save without loss");
             add_number(app, "--sinks", a->pack.sinks, kTokens,
                        "first tokens a new session keeps exact");
-            add_number(app, "--window", a->pack.window, kTokens,
-                       "newest tokens a new session keeps exact");
+            add_number(app, "--window", a->window, kTokens,
+                       "newest tokens a new session keeps exact, 32; a live cache, 128");
             add_number(app, "--checkpoint", a->checkpoint, kTokens,
                        "of hybrid models: tokens from one recurrent state that is saved to the "
                        "next; 0: one at the end");

@@ -76,7 +76,7 @@ std::string Generation::describe_speed() const {
 }
 
 std::string Generation::describe_cache() const {
-  const auto f16 = double(context_.size() * model_.shape().f16_bytes_per_token());
+  const double f16 = model_.shape().f16_bytes(context_.size());
   const auto bytes = double(context_.cache_bytes());
   const auto cells = context_.live_cells();
   if (!cells) {
@@ -93,8 +93,7 @@ std::vector<std::string> Generation::statistics() const {
       fmt::format("{} tokens; room for {} more ({})", tokens_.size(), room_left(),
                   room_.bounded_by),
       describe_cache(),
-      fmt::format("f16 would take {:.3f} MB",
-                  double(context_.size() * shape.f16_bytes_per_token()) / 1e6)};
+      fmt::format("f16 would take {:.3f} MB", shape.f16_bytes(context_.size()) / 1e6)};
   if (const auto cells = context_.live_cells(); cells && cells->tokens > 0) {
     lines.push_back(fmt::format(
         "{} tokens are coded, in {:.2f} bits a value; sinks and window are {:.3f} MB",

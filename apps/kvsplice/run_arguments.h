@@ -17,7 +17,7 @@ struct RunArguments {
   std::string system, chat_template;
   bool conversation = false;
   bool lossless = false, ignore_end = false, quiet = false, no_special = false;
-  std::optional<size_t> ctx;
+  std::optional<size_t> ctx, window;
   size_t checkpoint = 0;
   std::optional<int64_t> predict;  // tokens to generate, of each answer; -1: no limit
   session::PackOptions pack;

@@ -46,6 +46,7 @@ class SessionArchive : public Archive {
 };
 
 Result<Archive::Size> SessionArchive::open(const std::string& path) {
+  KVS_TRY(check_kind(path, false));
   session::Coder coder = loaded_.coder();
   if (!a_.load_codec.empty()) {
     KVS_ASSIGN(load_codec_, codec::Codec::load(a_.load_codec));

@@ -365,6 +365,29 @@ std::optional<live::CellBytes> Context::live_cells() const {
   return impl_->live->cells();
 }
 
+const std::vector<live::LayerCache>& Context::live_layers() const {
+  static const std::vector<live::LayerCache> none;
+  return impl_->live ? impl_->live->layers() : none;
+}
+
+Result<> Context::set_live_layers(std::vector<live::LayerCache> layers) {
+  Impl& m = *impl_;
+  const size_t n = layers.empty() ? 0 : layers[0].count();
+  const bool fits = m.live && layers.size() == m.live->layers().size() &&
+                    std::all_of(layers.begin(), layers.end(), [&](const live::LayerCache& l) {
+                      return &l.form() == &m.live->form() && l.count() == n;
+                    });
+  if (!fits) return Error{ErrorKind::usage, "these layers are not of the context's live cache"};
+  if (n > size_t(m.options.n_ctx)) {
+    return Error{ErrorKind::usage,
+                 fmt::format("{} tokens exceed the context of {}", n, m.options.n_ctx)};
+  }
+  m.clear();
+  m.live->set_layers(std::move(layers));
+  m.size = n;
+  return {};
+}
+
 CacheType Context::cache_type() const { return impl_->options.cache; }
 std::span<const Turns> Context::turns() const { return impl_->turns; }
 

@@ -20,6 +20,9 @@ class LiveAttention {
   Result<> outcome() const;
 
   void clear();
+  const std::vector<live::LayerCache>& layers() const { return layers_; }
+  void set_layers(std::vector<live::LayerCache> layers) { layers_ = std::move(layers); }
+  const live::LiveForm& form() const { return *form_; }
   live::CellBytes cells() const;  // of all layers; the tokens are those of the one that has most
   size_t table_bytes() const { return form_->table_bytes(); }
 

@@ -135,6 +135,10 @@ class Context {
   Result<> write_cache(Kind kind, int layer, size_t first, MatrixView<const float> rows);
   size_t cache_bytes() const;  // as allocated by llama.cpp; of a live cache, its own
   std::optional<live::CellBytes> live_cells() const;  // of a live cache
+  // All layers of a live cache, of this context's form, and the reverse, which replaces whatever is
+  // in the context.
+  const std::vector<live::LayerCache>& live_layers() const;
+  Result<> set_live_layers(std::vector<live::LayerCache> layers);
   CacheType cache_type() const;
   std::span<const Turns> turns() const;  // of this cache's heads; like ModelShape::layers
 

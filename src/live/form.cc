@@ -301,6 +301,7 @@ size_t FoldedUnit::bytes() const {
 Result<LiveForm> LiveForm::of(const codec::Codec& codec) {
   LiveForm form;
   form.shape_ = codec.shape();
+  form.codec_ = codec.fingerprint();
   for (const UnitCoder& unit : codec.units()) {
     KVS_ASSIGN(FoldedUnit folded, fold(unit));
     form.units_.push_back(std::move(folded));

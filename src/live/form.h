@@ -63,6 +63,7 @@ class LiveForm {
   static Result<LiveForm> of(const codec::Codec& codec);
 
   const ModelShape& shape() const { return shape_; }
+  const std::string& codec() const { return codec_; }  // its fingerprint
   const FoldedUnit& unit(Kind kind, size_t layer) const {
     return units_[2 * layer + (kind == Kind::key ? 0 : 1)];
   }
@@ -76,6 +77,7 @@ class LiveForm {
 
  private:
   ModelShape shape_;
+  std::string codec_;
   std::vector<FoldedUnit> units_;  // keys, then values, layer by layer
 };
 

@@ -10,6 +10,8 @@ namespace kvsplice::live {
 struct LiveOptions {
   size_t sinks = 4;     // first tokens that stay as they are
   size_t window = 128;  // newest tokens that do, at least
+
+  bool operator==(const LiveOptions&) const = default;
 };
 
 // Bytes of cells.
@@ -25,7 +27,16 @@ class LayerCache {
   LayerCache(const LiveForm& form, size_t layer, const LiveOptions& options);
 
   size_t count() const { return count_; }
+  size_t coded() const { return coded_; }  // tokens, with those in groups that were forgotten
+  size_t groups() const { return groups_.size(); }
+  const LiveForm& form() const { return *form_; }
+  const LiveOptions& options() const { return options_; }
   CellBytes bytes() const;  // the form's tables are shared
+
+  // As it is saved (live/saved_cache.h), and back: empty, it takes the groups that are left of so
+  // many coded tokens, and the rows of the others. Error format or numeric, and it is of no use.
+  void write(ByteWriter& to) const;
+  Result<> read(ByteReader& from, size_t groups, size_t coded, size_t exact);
 
   // The next tokens' rows, as the cache holds them: [n x width]. What has left the window by then
   // is coded first, so that tokens appended together see each other as they are.
