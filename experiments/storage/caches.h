@@ -16,17 +16,19 @@ namespace kvsplice::experiment::storage {
 
 struct Cache {
   std::string method;
-  double factor = 0;                     // of the steps; 0 where there is none
-  std::optional<host::CacheType> type;   // llama.cpp's, or
-  std::optional<codec::CodecText> text;  // a codec's; neither: the noise floor
-  bool learns = false;                   // from calibration rows
+  double factor = 0;                                     // of the steps; 0 where there is none
+  std::optional<host::CacheType> type;                   // llama.cpp's, or
+  std::optional<codec::CodecText> text;                  // a codec's; neither: the noise floor
+  bool learns = false;                                   // from calibration rows
+  std::shared_ptr<const live::LiveForm> live = nullptr;  // instead of all these
 
   std::string name() const;
 };
 
 constexpr const char* kCodec = "codec";  // the method under study
 
-// For the loop; and for restored prompts, where only the codec and a plain KLT are looked at.
+// For the loop; and for restored prompts, where only the codec, a plain KLT and live caches are
+// looked at.
 Result<std::vector<Cache>> loop_caches(const Options& options, const ModelShape& shape);
 Result<std::vector<Cache>> prompt_caches(const Options& options);
 Result<codec::CodecText> codec_text(const Options& options);

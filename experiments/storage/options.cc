@@ -67,6 +67,7 @@ bool Options::compares(const std::string& method) const {
 
 std::vector<double> numbers(const std::string& list) {
   std::vector<double> all;
+  if (list == "none") return all;
   for (const auto& part : split(list)) {
     (void)params_detail::parse("factors", part, kFactors, all.emplace_back()).ok();
   }
@@ -99,7 +100,7 @@ Options quick(Options options) {
 Result<> check(const Options& options) {
   KVS_TRY(check_names("parts", options.parts, part_names()));
   if (options.methods != "none") KVS_TRY(check_names("methods", options.methods, method_names()));
-  KVS_TRY(check_numbers("factors", options.factors));
+  if (options.factors != "none") KVS_TRY(check_numbers("factors", options.factors));
   KVS_TRY(check_numbers("other_factors", options.other_factors));
   if (split(options.text).empty()) return not_allowed("text", options.text, "files, by commas");
   if (split(options.test_text).empty()) {

@@ -21,6 +21,7 @@ struct Options {
   std::string factors = "0.2,0.4,0.75,1.2,1.7";
   std::string other_factors = "0.4,0.75,1.2";
   std::string parts = "all", methods = "all";
+  std::string live;
   int calibration = 65536, sequence = 1024, sinks = 4;
   std::vector<int> ctx = {1024};
   int tokens = 2048;
@@ -35,7 +36,10 @@ struct Options {
     v("text", text, "texts to calibrate on", FreeText{"files, by commas"});
     v("test_text", test_text, "texts to test on", FreeText{"files, by commas"});
     v("codec", codec, "pipeline under study, with layers and step", FreeText{"a pipeline"});
-    v("factors", factors, "of the codec's steps, one fit each", FreeText{"numbers, by commas"});
+    v("live", live, "codecs of live caches that prompts are restored in, too",
+      FreeText{"files, by commas"});
+    v("factors", factors, "of the codec's steps, one fit each; none: without it",
+      FreeText{"numbers, by commas, or none"});
     v("other_factors", other_factors, "of the steps of what it is compared with",
       FreeText{"numbers, by commas"});
     v("parts", parts, "what is done", FreeText{some_of(part_names())});

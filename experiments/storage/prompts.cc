@@ -22,19 +22,25 @@ class Prompts {
     options_.room = room;
     options_.sinks = size_t(ground.options.sinks);
     options_.threads = ground.options.threads;
+    options_.live_options.sinks = options_.sinks;
   }
 
   // The prompt as the cache brings it back, and the f16 bytes over its bytes.
   Result<StoredPrompt*> restored(const Cache& cache, double& ratio) {
     const auto type = cache.type.value_or(host::CacheType::f16);
-    if (!prompt_ || options_.cache != type) {
+    if (!prompt_ || options_.cache != type || options_.live != cache.live) {
       options_.cache = type;
+      options_.live = cache.live;
       prompt_.reset();  // one context at a time
       KVS_ASSIGN(prompt_, StoredPrompt::evaluate(ground_.model, tokens_, options_));
     }
     KVS_ASSIGN(const auto codec, codec_of(ground_, cache));
     KVS_ASSIGN(const size_t bytes, prompt_->restore(codec.get()));
     const double row = double(ground_.model.shape().f16_bytes_per_token());
+    if (const auto cells = prompt_->context().live_cells()) {
+      ratio = row * double(tokens_.size()) / double(cells->coded + cells->exact);
+      return &*prompt_;
+    }
     ratio = codec ? row * double(tokens_.size()) / (double(bytes) + row * double(options_.sinks))
                   : 16 / host::bits_per_value(type);
     return &*prompt_;
@@ -58,6 +64,7 @@ void add(Restored& row, double depth, const Agreement& a) {
 // A codec may have the name of a cache type: f16.
 std::string key_of(const Ground& ground, const Cache& cache) {
   const bool learns = cache.text && cache.learns;
+  if (cache.live) return "live " + cache.live->codec();
   const std::string what = cache.text ? "codec " + codec::print(*cache.text) : cache.method;
   return (learns ? ground.calibrated + "/" : "") + what;
 }

@@ -28,12 +28,18 @@ Result<StoredPrompt> StoredPrompt::evaluate(const host::Model& model,
   context.n_ubatch = std::min(kStep, context.n_ctx);
   context.threads = options.threads;
   context.cache = options.cache;
+  context.live = options.live;
+  context.live_options = options.live_options;
   KVS_ASSIGN(prompt.context_, host::Context::create(model, context));
   KVS_TRY(prompt.context_->decode(prompt.tokens_));
   if (model.shape().hybrid()) {
     KVS_ASSIGN(prompt.state_, prompt.context_->recurrent_state());
   }
-  if (options.cache == host::CacheType::f16) KVS_TRY(prompt.keep_rows());
+  if (options.live) {
+    prompt.layers_ = prompt.context_->live_layers();
+  } else if (options.cache == host::CacheType::f16) {
+    KVS_TRY(prompt.keep_rows());
+  }
   return prompt;
 }
 
@@ -60,6 +66,7 @@ Result<> StoredPrompt::put_rows_back() {
 }
 
 Result<> StoredPrompt::rewind() {
+  if (options_.live) return context_->set_live_layers(layers_);
   return state_ ? context_->go_back(*state_) : context_->truncate(size());
 }
 

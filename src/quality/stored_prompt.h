@@ -1,7 +1,7 @@
 // A prompt whose cache is what a stored session brings back: evaluated once, then its rows behind
 // the sinks go through a codec as real bytes, in blocks as sessions have them. What follows attends
 // to the decoded rows only. A hybrid's recurrent state is the one that was evaluated, as in a
-// session.
+// session. A live cache comes back as it stood behind the prompt.
 #pragma once
 
 #include <optional>
@@ -17,6 +17,8 @@ struct PromptOptions {
   size_t sinks = 4;
   int threads = 0;
   host::CacheType cache = host::CacheType::f16;  // codecs need f16
+  std::shared_ptr<const live::LiveForm> live;    // instead
+  live::LiveOptions live_options;
 };
 
 class StoredPrompt {
@@ -43,6 +45,7 @@ class StoredPrompt {
   PromptOptions options_;
   std::optional<host::Context> context_;
   std::optional<session::RecurrentState> state_;  // of hybrids, as it was evaluated
+  std::vector<live::LayerCache> layers_;          // of a live cache
   std::vector<Matrix<float>> rows_;  // keys, then values, layer by layer; none but of f16
 };
 

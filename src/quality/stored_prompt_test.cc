@@ -7,6 +7,9 @@
 #include <cmath>
 #include <set>
 
+#include "fit/block_rows.h"
+#include "fit/fit_codec.h"
+#include "host/cache_block.h"
 #include "host/tiny_model_test.h"
 #include "quality/follow.h"
 #include "quality/retrieval.h"
@@ -55,6 +58,29 @@ class StoredPromptTest : public ::testing::Test {
   TempDir dir;
   std::optional<host::Model> model;
 };
+
+TEST_F(StoredPromptTest, ALiveCacheComesBackAsItStoodBehindThePrompt) {
+  auto plain = prompt(700);
+  const codec::BlockRows rows(
+      must(host::read_block(plain.context(), model->shape(), letters(700), 0, 700)));
+  const auto text = must(codec::parse_codec("k: rotate|widths(delta=0.5); v: widths(delta=0.5)"));
+  PromptOptions options;
+  options.room = 400;
+  options.live = std::make_shared<live::LiveForm>(
+      must(live::LiveForm::of(must(codec::fit_codec(text, model->shape(), rows, nullptr, {})))));
+  auto stored = prompt(700, options);
+  EXPECT_EQ(must(stored.restore(nullptr)), 0u);
+  const size_t coded = stored.context().live_cells()->tokens;
+  EXPECT_GT(coded, 0u);
+  const auto first = next(stored);
+  EXPECT_GT(distance(next(plain), first), 1e-4);
+  EXPECT_LT(distance(next(plain), first), 0.3);
+  must(stored.context().decode(letters(300)));
+  EXPECT_GT(stored.context().live_cells()->tokens, coded);
+  must(stored.rewind());
+  EXPECT_EQ(stored.context().live_cells()->tokens, coded);
+  EXPECT_EQ(next(stored), first);
+}
 
 TEST_F(StoredPromptTest, WithoutACodecItIsThePlainEvaluation) {
   auto stored = prompt(40);

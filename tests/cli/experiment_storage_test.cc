@@ -34,6 +34,32 @@ std::string command(const std::string& dir) {
          sample("fiction") + "," + sample("code") + " --test-text " + sample("news") + " -o " + dir;
 }
 
+TEST(ExperimentStorage, RestoresPromptsInLiveCaches) {
+  Folder tmp;
+  const std::string dir = tmp / "r", live = tmp / "small.gguf";
+  ASSERT_EQ(run("calibrate -m " KVSPLICE_TEST_MODEL " -f " + sample("fiction") +
+                " --codec 'k: rotate|klt|widths(delta=0.5); v: klt|widths(delta=0.5)' --tokens 768 "
+                "--sequence 256 -o " +
+                live)
+                .code,
+            0);
+  const Outcome study =
+      run("experiment storage -m " KVSPLICE_TEST_MODEL
+          " --parts retrieval,greedy --methods none --factors none "
+          "--retrieval-tokens 700 --retrieval-questions 1 --greedy-prompts 1 "
+          "--greedy-prefix 700 --greedy-tokens 4 --text " +
+          sample("code") + " --test-text " + sample("news") + " --live " + live + " -o " + dir);
+  ASSERT_EQ(study.code, 0) << study.text;
+  for (const char* name : {"retrieval", "greedy"}) {
+    const Json all = table(dir, name);
+    const Json own = row(all, "cache", "live small");
+    EXPECT_GT(own["ratio"], 1.2) << name;  // 256 tokens are coded
+    EXPECT_LT(own["ratio"], 3) << name;
+    EXPECT_LT(own["log_prob"], 0) << name;
+    EXPECT_NE(own["log_prob"], row(all, "cache", "q8_0")["log_prob"]) << name;
+  }
+}
+
 TEST(ExperimentStorage, MeasuresEveryPartAndGoesOnWhereItStopped) {
   Folder tmp;
   const std::string dir = tmp / "r";
