@@ -49,6 +49,23 @@ Matrix<float> query(const ModelShape& shape, const Matrix<float>& keys) {
   return made;
 }
 
+// Products of bytes that one token's attention takes for every token before it: each query row is
+// two rows of bytes, and meets the columns that blocks have bits for.
+double products_per_token(const live::LiveForm& form) {
+  const ModelShape& shape = form.shape();
+  const double rows = 2.0 * shape.query_heads / shape.layers[0].kv_heads;  // of a KV head
+  double products = rows * shape.layers[0].width(Kind::key);               // with the rotating mean
+  for (Kind kind : {Kind::key, Kind::value}) {
+    const live::FoldedUnit& unit = form.unit(kind, 0);
+    for (const live::Band& band : unit.bands) {
+      for (const size_t grade : unit.grade_of) {
+        products += rows * double(band.heads * band.grades[grade].count()) / live::kBlocks;
+      }
+    }
+  }
+  return products;
+}
+
 Result<std::vector<Measurement>> measure(const WideModel& model, Surroundings& here) {
   const WideCache cache(model);
   const ModelShape shape = shape_of(model);
@@ -75,10 +92,12 @@ Result<std::vector<Measurement>> measure(const WideModel& model, Surroundings& h
     peers.push_back({peer.name, best_ms(attend)});
   }
   const double held = double(bytes.coded + bytes.exact);
+  // An instruction has four products of bytes for one of floats.
+  const double flops = 2 * products_per_token(form) * double(kTokens) / 4;
   return std::vector<Measurement>{
       {fmt::format("{}, a layer, {} tokens, {:.2f} times smaller than f16", model.name, kTokens,
                    shape.f16_bytes(kTokens + 1) / held),
-       ours, here.limit_ms(0, held), peers}};
+       ours, here.limit_ms(flops, held), peers}};
 }
 
 Result<std::vector<Measurement>> run(Surroundings& here) {
