@@ -34,7 +34,7 @@ if(KVSPLICE_SANITIZE)
 endif()
 
 # What `.ci/run` builds for the sanitizers: tests that need neither a model nor the program, and
-# those of folders whose code is used by many threads.
+# those of folders whose code is used by many threads (label `threads`, too).
 add_custom_target(unit_tests)
 add_custom_target(thread_tests)
 set(KVSPLICE_THREADED_LAYERS core linalg range codec session store solve)
@@ -102,11 +102,11 @@ function(kvsplice_add_layer_tests layer)
     kvsplice_drop_property_tests(sources)
   endif()
   if(sources)
-    kvsplice_add_test_program(${layer} unit ${sources})
-    add_dependencies(unit_tests test_${layer})
+    set(labels unit)
     if(layer IN_LIST KVSPLICE_THREADED_LAYERS)
-      add_dependencies(thread_tests test_${layer})
+      list(APPEND labels threads)
     endif()
+    kvsplice_add_test_program(${layer} "${labels}" ${sources})
     # Tests look at the inside of a layer, and may use what fits codecs.
     if(TARGET kvsplice_${layer})
       target_link_libraries(test_${layer} PRIVATE
@@ -120,10 +120,8 @@ endfunction()
 
 # These see the library as callers do: its shared form comes first, and stands for every kvs_ name.
 function(kvsplice_add_api_tests)
-  kvsplice_add_test_program(api unit ${ARGN})
+  kvsplice_add_test_program(api "unit;threads" ${ARGN})
   target_link_libraries(test_api PRIVATE kvsplice_shared kvsplice)
-  add_dependencies(unit_tests test_api)
-  add_dependencies(thread_tests test_api)
 endfunction()
 
 function(kvsplice_add_test_folder folder)
@@ -154,7 +152,7 @@ function(kvsplice_add_test_folder folder)
 endfunction()
 
 # test_<name>.
-function(kvsplice_add_test_program name label)
+function(kvsplice_add_test_program name labels)
   set(target test_${name})
   add_executable(${target} ${ARGN})
   target_compile_options(${target} PRIVATE -O1)  # tests check, they do not race: compile them fast
@@ -166,6 +164,12 @@ function(kvsplice_add_test_program name label)
     string(REPLACE "=" "=\"" setting "${setting}\"")
     target_compile_definitions(${target} PRIVATE ${setting})
   endforeach()
+  if("unit" IN_LIST labels)
+    add_dependencies(unit_tests ${target})
+  endif()
+  if("threads" IN_LIST labels)
+    add_dependencies(thread_tests ${target})
+  endif()
   set(parts 1)
   if(KVSPLICE_PARTS_${name})
     set(parts ${KVSPLICE_PARTS_${name}})
@@ -177,7 +181,7 @@ function(kvsplice_add_test_program name label)
       set(test ${target}.${part})
     endif()
     add_test(NAME ${test} COMMAND ${target})
-    set_tests_properties(${test} PROPERTIES LABELS ${label} TIMEOUT ${KVSPLICE_TEST_TIMEOUT}
+    set_tests_properties(${test} PROPERTIES LABELS "${labels}" TIMEOUT ${KVSPLICE_TEST_TIMEOUT}
       COST ${parts} ENVIRONMENT "GTEST_TOTAL_SHARDS=${parts};GTEST_SHARD_INDEX=${index}")
   endforeach()
 endfunction()
