@@ -41,6 +41,8 @@ test:  ## build and run every test
 	$(CONFIGURE) -DKVSPLICE_TESTS=ON
 	$(BUILD)
 	ctest --preset $(PRESET) --parallel $(JOBS) --no-label-summary
+	@echo 'tests that were skipped, and why:'
+	@sed -n '/: Skipped$$/{n;p}' build/Testing/Temporary/LastTest.log | sort | uniq -c
 
 bench: build  ## compare our kernels and codecs with their peers and with the machine's limits
 	$(PROGRAM) bench

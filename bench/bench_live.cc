@@ -6,13 +6,11 @@
 
 #include "bench/bench.h"
 #include "bench/prompt.h"
-#include "calibrate/calibration_data.h"
+#include "bench/prompt_codec.h"
 #include "calibrate/default_pipeline.h"
 #include "core/file.h"
 #include "core/stopwatch.h"
-#include "core/temporary_folder.h"
-#include "fit/dump_source.h"
-#include "fit/fit_codec.h"
+#include "host/cache_block.h"
 #include "host/texts.h"
 
 namespace kvsplice::bench {
@@ -31,14 +29,8 @@ Result<live::LiveForm> live_form(const host::Model& model, Surroundings& here) {
     if (form.ok()) return form;
     here.note("live: another codec than the one named, which is not live");
   }
-  KVS_ASSIGN(const TemporaryFolder folder, TemporaryFolder::create("bench"));
-  const std::vector<extract::Sequence> prompt = {{"prompt", "", random_prompt(model, kFitted)}};
-  KVS_ASSIGN(const codec::CodecText text,
-             codec::parse_codec(calibrate::live_pipeline(model.shape())));
-  KVS_ASSIGN(const auto data, calibrate::CalibrationData::gather(
-                                  model, prompt, codec::traits_of(text), {0, folder.path()}, {}));
-  KVS_ASSIGN(const codec::Codec codec,
-             codec::fit_codec(text, model.shape(), data.source(), nullptr, {}));
+  KVS_ASSIGN(const codec::Codec codec, fit_on_prompt(model, calibrate::live_pipeline(model.shape()),
+                                                     kFitted, host::embeddings_of(model)));
   return live::LiveForm::of(codec);
 }
 

@@ -4,11 +4,9 @@
 
 #include "bench/bench.h"
 #include "bench/prompt.h"
-#include "calibrate/calibrate.h"
-#include "calibrate/calibration_data.h"
+#include "bench/prompt_codec.h"
+#include "calibrate/default_pipeline.h"
 #include "core/temporary_folder.h"
-#include "fit/dump_source.h"
-#include "fit/fit_codec.h"
 #include "host/cache_block.h"
 #include "host/context_cells.h"
 
@@ -17,16 +15,6 @@ namespace kvsplice::bench {
 namespace {
 
 constexpr int kLengths[] = {1024, 4096};
-
-// Fitted on the cache of the shortest prompt.
-Result<codec::Codec> fit_codec(const host::Model& model, const codec::Embeddings& embeddings,
-                               const TemporaryFolder& folder) {
-  const std::vector<extract::Sequence> prompt = {{"prompt", "", random_prompt(model, kLengths[0])}};
-  KVS_ASSIGN(const codec::CodecText text, codec::parse_codec(calibrate::kDefaultPipeline));
-  KVS_ASSIGN(const auto data, calibrate::CalibrationData::gather(
-                                  model, prompt, codec::traits_of(text), {0, folder.path()}, {}));
-  return codec::fit_codec(text, model.shape(), data.source(), &embeddings, {});
-}
 
 // From llama.cpp's cache to a file.
 Result<> save(const host::Context& context, std::span<const host::Token> tokens,
@@ -87,7 +75,8 @@ Result<std::vector<Measurement>> run(Surroundings& here) {
   }
   const codec::Embeddings embeddings = host::embeddings_of(model);
   KVS_ASSIGN(const TemporaryFolder folder, TemporaryFolder::create("bench"));
-  KVS_ASSIGN(const codec::Codec codec, fit_codec(model, embeddings, folder));
+  KVS_ASSIGN(const codec::Codec codec,
+             fit_on_prompt(model, calibrate::kDefaultPipeline, kLengths[0], embeddings));
   const session::Coder coder{model.shape(), &codec, &embeddings};
   for (const int length : kLengths) {
     if (length > model.context_limit()) continue;

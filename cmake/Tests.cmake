@@ -1,6 +1,9 @@
 # Tests: one GoogleTest program per folder of src/ (label `unit`), one per folder of tests/ (label:
 # the folder's name), and every tests/*/*_test.py. All are found by name, none is listed. Programs
 # tests/*/make_*.cc make files that tests read; they are built with them and run by hand.
+#
+# A program runs its tests in one process, or in a few that share them, side by side: most take less
+# time than a process needs to start, and what several of them read is made once.
 
 # What a test may want to know of its surroundings.
 set(KVSPLICE_TEST_SETTINGS
@@ -16,14 +19,22 @@ set(KVSPLICE_SCRIPT_SETTINGS ${KVSPLICE_TEST_SETTINGS}
   KVSPLICE_TEST_S3_PYTHON=${KVSPLICE_SETUP_S3}
   KVSPLICE_TEST_CLIENTS_PYTHON=${KVSPLICE_SETUP_CLIENTS})
 
-# Sanitizers slow numerical code down.
-set(KVSPLICE_UNIT_TIMEOUT 60)
+# In how many processes: of those that take minutes.
+set(KVSPLICE_PARTS_cli 6)
+set(KVSPLICE_PARTS_conformance 4)
+set(KVSPLICE_PARTS_host 6)
+set(KVSPLICE_PARTS_integration 4)
+set(KVSPLICE_PARTS_memory 2)
+set(KVSPLICE_PARTS_models 4)
+
+# Seconds that a process may take. Sanitizers slow numerical code down.
+set(KVSPLICE_TEST_TIMEOUT 600)
 if(KVSPLICE_SANITIZE)
-  set(KVSPLICE_UNIT_TIMEOUT 300)
+  set(KVSPLICE_TEST_TIMEOUT 1200)
 endif()
 
 # What `.ci/run` builds for the sanitizers: tests that need neither a model nor the program, and
-# those of folders whose code is used by many threads.
+# those of folders whose code is used by many threads (label `threads`, too).
 add_custom_target(unit_tests)
 add_custom_target(thread_tests)
 set(KVSPLICE_THREADED_LAYERS core linalg range codec session store solve)
@@ -91,11 +102,11 @@ function(kvsplice_add_layer_tests layer)
     kvsplice_drop_property_tests(sources)
   endif()
   if(sources)
-    kvsplice_add_test_program(test_${layer} unit ${KVSPLICE_UNIT_TIMEOUT} ${sources})
-    add_dependencies(unit_tests test_${layer})
+    set(labels unit)
     if(layer IN_LIST KVSPLICE_THREADED_LAYERS)
-      add_dependencies(thread_tests test_${layer})
+      list(APPEND labels threads)
     endif()
+    kvsplice_add_test_program(${layer} "${labels}" ${sources})
     # Tests look at the inside of a layer, and may use what fits codecs.
     if(TARGET kvsplice_${layer})
       target_link_libraries(test_${layer} PRIVATE
@@ -109,10 +120,8 @@ endfunction()
 
 # These see the library as callers do: its shared form comes first, and stands for every kvs_ name.
 function(kvsplice_add_api_tests)
-  kvsplice_add_test_program(test_api unit ${KVSPLICE_UNIT_TIMEOUT} ${ARGN})
+  kvsplice_add_test_program(api "unit;threads" ${ARGN})
   target_link_libraries(test_api PRIVATE kvsplice_shared kvsplice)
-  add_dependencies(unit_tests test_api)
-  add_dependencies(thread_tests test_api)
 endfunction()
 
 function(kvsplice_add_test_folder folder)
@@ -121,7 +130,7 @@ function(kvsplice_add_test_folder folder)
   if(sources AND name STREQUAL "api")
     kvsplice_add_api_tests(${sources})
   elseif(sources)
-    kvsplice_add_test_program(test_${name} ${name} 300 ${sources})
+    kvsplice_add_test_program(${name} ${name} ${sources})
     target_link_libraries(test_${name} PRIVATE kvsplice_all
       $<$<BOOL:${KVSPLICE_PROGRAM}>:llama> $<$<BOOL:${KVSPLICE_PROGRAM}>:kvsplice_stage_cases>)
     if(name IN_LIST KVSPLICE_UNIT_FOLDERS)
@@ -142,8 +151,9 @@ function(kvsplice_add_test_folder folder)
   endforeach()
 endfunction()
 
-# PRE_TEST: the program is asked for its tests when ctest starts, not while building.
-function(kvsplice_add_test_program target label timeout)
+# test_<name>.
+function(kvsplice_add_test_program name labels)
+  set(target test_${name})
   add_executable(${target} ${ARGN})
   target_compile_options(${target} PRIVATE -O1)  # tests check, they do not race: compile them fast
   set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
@@ -154,8 +164,26 @@ function(kvsplice_add_test_program target label timeout)
     string(REPLACE "=" "=\"" setting "${setting}\"")
     target_compile_definitions(${target} PRIVATE ${setting})
   endforeach()
-  gtest_discover_tests(${target} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60
-    PROPERTIES LABELS ${label} TIMEOUT ${timeout})
+  if("unit" IN_LIST labels)
+    add_dependencies(unit_tests ${target})
+  endif()
+  if("threads" IN_LIST labels)
+    add_dependencies(thread_tests ${target})
+  endif()
+  set(parts 1)
+  if(KVSPLICE_PARTS_${name})
+    set(parts ${KVSPLICE_PARTS_${name}})
+  endif()
+  foreach(part RANGE 1 ${parts})
+    math(EXPR index "${part} - 1")
+    set(test ${target})
+    if(parts GREATER 1)
+      set(test ${target}.${part})
+    endif()
+    add_test(NAME ${test} COMMAND ${target})
+    set_tests_properties(${test} PROPERTIES LABELS "${labels}" TIMEOUT ${KVSPLICE_TEST_TIMEOUT}
+      COST ${parts} ENVIRONMENT "GTEST_TOTAL_SHARDS=${parts};GTEST_SHARD_INDEX=${index}")
+  endforeach()
 endfunction()
 
 # A script that lacks what it tests (a program of llama.cpp's) says so and ends with 77.
@@ -167,7 +195,7 @@ function(kvsplice_add_python_tests)
     cmake_path(GET folder FILENAME label)
     add_test(NAME ${label}.${name} COMMAND ${KVSPLICE_SETUP_PYTHON} ${source})
     set_tests_properties(${label}.${name} PROPERTIES LABELS ${label} TIMEOUT 1200
-      SKIP_RETURN_CODE 77 ENVIRONMENT "${KVSPLICE_SCRIPT_SETTINGS}")
+      COST 10 SKIP_RETURN_CODE 77 ENVIRONMENT "${KVSPLICE_SCRIPT_SETTINGS}")
   endforeach()
 endfunction()
 

@@ -1,4 +1,4 @@
-/* Encodes rows and decodes them:  cc block.c $(pkg-config --cflags --libs kvsplice) */
+/* Encodes rows and decodes them:  cc block.c -o block $(pkg-config --cflags --libs kvsplice) */
 #include <kvsplice/kvsplice.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,5 @@
 // Prints what a session holds, and the first numbers of its cache:  session file.kvz [codec.gguf]
+// Build:  c++ -std=c++20 session.cpp -o session $(pkg-config --cflags --libs kvsplice)
 // Sessions of a codec that reads token embeddings cannot be read here: they need the model's.
 #include <algorithm>
 #include <cstdio>

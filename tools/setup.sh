@@ -9,8 +9,8 @@
 #   tools/setup.sh --server  also llama-server and llama-completion, clients of OpenAI's and
 #                            Anthropic's, curl and Chromium, for the tests in tests/peers, and
 #                            redis-server and an S3 server, for those in tests/remote
-#   tools/setup.sh --python  also what building and testing the Python package needs, llama-cpp-python
-#                            among it
+#   tools/setup.sh --python  also what building and testing the Python package needs
+#   tools/setup.sh --llama-cpp-python  also llama-cpp-python, for the package's tests of it
 #   tools/setup.sh --gemma   also Gemma 3 270M (253 MB), for the tests of sliding windows
 #   tools/setup.sh --paths   only print where things are (or would be), as name=value lines
 #
@@ -24,7 +24,7 @@ cache=${KVSPLICE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/kvsplice}
 downloads=$cache/downloads
 model=$cache/models/SmolLM2-135M-Instruct.Q4_1.gguf
 gemma=$cache/models/gemma-3-270m-q4_k_m.gguf
-wants_gemma='' wants_server='' wants_package=''
+wants_gemma='' wants_server='' wants_package='' wants_binding=''
 
 packages=(
   g++ make cmake ninja-build ccache pkg-config git ca-certificates python3 python3-venv
@@ -288,15 +288,26 @@ get_httplib() {
 # --- llama-cpp-python ----------------------------------------------------------------------------
 
 # An environment of its own, because the package must be built for this kind of CPU.
-package_path() {
+built_package() {
   local version
   version=$("$(system_python)" --version 2>/dev/null || true)
   place_of package "$package_flags" "$version" "$(cat "$requirements/package.txt")"
 }
 
-get_package() {
+# For the tests of ours: that one, or one without it.
+package_path() {
+  local built
+  built=$(built_package)
+  if [[ -f $built/complete ]]; then
+    echo "$built"
+  else
+    own_venv package
+  fi
+}
+
+build_package() {
   local venv sdist
-  venv=$(package_path)
+  venv=$(built_package)
   [[ -f $venv/complete ]] && return
   say "building llama-cpp-python for the tests of the Python package (eight minutes on two cores)"
   sdist=$(download llama "llama_cpp_python-$(llama_version).tar.gz" \
@@ -390,8 +401,12 @@ main() {
       --dev) packages+=("${test_packages[@]}" "${dev_packages[@]}") ;;
       --server) wants_server=yes packages+=("${server_packages[@]}") ;;
       --python) wants_package=yes ;;
+      --llama-cpp-python) wants_binding=yes ;;
       --gemma) wants_gemma=yes ;;
-      *) die "unknown option '$option'; it takes --tests, --dev, --server, --python, --gemma or --paths" ;;
+      *)
+        die "unknown option '$option'; it takes --tests, --dev, --server, --python," \
+          "--llama-cpp-python, --gemma or --paths"
+        ;;
     esac
   done
   take_turn
@@ -403,7 +418,8 @@ main() {
   [[ -z $wants_server ]] || get_peers
   [[ -z $wants_server ]] || get_venv s3 "an S3 server"
   [[ -z $wants_server ]] || get_venv clients "clients of llama-server"
-  [[ -z $wants_package ]] || get_package
+  [[ -z $wants_package ]] || get_venv package "what builds the Python package"
+  [[ -z $wants_binding ]] || build_package
   [[ -z $wants_gemma ]] || get_gemma
   say "ready; llama.cpp and the model are in $cache"
 }

@@ -25,8 +25,24 @@ struct QualityArguments {
 };
 
 // Codecs own their memory here; subjects point at them.
-Result<quality::Subject> subject_of(const std::string& cache,
-                                    std::vector<std::unique_ptr<codec::Codec>>& codecs) {
+using Codecs = std::vector<std::unique_ptr<codec::Codec>>;
+
+Result<quality::Subject> codec_subject(const std::string& path, Codecs& codecs) {
+  KVS_ASSIGN(codec::Codec loaded, codec::Codec::load(path));
+  codecs.push_back(std::make_unique<codec::Codec>(std::move(loaded)));
+  return quality::Subject{std::filesystem::path(path).filename().string(), std::nullopt,
+                          codecs.back().get()};
+}
+
+Result<quality::Subject> live_subject(const std::string& path, Codecs& codecs) {
+  KVS_ASSIGN(quality::Subject subject, codec_subject(path, codecs));
+  KVS_ASSIGN(auto form, live::LiveForm::of(*subject.codec));
+  subject.name += ", live";
+  subject.live = std::make_shared<live::LiveForm>(std::move(form));
+  return subject;
+}
+
+Result<quality::Subject> subject_of(const std::string& cache, Codecs& codecs) {
   if (cache == "floor") return quality::Subject{"floor", std::nullopt, nullptr};
   const auto& types = host::cache_type_names();
   if (std::find(types.begin(), types.end(), cache) != types.end()) {
@@ -39,19 +55,7 @@ Result<quality::Subject> subject_of(const std::string& cache,
                  fmt::format("--cache '{}' is neither a file nor one of {}, floor", cache,
                              fmt::join(types, ", "))};
   }
-  KVS_ASSIGN(codec::Codec loaded, codec::Codec::load(cache));
-  codecs.push_back(std::make_unique<codec::Codec>(std::move(loaded)));
-  return quality::Subject{std::filesystem::path(cache).filename().string(), std::nullopt,
-                          codecs.back().get()};
-}
-
-Result<quality::Subject> live_subject_of(const std::string& path,
-                                         std::vector<std::unique_ptr<codec::Codec>>& codecs) {
-  KVS_ASSIGN(codec::Codec loaded, codec::Codec::load(path));
-  codecs.push_back(std::make_unique<codec::Codec>(std::move(loaded)));
-  KVS_ASSIGN(auto form, live::LiveForm::of(*codecs.back()));
-  return quality::Subject{std::filesystem::path(path).filename().string() + ", live", std::nullopt,
-                          codecs.back().get(), std::make_shared<live::LiveForm>(std::move(form))};
+  return codec_subject(cache, codecs);
 }
 
 Result<> write(const QualityArguments& a, const std::vector<quality::Outcome>& outcomes,
@@ -75,14 +79,14 @@ Result<> write(const QualityArguments& a, const std::vector<quality::Outcome>& o
 
 Result<> run(const QualityArguments& a) {
   if (a.options.threads > 0) set_thread_count(a.options.threads);
-  std::vector<std::unique_ptr<codec::Codec>> codecs;
+  Codecs codecs;
   std::vector<quality::Subject> subjects;
   for (const std::string& cache : a.caches) {
     KVS_ASSIGN(auto subject, subject_of(cache, codecs));
     subjects.push_back(std::move(subject));
   }
   for (const std::string& live : a.live) {
-    KVS_ASSIGN(auto subject, live_subject_of(live, codecs));
+    KVS_ASSIGN(auto subject, live_subject(live, codecs));
     subjects.push_back(std::move(subject));
   }
   if (subjects.empty()) {

@@ -12,6 +12,7 @@
 #include "command.h"
 #include "core/version.h"
 #include "host/log.h"
+#include "load_watch.h"
 #include "solve/blas_core.h"
 #include "terminal.h"
 
@@ -96,6 +97,7 @@ int run_safely(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  app::libraries_are_loaded();
   app::keep_standard_streams();
   std::signal(SIGXFSZ, SIG_IGN);  // a limit on the size of files is an error of the write
   if (const auto corrected = correct_blas_core(argv); !corrected.ok()) {

@@ -54,7 +54,7 @@ Options parse(int argc, char** argv) {
   return options;
 }
 
-std::vector<Bytes> read_corpus(const std::vector<fs::path>& paths) {
+Result<std::vector<Bytes>> read_corpus(const std::vector<fs::path>& paths) {
   std::vector<fs::path> files;
   for (const fs::path& path : paths) {
     if (!fs::is_directory(path)) {
@@ -67,7 +67,10 @@ std::vector<Bytes> read_corpus(const std::vector<fs::path>& paths) {
   }
   std::sort(files.begin(), files.end());
   std::vector<Bytes> corpus;
-  for (const fs::path& file : files) corpus.push_back(read_file(file).value());
+  for (const fs::path& file : files) {
+    KVS_ASSIGN(Bytes bytes, read_file(file));
+    corpus.push_back(std::move(bytes));
+  }
   return corpus;
 }
 
@@ -112,11 +115,13 @@ Bytes mutate(ByteSpan from, Random& random) {
 }
 
 int replay(const Options& options) {
-  const std::vector<Bytes> corpus = read_corpus(options.paths);
-  if (corpus.empty()) {
-    std::fprintf(stderr, "no files to begin with\n");
+  const auto read = read_corpus(options.paths);
+  if (!read.ok() || read->empty()) {
+    std::fprintf(stderr, "%s\n",
+                 read.ok() ? "no files to begin with" : read.error().message.c_str());
     return 2;
   }
+  const std::vector<Bytes>& corpus = *read;
   for (const Bytes& bytes : corpus) run(bytes);
   accepted = 0;
   Random random(options.seed);

@@ -2,6 +2,10 @@
 // What the words mean, and shapes, units and threads, are said there.
 #pragma once
 
+#if defined(__GNUC__) && __cplusplus <= 201703L
+#error "kvsplice.hpp is written in C++20: compile with -std=c++20"
+#endif
+
 #include <cstdint>
 #include <memory>
 #include <span>

@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "core/errors.h"
 
@@ -92,16 +93,53 @@ OnLentThreads::OnLentThreads(const Options& options) {
   if (options.executor) use_.emplace(executor_.emplace(*options.executor));
 }
 
-Result<> hand_out(ByteSpan bytes, const Options& options, kvs_buffer& out) {
-  const kvs_allocator from = options.allocator.value_or(kvs_allocator{nullptr, nullptr, nullptr});
-  const size_t size = std::max<size_t>(bytes.size(), 1);
-  void* data = from.allocate != nullptr ? from.allocate(from.user, size) : std::malloc(size);
+LentBytes::LentBytes(const Options& options)
+    : held_{nullptr, 0, options.allocator.value_or(kvs_allocator{nullptr, nullptr, nullptr})} {}
+
+LentBytes::~LentBytes() { kvs_buffer_free(&held_); }
+
+// realloc moves pages and copies nothing where it can; callers' allocators have no such function.
+void* LentBytes::resized(size_t capacity) {
+  const kvs_allocator& from = held_.allocator;
+  if (from.allocate == nullptr) return std::realloc(held_.data, capacity);
+  void* data = from.allocate(from.user, capacity);
+  if (data == nullptr || held_.data == nullptr) return data;
+  std::memcpy(data, held_.data, held_.size);
+  from.release(from.user, held_.data);
+  return data;
+}
+
+Result<> LentBytes::reserve(size_t capacity) {
+  capacity = std::max<size_t>(capacity, 1);
+  if (capacity <= capacity_) return {};
+  void* data = resized(capacity);
   if (data == nullptr) {
-    return Error{ErrorKind::memory, fmt::format("out of memory for {} bytes", size)};
+    return Error{ErrorKind::memory, fmt::format("out of memory for {} bytes", capacity)};
   }
-  std::copy(bytes.begin(), bytes.end(), static_cast<uint8_t*>(data));
-  out = {static_cast<uint8_t*>(data), bytes.size(), from};
+  held_.data = static_cast<uint8_t*>(data);
+  capacity_ = capacity;
   return {};
+}
+
+Result<> LentBytes::append(ByteSpan bytes) {
+  const size_t needed = held_.size + bytes.size();
+  if (needed > capacity_) KVS_TRY(reserve(std::max(needed, capacity_ + capacity_ / 2)));
+  std::copy(bytes.begin(), bytes.end(), held_.data + held_.size);
+  held_.size = needed;
+  return {};
+}
+
+Result<> LentBytes::hand_out(kvs_buffer& out) {
+  KVS_TRY(reserve(held_.size));  // an empty buffer has an address, too
+  out = std::exchange(held_, kvs_buffer{});
+  return {};
+}
+
+Result<> hand_out(ByteSpan bytes, const Options& options, kvs_buffer& out) {
+  LentBytes copy(options);
+  KVS_TRY(copy.reserve(bytes.size()));
+  KVS_TRY(copy.append(bytes));
+  return copy.hand_out(out);
 }
 
 Result<std::shared_ptr<const ByteSource>> source_of(const kvs_source* lent) {

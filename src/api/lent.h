@@ -47,7 +47,26 @@ class OnLentThreads {
   std::optional<UseExecutor> use_;
 };
 
-// Bytes in memory of the caller's.
+// Bytes that grow in memory of the caller's and are handed out where they are.
+class LentBytes {
+ public:
+  explicit LentBytes(const Options& options);
+  ~LentBytes();  // takes back what was not handed out
+  LentBytes(const LentBytes&) = delete;
+  LentBytes& operator=(const LentBytes&) = delete;
+
+  Result<> reserve(size_t capacity);
+  Result<> append(ByteSpan bytes);
+  Result<> hand_out(kvs_buffer& out);
+
+ private:
+  void* resized(size_t capacity);
+
+  kvs_buffer held_;
+  size_t capacity_ = 0;
+};
+
+// A copy in memory of the caller's.
 Result<> hand_out(ByteSpan bytes, const Options& options, kvs_buffer& out);
 
 // A file that is read by a caller's function.

@@ -213,12 +213,10 @@ kvs_status kvs_session_pack_bytes(const kvs_block* block, const int32_t* pending
     if (bytes == nullptr) return missing("place for the bytes");
     const Packing what{block, pending, pending_count, codec, model, embeddings, pack};
     KVS_ASSIGN(const Options own, Options::of(options));
-    Bytes packed;
-    KVS_TRY(write(what, own, session::SessionSink([&](ByteSpan piece) -> Result<> {
-                    packed.insert(packed.end(), piece.begin(), piece.end());
-                    return {};
-                  })));
-    return hand_out(packed, own, *bytes);
+    LentBytes packed(own);
+    KVS_TRY(write(what, own,
+                  session::SessionSink([&](ByteSpan piece) { return packed.append(piece); })));
+    return packed.hand_out(*bytes);
   });
 }
 

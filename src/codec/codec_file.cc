@@ -8,6 +8,7 @@
 #include <map>
 
 #include "codec/codec.h"
+#include "core/file_hash.h"
 #include "core/limits.h"
 #include "core/memory.h"
 #include "core/threads.h"
@@ -266,14 +267,19 @@ size_t Codec::state_bytes() const {
 }
 
 std::string Codec::fingerprint() const {
-  ByteWriter all;
-  all.put_string(print(text_));
-  all.put_string(shape_.fingerprint);
+  PiecewiseHash hash;
+  const auto add = [&](const std::string& text) {
+    ByteWriter piece;
+    piece.put_string(text);
+    hash.add(piece.bytes());
+  };
+  add(print(text_));
+  add(shape_.fingerprint);
   for_arrays(*this, [&](const std::string& name, const StateArray& array) {
-    all.put_string(name);
-    all.put_array(std::span<const float>(array.values));
+    add(name);
+    hash.add({reinterpret_cast<const uint8_t*>(array.values.data()), 4 * array.values.size()});
   });
-  return hash128_hex(all.bytes());
+  return hash.hex();
 }
 
 }  // namespace kvsplice::codec

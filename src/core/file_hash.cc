@@ -4,26 +4,40 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include <memory>
-
 #include "core/descriptor.h"
 
 namespace kvsplice {
 
+struct PiecewiseHash::State {
+  XXH3_state_t xxh{};
+};
+
+PiecewiseHash::PiecewiseHash() : state_(std::make_unique<State>()) {
+  XXH3_128bits_reset(&state_->xxh);
+}
+
+PiecewiseHash::~PiecewiseHash() = default;
+
+void PiecewiseHash::add(ByteSpan piece) {
+  XXH3_128bits_update(&state_->xxh, piece.data(), piece.size());
+}
+
+std::string PiecewiseHash::hex() const {
+  const XXH128_hash_t h = XXH3_128bits_digest(&state_->xxh);
+  return fmt::format("{:016x}{:016x}", h.high64, h.low64);
+}
+
 Result<FileHash> hash_file(const std::filesystem::path& path) {
   const Descriptor file(os::open_file(path, os::Access::read));
   if (!file) return system_error("read", path.string());
-  const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(),
-                                                                              XXH3_freeState);
-  XXH3_128bits_reset(state.get());
+  PiecewiseHash hash;
   Bytes piece(1 << 20);
   uint64_t size = 0;
   for (size_t n = 1; n > 0; size += n) {
     KVS_ASSIGN(n, read_up_to(file.get(), piece.data(), piece.size(), path.string()));
-    XXH3_128bits_update(state.get(), piece.data(), n);
+    hash.add({piece.data(), n});
   }
-  const XXH128_hash_t h = XXH3_128bits_digest(state.get());
-  return FileHash{size, fmt::format("{:016x}{:016x}", h.high64, h.low64)};
+  return FileHash{size, hash.hex()};
 }
 
 }  // namespace kvsplice

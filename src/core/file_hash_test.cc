@@ -24,6 +24,19 @@ TEST(HashFile, IsTheHashOfAllBytes) {
   }
 }
 
+TEST(PiecewiseHash, IsThatOfThePiecesTogether) {
+  Random random(2);
+  Bytes bytes(5000);
+  for (auto& b : bytes) b = static_cast<uint8_t>(random.next32());
+  PiecewiseHash hash;
+  for (size_t at = 0, n = 0; at < bytes.size(); at += n, n = 3 * n + 1) {
+    n = std::min(n, bytes.size() - at);
+    hash.add(ByteSpan(bytes).subspan(at, n));
+  }
+  EXPECT_EQ(hash.hex(), hash128_hex(bytes));
+  EXPECT_EQ(PiecewiseHash().hex(), hash128_hex({}));
+}
+
 TEST(HashFile, NamesWhatCannotBeRead) {
   const auto missing = hash_file("no/such/file");
   ASSERT_FALSE(missing.ok());

@@ -1,6 +1,7 @@
 // What callers lend: threads, memory, ears, limits, embeddings. And what several of them share.
 #include <atomic>
 #include <fstream>
+#include <numeric>
 #include <set>
 #include <thread>
 
@@ -107,12 +108,11 @@ TEST_F(Lent, ThreadsDoTheWork) {
 }
 
 struct Memory {
-  int given = 0, taken_back = 0;
-  bool none = false;
+  int given = 0, taken_back = 0, most = 1000;
 
   static void* allocate(void* user, size_t bytes) {
     auto& self = *static_cast<Memory*>(user);
-    if (self.none) return nullptr;
+    if (self.given == self.most) return nullptr;
     ++self.given;
     return std::malloc(bytes);
   }
@@ -130,9 +130,42 @@ TEST_F(Lent, MemoryIsGivenBack) {
   EXPECT_EQ(*encode(codec), *encode(golden_.codec()));
   EXPECT_EQ(memory.given, 1);
   EXPECT_EQ(memory.taken_back, 1);
-  memory.none = true;
+  memory.most = 1;
   expect_error(encode(codec), ErrorKind::memory, "out of memory");
   EXPECT_EQ(memory.taken_back, 1);
+}
+
+TEST_F(Lent, ASessionGrowsInTheirMemory) {
+  Memory memory;
+  const kvs_allocator allocator{&memory, Memory::allocate, Memory::release};
+  const kvs_options options = lend(&kvs_options::allocator, allocator);
+  const Codec codec = golden_.codec();
+  BlockInMemory from(codec, positions_.size(), KVS_F16);
+  for (size_t l = 0; l < from.layers(); ++l) {
+    for (Kind kind : {Kind::key, Kind::value}) from.rows(kind, l).set(golden_.rows(kind, l));
+  }
+  std::vector<int32_t> positions(positions_.size());
+  std::iota(positions.begin(), positions.end(), 0);
+  const auto pack = [&](const kvs_options* with) {
+    return Session::pack(from.of(golden_.tokens(), positions, KVS_CACHED), {}, &codec, nullptr,
+                         &embeddings_, nullptr, with);
+  };
+  const auto wanted = pack(nullptr);
+  ASSERT_TRUE(wanted.ok()) << wanted.error().message;
+  {
+    const auto met = pack(&options);
+    ASSERT_TRUE(met.ok()) << met.error().message;
+    EXPECT_TRUE(std::ranges::equal(met->bytes(), wanted->bytes()));
+    EXPECT_EQ(memory.given - memory.taken_back, 1);
+  }
+  EXPECT_EQ(memory.given, memory.taken_back);
+  const int steps = memory.given;
+  EXPECT_GT(steps, 2);
+  for (memory.most = 0; memory.most < steps; ++memory.most) {
+    memory.given = memory.taken_back = 0;
+    expect_error(pack(&options), ErrorKind::memory, "out of memory");
+    EXPECT_EQ(memory.taken_back, memory.most);
+  }
 }
 
 TEST_F(Lent, EarsHearOfAnInterruptedAppend) {

@@ -9,8 +9,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+import this_build
+
 ROOT = Path(os.environ["KVSPLICE_SOURCE_DIR"])
-BUILD = Path(os.environ["KVSPLICE_BINARY"]).parent
+BUILD = this_build.BUILD
 GOLDEN = ROOT / "tests/golden/1"
 SKIPPED = 77
 
@@ -116,13 +118,6 @@ def cmake(folder, project, *options):
     return folder / "build"
 
 
-def settings_of_this_build():
-    """So that ccache, where it is there, knows the objects."""
-    cache = (BUILD / "CMakeCache.txt").read_text()
-    names = r"CMAKE_BUILD_TYPE|CMAKE_CXX_COMPILER|CMAKE_C_COMPILER|KVSPLICE_WERROR"
-    return [f"-D{n}={v}" for n, v in re.findall(rf"^({names}):\w+=(.*)$", cache, re.M)]
-
-
 def main():
     if not list(BUILD.glob("lib/libkvsplice.so.*")):
         print("libkvsplice.so has not been built")
@@ -146,7 +141,8 @@ def main():
         check_session(cmake(folder / "cpp", CPP_PROJECT, where) / "session", None)
 
         without = [f"-DCMAKE_DISABLE_FIND_PACKAGE_{package}=ON" for package in OF_THE_PROGRAM]
-        whole = cmake(folder / "whole", WHOLE_PROJECT, *without, *settings_of_this_build())
+        same = [f"-D{name}={value}" for name, value in this_build.settings().items()]
+        whole = cmake(folder / "whole", WHOLE_PROJECT, *without, *same)
         expect("as a part", check_block(whole / "block"), said)
         expect("shared libraries built", list(whole.rglob("*.so")), [])
     return 0

@@ -11,6 +11,7 @@ import time
 import peer
 
 FEWEST = 64  # tokens of a prompt that is kept here
+BLOCK = 256  # tokens of an object of the store
 
 
 class Proxy:
@@ -133,8 +134,8 @@ class Proxy:
         return int(found.stdout.split()[0])
 
 
-def conversation(topic, characters=2400):
-    """A system prompt of some hundred tokens, and a question."""
+def conversation(topic, characters=1300):
+    """A system prompt of more than a block and less than two, and a question."""
     text = peer.start_of("news.txt", characters)
     return [{"role": "system", "content": f"You know these notes about {topic}:\n{text}"},
             {"role": "user", "content": f"What do the notes say of {topic}?"}]

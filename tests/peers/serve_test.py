@@ -12,7 +12,7 @@ import unittest
 
 import adapter
 import peer
-from proxy import Proxy, conversation
+from proxy import BLOCK, Proxy, conversation
 
 
 class OneServer(unittest.TestCase):
@@ -35,7 +35,7 @@ class OneServer(unittest.TestCase):
         self.proxy.chat(conversation("a third thing", 2000))
         self.proxy.wait_until_saved()
         _, cached, restored = self.proxy.chat(second)
-        self.assertGreater(restored, 400)
+        self.assertGreaterEqual(restored, BLOCK)
         self.assertGreaterEqual(cached, restored - 1)
         self.proxy.wait_until_saved()
         self.assertGreater(before["bytes"], 0)
@@ -48,7 +48,7 @@ class OneServer(unittest.TestCase):
             _, cached, restored = self.proxy.chat(begun, key="two", cache_salt=str(_))
             self.assertEqual((cached, restored), (0, 0))
         _, cached, _ = self.proxy.chat(begun, key="one")
-        self.assertGreater(cached, 400)
+        self.assertGreater(cached, BLOCK)
 
     def test_slots_that_the_server_has_chosen_are_not_another_tenants(self):
         begun = conversation("the weather")
@@ -170,13 +170,13 @@ class Serving(unittest.TestCase):
             with self.subTest(how=how), tempfile.TemporaryDirectory() as folder:
                 proxy = Proxy(folder)
                 with proxy:
-                    begun = conversation("the weather")
+                    begun = conversation("the weather", 2400)
                     answer, cached, restored = proxy.chat(begun)
                     self.assertEqual((cached, restored), (0, 0))
                     proxy.wait_until_saved()
                     turn = self.next_turn(begun, answer)
                     wanted, there, restored = proxy.chat(turn)
-                    self.assertGreater(there, 400)  # in the slot
+                    self.assertGreater(there, 2 * BLOCK)  # in the slot
                     self.assertEqual(restored, 0)
                     if how == signal.SIGKILL:
                         proxy.wait_until_saved()
@@ -215,7 +215,7 @@ class Serving(unittest.TestCase):
             self.assertEqual(proxy.chat(begun)[1:], (0, 0))
             proxy.wait_until_saved()
         with Proxy(self.folder) as proxy:
-            self.assertGreater(proxy.chat(begun)[2], 400)
+            self.assertGreater(proxy.chat(begun)[2], BLOCK)
 
     def test_a_server_that_computes_other_cells_is_not_given_these(self):
         begun = conversation("the weather")
@@ -241,14 +241,14 @@ class Serving(unittest.TestCase):
             self.assertEqual(status, 200)
             # What lay in the slot has been saved before.
             _, cached, restored = proxy.chat(self.next_turn(begun, answer))
-            self.assertGreater(restored, 400)
+            self.assertGreater(restored, BLOCK)
             self.assertGreaterEqual(cached, restored)
             self.assertIn("look_again", proxy.log())
 
     def test_cells_of_an_adapter_are_kept_apart(self):
         path = os.path.join(self.folder, "adapter.gguf")
         adapter.write(path)
-        begun = conversation("the weather")
+        begun = conversation("the weather", 2400)
 
         def scale(proxy, factor):
             body = json.dumps([{"id": 0, "scale": factor}])
@@ -268,11 +268,11 @@ class Serving(unittest.TestCase):
             proxy.wait_until_saved()
             scale(proxy, 1)
             again, _, restored = proxy.chat(begun)
-            self.assertGreater(restored, 400)
+            self.assertGreater(restored, BLOCK)
             self.assertEqual(again, adapted)
         with Proxy(self.folder) as proxy:  # the plain cells, without the adapter's file
             again, _, restored = proxy.chat(begun)
-            self.assertGreater(restored, 400)
+            self.assertGreater(restored, BLOCK)
             self.assertEqual(again, plain)
 
     def test_a_killed_server_is_started_again(self):
@@ -283,11 +283,11 @@ class Serving(unittest.TestCase):
             os.kill(proxy.server_pid(), signal.SIGKILL)
             proxy.wait_until(lambda s: s["server"]["starts"] == 2 and s["state"] == "ready")
             got, cached, restored = proxy.chat(self.next_turn(begun, answer))
-            self.assertGreater(restored, 400)
+            self.assertGreater(restored, BLOCK)
             self.assertGreaterEqual(cached, restored)
 
     def test_every_kind_of_prompt_comes_back(self):
-        text = peer.start_of("news.txt", 2400)
+        text = peer.start_of("news.txt", 1300)
         kinds = {  # no two begin alike: all but one would be there already
             "/completion": {"prompt": text, "n_predict": 4},
             "/v1/completions": {"prompt": "News. " + text, "max_tokens": 4},
@@ -309,7 +309,7 @@ class Serving(unittest.TestCase):
                 with self.subTest(path=path):
                     _, headers = proxy.post(path, body)
                     restored, prompt = map(int, headers["X-KVSplice-Restored"].split("/"))
-                    self.assertGreater(prompt, 400)
+                    self.assertGreater(prompt, BLOCK)
                     self.assertGreaterEqual(restored, prompt)
                     served = proxy.last_request()
                     self.assertGreaterEqual(served["cached_tokens"] or restored, prompt - 1)

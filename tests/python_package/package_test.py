@@ -10,9 +10,20 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SKIPPED = 77
 
+sys.path.insert(0, str(ROOT / "tests/install"))
+
+import this_build  # noqa: E402
+
 
 def run(*command, **more):
     return subprocess.run([str(word) for word in command], **more).returncode
+
+
+def install(python, folder):
+    settings = [f"-Ccmake.define.{name}={value}" for name, value in this_build.settings().items()
+                if name != "CMAKE_BUILD_TYPE"]  # which pyproject.toml says
+    return run(python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps",
+               "--no-build-isolation", "--target", folder, *settings, ROOT)
 
 
 def main():
@@ -21,11 +32,10 @@ def main():
         print("no Python environment to build the package in: run tools/setup.sh --python")
         return SKIPPED
     with tempfile.TemporaryDirectory() as folder:
-        pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-        if run(*pip, "--no-deps", "--no-build-isolation", "--target", folder, ROOT) != 0:
+        if install(python, folder) != 0:
             return 1
         environment = {**os.environ, "PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"}
-        failed = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider",
+        failed = run(python, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider",
                      "-o", "python_files=test_*.py", Path(__file__).parent, env=environment,
                      cwd=folder)
         return failed or run(python, ROOT / "examples" / "block.py",

@@ -19,7 +19,8 @@ except ImportError:
         def __init__(self, capacity_bytes=2 << 30):
             self.capacity_bytes = capacity_bytes
 
-    for name, has in {"llama_cpp": {}, "llama_cpp.llama": {"Llama": Llama, "LlamaState": LlamaState},
+    for name, has in {"llama_cpp": {"LLAMA_ROPE_SCALING_TYPE_UNSPECIFIED": -1},
+                      "llama_cpp.llama": {"Llama": Llama, "LlamaState": LlamaState},
                       "llama_cpp.llama_cache": {"BaseLlamaCache": BaseLlamaCache}}.items():
         module = types.ModuleType(name)
         module.__dict__.update(has)

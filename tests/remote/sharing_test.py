@@ -18,11 +18,6 @@ import servers  # noqa: E402
 from proxy import Proxy, conversation  # noqa: E402
 
 
-def notes(topic):
-    """More than a block and less than two."""
-    return conversation(topic, 1300)
-
-
 class Sharing(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
@@ -57,7 +52,7 @@ class Sharing(unittest.TestCase):
 
     def share_and_bring(self, one, two):
         """What one was told the other need not evaluate; the answers are the same."""
-        begun = notes("the weather")
+        begun = conversation("the weather")
         wanted = self.share(one, begun)
         got, cached, restored = two.chat(begun, n=8)
         self.assertGreater(restored, 256)
@@ -80,14 +75,14 @@ class Sharing(unittest.TestCase):
             self.share_and_bring(one, two)
             self.assertGreater(redis.ask("TTL", next(iter(redis.values()))), 6 * 24 * 3600)
             with self.subTest("to the token, within a block or tail"):
-                begun = notes("the market")
+                begun = conversation("the market")
                 self.share(one, begun)
                 begun[1]["content"] = "Which of them is the shortest?"
                 _, cached, restored = two.chat(begun, n=8)
                 self.assertGreater(restored, 256)
                 self.assertGreaterEqual(cached, restored - 1)
             with self.subTest("lying"):
-                begun = notes("the theatre")
+                begun = conversation("the theatre")
                 wanted = self.share(one, begun)
                 for key, value in redis.values().items():
                     redis.ask("SET", key, value[:-1] + bytes([value[-1] ^ 1]))
@@ -101,13 +96,13 @@ class Sharing(unittest.TestCase):
             with self.subTest("frozen"):
                 redis.freeze()
                 for i in range(3):
-                    two.chat(notes(f"thing {i}"), n=4)
+                    two.chat(conversation(f"thing {i}"), n=4)
                 remote = two.status()["remote"]
                 self.assertGreaterEqual(remote["failures"], 3)
                 self.assertEqual(remote["breaker"], "open")
             with self.subTest("killed"):
                 redis.stop()
-                one.chat(notes("something new"), n=4)
+                one.chat(conversation("something new"), n=4)
                 one.wait_until(lambda s: s["remote"]["queued_objects"] > 0)
                 self.assertIn("Connection refused", one.status()["remote"]["last_error"])
             with self.subTest("back, and told what has waited"):
