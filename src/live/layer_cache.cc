@@ -119,6 +119,17 @@ struct LayerCache::Part {
 LayerCache::LayerCache(const LiveForm& form, size_t layer, const LiveOptions& options)
     : form_(&form), layer_(layer), options_(options) {}
 
+size_t LayerCache::row_bytes(const LiveForm& form, size_t layer) {
+  const LayerShape& shape = form.shape().layers[layer];
+  return size_t(shape.width(Kind::key) + shape.width(Kind::value)) * sizeof(uint16_t) +
+         sizeof(float);
+}
+
+size_t LayerCache::group_bytes(const LiveForm& form, size_t layer) {
+  return sizeof(Group) + form.unit(Kind::key, layer).group_bytes +
+         form.unit(Kind::value, layer).group_bytes + 2 * plane_kernel::kReadable;
+}
+
 CellBytes LayerCache::bytes() const {
   CellBytes bytes;
   bytes.tokens = groups_.size() * kGroup;
