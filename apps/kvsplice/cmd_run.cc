@@ -125,7 +125,7 @@ Result<Room> room_for(const RunArguments& a, const host::Model& model, size_t to
 Result<Room> room_in_memory(const RunArguments& a, const LiveCache& live, const Room& context) {
   KVS_ASSIGN(const uint64_t bytes, parse_size(a.memory));
   const live::Budget budget(*live.form, live.options, host::kLiveCells);
-  const uint64_t least = budget.bytes(budget.least_tokens());
+  const uint64_t least = budget.bytes(std::min(budget.least_tokens(), context.tokens));
   if (bytes < least) {
     return Error{ErrorKind::usage,
                  fmt::format("--memory {}: this cache needs {} at least, for tables, sinks, the "
@@ -154,10 +154,6 @@ Result<Room> room_for(const RunArguments& a, const host::Model& model, const Liv
       fmt::format("session and prompt have {}{} tokens, {} holds no more than {}; the model "
                   "allows {}",
                   tokens > most ? "at least " : "", tokens, room.bounded_by, room.tokens, most)};
-  the model allows {} "
-                  "(--ctx)",
-                  tokens > most ? "at least " : "", tokens, room.bounded_by, room.tokens, most)
-};
 }
 
 Result<host::Context> open_context(const RunArguments& a, const host::Model& model,
