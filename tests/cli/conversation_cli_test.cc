@@ -117,8 +117,9 @@ class OnAGeneratedModel : public ::testing::Test {
 };
 
 TEST_F(OnAGeneratedModel, CommandsSayWhatTheyDo) {
-  const std::string lines = "/help\nab \\\ncd\n/stats\n/what is it\n/save\n/load\n/load " +
-                            tmp_ / "none" + "\n/clear\n/stats\n\n/exit\nnot read";
+  const std::string lines = "/help\nab \\\n" + std::string(400, 'c') +
+                            "\n/stats\n/what is it\n/save\n/load\n/load " + tmp_ / "none" +
+                            "\n/clear\n/stats\n\n/exit\nnot read";
   const Outcome said = remarks(tmp_, lines, live_ + few_);
   EXPECT_EQ(said.code, 1);
   EXPECT_THAT(said.text,
@@ -126,7 +127,7 @@ TEST_F(OnAGeneratedModel, CommandsSayWhatTheyDo) {
                     HasSubstr("/what is no command; legal: /save [FILE], "
                               "/load FILE, /stats, /clear, /help, /exit"),
                     HasSubstr("name a file: /save FILE"), HasSubstr("name a file: /load FILE"),
-                    HasSubstr("cannot open"), HasSubstr("bits a value"),
+                    HasSubstr("cannot open"), HasSubstr("\n256 tokens are coded, in "),
                     HasSubstr("\n0 tokens; room for 2048 more"),
                     EndsWith("4 lines could not be done, or not all of it\n")));
   const Outcome fine = remarks(tmp_, "a\n/stats\n", m_ + few_);
