@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <set>
 
+#include "host/model.h"
 #include "host/tiny_model_test.h"
 
 namespace kvsplice::host {
