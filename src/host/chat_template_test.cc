@@ -70,8 +70,8 @@ TEST_F(Templates, PartsOfAConversationAreTheWhole) {
     EXPECT_THAT(next, HasSubstr("[answer] b")) << name;
     whole += text == must(chat.first("", "a")) + "Answer." + next;
   }
-  // Others write an answer that is there in another way, as above.
-  EXPECT_GE(whole, 40u);
+  // Others begin an answer that is there otherwise: with a blank, or as gpt-oss does.
+  EXPECT_GT(whole, 35u);
 }
 
 TEST_F(Templates, AreRefusedWithWhatWouldDo) {
