@@ -7,9 +7,11 @@
 #include "command.h"
 #include "conversation.h"
 #include "core/file.h"
+#include "core/quantities.h"
 #include "core/threads.h"
 #include "generation.h"
 #include "host/texts.h"
+#include "live/budget.h"
 #include "model_options.h"
 #include "number_option.h"
 #include "terminal.h"
@@ -50,6 +52,13 @@ Result<> check(const RunArguments& a) {
   }
   KVS_TRY(check_cache(a));
   KVS_TRY(check_conversation(a));
+  if (!a.memory.empty()) {
+    KVS_TRY(parse_size(a.memory));
+    if (!a.live()) {
+      return Error{ErrorKind::usage,
+                   "--memory is of a live cache; of others --ctx-size says how much they take"};
+    }
+  }
   if (!a.save.empty() && !a.lossless && a.codec.empty() && !a.live()) {
     return Error{ErrorKind::usage, "to save, give a codec (--codec), --lossless, or both"};
   }
@@ -71,24 +80,6 @@ Result<> sort_codecs(RunArguments& a) {
 Result<std::string> read_prompt(const RunArguments& a) {
   if (!a.prompt_file.empty()) return read_text(a.prompt_file);
   return a.prompt;
-}
-
-// Of a conversation, if nothing else is said: llama.cpp takes all of a cache's memory at once, and
-// models allow for more than machines have.
-constexpr size_t kConversation = 8192;
-
-// For `tokens` that are or wait there, and those to come.
-Result<Room> room_for(const RunArguments& a, const host::Model& model, size_t tokens) {
-  const auto most = static_cast<size_t>(model.context_limit());
-  const size_t wanted = a.conversation ? kConversation : tokens + a.most_new();
-  const size_t room = a.ctx.value_or(std::min(most, wanted));
-  if (tokens > room) {
-    return Error{ErrorKind::usage,
-                 fmt::format("session and prompt have {}{} tokens, the context {}; the model "
-                             "allows {} (--ctx)",
-                             tokens > most ? "at least " : "", tokens, room, most)};
-  }
-  return Room{room, fmt::format("the context of {} tokens", room)};
 }
 
 // What attention reads in place of llama.cpp's own cache; no form: nothing.
@@ -116,6 +107,53 @@ Result<LiveCache> live_cache(const RunArguments& a) {
   LiveCache made{std::make_shared<live::LiveForm>(std::move(form)), {}};
   KVS_ASSIGN(made.options, live_options(a));
   return made;
+}
+
+// Of a conversation, if nothing else is said: llama.cpp takes all of a cache's memory at once, and
+// models allow for more than machines have.
+constexpr size_t kConversation = 8192;
+
+// By context lengths alone, for `tokens` that are or wait there, and those to come.
+Result<Room> room_for(const RunArguments& a, const host::Model& model, size_t tokens) {
+  const auto most = static_cast<size_t>(model.context_limit());
+  const size_t wanted = a.live() ? most : a.conversation ? kConversation : tokens + a.most_new();
+  const size_t room = a.ctx.value_or(std::min(most, wanted));
+  return Room{room, fmt::format("the context of {} tokens", room)};
+}
+
+// The least of both.
+Result<Room> room_in_memory(const RunArguments& a, const LiveCache& live, const Room& context) {
+  KVS_ASSIGN(const uint64_t bytes, parse_size(a.memory));
+  const live::Budget budget(*live.form, live.options, host::kLiveCells);
+  const uint64_t least = budget.bytes(std::min(budget.least_tokens(), context.tokens));
+  if (bytes < least) {
+    return Error{ErrorKind::usage,
+                 fmt::format("--memory {}: this cache needs {} at least, for tables, sinks, the "
+                             "window and 256 tokens beside them; {} tokens take {}",
+                             a.memory, print_size(least), context.tokens,
+                             print_size(budget.bytes(context.tokens)))};
+  }
+  const Room room{budget.tokens(bytes, context.tokens), "--memory " + a.memory};
+  return room.tokens < context.tokens ? room : context;
+}
+
+Result<Room> room_for(const RunArguments& a, const host::Model& model, const LiveCache& live,
+                      size_t tokens) {
+  KVS_ASSIGN(Room room, room_for(a, model, tokens));
+  if (!a.memory.empty()) {
+    KVS_ASSIGN(room, room_in_memory(a, live, room));
+    if (a.ctx && !a.quiet) {
+      fmt::print(stderr, "of --memory and --ctx-size, {} is less: {} tokens\n", room.bounded_by,
+                 room.tokens);
+    }
+  }
+  if (tokens <= room.tokens) return room;
+  const auto most = static_cast<size_t>(model.context_limit());
+  return Error{
+      ErrorKind::usage,
+      fmt::format("session and prompt have {}{} tokens, {} holds no more than {}; the model "
+                  "allows {}",
+                  tokens > most ? "at least " : "", tokens, room.bounded_by, room.tokens, most)};
 }
 
 Result<host::Context> open_context(const RunArguments& a, const host::Model& model,
@@ -162,7 +200,7 @@ Result<Generation> begin(const RunArguments& a, const Means& means,
   }
   if (!a.save.empty()) KVS_TRY(archive.hold(a.save));
   KVS_TRY(check_something_waits(a, model.shape(), session, prompt.size()));
-  KVS_ASSIGN(Room room, room_for(a, model, session.tokens() + prompt.size()));
+  KVS_ASSIGN(Room room, room_for(a, model, live, session.tokens() + prompt.size()));
   KVS_ASSIGN(host::Context context, open_context(a, model, live, room));
   Generation generation(a, model, std::move(context), std::move(room), archive);
   if (!a.load.empty()) KVS_TRY(generation.restore());
@@ -198,6 +236,10 @@ Result<> continue_text(const RunArguments& a, const Means& means) {
   if (!interrupted()) {
     KVS_TRY(generation.generate(a.most_new()));
     put_out("\n");
+  }
+  if (generation.stopped_for_room() && a.wants_all()) {
+    fmt::print(stderr, "kvsplice: {} is full: the text ends here. Nothing of it was dropped\n",
+               generation.room().bounded_by);
   }
   std::string saved;
   if (!a.save.empty()) {
@@ -262,6 +304,9 @@ Command run_command() {
             add_number(app, "-c,--ctx-size,--ctx", a->ctx, kSomeTokens,
                        "tokens of context (default: what is needed, of a conversation 8192, if the "
                        "model allows it)");
+            app.add_option("--memory", a->memory,
+                           "bytes that a live cache may take, as in 2G (default: what the context "
+                           "needs)");
             app.add_option("--cache", a->cache,
                            "type of llama.cpp's cache: f16, q8_0; or the file of a live codec")
                 ->capture_default_str();

@@ -46,6 +46,7 @@ Result<> Conversation::run(const std::string& first) {
   while (!ended_ && !interrupted()) {
     put_out(prompt);
     KVS_ASSIGN(const auto message, input_.message());
+    if (!message && !a_.quiet) put_out("\n");
     if (!message) break;
     if (is_blank(*message)) continue;
     KVS_TRY(message->starts_with('/') ? obey(*message) : take_turn(*message));

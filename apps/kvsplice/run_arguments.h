@@ -14,6 +14,7 @@ struct RunArguments {
 
   std::string model, prompt, prompt_file, load, load_codec, save, codec;
   std::string cache = "f16", states = "exact";
+  std::string memory;  // of a live cache
   std::string system, chat_template;
   bool conversation = false;
   bool lossless = false, ignore_end = false, quiet = false, no_special = false;
@@ -29,6 +30,8 @@ struct RunArguments {
     const int64_t most = predict.value_or(conversation ? -1 : 128);
     return most < 0 ? kMostTokens : size_t(most);
   }
+  // Not just what the context holds.
+  bool wants_all() const { return !memory.empty() || predict.value_or(0) >= 0; }
   bool live() const { return cache != "f16" && cache != "q8_0"; }
 };
 

@@ -47,8 +47,6 @@ struct Context::Impl {
 
 namespace {
 
-constexpr int kLiveCells = 256;  // that llama.cpp keeps beside a live cache
-
 Result<> check(const Model::Impl& model, const ContextOptions& o) {
   const int limit = llama_model_n_ctx_train(model.model.get());
   if (o.n_ctx < 1 || o.n_ctx > limit) {

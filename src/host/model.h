@@ -91,6 +91,8 @@ struct Capture {
   MatrixView<const float> rows;
 };
 
+constexpr int kLiveCells = 256;  // that llama.cpp keeps beside a live cache
+
 struct ContextOptions {
   int n_ctx = 512;
   int n_ubatch = 0;  // most tokens evaluated at once; 0: the model's
@@ -100,7 +102,8 @@ struct ContextOptions {
   // Called after each tensor is computed, on the caller's thread; an error ends the evaluation.
   std::function<Result<>(const Capture&)> capture;
   std::vector<Signal> signals;  // which to capture
-  // Attention reads a live cache of this form; llama.cpp keeps 256 cells. Cells cannot be read,
+  // Attention reads a live cache of this form; no more than kLiveCells tokens are evaluated
+  // together. Cells cannot be read,
   // written, saved or taken back then.
   std::shared_ptr<const live::LiveForm> live;
   live::LiveOptions live_options;

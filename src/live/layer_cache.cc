@@ -17,6 +17,14 @@ constexpr size_t kTask = 4;           // groups of a thread's task, whatever the
 constexpr size_t kDense = 32;         // query rows of a head from which on rows are decoded for all
 constexpr float kNegligible = 1e-6f;  // weights below it, in all of a block, leave its values out
 
+// For `more` values besides those that are there, of at most `most`: vectors that grow by
+// themselves may take twice as much.
+template <class T>
+void make_room(std::vector<T>& values, size_t more, size_t most) {
+  const size_t wanted = values.size() + more;
+  if (wanted > values.capacity()) values.reserve(std::min(most, 2 * wanted));
+}
+
 void append_halves(MatrixView<const float> rows, std::vector<uint16_t>& to) {
   const size_t before = to.size();
   to.resize(before + rows.rows * rows.cols);
@@ -119,6 +127,17 @@ struct LayerCache::Part {
 LayerCache::LayerCache(const LiveForm& form, size_t layer, const LiveOptions& options)
     : form_(&form), layer_(layer), options_(options) {}
 
+size_t LayerCache::row_bytes(const LiveForm& form, size_t layer) {
+  const LayerShape& shape = form.shape().layers[layer];
+  return size_t(shape.width(Kind::key) + shape.width(Kind::value)) * sizeof(uint16_t) +
+         sizeof(float);
+}
+
+size_t LayerCache::group_bytes(const LiveForm& form, size_t layer) {
+  return sizeof(Group) + form.unit(Kind::key, layer).group_bytes +
+         form.unit(Kind::value, layer).group_bytes + 2 * plane_kernel::kReadable;
+}
+
 CellBytes LayerCache::bytes() const {
   CellBytes bytes;
   bytes.tokens = groups_.size() * kGroup;
@@ -140,6 +159,10 @@ size_t LayerCache::query_heads_per_head() const {
 
 Result<> LayerCache::append(MatrixView<const float> keys, MatrixView<const float> values) {
   while (exact_rows() >= options_.sinks + options_.window + kGroup) KVS_TRY(move_group());
+  const size_t most = options_.sinks + options_.window + kGroup - 1 + keys.rows;
+  make_room(keys_, keys.rows * keys.cols, most * keys.cols);
+  make_room(values_, values.rows * values.cols, most * values.cols);
+  make_room(attention_, keys.rows, most);
   append_halves(keys, keys_);
   append_halves(values, values_);
   attention_.resize(attention_.size() + keys.rows);

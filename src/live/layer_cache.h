@@ -31,7 +31,9 @@ class LayerCache {
   size_t groups() const { return groups_.size(); }
   const LiveForm& form() const { return *form_; }
   const LiveOptions& options() const { return options_; }
-  CellBytes bytes() const;  // the form's tables are shared
+  CellBytes bytes() const;                                        // the form's tables are shared
+  static size_t row_bytes(const LiveForm& form, size_t layer);    // of a token that is not coded
+  static size_t group_bytes(const LiveForm& form, size_t layer);  // of 256 that are
 
   // As it is saved (live/saved_cache.h), and back: empty, it takes the groups that are left of so
   // many coded tokens, and the rows of the others. Error format or numeric, and it is of no use.

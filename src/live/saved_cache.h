@@ -1,5 +1,5 @@
 // A live cache in a file: a session that attention reads again as it is. Nothing is coded anew,
-// neither when it is written nor when it is read. docs/format.md is the specification.
+// neither when it is written nor when it is read. docs/live.md is the specification.
 #pragma once
 
 #include "core/byte_source.h"

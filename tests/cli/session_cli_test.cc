@@ -159,7 +159,8 @@ TEST_F(SessionVerbs, WrongUseIsCodeTwo) {
   refused("run" + m_ + " -p a --temp -1", 2, "legal: 0 ... 100");
   refused("run" + m_ + " -p a --cache q4_0", 2, "legal: f16, q8_0");
   refused("run" + m_ + " -p a --save " + tmp_ / "x", 2, "--lossless");
-  refused("run" + m_ + " --ctx 20 -f " + sample("news"), 2, "the context 20");
+  refused("run" + m_ + " --ctx 20 -f " + sample("news"), 2,
+          "the context of 20 tokens holds no more");
   refused("run" + m_ + " -p a --load " + tmp_ / "none", 1, "none");
   refused("run" + m_ + " -p a --load " + coded_, 1, "none was given");
 }

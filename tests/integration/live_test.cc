@@ -1,10 +1,13 @@
 // A live cache in place of llama.cpp's, on generated models.
 #include <gmock/gmock.h>
 
+#include <algorithm>
+
 #include "calibrate/calibrate.h"
 #include "core/file.h"
 #include "core/relative_error_test.h"
 #include "host/tiny_model_test.h"
+#include "live/saved_cache.h"
 #include "quality/quality.h"
 
 namespace kvsplice::host {
@@ -122,6 +125,34 @@ TEST_P(LiveCache, AnswersAttention) {
             0.65 * double(kTokens * model.shape().f16_bytes_per_token()));
   small.clear();
   EXPECT_EQ(relative_error(logits_of(small), wanted), error);  // from the beginning
+}
+
+TEST_P(LiveCache, GoesOnBehindAFile) {
+  const TempDir dir;
+  const Model model = load(GetParam(), dir);
+  const auto form = form_of(model, dir);
+  const auto tokens = letters(kTokens);
+  Context before = must(context_of(model, form, 32));
+  must(before.decode(std::span(tokens).first(480)));
+  must(before.decode(std::span(tokens).subspan(480, 10)));
+  ASSERT_GT(before.live_cells()->tokens, 0u);
+  must(live::save_cache(must(OutputFile::reserve(dir.file("k"))), *form, before.live_layers(),
+                        std::span(tokens).first(490)));
+  const auto saved = must(live::SavedCache::open(dir.file("k")));
+  Context behind = must(context_of(model, form, 32));
+  must(behind.decode(std::span(tokens).first(7)));  // which go
+  must(behind.set_live_layers(must(saved.layers(*form))));
+  EXPECT_EQ(behind.size(), 490u);
+  EXPECT_EQ(behind.cache_bytes(), before.cache_bytes());
+  for (size_t t = 490; t < kTokens; ++t) {
+    must(before.decode(std::span(tokens).subspan(t, 1), 1));
+    must(behind.decode(std::span(tokens).subspan(t, 1), 1));
+    const auto wanted = before.logits(0), got = behind.logits(0);
+    EXPECT_TRUE(std::equal(got.begin(), got.end(), wanted.begin(), wanted.end())) << t;
+  }
+  EXPECT_FALSE(behind.set_live_layers({}).ok());
+  const auto other = form_of(model, dir);  // equal, but another object
+  EXPECT_FALSE(behind.set_live_layers(must(saved.layers(*other))).ok());
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, LiveCache,
