@@ -11,7 +11,7 @@ override LLAMA_DIR := $(abspath $(LLAMA_DIR))
 export LLAMA_DIR JOBS
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart build install test bench experiment-nerf-attention experiment-kvsplice \
+.PHONY: help quickstart build install test skipped bench experiment-nerf-attention experiment-kvsplice \
         quick format check clean setup
 
 help:  ## list these targets
@@ -41,7 +41,8 @@ test:  ## build and run every test
 	$(CONFIGURE) -DKVSPLICE_TESTS=ON
 	$(BUILD)
 	ctest --preset $(PRESET) --parallel $(JOBS) --no-label-summary
-	@echo 'tests that were skipped, and why:'
+
+skipped:  ## what the last `make test` left out, and why
 	@sed -n '/: Skipped$$/{n;p}' build/Testing/Temporary/LastTest.log | sort | uniq -c
 
 bench: build  ## compare our kernels and codecs with their peers and with the machine's limits
