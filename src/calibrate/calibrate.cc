@@ -2,12 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 
 #include "calibrate/calibration_data.h"
 #include "calibrate/calibration_rows.h"
 #include "calibrate/information.h"
 #include "calibrate/target.h"
+#include "calibrate/tune.h"
 #include "core/temporary_folder.h"
 #include "fit/fit_codec.h"
 #include "host/cache_block.h"
@@ -45,6 +47,39 @@ Result<CalibrationData> gather(const host::Model& model,
   return CalibrationData::gather(model, sequences, codec::traits_of(text), options, progress);
 }
 
+Result<> check_tuning(const CalibrateOptions& o, const codec::CodecText& text) {
+  const auto refuse = [](const std::string& why) {
+    return Result<>(Error{ErrorKind::usage, "steps of units cannot be tuned: " + why});
+  };
+  if (!o.tune) return {};
+  if (o.live) return refuse("a live cache has widths, and no steps");
+  if (o.ratio || o.kld) return refuse("a target scales all steps together; name a 'delta' instead");
+  for (Kind kind : {Kind::key, Kind::value}) {
+    const auto& stages = text.of(kind);
+    const auto is_step = [](const codec::StageText& stage) { return stage.name == "step"; };
+    if (std::none_of(stages.begin(), stages.end(), is_step)) {
+      return refuse("the pipeline has no stage 'step' for " +
+                    std::string(kind == Kind::key ? "keys" : "values"));
+    }
+  }
+  return {};
+}
+
+Result<codec::Codec> fit_tuned(const host::Model& model, const codec::CodecText& text,
+                               const CalibrationData& data,
+                               std::span<const extract::Sequence> sequences,
+                               const CalibrateOptions& o, const Progress& progress) {
+  const codec::Embeddings embeddings = host::embeddings_of(model);
+  const InformedRows source = data.source();
+  KVS_ASSIGN(codec::Codec even,
+             codec::fit_codec(text, data.shape(), source, &embeddings, progress));
+  if (!o.tune) return even;
+  KVS_ASSIGN(const std::vector<UnitCost> costs,
+             unit_costs(model, even, sequences, o.sinks, o.threads, progress));
+  const TunedRows tuned(source, even, tuned_steps(costs));
+  return codec::fit_codec(text, data.shape(), tuned, &embeddings, progress);
+}
+
 }  // namespace
 
 Result<Calibration> calibrate(const host::Model& model, const std::vector<std::string>& texts,
@@ -58,6 +93,7 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
     text = codec::without("focus", text);
   }
   KVS_TRY(check_target(o, text));
+  KVS_TRY(check_tuning(o, text));
   KVS_TRY(codec::Codec::make_units(text, model.shape()));
   const bool has_target = o.ratio || o.kld;
   KVS_ASSIGN(const Spread spread, spread_sequences(model, texts, o.tokens, o.sequence));
@@ -82,11 +118,9 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
     made.notes = std::move(notes);
     return made;
   }
-  const codec::Embeddings embeddings = host::embeddings_of(model);
-  const InformedRows source = data.source();
-  KVS_ASSIGN(codec::Codec codec,
-             codec::fit_codec(text, data.shape(), source, &embeddings, progress));
-  return Calibration{std::move(codec), {{}}, source.tokens().size(), 0, notes};
+  KVS_ASSIGN(codec::Codec codec, fit_tuned(model, text, data, spread.sequences, o, progress));
+  const size_t tokens = codec.calibration_tokens();
+  return Calibration{std::move(codec), {{}}, tokens, 0, notes};
 }
 
 }  // namespace kvsplice::calibrate

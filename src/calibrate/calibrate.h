@@ -21,6 +21,8 @@ struct CalibrateOptions {
   size_t tokens = 65536;                     // of all texts together, at most
   size_t sequence = 1024;                    // tokens evaluated as one sequence
   size_t sinks = 4;
+  // Fits once more, with steps of units by what their errors do to the prediction (tune.h).
+  bool tune = false;
   // At most one. The step of every `step` or `widths` stage is scaled by one factor until sequences
   // kept out of the fit meet the target. Codecs that can be live caches are measured as such.
   std::optional<double> ratio;               // f16 bytes over bytes
@@ -48,8 +50,8 @@ struct Calibration {
 };
 
 // Of a model whose gradients are not known (host/gradient.h) the default pipeline goes without
-// `fisher`. Errors: texts too short, a target without a `step` stage, a target out of reach (says
-// what was reached).
+// `fisher`. Errors: a pipeline, target or live cache whose steps cannot be tuned, texts too short,
+// a target without a `step` stage, a target out of reach (says what was reached).
 Result<Calibration> calibrate(const host::Model& model, const std::vector<std::string>& texts,
                               const CalibrateOptions& options, const Progress& progress);
 

@@ -42,6 +42,14 @@ Result<> UnitCoder::load(size_t s, const State& state) {
   return {};
 }
 
+Result<UnitCoder> UnitCoder::with(size_t s, const State& state) const {
+  KVS_ASSIGN(UnitCoder other, create(unit_, pipeline_));
+  for (size_t i = 0; i < stages_.size(); ++i) {
+    KVS_TRY(other.load(i, i == s ? state : stages_[i]->save()));
+  }
+  return other;
+}
+
 size_t UnitCoder::state_bytes() const {
   size_t bytes = 0;
   for (const auto& stage : stages_) bytes += bytes_of(stage->save());

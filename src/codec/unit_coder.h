@@ -28,6 +28,9 @@ class UnitCoder {
   // What stage `s` has learnt; stages load in order.
   Result<> load(size_t s, const State& state);
 
+  // The same, but for what stage `s` has learnt.
+  Result<UnitCoder> with(size_t s, const State& state) const;
+
   // The payload of rows [n x width]. In a closed loop `made`, which is not null then, becomes what
   // the decoder will make of it.
   Result<Bytes> encode(Matrix<float> rows, CodeContext context, Matrix<float>* made) const;

@@ -18,6 +18,8 @@ class RowSource {
   virtual Result<Attention> read_attention(int layer) const;
   // Error usage if it is not known.
   virtual Result<Information> read_information(Kind kind, int layer) const;
+  // What the steps of a unit are multiplied by, beside what its pipeline says.
+  virtual double step_scale(const Unit&) const { return 1; }
 };
 
 }  // namespace kvsplice::codec

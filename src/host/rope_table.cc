@@ -112,10 +112,10 @@ Result<Rope> rope_of(const ggml_tensor* node) {
 }
 
 // Rotations are orthogonal but for their magnitude, by which undo() divides.
-void rotate_back(Rope rope, int head_dim, MatrixView<float> gradient) {
+void rotate_back(Rope rope, int head_dim, MatrixView<float> gradient, size_t first) {
   rope.magnitude = 1 / rope.magnitude;
   std::vector<int32_t> positions(gradient.rows);
-  std::iota(positions.begin(), positions.end(), 0);
+  std::iota(positions.begin(), positions.end(), int32_t(first));
   rope.undo(gradient, head_dim, positions);
 }
 

@@ -11,7 +11,7 @@ namespace kvsplice::host {
 Result<Rope> rope_of(const ggml_tensor* node);
 
 // What a gradient passes through on its way back: the transpose of Rope::apply() at positions
-// 0 ..., in place. gradient: [tokens x heads * head_dim].
-void rotate_back(Rope rope, int head_dim, MatrixView<float> gradient);
+// `first` ..., in place. gradient: [tokens x heads * head_dim].
+void rotate_back(Rope rope, int head_dim, MatrixView<float> gradient, size_t first = 0);
 
 }  // namespace kvsplice::host

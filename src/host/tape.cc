@@ -188,10 +188,11 @@ void Tape::add(ggml_tensor* t, std::span<const float> gradient) {
   for_elements(t, [&](size_t i, size_t at) { whole[(first + at) / unit] += gradient[i]; });
 }
 
-Result<> Tape::walk_back(std::span<const float> gradient, const Stored& stored) {
+Result<> Tape::walk_back(std::span<const float> gradient, const Stored& stored, size_t earlier) {
   if (records_.empty() || count(records_.back().node) != gradient.size()) {
     return Error{ErrorKind::unsupported, "the last node of the graph is not the prediction"};
   }
+  earlier_ = earlier;
   KVS_TRY(step_back(records_.back(), gradient));
   for (records_.pop_back(); !records_.empty(); records_.pop_back()) {
     const Record& r = records_.back();
@@ -212,9 +213,11 @@ Result<> Tape::through_store(const Record& r, std::span<const float> dy, const S
   for (size_t i = 0; i < r.rows.size(); ++i) {
     std::copy_n(&dy[size_t(r.rows[i]) * width], width, gradient.row(i).begin());
   }
+  MatrixView<const float> shown = gradient;
+  if (earlier_ > 0) shown = {dy.data(), earlier_, width, width};
   const auto layer = key_cache_layer(r.node);
-  KVS_TRY(layer ? stored(Kind::key, *layer, gradient)
-                : stored(Kind::value, *value_cache_layer(r.node), gradient));
+  KVS_TRY(layer ? stored(Kind::key, *layer, shown)
+                : stored(Kind::value, *value_cache_layer(r.node), shown));
   add(rows, gradient.flat());
   return {};
 }

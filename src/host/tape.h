@@ -23,7 +23,7 @@ namespace kvsplice::host {
 
 class Tape {
  public:
-  // Rows about to be stored in a layer's cache (its number in the model), as stored: keys rotated.
+  // Rows in a layer's cache (its number in the model), as stored: keys rotated.
   using Stored = std::function<Result<>(Kind kind, int layer, MatrixView<const float> gradient)>;
 
   explicit Tape(const std::vector<GgufSource>& files) : files_(files) {}
@@ -34,8 +34,9 @@ class Tape {
   size_t bytes() const;  // of what is kept for the walk
 
   // From the gradient of the last node, [outputs x vocabulary]. The graph must still exist. Error
-  // unsupported if a gradient arrives at a node whose derivative is not known.
-  Result<> walk_back(std::span<const float> gradient, const Stored& stored);
+  // unsupported if a gradient arrives at a node whose derivative is not known. `stored` is given
+  // the rows that the graph stores or, if `earlier` tokens stand before its own, theirs.
+  Result<> walk_back(std::span<const float> gradient, const Stored& stored, size_t earlier = 0);
 
  private:
   using Values = std::vector<float>;
@@ -82,6 +83,7 @@ class Tape {
   void add(ggml_tensor* t, std::span<const float> gradient);
 
   const std::vector<GgufSource>& files_;
+  size_t earlier_ = 0;
   std::vector<Record> records_;
   std::unordered_set<const ggml_tensor*> dependent_;
   std::map<const ggml_tensor*, Values> masks_;  // of attention, shared by layers

@@ -459,7 +459,7 @@ Result<> Tape::through_rotation(const ggml_tensor* node, std::span<const float> 
   KVS_ASSIGN(const Rope rope, rope_of(node));
   const auto n = static_cast<size_t>(node->ne[2]);
   Values dx = copied(dy);
-  rotate_back(rope, static_cast<int>(node->ne[0]), {dx.data(), n, dx.size() / n});
+  rotate_back(rope, static_cast<int>(node->ne[0]), {dx.data(), n, dx.size() / n}, earlier_);
   add(node->src[0], dx);
   return {};
 }
