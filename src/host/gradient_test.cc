@@ -53,13 +53,10 @@ TEST_P(GradientOf, StoredRowsIsWhatDifferencesSay) {
   EXPECT_NEAR(found.size, 1, 0.03);
 }
 
-// The score has a mean of zero if and only if the tokens are drawn from what is predicted.
 // A prompt whose rows are changed: all by noise, as by a codec, those of one unit by more besides.
 // That goes the way of the gradient behind other noise: what rounding in the host adds to a
 // gradient has no part in it.
 TEST_P(GradientOf, RowsOfAPromptIsWhatDifferencesSay) {
-  const std::set<std::string> choosing{"glm4moe", "olmoe", "deepseek2+experts"};
-  if (choosing.contains(GetParam())) GTEST_SKIP() << "other experts are chosen, as of cells above";
   if (model.shape().hybrid()) {
     LossOptions options;
     options.prompt = 4;
@@ -98,8 +95,14 @@ TEST_P(GradientOf, RowsOfAPromptIsWhatDifferencesSay) {
     EXPECT_TRUE(loss_gradients(model, tokens, options).ok());
     return std::accumulate(logs.begin(), logs.end(), 0.0);
   };
+  // Where routers change their mind the prediction jumps, which no gradient tells: a smaller step,
+  // and noise behind which no jump is near.
+  const std::set<std::string> jumping{"glm4moe", "olmoe", "deepseek2+experts"};
+  const bool jumps = jumping.contains(GetParam());
+  const uint64_t noise = jumps ? 100 : 0;
+  const double rms = jumps ? 0.01 : 0.03;
   size_t units = 0;
-  evaluate(1000, 0, [&](Kind kind, int layer, MatrixView<const float> g) -> Result<> {
+  evaluate(noise + 1000, 0, [&](Kind kind, int layer, MatrixView<const float> g) -> Result<> {
     ++units;
     EXPECT_EQ(g.rows, kPrompt);
     if (std::pair(kind, layer) == of) direction = copy(g);
@@ -107,19 +110,20 @@ TEST_P(GradientOf, RowsOfAPromptIsWhatDifferencesSay) {
   });
   EXPECT_EQ(units, (model.shape().lacks_values() ? 1 : 2) * model.shape().layers.size());
   double square = 0, expected = 0;
-  evaluate(0, 0, [&](Kind kind, int layer, MatrixView<const float> g) -> Result<> {
+  evaluate(noise, 0, [&](Kind kind, int layer, MatrixView<const float> g) -> Result<> {
     for (size_t i = 0; std::pair(kind, layer) == of && i < direction.size(); ++i) {
       expected += double(direction.flat()[i]) * g.data[i];
       square += double(direction.flat()[i]) * direction.flat()[i];
     }
     return {};
   });
-  const auto by = float(0.03 * std::sqrt(double(direction.size()) / square));  // an rms of .03
-  const double difference = (evaluate(0, by, {}) - evaluate(0, -by, {})) / (2 * by);
+  const auto by = float(rms * std::sqrt(double(direction.size()) / square));
+  const double difference = (evaluate(noise, by, {}) - evaluate(noise, -by, {})) / (2 * by);
   RecordProperty("ratio", fmt::format("{:.4f}", difference / expected));
   EXPECT_NEAR(difference / expected, 1, 0.02);
 }
 
+// The score has a mean of zero if and only if the tokens are drawn from what is predicted.
 TEST_P(GradientOf, DrawnTokensHasAMeanOfZero) {
   constexpr uint64_t kDraws = 60;
   const std::pair unit{model.shape().lacks_values() ? Kind::key : Kind::value, 0};
