@@ -73,12 +73,10 @@ Result<std::vector<Measurement>> measure(const WideModel& model, Surroundings& h
   KVS_ASSIGN(const live::LiveForm form, live_form(cache, shape));
   const KvBlock<float> rows = convert<float>(cache.rows(kTokens, 2), shape, Space::cached);
   live::LayerCache live(form, 0, {});
-  KVS_TRY(live.append(rows.keys[0].view().row_range(0, kTokens / 2),
-                      rows.values[0].view().row_range(0, kTokens / 2)));
-  KVS_TRY(live.append(rows.keys[0].view().row_range(kTokens / 2, kTokens / 2),
-                      rows.values[0].view().row_range(kTokens / 2, kTokens / 2)));
-  KVS_TRY(live.append(rows.keys[0].view().row_range(kTokens - 1, 1),
-                      rows.values[0].view().row_range(kTokens - 1, 1)));
+  for (size_t t = 0; t < kTokens; t += live::kGroup) {
+    KVS_TRY(live.append(rows.keys[0].view().row_range(t, live::kGroup),
+                        rows.values[0].view().row_range(t, live::kGroup)));
+  }
   const Matrix<float> asked = query(shape, rows.keys[0]);
   Matrix<float> out(1, size_t(shape.query_heads * layer.value_dim));
   const live::CellBytes bytes = live.bytes();
@@ -96,7 +94,7 @@ Result<std::vector<Measurement>> measure(const WideModel& model, Surroundings& h
   const double flops = 2 * products_per_token(form) * double(kTokens) / 4;
   return std::vector<Measurement>{
       {fmt::format("{}, a layer, {} tokens, {:.2f} times smaller than f16", model.name, kTokens,
-                   shape.f16_bytes(kTokens + 1) / held),
+                   shape.f16_bytes(kTokens) / held),
        ours, here.limit_ms(flops, held), peers}};
 }
 

@@ -102,9 +102,8 @@ Result<live::LiveOptions> live_options(const RunArguments& a) {
 
 Result<LiveCache> live_cache(const RunArguments& a) {
   if (!a.live()) return LiveCache();
-  KVS_ASSIGN(const codec::Codec codec, codec::Codec::load(a.cache));
-  KVS_ASSIGN(auto form, live::LiveForm::of(codec));
-  LiveCache made{std::make_shared<live::LiveForm>(std::move(form)), {}};
+  LiveCache made;
+  KVS_ASSIGN(made.form, live::LiveForm::load(a.cache));
   KVS_ASSIGN(made.options, live_options(a));
   return made;
 }
@@ -114,7 +113,7 @@ Result<LiveCache> live_cache(const RunArguments& a) {
 constexpr size_t kConversation = 8192;
 
 // By context lengths alone, for `tokens` that are or wait there, and those to come.
-Result<Room> room_for(const RunArguments& a, const host::Model& model, size_t tokens) {
+Room room_in_context(const RunArguments& a, const host::Model& model, size_t tokens) {
   const auto most = static_cast<size_t>(model.context_limit());
   const size_t wanted = a.live() ? most : a.conversation ? kConversation : tokens + a.most_new();
   const size_t room = a.ctx.value_or(std::min(most, wanted));
@@ -139,7 +138,7 @@ Result<Room> room_in_memory(const RunArguments& a, const LiveCache& live, const 
 
 Result<Room> room_for(const RunArguments& a, const host::Model& model, const LiveCache& live,
                       size_t tokens) {
-  KVS_ASSIGN(Room room, room_for(a, model, tokens));
+  Room room = room_in_context(a, model, tokens);
   if (!a.memory.empty()) {
     KVS_ASSIGN(room, room_in_memory(a, live, room));
     if (a.ctx && !a.quiet) {
@@ -270,8 +269,7 @@ Result<> run(RunArguments a) {
   if (a.threads > 0) set_thread_count(a.threads);
   a.pack.window = a.window.value_or(a.pack.window);
   KVS_TRY(sort_codecs(a));
-  constexpr size_t kMost = 1 << 28;
-  a.host.context = static_cast<int>(std::min(a.ctx.value_or(0), kMost));
+  a.host.context = static_cast<int>(std::min(a.ctx.value_or(0), RunArguments::kMostTokens));
   KVS_ASSIGN(const auto loaded, LoadedCoder::load(a.model, a.codec, a.lossless, {}, a.host));
   KVS_TRY(check_checkpoint(a.checkpoint, loaded->model->shape()));
   KVS_ASSIGN(const LiveCache live, live_cache(a));

@@ -88,17 +88,15 @@ std::string Generation::describe_cache() const {
 }
 
 std::vector<std::string> Generation::statistics() const {
-  const ModelShape& shape = model_.shape();
   std::vector<std::string> lines = {
       fmt::format("{} tokens; room for {} more ({})", tokens_.size(), room_left(),
                   room_.bounded_by),
       describe_cache(),
-      fmt::format("f16 would take {:.3f} MB", shape.f16_bytes(context_.size()) / 1e6)};
+      fmt::format("f16 would take {:.3f} MB", model_.shape().f16_bytes(context_.size()) / 1e6)};
   if (const auto cells = context_.live_cells(); cells && cells->tokens > 0) {
     lines.push_back(fmt::format(
         "{} tokens are coded, in {:.2f} bits a value; sinks and window are {:.3f} MB",
-        cells->tokens, 8 * double(cells->coded) / double(cells->tokens * shape.values_per_token()),
-        double(cells->exact) / 1e6));
+        cells->tokens, 16 * double(cells->coded) / double(cells->f16), double(cells->exact) / 1e6));
   }
   lines.push_back(describe_speed());
   return lines;

@@ -130,10 +130,9 @@ Result<std::vector<Cache>> prompt_caches(const Options& options) {
   if (options.compares("klt")) add_steps(all, "klt", without_layers(text), options.other_factors);
   add_steps(all, kCodec, text, options.factors);
   for (const std::string& path : split(options.live)) {
-    KVS_ASSIGN(const codec::Codec codec, codec::Codec::load(path));
-    KVS_ASSIGN(auto form, live::LiveForm::of(codec));
+    KVS_ASSIGN(auto form, live::LiveForm::load(path));
     const std::string name = "live " + std::filesystem::path(path).stem().string();
-    all.push_back({name, 0, {}, {}, false, std::make_shared<live::LiveForm>(std::move(form))});
+    all.push_back({name, 0, {}, {}, false, std::move(form)});
   }
   return all;
 }

@@ -13,15 +13,6 @@ namespace kvsplice::calibrate {
 
 namespace {
 
-// Index of the unit that codes a layer's rows; units().size() if layers are joined.
-size_t unit_of(const codec::Codec& codec, Kind kind, int layer) {
-  const auto& units = codec.units();
-  const auto found = std::find_if(units.begin(), units.end(), [&](const codec::UnitCoder& unit) {
-    return unit.unit().kind == kind && unit.unit().layer == layer;
-  });
-  return size_t(found - units.begin());
-}
-
 Result<> check_layers_apart(const codec::Codec& codec) {
   for (const codec::UnitCoder& unit : codec.units()) {
     if (unit.unit().layer >= 0) continue;
@@ -29,17 +20,6 @@ Result<> check_layers_apart(const codec::Codec& codec) {
                  "gradients reach a codec layer by layer, not layers joined"};
   }
   return {};
-}
-
-void round_finely(MatrixView<float> rows) {
-  double squares = 0;
-  for (size_t r = 0; r < rows.rows; ++r) {
-    for (float v : rows.row(r)) squares += double(v) * v;
-  }
-  const auto step = float(std::sqrt(squares / double(rows.rows * rows.cols)) / 500);
-  for (size_t r = 0; step > 0 && r < rows.rows; ++r) {
-    for (float& v : rows.row(r)) v = std::round(v / step) * step;
-  }
 }
 
 // KLD of a token, whose logits become its gradient, times `weight`.
@@ -55,6 +35,14 @@ double diverge(std::span<const float> log_p, std::span<float> logits, float weig
 }
 
 }  // namespace
+
+size_t unit_of(const codec::Codec& codec, Kind kind, int layer) {
+  const auto& units = codec.units();
+  const auto found = std::find_if(units.begin(), units.end(), [&](const codec::UnitCoder& unit) {
+    return unit.unit().kind == kind && unit.unit().layer == layer;
+  });
+  return size_t(found - units.begin());
+}
 
 double LoopGradients::share(size_t u) const {
   const UnitRows& unit = units[u];
@@ -86,7 +74,7 @@ Result<> CodedBlocks::code(const codec::UnitCoder& unit, MatrixView<const float>
                            MatrixView<float> made, const Body& body) {
   for (size_t b = 0; b < blocks_.size(); ++b) {
     const size_t first = b * block_, n = std::min(block_, rows.rows - first);
-    KVS_ASSIGN(Matrix<float> part, body(blocks_[b].context(unit), rows.row_range(first, n)));
+    KVS_ASSIGN(Matrix<float> part, body(blocks_[b].context(unit), first, rows.row_range(first, n)));
     for (size_t r = 0; r < n; ++r) {
       std::copy_n(part.row(r).begin(), part.cols(), made.row(first + r).begin());
     }
@@ -130,16 +118,7 @@ Result<double> CodecLoop::evaluate(const host::ChangeRows& change,
   return std::accumulate(klds.begin(), klds.end(), 0.0) / double(klds.size());
 }
 
-Result<double> CodecLoop::floor() const {
-  return evaluate(
-      [&](Kind, int, MatrixView<float> rows) -> Result<> {
-        round_finely(rows.row_range(sinks_, rows.rows - sinks_));
-        return {};
-      },
-      {});
-}
-
-Result<LoopGradients> CodecLoop::pass(const codec::Codec& codec, bool back) const {
+Result<LoopGradients> CodecLoop::gradients(const codec::Codec& codec) const {
   KVS_TRY(check_layers_apart(codec));
   const codec::Embeddings embeddings = host::embeddings_of(*model_);
   KVS_ASSIGN(CodedBlocks blocks,
@@ -150,11 +129,13 @@ Result<LoopGradients> CodecLoop::pass(const codec::Codec& codec, bool back) cons
     const size_t u = unit_of(codec, kind, layer);
     const codec::UnitCoder& unit = codec.units()[u];
     const MatrixView<float> rows = all.row_range(sinks_, all.rows - sinks_);
-    if (back) loop.units[u].given = copy(MatrixView<const float>(rows));
-    KVS_TRY(blocks.code(unit, rows, rows, [&](const auto& context, MatrixView<const float> part) {
+    loop.units[u].given = copy(MatrixView<const float>(rows));
+    const auto roundtrip = [&](const codec::CodeContext& context, size_t,
+                               MatrixView<const float> part) {
       return unit.roundtrip(copy(part), context, nullptr);
-    }));
-    if (back) loop.units[u].made = copy(MatrixView<const float>(rows));
+    };
+    KVS_TRY(blocks.code(unit, rows, rows, roundtrip));
+    loop.units[u].made = copy(MatrixView<const float>(rows));
     return {};
   };
   const auto take = [&](Kind kind, int layer, MatrixView<const float> all) -> Result<> {
@@ -162,18 +143,8 @@ Result<LoopGradients> CodecLoop::pass(const codec::Codec& codec, bool back) cons
         copy(all.row_range(sinks_, all.rows - sinks_));
     return {};
   };
-  KVS_ASSIGN(loop.divergence,
-             evaluate(change, back ? host::TakeGradient(take) : host::TakeGradient()));
+  KVS_ASSIGN(loop.divergence, evaluate(change, take));
   return loop;
-}
-
-Result<double> CodecLoop::divergence(const codec::Codec& codec) const {
-  KVS_ASSIGN(const LoopGradients loop, pass(codec, false));
-  return loop.divergence;
-}
-
-Result<LoopGradients> CodecLoop::gradients(const codec::Codec& codec) const {
-  return pass(codec, true);
 }
 
 }  // namespace kvsplice::calibrate

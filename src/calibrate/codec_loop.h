@@ -9,6 +9,9 @@
 
 namespace kvsplice::calibrate {
 
+// Index of the unit that codes a layer's rows; units().size() if there is none.
+size_t unit_of(const codec::Codec& codec, Kind kind, int layer);
+
 // What one unit was given, what became of it, and how the divergence changes with the latter:
 // [tokens of the prompt x width] each, keys before rotation, without the sinks.
 struct UnitRows {
@@ -31,9 +34,6 @@ class CodecLoop {
   static Result<CodecLoop> create(const host::Model& model, std::vector<int32_t> tokens,
                                   size_t sinks, int threads);
 
-  Result<double> divergence(const codec::Codec& codec) const;
-  // Of rows rounded so finely that what is left is the host's own noise (docs/quality.md).
-  Result<double> floor() const;
   // Errors: unsupported if layers are joined, and as of host::loss_gradients.
   Result<LoopGradients> gradients(const codec::Codec& codec) const;
 
@@ -47,7 +47,6 @@ class CodecLoop {
  private:
   CodecLoop(const host::Model& model, std::vector<int32_t> tokens, size_t sinks, int threads);
   Result<double> evaluate(const host::ChangeRows& change, const host::TakeGradient& take) const;
-  Result<LoopGradients> pass(const codec::Codec& codec, bool back) const;
 
   const host::Model* model_;
   std::vector<int32_t> tokens_, positions_;
@@ -63,7 +62,7 @@ class CodedBlocks {
   static Result<CodedBlocks> begin(const codec::Codec& codec, std::span<const int32_t> tokens,
                                    std::span<const int32_t> positions,
                                    const codec::Embeddings& embeddings);
-  using Body = std::function<Result<Matrix<float>>(const codec::CodeContext& context,
+  using Body = std::function<Result<Matrix<float>>(const codec::CodeContext& context, size_t first,
                                                    MatrixView<const float> rows)>;
   // The rows of a unit, of all blocks; `made` becomes what the body makes of them.
   Result<> code(const codec::UnitCoder& unit, MatrixView<const float> rows, MatrixView<float> made,

@@ -32,22 +32,13 @@ Result<ModelInformation> measure_information(const host::Model& model,
                                              const std::function<bool(size_t)>& use = {});
 
 // Calibration rows with the information added.
-class InformedRows : public codec::RowSource {
+class InformedRows : public codec::RowsOfAnother {
  public:
   InformedRows(const codec::RowSource& rows, const ModelInformation& information)
-      : rows_(rows), information_(information) {}
-  std::span<const int32_t> tokens() const override { return rows_.tokens(); }
-  std::span<const int32_t> positions() const override { return rows_.positions(); }
-  Result<Matrix<float>> read(Kind kind, int layer) const override {
-    return rows_.read(kind, layer);
-  }
-  Result<codec::Attention> read_attention(int layer) const override {
-    return rows_.read_attention(layer);
-  }
+      : RowsOfAnother(rows), information_(information) {}
   Result<codec::Information> read_information(Kind kind, int layer) const override;
 
  private:
-  const codec::RowSource& rows_;
   const ModelInformation& information_;
 };
 

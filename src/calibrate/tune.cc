@@ -62,14 +62,12 @@ Result<> add_bytes(const codec::Codec& codec, const std::vector<Nudged>& nudged,
   for (size_t u = 0; u < costs.size(); ++u) {
     const UnitRows& unit = found.units[u];
     Matrix<float> made(unit.made.rows(), unit.made.cols());
-    size_t at = 0;
-    const auto measure = [&](const codec::CodeContext& context,
+    const auto measure = [&](const codec::CodeContext& context, size_t first,
                              MatrixView<const float> rows) -> Result<Matrix<float>> {
       KVS_ASSIGN(const double more, bytes_of(nudged[u].down, rows, context));
       KVS_ASSIGN(const double fewer, bytes_of(nudged[u].up, rows, context));
       costs[u].bytes += weight * (more - fewer) / (2 * kNudge);
-      at += rows.rows;
-      return copy(unit.made.view().row_range(at - rows.rows, rows.rows));
+      return copy(unit.made.view().row_range(first, rows.rows));
     };
     KVS_TRY(blocks.code(codec.units()[u], unit.given, made, measure));
   }
@@ -124,11 +122,8 @@ Result<std::vector<UnitCost>> unit_costs(const host::Model& model, const codec::
 }
 
 double TunedRows::step_scale(const codec::Unit& unit) const {
-  for (size_t u = 0; u < factors_.size(); ++u) {
-    const codec::Unit& other = codec_.units()[u].unit();
-    if (other.kind == unit.kind && other.layer == unit.layer) return factors_[u];
-  }
-  return 1;
+  const size_t u = unit_of(codec_, unit.kind, unit.layer);
+  return u < factors_.size() ? factors_[u] : 1;
 }
 
 }  // namespace kvsplice::calibrate

@@ -28,25 +28,13 @@ Result<std::vector<UnitCost>> unit_costs(const host::Model& model, const codec::
                                          int threads, const Progress& progress);
 
 // Calibration rows of units whose steps are scaled: by factors in the order of a codec's units.
-class TunedRows : public codec::RowSource {
+class TunedRows : public codec::RowsOfAnother {
  public:
   TunedRows(const codec::RowSource& rows, const codec::Codec& codec, std::vector<double> factors)
-      : rows_(rows), codec_(codec), factors_(std::move(factors)) {}
-  std::span<const int32_t> tokens() const override { return rows_.tokens(); }
-  std::span<const int32_t> positions() const override { return rows_.positions(); }
-  Result<Matrix<float>> read(Kind kind, int layer) const override {
-    return rows_.read(kind, layer);
-  }
-  Result<codec::Attention> read_attention(int layer) const override {
-    return rows_.read_attention(layer);
-  }
-  Result<codec::Information> read_information(Kind kind, int layer) const override {
-    return rows_.read_information(kind, layer);
-  }
+      : RowsOfAnother(rows), codec_(codec), factors_(std::move(factors)) {}
   double step_scale(const codec::Unit& unit) const override;
 
  private:
-  const codec::RowSource& rows_;
   const codec::Codec& codec_;
   std::vector<double> factors_;
 };

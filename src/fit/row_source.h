@@ -22,4 +22,23 @@ class RowSource {
   virtual double step_scale(const Unit&) const { return 1; }
 };
 
+// Those of another source, which has to outlive it, but for what is overridden.
+class RowsOfAnother : public RowSource {
+ public:
+  explicit RowsOfAnother(const RowSource& rows) : rows_(rows) {}
+  std::span<const int32_t> tokens() const override { return rows_.tokens(); }
+  std::span<const int32_t> positions() const override { return rows_.positions(); }
+  Result<Matrix<float>> read(Kind kind, int layer) const override {
+    return rows_.read(kind, layer);
+  }
+  Result<Attention> read_attention(int layer) const override { return rows_.read_attention(layer); }
+  Result<Information> read_information(Kind kind, int layer) const override {
+    return rows_.read_information(kind, layer);
+  }
+  double step_scale(const Unit& unit) const override { return rows_.step_scale(unit); }
+
+ private:
+  const RowSource& rows_;
+};
+
 }  // namespace kvsplice::codec

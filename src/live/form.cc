@@ -309,6 +309,12 @@ Result<LiveForm> LiveForm::of(const codec::Codec& codec) {
   return form;
 }
 
+Result<std::shared_ptr<const LiveForm>> LiveForm::load(const std::string& path) {
+  KVS_ASSIGN(const codec::Codec codec, codec::Codec::load(path));
+  KVS_ASSIGN(LiveForm form, of(codec));
+  return std::make_shared<const LiveForm>(std::move(form));
+}
+
 double LiveForm::bits_per_value() const {
   size_t bytes = 0, values = 0;
   for (const FoldedUnit& unit : units_) {

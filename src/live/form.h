@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -61,6 +62,8 @@ class LiveForm {
  public:
   // Error usage if its pipelines are of another form, and which stage is not.
   static Result<LiveForm> of(const codec::Codec& codec);
+  // Of the codec in a file.
+  static Result<std::shared_ptr<const LiveForm>> load(const std::string& path);
 
   const ModelShape& shape() const { return shape_; }
   const std::string& codec() const { return codec_; }  // its fingerprint

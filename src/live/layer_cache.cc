@@ -473,15 +473,16 @@ void LayerCache::attend(MatrixView<const float> queries, float scale, const Scor
     asked.dense() ? attend_densely(asked, first, end, parts[i])
                   : attend_groups(asked, first, end, parts[i]);
   });
-  std::vector<float> peaks(asked.all(), -INFINITY), totals(asked.all());
+  std::vector<float> peaks(asked.all()), totals(asked.all());
   const size_t shared = query_heads_per_head();
   for (size_t r = 0; r < asked.all(); ++r) {
     const size_t i = r % asked.rows, head = r / asked.rows * shared + i % shared;
     float* to = out.row(i / shared).data() + head * dim;
     std::fill_n(to, dim, 0.f);
-    if (!scoring.sinks.empty()) peaks[r] = scoring.sinks[head];
+    const float sink = scoring.sinks.empty() ? -INFINITY : scoring.sinks[head];
+    peaks[r] = sink;
     for (const Part& part : parts) peaks[r] = std::max(peaks[r], part.peak[r]);
-    if (!scoring.sinks.empty()) totals[r] = std::exp(scoring.sinks[head] - peaks[r]);
+    totals[r] = std::exp(sink - peaks[r]);
     for (const Part& part : parts) {
       const float share = std::exp(part.peak[r] - peaks[r]);
       totals[r] += share * part.total[r];

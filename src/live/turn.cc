@@ -19,14 +19,6 @@ Turn::Turn(const Rope& rope, size_t dim, size_t position) : columns_(dim) {
   }
 }
 
-void Turn::add(const Turn& other) {
-  for (size_t c = 0; c < columns_.size(); ++c) {
-    const Column &x = columns_[c], &y = other.columns_[c];
-    columns_[c] = {x.cosine * y.cosine - x.sine * y.sine, x.sine * y.cosine + x.cosine * y.sine,
-                   x.partner};
-  }
-}
-
 void Turn::turn(std::span<const float> head, std::span<float> out, float direction) const {
   for (size_t c = 0; c < columns_.size(); ++c) {
     const Column& t = columns_[c];

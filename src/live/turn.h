@@ -13,7 +13,6 @@ class Turn {
   // Of a head of `dim` columns; the rope's magnitude is left out.
   Turn(const Rope& rope, size_t dim, size_t position);
 
-  void add(const Turn& other);  // of the same rope: by both positions
   void apply(std::span<const float> head, std::span<float> out) const { turn(head, out, 1); }
   void undo(std::span<const float> head, std::span<float> out) const { turn(head, out, -1); }
   // The same for many heads, which are columns: [dim x n].
