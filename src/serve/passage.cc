@@ -156,6 +156,10 @@ Result<AnswerHead> Service::Passage::head(const std::function<bool()>& gone) {
   }
   if (!head.ok()) return head;
   served_.status = head->status;
+  // Before the client hears of it: what it asks next means the new cells.
+  if (api_ == Api::adapters && head->status == 200) {
+    service_.look_again("its adapters were changed");
+  }
   if (!leases_.empty() && served_.slot >= 0) {
     head->headers.emplace_back("X-KVSplice-Restored",
                                fmt::format("{}/{}", served_.restored, served_.prompt));
@@ -177,8 +181,6 @@ bool Service::Passage::pour(const Exchange::Receiver& receiver, const std::funct
 Service::Passage::~Passage() {
   exchange_.reset();  // the server has stopped working for us before the slot is free
   if (api_ != Api::none) service_.dismiss();
-  if (api_ == Api::adapters && served_.status == 200)
-    service_.look_again("its adapters were changed");
   if (leases_.empty()) return;
   const AnswerWatch::Numbers numbers = answer_.numbers();
   served_.cached = numbers.cached;

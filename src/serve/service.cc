@@ -417,15 +417,15 @@ void Service::work() {
       if (ending_) return;
       state = state_;
     }
-    if (state == State::starting) {
+    if (state == State::testing || state == State::passing) continue;
+    // Files first: who asks once the server is ready finds what lay in its slots before.
+    if (const auto file = next_file()) {
+      keep(*file);
+    } else if (state == State::starting) {
       const auto made = make_ready();
       if (!made.ok()) not_ready(made.error());
-    } else if (state == State::ready) {
-      if (const auto file = next_file()) {
-        keep(*file);
-      } else {
-        save_slot(Clock::now() - ticks_of(idle));
-      }
+    } else {
+      save_slot(Clock::now() - ticks_of(idle));
     }
   }
 }

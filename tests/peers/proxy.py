@@ -123,9 +123,11 @@ class Proxy:
             lambda status: status["counts"]["stored_objects"] > 0 and status["files_waiting"] == 0
             and not any(slot["to_be_saved"] or slot["busy"] for slot in status["slots"]))
 
-    def last_request(self):
-        """It is noted once its answer has ended."""
-        return self.wait_until(lambda status: status["requests"])["requests"][0]
+    def last_request(self, prompt):
+        """The one of as many tokens. It is noted after its answer has ended."""
+        def is_noted(status):
+            return status["requests"] and status["requests"][0]["prompt_tokens"] == prompt
+        return self.wait_until(is_noted)["requests"][0]
 
     def server_pid(self):
         """Of the llama-server that the proxy has started."""

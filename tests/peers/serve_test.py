@@ -311,7 +311,7 @@ class Serving(unittest.TestCase):
                     restored, prompt = map(int, headers["X-KVSplice-Restored"].split("/"))
                     self.assertGreater(prompt, BLOCK)
                     self.assertGreaterEqual(restored, prompt)
-                    served = proxy.last_request()
+                    served = proxy.last_request(prompt)
                     self.assertGreaterEqual(served["cached_tokens"] or restored, prompt - 1)
 
     def test_a_codec_is_learnt_from_what_is_stored(self):

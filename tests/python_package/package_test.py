@@ -20,7 +20,8 @@ def run(*command, **more):
 
 
 def install(python, folder):
-    settings = [f"-Ccmake.define.{name}={value}" for name, value in this_build.settings().items()
+    settings = [f"--config-settings=cmake.define.{name}={value}"
+                for name, value in this_build.settings().items()
                 if name != "CMAKE_BUILD_TYPE"]  # which pyproject.toml says
     return run(python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps",
                "--no-build-isolation", "--target", folder, *settings, ROOT)
