@@ -52,7 +52,7 @@ std::string default_pipeline(const ModelShape& shape, size_t decode_budget) {
 }
 
 std::string live_pipeline(const ModelShape& shape) {
-  constexpr char kWidths[] = "widths(delta=2,grades=4,spread=2)";
+  constexpr char kWidths[] = "widths(delta=1.3,grades=2,spread=2)";
   return fmt::format(
       "k: rotmean(rest=on) | rotate | fisher(cached=on) | {} | {} ; v: fisher | {} | {}",
       mixing(shape, Kind::key), kWidths, mixing(shape, Kind::value), kWidths);

@@ -252,18 +252,23 @@ Result<FoldedUnit> fold(const UnitCoder& unit) {
   return folded;
 }
 
-// Planes of 64 values of a column. Half way between two levels belongs to the lower one, and of
-// equal levels the first is used, as the stage does.
+// Half way between two levels belongs to the lower one, and of equal levels the first is used, as
+// the stage does.
+size_t nearest(const int8_t* levels, size_t width, float scale, float value) {
+  size_t code = 0;
+  for (size_t i = 1; i < size_t{1} << width; ++i) {
+    const float low = scale * levels[i - 1], high = scale * levels[i];
+    if (low < high && value > low + (high - low) / 2) code = i;
+  }
+  return code;
+}
+
+// Planes of the 64 rows of a column that `order` names.
 void put_planes(const int8_t* levels, size_t width, float scale, MatrixView<const float> values,
-                size_t column, uint8_t* to) {
+                std::span<const uint8_t> order, size_t column, uint8_t* to) {
   uint64_t planes[codec::kMostWidth] = {};
-  for (size_t r = 0; r < values.rows; ++r) {
-    const float v = values(r, column);
-    size_t code = 0;
-    for (size_t i = 1; i < size_t{1} << width; ++i) {
-      const float low = scale * levels[i - 1], high = scale * levels[i];
-      if (low < high && v > low + (high - low) / 2) code = i;
-    }
+  for (size_t r = 0; r < order.size(); ++r) {
+    const size_t code = nearest(levels, width, scale, values(order[r], column));
     for (size_t b = 0; b < width; ++b) planes[b] |= uint64_t(code >> b & 1) << r;
   }
   for (size_t b = width; b-- > 0; to += plane_kernel::kPlane) {
@@ -271,14 +276,30 @@ void put_planes(const int8_t* levels, size_t width, float scale, MatrixView<cons
   }
 }
 
-void put_block(const Grade& grade, MatrixView<const float> values, uint8_t* to) {
+void put_block(const Grade& grade, MatrixView<const float> values, std::span<const uint8_t> order,
+               uint8_t* to) {
   const int8_t* levels = grade.levels.data();
   to += grade.first_byte;
   for (size_t c = 0; c < grade.count(); ++c) {
     const size_t width = grade.widths[c];
-    put_planes(levels, width, grade.scales[c], values, grade.columns[c], to);
+    put_planes(levels, width, grade.scales[c], values, order, grade.columns[c], to);
     levels += plane_kernel::table_size(width);
     to += width * plane_kernel::kPlane;
+  }
+}
+
+// Adds to each row what its error is more, or less, by in this grade than if no column had bits.
+void add_errors(const Grade& grade, MatrixView<const float> values, float sign,
+                std::span<float> to) {
+  const int8_t* levels = grade.levels.data();
+  for (size_t c = 0; c < grade.count(); ++c) {
+    const float scale = grade.scales[c];
+    for (size_t r = 0; r < values.rows; ++r) {
+      const float value = values(r, grade.columns[c]);
+      const float error = value - scale * levels[nearest(levels, grade.widths[c], scale, value)];
+      to[r] += sign * (error * error - value * value);
+    }
+    levels += plane_kernel::table_size(grade.widths[c]);
   }
 }
 
@@ -330,18 +351,18 @@ size_t LiveForm::table_bytes() const {
   return bytes;
 }
 
-Result<Bytes> LiveForm::encode(Kind kind, size_t layer, Matrix<float> rows, size_t start,
-                               std::span<const uint8_t> order) const {
+Result<GroupColumns> LiveForm::columns(Kind kind, size_t layer, Matrix<float> rows,
+                                       size_t start) const {
   KVS_TRY(codec::check_finite(rows));
   const FoldedUnit& folded = unit(kind, layer);
   const auto dim = size_t(shape_.layers[layer].heads_dim(kind));
   if (folded.mean) {
     const Matrix<float> mean = folded.mean->of_group(start);
     for (size_t r = 0; r < rows.rows(); ++r) {
-      for (size_t c = 0; c < rows.cols(); ++c) rows(r, c) -= mean(c, order[r]);
+      for (size_t c = 0; c < rows.cols(); ++c) rows(r, c) -= mean(c, r);
     }
   }
-  Bytes bytes(folded.group_bytes + plane_kernel::kReadable);
+  GroupColumns columns;
   for (const Band& band : folded.bands) {
     Matrix<float> values(rows.rows(), band.columns());
     for (size_t r = 0; r < values.rows(); ++r) {
@@ -349,9 +370,29 @@ Result<Bytes> LiveForm::encode(Kind kind, size_t layer, Matrix<float> rows, size
     }
     gemm(Trans::no, Trans::no, 1.f, rows.view().col_range(band.head * dim, band.heads * dim),
          band.into.floats(), 1.f, values);
+    columns.push_back(std::move(values));
+  }
+  return columns;
+}
+
+std::vector<float> LiveForm::at_stake(Kind kind, size_t layer, const GroupColumns& columns) const {
+  std::vector<float> stakes(kGroup);
+  const FoldedUnit& folded = unit(kind, layer);
+  for (size_t n = 0; n < columns.size(); ++n) {
+    add_errors(folded.bands[n].grades.back(), columns[n], 1, stakes);
+    add_errors(folded.bands[n].grades.front(), columns[n], -1, stakes);
+  }
+  return stakes;
+}
+
+Bytes LiveForm::encode(Kind kind, size_t layer, const GroupColumns& columns,
+                       std::span<const uint8_t> order) const {
+  const FoldedUnit& folded = unit(kind, layer);
+  Bytes bytes(folded.group_bytes + plane_kernel::kReadable);
+  for (size_t n = 0; n < columns.size(); ++n) {
     for (size_t b = 0; b < kBlocks; ++b) {
-      put_block(band.grades[folded.grade_of[b]],
-                values.view().row_range(b * plane_kernel::kRows, plane_kernel::kRows),
+      put_block(folded.bands[n].grades[folded.grade_of[b]], columns[n],
+                order.subspan(b * plane_kernel::kRows, plane_kernel::kRows),
                 &bytes[folded.first_byte[b]]);
     }
   }

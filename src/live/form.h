@@ -58,6 +58,9 @@ struct FoldedUnit {
   size_t bytes() const;
 };
 
+// A group's rows on their way to blocks, as they came: [rows x columns] of each band.
+using GroupColumns = std::vector<Matrix<float>>;
+
 class LiveForm {
  public:
   // Error usage if its pipelines are of another form, and which stage is not.
@@ -73,10 +76,14 @@ class LiveForm {
   double bits_per_value() const;  // of groups; tables and the order of tokens are not counted
   size_t table_bytes() const;     // of all folded units
 
-  // 256 rows as the cache holds them, block by block, which stand at start + order[row], to a
-  // group's bytes and plane_kernel::kReadable more.
-  Result<Bytes> encode(Kind kind, size_t layer, Matrix<float> rows, size_t start,
-                       std::span<const uint8_t> order) const;
+  // Of 256 rows as the cache holds them, the first of which stands at `start`. Error numeric
+  // unless they are finite.
+  Result<GroupColumns> columns(Kind kind, size_t layer, Matrix<float> rows, size_t start) const;
+  // By how much more the coarsest grade changes each row than the finest: squared, over columns.
+  std::vector<float> at_stake(Kind kind, size_t layer, const GroupColumns& columns) const;
+  // To a group's bytes and plane_kernel::kReadable more; order: of rows in its blocks.
+  Bytes encode(Kind kind, size_t layer, const GroupColumns& columns,
+               std::span<const uint8_t> order) const;
 
  private:
   ModelShape shape_;

@@ -177,18 +177,29 @@ void LayerCache::forget(size_t position) {
   groups_.erase(groups_.begin(), std::find_if(groups_.begin(), groups_.end(), seen));
 }
 
-// Of the oldest tokens behind the sinks: those of most attention, by the query that saw them, come
-// first; within a block they stand as they came.
-std::array<uint8_t, kGroup> LayerCache::order_by_attention() const {
-  std::array<float, kGroup> received;
+// Of the oldest tokens behind the sinks.
+Result<GroupColumns> LayerCache::oldest(Kind kind) const {
+  const auto width = size_t(shape().width(kind));
+  const std::vector<uint16_t>& rows = kind == Kind::key ? keys_ : values_;
+  return form_->columns(kind, layer_, floats(&rows[options_.sinks * width], kGroup, width),
+                        first_exact());
+}
+
+// Those that most is at stake for, by the query that saw them, come first; within a block they
+// stand as they came.
+std::array<uint8_t, kGroup> LayerCache::order_of(const GroupColumns& keys,
+                                                 const GroupColumns& values) const {
+  std::vector<float> stakes = form_->at_stake(Kind::key, layer_, keys);
+  const std::vector<float> of_values = form_->at_stake(Kind::value, layer_, values);
   for (size_t i = 0; i < kGroup; ++i) {
     const size_t row = options_.sinks + i;
-    received[i] = attention_[row] / float(count_ - position_of_exact(row));
+    stakes[i] += of_values[i];
+    stakes[i] *= attention_[row] / float(count_ - position_of_exact(row));
   }
   std::array<uint8_t, kGroup> order;
   std::iota(order.begin(), order.end(), uint8_t{0});
   std::stable_sort(order.begin(), order.end(),
-                   [&](uint8_t a, uint8_t b) { return received[a] > received[b]; });
+                   [&](uint8_t a, uint8_t b) { return stakes[a] > stakes[b]; });
   for (size_t b = 0; b < kBlocks; ++b) {
     std::sort(order.begin() + ptrdiff_t(b * kRows), order.begin() + ptrdiff_t((b + 1) * kRows));
   }
@@ -196,25 +207,18 @@ std::array<uint8_t, kGroup> LayerCache::order_by_attention() const {
 }
 
 Result<> LayerCache::move_group() {
-  Group group{first_exact(), order_by_attention(), {}, {}};
-  const auto move = [&](Kind kind, std::vector<uint16_t>& rows) -> Result<Bytes> {
-    const auto width = size_t(shape().width(kind));
-    const auto from = rows.begin() + ptrdiff_t(options_.sinks * width);
-    const Matrix<float> exact = floats(&*from, kGroup, width);
-    Matrix<float> ordered(kGroup, width);
-    for (size_t i = 0; i < kGroup; ++i) {
-      const auto row = exact.row(group.order[i]);
-      std::copy(row.begin(), row.end(), ordered.row(i).begin());
-    }
-    KVS_ASSIGN(Bytes bytes,
-               form_->encode(kind, layer_, std::move(ordered), group.start, group.order));
-    rows.erase(from, from + ptrdiff_t(kGroup * width));
-    return bytes;
+  KVS_ASSIGN(const GroupColumns keys, oldest(Kind::key));
+  KVS_ASSIGN(const GroupColumns values, oldest(Kind::value));
+  Group group{first_exact(), order_of(keys, values), {}, {}};
+  group.keys = form_->encode(Kind::key, layer_, keys, group.order);
+  group.values = form_->encode(Kind::value, layer_, values, group.order);
+  const auto drop = [&](auto& rows, size_t width) {
+    const auto first = rows.begin() + ptrdiff_t(options_.sinks * width);
+    rows.erase(first, first + ptrdiff_t(kGroup * width));
   };
-  KVS_ASSIGN(group.keys, move(Kind::key, keys_));
-  KVS_ASSIGN(group.values, move(Kind::value, values_));
-  const auto seen = attention_.begin() + ptrdiff_t(options_.sinks);
-  attention_.erase(seen, seen + ptrdiff_t(kGroup));
+  drop(keys_, size_t(shape().width(Kind::key)));
+  drop(values_, size_t(shape().width(Kind::value)));
+  drop(attention_, 1);
   groups_.push_back(std::move(group));
   coded_ += kGroup;
   return {};

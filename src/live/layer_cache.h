@@ -1,6 +1,7 @@
 // The cache of one layer, as attention reads it: the first tokens and the newest ones as they are,
 // in half precision, and all between in groups of 256 tokens, coded. Of a group, the tokens that
-// got most attention while they were as they are go to the finest blocks.
+// coarse blocks would harm most go to the finest ones: what these would change of a token, times
+// the attention it got while it was as it is.
 #pragma once
 
 #include "live/form.h"
@@ -63,7 +64,8 @@ class LayerCache {
 
   Result<> move_group();
   void forget(size_t position);
-  std::array<uint8_t, kGroup> order_by_attention() const;
+  Result<GroupColumns> oldest(Kind kind) const;
+  std::array<uint8_t, kGroup> order_of(const GroupColumns& keys, const GroupColumns& values) const;
   const FoldedUnit& unit(Kind kind) const { return form_->unit(kind, layer_); }
   const LayerShape& shape() const { return form_->shape().layers[layer_]; }
   size_t first_exact() const { return options_.sinks + coded_; }  // behind the sinks

@@ -2,9 +2,12 @@
 // double and one by one.
 #include "live/layer_cache.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "core/relative_error_test.h"
 #include "session/fitted_codec_test.h"
@@ -192,23 +195,31 @@ INSTANTIATE_TEST_SUITE_P(
                             "k: rotate|widths(delta=0.4); v: widths(delta=0.4)",
                             "k: rotate|widths(delta=0.8); v: widths(delta=0.8)"}}));
 
-// Every fourth token is looked at while it is in the window. Asked for later, it comes back better.
-TEST(LayerCache, CodesFinelyWhatWasLookedAt) {
-  const ModelShape shape = grouped_shape();
-  const auto text =
-      codec::parse_codec("k: rotate|widths(delta=0.3,grades=4); v: widths(delta=0.3,grades=4)");
-  KvBlock<float> noise(shape, Space::raw, 0, 1000);
-  for (Kind kind : {Kind::key, Kind::value}) {
-    for (size_t l = 0; l < shape.layers.size(); ++l) {
-      noise.of(kind)[l] = draw(1000, size_t(shape.layers[l].width(kind)), 7 + l);
+// A cache of noise, whose tokens are found by their own keys.
+struct Noise {
+  explicit Noise(size_t window)
+      : shape(grouped_shape()), form(fit(shape)), cache(form, 0, {0, window}) {}
+
+  static LiveForm fit(const ModelShape& shape) {
+    const auto text =
+        codec::parse_codec("k: rotate|widths(delta=0.3,grades=4); v: widths(delta=0.3,grades=4)");
+    KvBlock<float> noise(shape, Space::raw, 0, 1000);
+    for (Kind kind : {Kind::key, Kind::value}) {
+      for (size_t l = 0; l < shape.layers.size(); ++l) {
+        noise.of(kind)[l] = draw(1000, size_t(shape.layers[l].width(kind)), 7 + l);
+      }
     }
+    const codec::BlockRows rows(std::move(noise));
+    return LiveForm::of(codec::fit_codec(text.value(), shape, rows, nullptr, {}).value()).value();
   }
-  const codec::BlockRows rows(std::move(noise));
-  const LiveForm form =
-      LiveForm::of(codec::fit_codec(text.value(), shape, rows, nullptr, {}).value()).value();
-  LayerCache cache(form, 0, {0, 0});
-  const auto keys = draw(2 * kGroup, 128, 1), values = draw(2 * kGroup, 64, 2);
-  const auto ask = [&](size_t token) {
+
+  void append(size_t first, size_t n) {
+    EXPECT_TRUE(
+        cache.append(keys.view().row_range(first, n), values.view().row_range(first, n)).ok());
+  }
+
+  // The squared error of what is found.
+  double ask(size_t token) {
     Matrix<float> query(1, 6 * 64), out(1, 6 * 32);
     for (size_t h = 0; h < 6; ++h) {
       std::copy_n(keys.row(token).data() + h / 3 * 64, 64, query.row(0).data() + h * 64);
@@ -221,18 +232,96 @@ TEST(LayerCache, CodesFinelyWhatWasLookedAt) {
       }
     }
     return error;
-  };
-  for (size_t t = 0; t < kGroup; ++t) {
-    EXPECT_TRUE(cache.append(keys.view().row_range(t, 1), values.view().row_range(t, 1)).ok());
   }
-  for (size_t t = 0; t < kGroup; t += 4) EXPECT_LT(ask(t), 1e-3);
-  EXPECT_TRUE(
-      cache.append(keys.view().row_range(kGroup, 1), values.view().row_range(kGroup, 1)).ok());
-  EXPECT_EQ(cache.bytes().tokens, kGroup);
-  double looked_at = 0, others = 0;
-  for (size_t t = 0; t < kGroup; ++t) (t % 4 == 0 ? looked_at : others) += ask(t);
+
+  // The mean error of the first group's tokens that are chosen, and of the others.
+  std::pair<double, double> errors(const std::function<bool(size_t)>& chosen) {
+    double sums[2] = {}, counts[2] = {};
+    for (size_t t = 0; t < kGroup; ++t) {
+      sums[chosen(t)] += ask(t);
+      counts[chosen(t)] += 1;
+    }
+    return {sums[1] / counts[1], sums[0] / counts[0]};
+  }
+
+  ModelShape shape;
+  LiveForm form;
+  LayerCache cache;
+  Matrix<float> keys = draw(10 * kGroup, 128, 1), values = draw(10 * kGroup, 64, 2);
+};
+
+// Every fourth token is looked at while it is in the window. Asked for later, it comes back better.
+TEST(LayerCache, CodesFinelyWhatWasLookedAt) {
+  Noise noise(0);
+  for (size_t t = 0; t < kGroup; ++t) noise.append(t, 1);
+  for (size_t t = 0; t < kGroup; t += 4) EXPECT_LT(noise.ask(t), 1e-3);
+  noise.append(kGroup, 1);
+  EXPECT_EQ(noise.cache.bytes().tokens, kGroup);
+  const auto [looked_at, others] = noise.errors([](size_t t) { return t % 4 == 0; });
   EXPECT_GT(looked_at, 0);
-  EXPECT_LT(3 * looked_at, 0.3 * others);
+  EXPECT_LT(looked_at, 0.3 * others);
+}
+
+// All are looked at once, long before they leave.
+TEST(LayerCache, CodesFinelyWhatCoarseBlocksWouldSpoil) {
+  Noise noise(8 * kGroup);
+  noise.append(0, kGroup);
+  for (size_t t = 0; t < kGroup; ++t) noise.ask(t);
+  noise.append(kGroup, 8 * kGroup);
+  noise.append(9 * kGroup, 1);
+  EXPECT_EQ(noise.cache.bytes().tokens, kGroup);
+  std::vector<float> stakes(kGroup);
+  for (Kind kind : {Kind::key, Kind::value}) {
+    const Matrix<float>& all = kind == Kind::key ? noise.keys : noise.values;
+    Matrix<float> rows(kGroup, all.cols());
+    std::copy_n(all.data(), rows.size(), rows.data());
+    const auto columns = noise.form.columns(kind, 0, std::move(rows), 0).value();
+    const auto more = noise.form.at_stake(kind, 0, columns);
+    for (size_t t = 0; t < kGroup; ++t) stakes[t] += more[t];
+  }
+  std::vector<float> sorted = stakes;
+  std::sort(sorted.begin(), sorted.end());
+  const float upper_quarter = sorted[kGroup * 3 / 4];
+  const auto [spoiled, others] = noise.errors([&](size_t t) { return stakes[t] >= upper_quarter; });
+  EXPECT_GT(spoiled, 0);
+  EXPECT_LT(spoiled, 0.3 * others);
+}
+
+TEST(LiveForm, KnowsWhatIsAtStakeBetweenItsGrades) {
+  const ModelShape shape = grouped_shape();
+  const std::string both = "k: rotate|widths(delta=0.6,grades=2) ; v: widths(delta=0.6,grades=2)";
+  const LiveForm form = form_of(shape, both);
+  const Cells cells = session::generate_cells(shape, 0, kGroup, 5);
+  KvBlock<float> block(shape, Space::cached, 0, kGroup);
+  for (Kind kind : {Kind::key, Kind::value}) {
+    for (size_t l = 0; l < shape.layers.size(); ++l) {
+      read_rows(RowsView((kind == Kind::key ? cells.keys : cells.values)[l].view()),
+                block.of(kind)[l].view());
+    }
+  }
+  const auto errors = [&](const char* delta) {
+    const std::string text =
+        fmt::format("k: rotate|widths(delta={0}) ; v: widths(delta={0})", delta);
+    const auto made = session::fitted(shape, text).roundtrip(block, nullptr, nullptr).value();
+    const auto back = convert<float>(made, shape, Space::cached);
+    std::vector<double> of(kGroup);
+    for (size_t t = 0; t < kGroup; ++t) {
+      for (size_t c = 0; c < back.values[1].cols(); ++c) {
+        of[t] += std::pow(double(back.values[1](t, c)) - block.values[1](t, c), 2);
+      }
+    }
+    return of;
+  };
+  const auto fine = errors("0.3"), coarse = errors("0.6");
+  const auto columns = form.columns(Kind::value, 1, block.values[1], 0).value();
+  const std::vector<float> stakes = form.at_stake(Kind::value, 1, columns);
+  double sum = 0, difference = 0;
+  for (size_t t = 0; t < kGroup; ++t) {
+    sum += coarse[t] - fine[t];
+    difference += std::abs(stakes[t] - (coarse[t] - fine[t]));
+  }
+  EXPECT_GT(sum, 0);
+  EXPECT_LT(difference, 3e-2 * sum);  // matrices are in half precision
 }
 
 TEST(LiveForm, IsOfBlocksThatAttentionCanRead) {
