@@ -9,7 +9,7 @@
 #include "core/random.h"
 #include "core/threads.h"
 #include "fit/fit_codec.h"
-#include "host/openmp_executor.h"
+#include "host/openmp_threads.h"
 #include "live/layer_cache.h"
 
 namespace kvsplice::bench {

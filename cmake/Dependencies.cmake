@@ -17,7 +17,7 @@ if(KVSPLICE_PROGRAM)
   find_package(CLI11 REQUIRED)
   find_package(benchmark REQUIRED)
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-    find_package(OpenMP REQUIRED COMPONENTS CXX)  # llama.cpp's: host/openmp_executor.h
+    find_package(OpenMP REQUIRED COMPONENTS CXX)  # llama.cpp's: host/openmp_threads.h
   endif()
   pkg_check_modules(OPENBLAS REQUIRED IMPORTED_TARGET openblas)
   pkg_check_modules(LAPACKE REQUIRED IMPORTED_TARGET lapacke)

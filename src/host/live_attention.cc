@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "core/same_cache.h"
-#include "host/openmp_executor.h"
+#include "host/openmp_threads.h"
 #include "host/tensor_values.h"
 
 namespace kvsplice::host {

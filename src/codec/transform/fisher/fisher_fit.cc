@@ -15,8 +15,9 @@ namespace kvsplice::codec {
 
 namespace {
 
-// What noise as loud as a unit's rows costs, twice in nats: the geometric mean over the units of
-// SmolLM2-135M, so that a step keeps its usual size there.
+// What noise as loud as a unit's rows costs, twice in nats, where a step keeps its usual size: the
+// geometric mean over the units of SmolLM2-135M. In nats, so that a step costs about as much on
+// every model; a mean over a model's own units would not say that.
 constexpr double kTypical = 0.065;
 constexpr double kMostOfUnit = 2.5;  // the largest factor of a unit, and one over the smallest
 

@@ -1,4 +1,4 @@
-#include "host/openmp_executor.h"
+#include "host/openmp_threads.h"
 
 namespace kvsplice::host {
 
