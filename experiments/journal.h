@@ -41,8 +41,6 @@ class Journal {
     return {};
   }
 
-  size_t size() const { return records_.size(); }
-
  private:
   explicit Journal(const std::filesystem::path& path) : lines_(path) {}
 

@@ -186,16 +186,12 @@ Result<> make_fits(const Ground& ground, const std::vector<Fit>& fits) {
   std::vector<sweep::Job> jobs;
   for (const Fit& fit : fits) {
     const std::string path = path_of(ground, fit);
-    const auto is_there = [path] {
-      std::error_code failed;
-      return std::filesystem::exists(path, failed);
-    };
     const auto work = [&fit, path]() -> Result<> {
       KVS_ASSIGN(OutputFile out, OutputFile::reserve(path));
       KVS_ASSIGN(const codec::Codec codec, fit.fit());
       return codec.save(std::move(out));
     };
-    jobs.push_back({fit.what, is_there, work});
+    jobs.push_back(sweep::job_of_file(path, work));
   }
   return ground.team.share(codecs_of(ground), jobs, ground.progress);
 }

@@ -14,11 +14,6 @@ namespace {
 
 constexpr size_t kSequencesPerDump = 4;
 
-bool is_there(const std::string& path) {
-  std::error_code unknown;
-  return std::filesystem::exists(path, unknown);
-}
-
 // Whether a dump holds queries, by its number: some of every text, then every fourth.
 bool holds_queries(size_t dump) { return dump < 4 || dump % 4 == 0; }
 
@@ -26,12 +21,9 @@ bool holds_queries(size_t dump) { return dump < 4 || dump % 4 == 0; }
 std::string path_of_dump(const std::string& folder, const std::string& hash, bool queries) {
   const std::filesystem::path in = folder;
   const std::string more = (in / fmt::format("rows-and-queries-{}.gguf", hash)).string();
-  if (queries || is_there(more)) return more;
+  std::error_code unknown;
+  if (queries || std::filesystem::exists(more, unknown)) return more;
   return (in / fmt::format("rows-{}.gguf", hash)).string();
-}
-
-std::string name_of(const std::string& path) {
-  return std::filesystem::path(path).filename().string();
 }
 
 Result<> dump(const host::Model& model, std::span<const extract::Sequence> part,
@@ -169,7 +161,7 @@ Result<std::vector<std::string>> dump_sequences(const host::Model& model,
       };
       return dump(model, part, options, path, {at_this_place});
     };
-    jobs.push_back({name_of(path), [path] { return is_there(path); }, work});
+    jobs.push_back(sweep::job_of_file(path, work));
     paths.push_back(path);
   }
   KVS_TRY(team.share(folder, jobs, progress));

@@ -136,11 +136,6 @@ std::vector<extract::Sequence> first_of(std::span<const extract::Sequence> seque
   return some;
 }
 
-bool is_there(const std::string& path) {
-  std::error_code unknown;
-  return std::filesystem::exists(path, unknown);
-}
-
 // Always of what was saved, in the order of the sequences: whoever measured them, it comes out the
 // same.
 Result<ModelInformation> mean_of(const ModelShape& shape, const std::vector<std::string>& paths) {
@@ -185,7 +180,7 @@ Result<ModelInformation> measure_information(const host::Model& model,
           measure(model, some[i].tokens, {.seed = i, .threads = threads}, sinks, {at_this_place}));
       return save(one, path);
     };
-    jobs.push_back({name, [path] { return is_there(path); }, work});
+    jobs.push_back(sweep::job_of_file(path, work));
     paths.push_back(path);
   }
   KVS_TRY(team.share(folder, jobs, progress));

@@ -111,6 +111,14 @@ class Sharing {
 
 }  // namespace
 
+Job job_of_file(const std::filesystem::path& file, std::function<Result<>()> work) {
+  const auto is_there = [file] {
+    std::error_code unknown;
+    return std::filesystem::exists(file, unknown);
+  };
+  return {file.filename().string(), is_there, std::move(work)};
+}
+
 Result<> Team::share(const std::filesystem::path& folder, const std::vector<Job>& jobs,
                      const Progress& progress, size_t at_once) const {
   return Sharing(rank_, folder, jobs, progress, *done_here_).run(at_once);

@@ -21,6 +21,9 @@ struct Job {
   std::function<Result<>()> work;
 };
 
+// One whose result is a file, which appears whole.
+Job job_of_file(const std::filesystem::path& file, std::function<Result<>()> work);
+
 class Team {
  public:
   Team() = default;  // of one, which claims nothing
