@@ -109,7 +109,7 @@ class Sweep : public ::testing::Test {
                             const std::function<bool()>& is_time_for_it) const {
     std::optional<Outcome> outcome;
     std::thread launcher([&] { outcome = shell(started(ranks, arguments, options)); });
-    for (int i = 0; i < 3000 && !is_time_for_it(); ++i) {
+    for (int i = 0; i < 12000 && !is_time_for_it(); ++i) {
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
     EXPECT_TRUE(is_time_for_it());
