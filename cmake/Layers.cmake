@@ -5,7 +5,7 @@
 set(KVSPLICE_LIBRARY_LAYERS core simd linalg gguf range functions codec session live api)
 # ------------------------------------------------------------------------------ Behind it, the rest.
 set(KVSPLICE_PROGRAM_LAYERS
-  store solve host extract analyse train fit evaluate quality calibrate report serve)
+  store solve host extract analyse train fit evaluate quality sweep calibrate report serve)
 
 # What a folder of the program needs beyond the earlier folders. PUBLIC where our headers show the
 # library.

@@ -1,31 +1,24 @@
-// Finished work, one JSON object a line, so that an interrupted study goes on where it stopped. A
-// record is a struct with `visit_fields(record, f)`, which calls f(name, field) for all of them.
+// Finished work, one JSON object a line, so that an interrupted study goes on where it stopped and
+// the processes of a team see what the others have done. A record is a struct with
+// `visit_fields(record, f)`, which calls f(name, field) for all of them.
 #pragma once
 
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "kvsplice/result.h"
+#include "sweep/shared_lines.h"
 
 namespace kvsplice::experiment {
 
 template <class Record>
 class Journal {
  public:
-  // Reads the records of an earlier run; a last line cut short is passed over.
+  // With the records of earlier runs and of other processes; a line cut short is passed over.
   static Result<Journal> open(const std::filesystem::path& path) {
-    Journal journal;
-    journal.path_ = path;
-    bool whole = true;  // the last line ends
-    std::ifstream in(path);
-    for (std::string line; std::getline(in, line);) {
-      journal.read(line);
-      whole = !in.eof();
-    }
-    KVS_TRY(journal.append(whole ? "" : "\n"));
+    Journal journal(path);
+    KVS_TRY(journal.read_more());
     return journal;
   }
 
@@ -34,17 +27,29 @@ class Journal {
     return found == records_.end() ? nullptr : &found->second;
   }
 
+  // Looks again for what other processes have added. What cannot be read is not there.
+  bool has(const std::string& key) {
+    if (find(key) == nullptr) (void)read_more().ok();
+    return find(key) != nullptr;
+  }
+
   Result<> add(const std::string& key, const Record& record) {  // and writes it at once
     nlohmann::json json = {{"key", key}};
     visit_fields(record, [&](const char* name, const auto& value) { json[name] = value; });
-    KVS_TRY(append(json.dump() + "\n"));
+    KVS_TRY(lines_.add(json.dump()));
     records_[key] = record;
     return {};
   }
 
-  size_t size() const { return records_.size(); }
-
  private:
+  explicit Journal(const std::filesystem::path& path) : lines_(path) {}
+
+  Result<> read_more() {
+    KVS_ASSIGN(const auto lines, lines_.more());
+    for (const std::string& line : lines) read(line);
+    return {};
+  }
+
   void read(const std::string& line) {
     const auto json = nlohmann::json::parse(line, nullptr, false);
     if (!json.is_object()) return;
@@ -56,14 +61,7 @@ class Journal {
     }
   }
 
-  Result<> append(const std::string& text) const {
-    std::ofstream out(path_, std::ios::app);
-    out << text;
-    if (!out.flush()) return Error{ErrorKind::io, path_.string() + ": cannot be written"};
-    return {};
-  }
-
-  std::filesystem::path path_;
+  sweep::SharedLines lines_;
   std::map<std::string, Record> records_;
 };
 

@@ -32,7 +32,7 @@ packages=(
   libcli11-dev libfmt-dev nlohmann-json3-dev libbenchmark-dev libsodium-dev libsqlite3-dev
   libhiredis-dev libcurl4-openssl-dev gnuplot-nox
 )
-test_packages=(libgtest-dev libgmock-dev librapidcheck-dev)
+test_packages=(libgtest-dev libgmock-dev librapidcheck-dev openmpi-bin)
 server_packages=(redis-server curl chromium)
 dev_packages=(clang libomp-dev libclang-rt-dev clang-format-14)
 
@@ -68,6 +68,7 @@ program_of() {
     make | cmake | ccache | git | python3 | clang-format-14 | curl | chromium) echo "$1" ;;
     ninja-build) echo ninja ;;
     gnuplot-nox) echo gnuplot ;;
+    openmpi-bin) echo mpirun ;;
   esac
 }
 

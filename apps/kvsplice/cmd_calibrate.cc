@@ -5,6 +5,7 @@
 #include "command.h"
 #include "core/stopwatch.h"
 #include "core/threads.h"
+#include "launched.h"
 #include "model_options.h"
 #include "number_option.h"
 #include "terminal.h"
@@ -21,15 +22,8 @@ struct CalibrateArguments {
   host::ModelOptions host;
 };
 
-Result<> run(CalibrateArguments a) {
-  if (a.bits && a.options.ratio) {
-    return Error{ErrorKind::usage, "--bits and --target-ratio say the same: give one"};
-  }
-  if (a.bits) a.options.ratio = 16 / *a.bits;
-  if (a.options.threads > 0) set_thread_count(a.options.threads);
-  const Stopwatch watch;
-  KVS_ASSIGN(OutputFile out, OutputFile::reserve(a.out));
-  KVS_ASSIGN(const auto model, host::Model::load(a.model, a.host));
+Result<> fit_and_save(const CalibrateArguments& a, const host::Model& model, OutputFile out,
+                      const Stopwatch& watch) {
   KVS_ASSIGN(const auto made, calibrate::calibrate(model, a.texts, a.options, terminal_progress()));
   KVS_TRY(made.codec.save(std::move(out)));
   end_progress();
@@ -47,6 +41,45 @@ Result<> run(CalibrateArguments a) {
              double(made.codec.state_bytes()) / 1e6,
              100.0 * double(made.codec.state_bytes()) / double(model.file_bytes()));
   return {};
+}
+
+Result<> run_alone(const CalibrateArguments& a) {
+  const Stopwatch watch;
+  KVS_ASSIGN(OutputFile out, OutputFile::reserve(a.out));
+  KVS_ASSIGN(const auto model, host::Model::load(a.model, a.host));
+  return fit_and_save(a, model, std::move(out), watch);
+}
+
+// All evaluate, one fits.
+Result<> run_in_team(const CalibrateArguments& a) {
+  const sweep::Team& team = a.options.team;
+  if (a.options.work.empty()) {
+    return Error{ErrorKind::usage, fmt::format("{} processes calibrate together: give --work, a "
+                                               "folder that all of them see",
+                                               team.rank().count)};
+  }
+  const Stopwatch watch;
+  const TeamOutput output(a.out);
+  KVS_ASSIGN(const auto model, host::Model::load(a.model, a.host));
+  KVS_TRY(calibrate::evaluate_texts(model, a.texts, a.options, terminal_progress()));
+  const auto write = [&]() -> Result<> {
+    KVS_ASSIGN(OutputFile out, OutputFile::reserve(a.out));
+    return fit_and_save(a, model, std::move(out), watch);
+  };
+  KVS_TRY(output.write(team, write, terminal_progress()));
+  end_progress();
+  fmt::print("{}did {} jobs\n", rank_prefix(), team.jobs_done_here());
+  return {};
+}
+
+Result<> run(CalibrateArguments a) {
+  if (a.bits && a.options.ratio) {
+    return Error{ErrorKind::usage, "--bits and --target-ratio say the same: give one"};
+  }
+  if (a.bits) a.options.ratio = 16 / *a.bits;
+  if (a.options.threads > 0) set_thread_count(a.options.threads);
+  KVS_ASSIGN(a.options.team, launched_team());
+  return a.options.team.is_alone() ? run_alone(a) : run_in_team(a);
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 
 #include "command.h"
 #include "experiments/experiment.h"
+#include "launched.h"
 #include "terminal.h"
 
 namespace kvsplice::app {
@@ -19,22 +20,56 @@ struct Arguments {
   std::string out, model;
   bool quick = false;
   std::map<std::string, std::string> given;  // values of the experiment's own options, by key
+
+  KeyValues pairs() const { return {given.begin(), given.end()}; }
 };
 
-Result<> run(const Arguments& a) {
-  const KeyValues pairs(a.given.begin(), a.given.end());
-  KVS_TRY(a.chosen->check(pairs));
-  KVS_ASSIGN(auto results, report::Results::create(a.out, "experiment", command_line()));
-  KVS_TRY(report::check_drawing());
+Result<report::Results> begin_results(const Arguments& a, const std::string& started) {
+  KVS_ASSIGN(auto results, report::Results::create(a.out, "experiment", command_line(), started));
   if (!a.model.empty()) KVS_TRY(results.add_input(a.model));
   results.note("experiment", a.chosen->name);
   results.note("quick", a.quick ? "yes" : "no");
-  const experiment::Setting setting{results, a.quick, a.model, terminal_progress()};
-  KVS_TRY(a.chosen->run(pairs, setting));
+  return results;
+}
+
+Result<> finish(const experiment::Write& write, report::Results results, const std::string& out) {
+  KVS_TRY(write(results));
   KVS_TRY(results.finish());
   end_progress();
-  fmt::print("results in {}\n", a.out);
+  fmt::print("results in {}\n", out);
   return {};
+}
+
+// The results are reserved before the work, and other programs kept out.
+Result<> run_alone(const Arguments& a, experiment::Setting setting) {
+  KVS_ASSIGN(auto results, begin_results(a, report::utc_now()));
+  KVS_TRY(report::check_drawing());
+  KVS_ASSIGN(const auto write, a.chosen->measure(a.pairs(), setting));
+  return finish(write, std::move(results), a.out);
+}
+
+// All measure, one writes.
+Result<> run_in_team(const Arguments& a, experiment::Setting setting) {
+  const std::string started = report::utc_now();
+  KVS_TRY(report::make_folder(a.out));
+  KVS_TRY(report::check_drawing());
+  const TeamOutput manifest((setting.dir / "manifest.json").string());
+  KVS_ASSIGN(const auto write, a.chosen->measure(a.pairs(), setting));
+  const auto finish_it = [&]() -> Result<> {
+    KVS_ASSIGN(auto results, begin_results(a, started));
+    return finish(write, std::move(results), a.out);
+  };
+  KVS_TRY(manifest.write(setting.team, finish_it, setting.progress));
+  end_progress();
+  fmt::print("{}did {} jobs\n", rank_prefix(), setting.team.jobs_done_here());
+  return {};
+}
+
+Result<> run(const Arguments& a) {
+  KVS_TRY(a.chosen->check(a.pairs()));
+  KVS_ASSIGN(const sweep::Team team, launched_team());
+  const experiment::Setting setting{a.out, a.quick, a.model, team, terminal_progress()};
+  return team.is_alone() ? run_alone(a, setting) : run_in_team(a, setting);
 }
 
 void declare(CLI::App& app, const Experiment& experiment, const std::shared_ptr<Arguments>& a) {

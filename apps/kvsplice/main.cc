@@ -12,6 +12,7 @@
 #include "command.h"
 #include "core/version.h"
 #include "host/log.h"
+#include "launched.h"
 #include "load_watch.h"
 #include "solve/blas_core.h"
 #include "terminal.h"
@@ -22,7 +23,7 @@ using namespace kvsplice;
 
 // What does not arrive on the error stream cannot be said anywhere.
 int fail(const std::string& message, int code) {
-  std::fputs(("kvsplice: " + message + "\n").c_str(), stderr);
+  std::fputs(("kvsplice: " + app::rank_prefix() + message + "\n").c_str(), stderr);
   return code;
 }
 

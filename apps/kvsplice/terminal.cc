@@ -15,6 +15,7 @@
 #include <mutex>
 
 #include "command.h"
+#include "launched.h"
 
 namespace kvsplice::app {
 
@@ -95,7 +96,7 @@ struct Bar {
     const std::string left =
         done > 0 && of > 0 ? ", " + time_text(spent / double(done) * double(of - done)) + " left"
                            : "";
-    const std::string line = fmt::format("{} {}/{}{}", what, done, of, left);
+    const std::string line = fmt::format("{}{} {}/{}{}", rank_prefix(), what, done, of, left);
     draw(fmt::format("{}{}{}", terminal ? "\r\033[K" : "", line, terminal ? "" : "\n"));
     g_line_open = terminal;
   }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "experiments/kvsplice/caches.h"
+#include "experiments/kvsplice/kept.h"
 #include "experiments/kvsplice/warps.h"
 #include "quality/quality.h"
 
@@ -21,14 +22,15 @@ struct CacheRow {
 
   double bytes() const { return 2 * double(rank); }  // f16 coordinates of one vector
 };
-Result<std::vector<CacheRow>> compare_caches(const Caches& caches, const StudyOptions& options,
-                                             const Progress& progress);
+void plan_caches(const Caches& caches, const StudyOptions& options, Kept& kept);
+Result<std::vector<CacheRow>> caches_of(const Caches& caches, const Kept& kept);
 
 // Pipelines of pairwise equal bytes for keys and values of all layers, in the loop. The codecs are
-// fitted to the training texts.
+// fitted to the training texts. `identity` is of all that the outcomes depend on.
 Result<std::vector<quality::Outcome>> compare_in_loop(const host::Model& model,
                                                       const Caches& caches,
                                                       const StudyOptions& options,
-                                                      const Progress& progress);
+                                                      const Setting& setting,
+                                                      const std::string& identity);
 
 }  // namespace kvsplice::experiment

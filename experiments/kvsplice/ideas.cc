@@ -80,22 +80,36 @@ std::vector<Method> methods_of(const IdeaData& d, const StudyOptions& options) {
   return methods;
 }
 
+std::string name_of(const IdeaData& data, const Method& method) {
+  return fmt::format("ideas on {}: {}, {}", data.name, method.idea, method.name);
+}
+
+// Bytes of a row, its error and, where something attends, the error of attention.
+Result<std::vector<double>> measured(const IdeaData& data, const Method& method) {
+  KVS_ASSIGN(const CodedRows coded, method.code());
+  const double error = std::sqrt(train::mean_squared_error(coded.rows, data.test));
+  std::vector<double> numbers = {coded.bytes, error / rms_about_mean(data.test)};
+  if (data.attention_error) {
+    KVS_ASSIGN(const double attention, data.attention_error(coded.rows));
+    numbers.push_back(attention);
+  }
+  return numbers;
+}
+
 }  // namespace
 
-Result<std::vector<IdeaRow>> try_ideas(const IdeaData& data, const StudyOptions& options,
-                                       const Progress& progress) {
-  const double rms = rms_about_mean(data.test);
-  const auto methods = methods_of(data, options);
+void plan_ideas(const IdeaData& data, const StudyOptions& options, Kept& kept) {
+  for (const Method& m : methods_of(data, options)) {
+    kept.want(name_of(data, m), [&data, m] { return measured(data, m); });
+  }
+}
+
+std::vector<IdeaRow> ideas_of(const IdeaData& data, const StudyOptions& options, const Kept& kept) {
   std::vector<IdeaRow> rows;
-  for (const Method& m : methods) {
-    KVS_TRY(progress.step("ideas on " + data.name, rows.size(), methods.size()));
-    KVS_ASSIGN(const CodedRows coded, m.code());
-    const double error = std::sqrt(train::mean_squared_error(coded.rows, data.test)) / rms;
-    double attention = NAN;
-    if (data.attention_error) {
-      KVS_ASSIGN(attention, data.attention_error(coded.rows));
-    }
-    rows.push_back({m.idea, data.name, m.name, coded.bytes, error, attention});
+  for (const Method& m : methods_of(data, options)) {
+    const auto& numbers = kept.of(name_of(data, m));
+    rows.push_back(
+        {m.idea, data.name, m.name, numbers[0], numbers[1], numbers.size() > 2 ? numbers[2] : NAN});
   }
   return rows;
 }

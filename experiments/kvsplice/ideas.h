@@ -7,6 +7,7 @@
 
 #include "core/matrix.h"
 #include "core/progress.h"
+#include "experiments/kvsplice/kept.h"
 #include "experiments/kvsplice/options.h"
 
 namespace kvsplice::experiment {
@@ -28,7 +29,7 @@ struct IdeaRow {
   double attention_error;  // NaN where nothing attends
 };
 
-Result<std::vector<IdeaRow>> try_ideas(const IdeaData& data, const StudyOptions& options,
-                                       const Progress& progress);
+void plan_ideas(const IdeaData& data, const StudyOptions& options, Kept& kept);
+std::vector<IdeaRow> ideas_of(const IdeaData& data, const StudyOptions& options, const Kept& kept);
 
 }  // namespace kvsplice::experiment

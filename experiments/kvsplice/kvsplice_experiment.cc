@@ -1,10 +1,14 @@
 // kvsplice experiment kvsplice
-#include <algorithm>
-#include <filesystem>
+#include <fmt/format.h>
 
+#include <algorithm>
+
+#include "core/file_hash.h"
 #include "core/temporary_folder.h"
 #include "experiments/experiment.h"
 #include "experiments/kvsplice/outputs.h"
+#include "experiments/lists.h"
+#include "experiments/text_hash.h"
 #include "report/quality_report.h"
 
 namespace kvsplice::experiment {
@@ -22,21 +26,42 @@ StudyOptions quick(StudyOptions options) {
   return options;
 }
 
+// All values of the options, though not every number depends on every one.
+std::string identity_of(const StudyOptions& options) {
+  std::string all;
+  for (const auto& p : describe(options)) all += fmt::format("{}={} ", p.name, p.default_value);
+  return hash_of(all);
+}
+
+Result<std::string> identity_of(const StudyOptions& options, const host::Model& model) {
+  std::string all = identity_of(options) + model.shape().fingerprint;
+  for (const auto& path : split(options.text + "," + options.test_text)) {
+    KVS_ASSIGN(const FileHash file, hash_file(path));
+    all += file.hash;
+  }
+  return hash_of(all);
+}
+
 Result<> study_mix(const train::GeometricMix& mix, const StudyOptions& options,
-                   const Progress& progress, Study& study) {
-  KVS_ASSIGN(study.warps, compare_warps(mix, options, progress));
-  KVS_ASSIGN(study.own_ranks, compare_own_ranks(mix, options, progress));
-  KVS_ASSIGN(study.numbers, compare_numbers(mix, progress));
-  KVS_ASSIGN(study.rates, compare_rates("GeometricMix", mix.train, mix.test, options, progress));
-  KVS_ASSIGN(study.memory, count_bytes());
+                   const Setting& setting, Study& study) {
+  KVS_ASSIGN(Kept kept, Kept::open(setting, identity_of(options)));
   const IdeaData data{"GeometricMix", mix.train, mix.test, 2, 8, {}};
-  KVS_ASSIGN(study.ideas, try_ideas(data, options, progress));
+  plan_warps(mix, options, kept);
+  plan_own_ranks(mix, options, kept);
+  plan_numbers(mix, kept);
+  plan_rates(data.name, mix.train, mix.test, options, kept);
+  plan_ideas(data, options, kept);
+  KVS_TRY(kept.compute());
+  study.warps = warps_of(options, kept);
+  study.own_ranks = own_ranks_of(mix, kept);
+  study.numbers = numbers_of(kept);
+  study.rates = rates_of(data.name, kept);
+  study.ideas = ideas_of(data, options, kept);
   return {};
 }
 
-// Rates and ideas on the last of the chosen layers, all heads side by side.
-Result<> study_layer(const Caches& caches, host::Signal signal, const StudyOptions& options,
-                     const Progress& progress, Study& study) {
+// The last of the chosen layers, all heads side by side.
+Result<IdeaData> layer_data(const Caches& caches, host::Signal signal) {
   const Place place{signal, caches.layers().back()};
   IdeaData data;
   data.name = host::name(signal);
@@ -44,27 +69,48 @@ Result<> study_layer(const Caches& caches, host::Signal signal, const StudyOptio
   KVS_ASSIGN(data.test, caches.test(place));
   data.heads = caches.heads(place.layer);
   data.rank = data.train.cols() / 4;
-  data.attention_error = [&](MatrixView<const float> rows) {
+  data.attention_error = [&caches, place](MatrixView<const float> rows) {
     return caches.attention_error(place, rows);
   };
-  KVS_ASSIGN(const auto rates, compare_rates(data.name, data.train, data.test, options, progress));
-  study.rates.insert(study.rates.end(), rates.begin(), rates.end());
-  KVS_ASSIGN(const auto ideas, try_ideas(data, options, progress));
-  study.ideas.insert(study.ideas.end(), ideas.begin(), ideas.end());
+  return data;
+}
+
+template <class T>
+void append(const std::vector<T>& more, std::vector<T>& all) {
+  all.insert(all.end(), more.begin(), more.end());
+}
+
+Result<> study_caches(const Caches& caches, const StudyOptions& options, Kept& kept, Study& study) {
+  std::vector<IdeaData> layers;
+  for (host::Signal signal : kCacheSignals) {
+    KVS_ASSIGN(IdeaData data, layer_data(caches, signal));
+    layers.push_back(std::move(data));
+  }
+  plan_caches(caches, options, kept);
+  for (const IdeaData& data : layers) {
+    plan_rates(data.name, data.train, data.test, options, kept);
+    plan_ideas(data, options, kept);
+  }
+  KVS_TRY(kept.compute());
+  KVS_ASSIGN(study.caches, caches_of(caches, kept));
+  for (const IdeaData& data : layers) {
+    append(rates_of(data.name, kept), study.rates);
+    append(ideas_of(data, options, kept), study.ideas);
+  }
   return {};
 }
 
 Result<> study_model(const StudyOptions& options, const Setting& setting, Study& study) {
-  // Dumps are large and quickly made again: they go when the study ends, however it ends.
-  KVS_ASSIGN(const TemporaryFolder dumps, TemporaryFolder::create("dumps", setting.results.dir()));
+  // Dumps are large and quickly made again, by every process of a team for itself: they go when the
+  // study ends, however it ends.
+  KVS_ASSIGN(const TemporaryFolder dumps, TemporaryFolder::create("dumps", setting.dir));
   KVS_ASSIGN(const auto model, host::Model::load(setting.model));
   KVS_ASSIGN(const auto caches, Caches::extract(model, options, dumps.path(), setting.progress));
-  KVS_ASSIGN(study.caches, compare_caches(caches, options, setting.progress));
-  for (host::Signal signal : kCacheSignals) {
-    KVS_TRY(study_layer(caches, signal, options, setting.progress, study));
-  }
+  KVS_ASSIGN(const std::string identity, identity_of(options, model));
+  KVS_ASSIGN(Kept kept, Kept::open(setting, identity));
+  KVS_TRY(study_caches(caches, options, kept, study));
   if (options.loop_chunks > 0) {
-    KVS_ASSIGN(study.loop, compare_in_loop(model, caches, options, setting.progress));
+    KVS_ASSIGN(study.loop, compare_in_loop(model, caches, options, setting, identity));
   }
   return {};
 }
@@ -103,14 +149,17 @@ Result<> check(const KeyValues& pairs) {
   return {};
 }
 
-Result<> run(const KeyValues& pairs, const Setting& setting) {
+Result<Write> measure(const KeyValues& pairs, const Setting& setting) {
   KVS_ASSIGN(StudyOptions options, parse(pairs));
   if (setting.quick) options = quick(options);
   KVS_ASSIGN(const auto mix, train::geometric_mix({6000, 128, 0.03, uint64_t(options.data_seed)}));
   Study study;
-  KVS_TRY(study_mix(mix, options, setting.progress, study));
+  KVS_TRY(study_mix(mix, options, setting, study));
   if (!setting.model.empty()) KVS_TRY(study_model(options, setting, study));
-  return write(options, study, mix.train.cols(), setting.results);
+  KVS_ASSIGN(study.memory, count_bytes());
+  return Write([options, study, dim = mix.train.cols()](report::Results& results) {
+    return write(options, study, dim, results);
+  });
 }
 
 }  // namespace
@@ -119,7 +168,7 @@ Experiment kvsplice_experiment();
 
 Experiment kvsplice_experiment() {
   return {"kvsplice", "do learned warps before PCA beat PCA?", describe<StudyOptions>(), check,
-          run};
+          measure};
 }
 
 }  // namespace kvsplice::experiment

@@ -35,56 +35,99 @@ double Errors::median(size_t k) const {
   return (all[(n - 1) / 2] + all[n / 2]) / 2;
 }
 
-Result<WarpErrors> compare_warps(const GeometricMix& mix, const StudyOptions& options,
-                                 const Progress& progress) {
-  const auto errors_of = [&](Warp warp, int seed) -> Result<std::vector<double>> {
-    const size_t rank = std::min(size_t(options.rank), mix.train.cols());
-    KVS_ASSIGN(auto trained, train_warp(warp, mix.train, rank, options, uint64_t(seed)));
-    return test_errors(std::move(trained), mix.train, mix.test, options.k);
+namespace {
+
+std::string name_of(Warp warp, int seed) {
+  return fmt::format("training warps: {}, seed {}", name(warp), seed);
+}
+
+}  // namespace
+
+void plan_warps(const GeometricMix& mix, const StudyOptions& options, Kept& kept) {
+  const auto plan = [&](Warp warp, int seed) {
+    kept.want(name_of(warp, seed), [&, warp, seed]() -> Result<std::vector<double>> {
+      const size_t rank = std::min(size_t(options.rank), mix.train.cols());
+      KVS_ASSIGN(auto trained, train_warp(warp, mix.train, rank, options, uint64_t(seed)));
+      return test_errors(std::move(trained), mix.train, mix.test, options.k);
+    });
   };
-  WarpErrors all;
-  KVS_ASSIGN(all.pca, errors_of(Warp::none, 0));
+  plan(Warp::none, 0);
   for (int seed = 0; seed < options.seeds; ++seed) {
-    KVS_TRY(progress.step("training warps", size_t(seed), size_t(options.seeds)));
-    KVS_ASSIGN(auto spline, errors_of(Warp::spline, seed));
-    KVS_ASSIGN(auto flow, errors_of(Warp::flow, seed));
-    all.spline.by_seed.push_back(std::move(spline));
-    all.flow.by_seed.push_back(std::move(flow));
+    plan(Warp::spline, seed);
+    plan(Warp::flow, seed);
+  }
+}
+
+WarpErrors warps_of(const StudyOptions& options, const Kept& kept) {
+  WarpErrors all;
+  all.pca = kept.of(name_of(Warp::none, 0));
+  for (int seed = 0; seed < options.seeds; ++seed) {
+    all.spline.by_seed.push_back(kept.of(name_of(Warp::spline, seed)));
+    all.flow.by_seed.push_back(kept.of(name_of(Warp::flow, seed)));
   }
   return all;
 }
 
-Result<std::vector<OwnRankRow>> compare_own_ranks(const GeometricMix& mix,
-                                                  const StudyOptions& options,
-                                                  const Progress& progress) {
-  constexpr double kNoise = 0.03 * 0.03;
-  constexpr size_t kRanks[] = {2, 4, 8, 12};
-  std::vector<OwnRankRow> rows;
-  for (size_t rank : kRanks) {
-    KVS_TRY(progress.step("training through the rank tested", rows.size(), std::size(kRanks)));
-    double errors[std::size(kWarps)];
-    for (Warp warp : kWarps) {
-      KVS_ASSIGN(auto trained, train_warp(warp, mix.train, rank, options, 0));
-      KVS_ASSIGN(const auto error,
-                 test_errors(std::move(trained), mix.train, mix.test, {int(rank)}));
-      errors[int(warp)] = error[0];
+namespace {
+
+constexpr size_t kOwnRanks[] = {2, 4, 8, 12};
+
+std::string name_of(Warp warp, size_t rank) {
+  return fmt::format("training through the rank tested: {}, {}", name(warp), rank);
+}
+
+}  // namespace
+
+void plan_own_ranks(const GeometricMix& mix, const StudyOptions& options, Kept& kept) {
+  for (const size_t rank : kOwnRanks) {
+    for (const Warp warp : kWarps) {
+      kept.want(name_of(warp, rank), [&, rank, warp]() -> Result<std::vector<double>> {
+        KVS_ASSIGN(auto trained, train_warp(warp, mix.train, rank, options, 0));
+        return test_errors(std::move(trained), mix.train, mix.test, {int(rank)});
+      });
     }
+  }
+}
+
+std::vector<OwnRankRow> own_ranks_of(const GeometricMix& mix, const Kept& kept) {
+  constexpr double kNoise = 0.03 * 0.03;
+  std::vector<OwnRankRow> rows;
+  for (const size_t rank : kOwnRanks) {
+    const auto error = [&](Warp warp) { return kept.of(name_of(warp, rank))[0]; };
     const double floor = kNoise * (1 - double(rank) / double(mix.train.cols()));
-    rows.push_back({rank, errors[0], errors[1], errors[2], floor});
+    rows.push_back({rank, error(Warp::none), error(Warp::spline), error(Warp::flow), floor});
   }
   return rows;
 }
 
-Result<std::vector<NumbersRow>> compare_numbers(const GeometricMix& mix, const Progress& progress) {
-  KVS_ASSIGN(const auto curve, train::fit_principal_curve(mix.train, {}, progress));
-  const std::vector<float> places = curve.nearest(mix.test);
-  Matrix<float> back(mix.test.rows(), mix.test.cols());
-  for (size_t r = 0; r < back.rows(); ++r) curve.point(places[r], back.row(r));
-  std::vector<NumbersRow> rows = {{"curve", 1, train::mean_squared_error(back, mix.test)}};
-  const std::vector<int> ks = {1, 2, 4, 8, 10, 12};
-  KVS_ASSIGN(const auto plain, train_warp(Warp::none, mix.train, 1, {}, 0));
-  KVS_ASSIGN(const auto errors, test_errors(plain, mix.train, mix.test, ks));
-  for (size_t i = 0; i < ks.size(); ++i) rows.push_back({"pca", size_t(ks[i]), errors[i]});
+namespace {
+
+constexpr const char* kCurve = "one number: curve";
+constexpr const char* kFewNumbers = "one number: PCA";
+const std::vector<int> kFewRanks = {1, 2, 4, 8, 10, 12};
+
+}  // namespace
+
+void plan_numbers(const GeometricMix& mix, Kept& kept) {
+  kept.want(kCurve, [&]() -> Result<std::vector<double>> {
+    KVS_ASSIGN(const auto curve, train::fit_principal_curve(mix.train, {}, {}));
+    const std::vector<float> places = curve.nearest(mix.test);
+    Matrix<float> back(mix.test.rows(), mix.test.cols());
+    for (size_t r = 0; r < back.rows(); ++r) curve.point(places[r], back.row(r));
+    return std::vector<double>{train::mean_squared_error(back, mix.test)};
+  });
+  kept.want(kFewNumbers, [&]() -> Result<std::vector<double>> {
+    KVS_ASSIGN(auto plain, train_warp(Warp::none, mix.train, 1, {}, 0));
+    return test_errors(std::move(plain), mix.train, mix.test, kFewRanks);
+  });
+}
+
+std::vector<NumbersRow> numbers_of(const Kept& kept) {
+  std::vector<NumbersRow> rows = {{"curve", 1, kept.of(kCurve)[0]}};
+  const auto& errors = kept.of(kFewNumbers);
+  for (size_t i = 0; i < kFewRanks.size(); ++i) {
+    rows.push_back({"pca", size_t(kFewRanks[i]), errors[i]});
+  }
   return rows;
 }
 
@@ -92,9 +135,13 @@ namespace {
 
 constexpr double kDeltas[] = {0.02, 0.05, 0.1, 0.2, 0.4};
 
+struct Rate {
+  double bits_per_value, error;
+};
+
 // The codec is fitted to warped rows, so that one training of the warp does for all steps.
-Result<RateRow> rate_of(const WarpMap& warp, MatrixView<const float> train,
-                        MatrixView<const float> test, double delta) {
+Result<Rate> rate_of(const WarpMap& warp, MatrixView<const float> train,
+                     MatrixView<const float> test, double delta) {
   Matrix<float> warped(train.rows, train.cols), z(test.rows, test.cols), back = z;
   warp.forward(train, warped);
   warp.forward(test, z);
@@ -104,33 +151,57 @@ Result<RateRow> rate_of(const WarpMap& warp, MatrixView<const float> train,
   warp.inverse(coded.values[0], back);
   const double values = double(test.rows * test.cols);
   const double rms = std::sqrt(train::mean_squared_error(back, test));
-  return RateRow{"", "", delta, meter.bits(Kind::value) / values, rms / rms_about_mean(test)};
+  return Rate{meter.bits(Kind::value) / values, rms / rms_about_mean(test)};
+}
+
+// What the warps are trained for.
+struct RateWarp {
+  std::string name;
+  Warp warp = Warp::none;
+  double rate_error = 0;  // above 0: for rate at this error, instead
+};
+std::vector<RateWarp> rate_warps() {
+  std::vector<RateWarp> warps = {{"none"}, {"spline for rank", Warp::spline}};
+  for (double error : {0.03, 0.1}) {
+    warps.push_back({fmt::format("spline for rate at {}", error), Warp::spline, error});
+  }
+  return warps;
+}
+
+std::string name_of(const std::string& data, const RateWarp& warp) {
+  return fmt::format("measuring rates of {}: {}", data, warp.name);
+}
+
+// Bits and error of every step.
+Result<std::vector<double>> rates_of(const RateWarp& of, MatrixView<const float> train,
+                                     MatrixView<const float> test, const StudyOptions& options) {
+  const size_t rank = std::min(size_t(options.rank), train.cols);
+  KVS_ASSIGN(const WarpMap warp, of.rate_error > 0 ? train_for_rate(train, of.rate_error, options)
+                                                   : train_warp(of.warp, train, rank, options, 0));
+  std::vector<double> all;
+  for (const double delta : kDeltas) {
+    KVS_ASSIGN(const Rate rate, rate_of(warp, train, test, delta));
+    all.insert(all.end(), {rate.bits_per_value, rate.error});
+  }
+  return all;
 }
 
 }  // namespace
 
-Result<std::vector<RateRow>> compare_rates(const std::string& data, MatrixView<const float> train,
-                                           MatrixView<const float> test,
-                                           const StudyOptions& options, const Progress& progress) {
-  const size_t rank = std::min(size_t(options.rank), train.cols);
-  std::vector<std::pair<std::string, WarpMap>> warps;
-  KVS_ASSIGN(auto plain, train_warp(Warp::none, train, rank, options, 0));
-  KVS_ASSIGN(auto spline, train_warp(Warp::spline, train, rank, options, 0));
-  warps.emplace_back("none", std::move(plain));
-  warps.emplace_back("spline for rank", std::move(spline));
-  for (double error : {0.03, 0.1}) {
-    KVS_ASSIGN(auto for_rate, train_for_rate(train, error, options));
-    warps.emplace_back(fmt::format("spline for rate at {}", error), std::move(for_rate));
+void plan_rates(const std::string& data, MatrixView<const float> train,
+                MatrixView<const float> test, const StudyOptions& options, Kept& kept) {
+  for (const RateWarp& warp : rate_warps()) {
+    kept.want(name_of(data, warp),
+              [&options, train, test, warp] { return rates_of(warp, train, test, options); });
   }
+}
+
+std::vector<RateRow> rates_of(const std::string& data, const Kept& kept) {
   std::vector<RateRow> rows;
-  for (const auto& [name, warp] : warps) {
-    for (double delta : kDeltas) {
-      const size_t all = warps.size() * std::size(kDeltas);
-      KVS_TRY(progress.step("measuring rates of " + data, rows.size(), all));
-      KVS_ASSIGN(RateRow row, rate_of(warp, train, test, delta));
-      row.data = data;
-      row.warp = name;
-      rows.push_back(std::move(row));
+  for (const RateWarp& warp : rate_warps()) {
+    const auto& numbers = kept.of(name_of(data, warp));
+    for (size_t i = 0; i < std::size(kDeltas); ++i) {
+      rows.push_back({data, warp.name, kDeltas[i], numbers[2 * i], numbers[2 * i + 1]});
     }
   }
   return rows;

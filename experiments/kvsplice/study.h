@@ -1,9 +1,12 @@
-// The KVSplice seed's study on GeometricMix: do learned warps before PCA beat PCA?
+// The KVSplice seed's study on GeometricMix: do learned warps before PCA beat PCA? Each part is
+// planned, then all are computed together (kept.h), then rows are made of the numbers. What a plan
+// is given must stay until then.
 #pragma once
 
 #include <string>
 #include <vector>
 
+#include "experiments/kvsplice/kept.h"
 #include "experiments/kvsplice/options.h"
 #include "experiments/kvsplice/warps.h"
 #include "train/geometric_mix.h"
@@ -24,8 +27,8 @@ struct WarpErrors {
   Errors spline, flow;
 };
 
-Result<WarpErrors> compare_warps(const train::GeometricMix& mix, const StudyOptions& options,
-                                 const Progress& progress);
+void plan_warps(const train::GeometricMix& mix, const StudyOptions& options, Kept& kept);
+WarpErrors warps_of(const StudyOptions& options, const Kept& kept);
 
 // Test errors when a warp is trained through the rank at which it is tested, training seed 0. The
 // seed trains through 16 and tests at all ranks.
@@ -34,9 +37,8 @@ struct OwnRankRow {
   double pca, spline, flow;
   double floor;  // the noise that no code of so many numbers can know
 };
-Result<std::vector<OwnRankRow>> compare_own_ranks(const train::GeometricMix& mix,
-                                                  const StudyOptions& options,
-                                                  const Progress& progress);
+void plan_own_ranks(const train::GeometricMix& mix, const StudyOptions& options, Kept& kept);
+std::vector<OwnRankRow> own_ranks_of(const train::GeometricMix& mix, const Kept& kept);
 
 // How much one number per vector can say: the curve, and PCA of one to twelve components.
 struct NumbersRow {
@@ -44,8 +46,8 @@ struct NumbersRow {
   size_t numbers;
   double test_mse;
 };
-Result<std::vector<NumbersRow>> compare_numbers(const train::GeometricMix& mix,
-                                                const Progress& progress);
+void plan_numbers(const train::GeometricMix& mix, Kept& kept);
+std::vector<NumbersRow> numbers_of(const Kept& kept);
 
 // Bits and errors of quantised coordinates: plain KLT, and behind splines trained for rank and for
 // rate. Bits are the empirical entropy of the test rows' codes in a model fitted to them, column by
@@ -57,9 +59,9 @@ struct RateRow {
   double bits_per_value;
   double error;
 };
-Result<std::vector<RateRow>> compare_rates(const std::string& data, MatrixView<const float> train,
-                                           MatrixView<const float> test,
-                                           const StudyOptions& options, const Progress& progress);
+void plan_rates(const std::string& data, MatrixView<const float> train,
+                MatrixView<const float> test, const StudyOptions& options, Kept& kept);
+std::vector<RateRow> rates_of(const std::string& data, const Kept& kept);
 
 // Bytes of the values of one head of 256 tokens x 64, as the seed's ablation counts them, and ours:
 // the encoded block of a codec `spline | pca(rank=k)`, and the state that is shared by all blocks.

@@ -152,14 +152,20 @@ Places places(const ModelShape& shape, const Options& options) {
   return p;
 }
 
-Result<Sources> open_sources(const Options& options, const std::string& model,
-                             const std::filesystem::path& dir, const Progress& progress) {
-  const auto dumps = dir / "dumps";
+Result<Sources> open_sources(const Options& options, const Setting& setting) {
+  const auto dumps = setting.dir / "dumps";
   std::error_code failed;
   std::filesystem::create_directories(dumps, failed);
   if (failed) return Error{ErrorKind::io, dumps.string() + ": " + failed.message()};
-  if (model.empty() || options.synthetic == "yes") return open_synthetic(options, dumps);
-  return open_model(options, model, dumps, progress);
+  Sources sources;
+  const auto open = [&]() -> Result<> {
+    const bool generated = setting.model.empty() || options.synthetic == "yes";
+    KVS_ASSIGN(sources, generated ? open_synthetic(options, dumps)
+                                  : open_model(options, setting.model, dumps, setting.progress));
+    return {};
+  };
+  KVS_TRY(setting.team.in_turn(dumps, "dumps", open, setting.progress));
+  return sources;
 }
 
 }  // namespace kvsplice::experiment::nerf

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 
+#include "experiments/experiment.h"
 #include "experiments/nerf_attention/options.h"
 #include "extract/dump.h"
 #include "host/model.h"
@@ -49,7 +50,7 @@ struct Sources {
   bool synthetic = false;
 };
 
-Result<Sources> open_sources(const Options& options, const std::string& model,
-                             const std::filesystem::path& dir, const Progress& progress);
+// The processes of a team take turns: the first makes the dumps.
+Result<Sources> open_sources(const Options& options, const Setting& setting);
 
 }  // namespace kvsplice::experiment::nerf

@@ -55,20 +55,25 @@ std::vector<const FitJob*> pending(const std::vector<FitJob>& jobs, const Option
 // What the threads share: the journal, how far they are, and whether to stop.
 class Crew {
  public:
-  Crew(std::vector<const FitJob*> jobs, const Options& options, Fits& journal,
-       const Progress& progress)
-      : jobs_(std::move(jobs)), options_(options), journal_(journal), progress_(progress) {
+  Crew(std::vector<const FitJob*> jobs, const Options& options, const Setting& setting,
+       Fits& journal)
+      : jobs_(std::move(jobs)), options_(options), setting_(setting), journal_(journal) {
     for (const FitJob* job : jobs_) total_ += work(*job);
   }
 
   Result<> run() {
-    const auto one = [this](size_t i) { run_one(*jobs_[i]); };
-    if (jobs_.size() < size_t(thread_count())) {
-      for (size_t i = 0; i < jobs_.size(); ++i) one(i);  // each with all threads
-    } else {
-      parallel_for(jobs_.size(), one);
+    std::vector<sweep::Job> jobs;
+    for (const FitJob* job : jobs_) {
+      jobs.push_back({job->key(options_), [this, job] { return is_done(*job); },
+                      [this, job] { return run_one(*job); }});
     }
-    return failed_;
+    const Progress waiting{[this](const std::string& what, size_t done, size_t total) {
+      const std::lock_guard lock(sharing_);
+      return setting_.progress.step(what, done, total).ok();
+    }};
+    // Few jobs have all threads each.
+    const size_t threads = size_t(thread_count()), all = threads * setting_.team.rank().count;
+    return setting_.team.share(setting_.dir, jobs, waiting, jobs_.size() < all ? 1 : threads);
   }
 
  private:
@@ -76,47 +81,42 @@ class Crew {
     return job.flops_per_epoch() * double(job.recipe(options_).epoch_count());
   }
 
-  void run_one(const FitJob& job) {
-    if (!go_on()) return;
-    Progress inner;
-    inner.on_step = [&](const std::string&, size_t, size_t) {
-      const std::lock_guard lock(sharing_);
-      done_ += job.flops_per_epoch();
-      return report();
-    };
+  // By another process: this one does not ask about its own.
+  bool is_done(const FitJob& job) {
+    const std::lock_guard lock(sharing_);
+    if (!journal_.has(job.key(options_))) return false;
+    done_ += work(job);
+    ++finished_;
+    return true;
+  }
+
+  Result<> run_one(const FitJob& job) {
+    KVS_TRY(advance(0));
+    const Progress inner{
+        [&](const std::string&, size_t, size_t) { return advance(job.flops_per_epoch()).ok(); }};
     const auto record = fit(job, options_, inner);
     const std::lock_guard lock(sharing_);
-    ++finished_;
-    if (!failed_.ok()) return;
     if (!record.ok()) {
-      failed_ = Error{record.error().kind, job.name() + ": " + record.error().message};
-    } else {
-      failed_ = journal_.add(job.key(options_), *record);
+      return Error{record.error().kind, job.name() + ": " + record.error().message};
     }
+    ++finished_;
+    return journal_.add(job.key(options_), *record);
   }
 
-  bool go_on() {
+  Result<> advance(double work) {  // in millions of operations, which time follows
     const std::lock_guard lock(sharing_);
-    return report();
-  }
-
-  bool report() {  // in millions of operations, which time follows
-    if (!failed_.ok()) return false;
-    const auto step =
-        progress_.step(fmt::format("networks ({} of {} done)", finished_, jobs_.size()),
-                       size_t(std::min(done_, total_) / 1e6), size_t(total_ / 1e6));
-    if (!step.ok()) failed_ = step;
-    return step.ok();
+    done_ += work;
+    return setting_.progress.step(fmt::format("networks ({} of {} done)", finished_, jobs_.size()),
+                                  size_t(std::min(done_, total_) / 1e6), size_t(total_ / 1e6));
   }
 
   std::vector<const FitJob*> jobs_;
   const Options& options_;
+  const Setting& setting_;
   Fits& journal_;
-  const Progress& progress_;
   std::mutex sharing_;
   double total_ = 0, done_ = 0;
   size_t finished_ = 0;
-  Result<> failed_;
 };
 
 }  // namespace
@@ -181,9 +181,9 @@ Result<> compare(MatrixView<const float> original, MatrixView<const float> rebui
   return {};
 }
 
-Result<> run_fits(const std::vector<FitJob>& jobs, const Options& options, Fits& journal,
-                  const Progress& progress) {
-  return Crew(pending(jobs, options, journal), options, journal, progress).run();
+Result<> run_fits(const std::vector<FitJob>& jobs, const Options& options, const Setting& setting,
+                  Fits& journal) {
+  return Crew(pending(jobs, options, journal), options, setting, journal).run();
 }
 
 const FitRecord& record_of(const FitJob& job, const Options& options, const Fits& journal) {

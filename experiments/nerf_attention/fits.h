@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "experiments/experiment.h"
 #include "experiments/journal.h"
 #include "experiments/nerf_attention/data.h"
 
@@ -67,9 +68,10 @@ void visit_fields(Record& r, F&& f) requires std::same_as<std::remove_const_t<Re
 
 using Fits = Journal<FitRecord>;
 
-// Runs the jobs that the journal lacks, side by side, each as if it were alone.
-Result<> run_fits(const std::vector<FitJob>& jobs, const Options& options, Fits& journal,
-                  const Progress& progress);
+// Runs the jobs that the journal lacks, side by side, each as if it were alone; the processes of a
+// team share them.
+Result<> run_fits(const std::vector<FitJob>& jobs, const Options& options, const Setting& setting,
+                  Fits& journal);
 
 // For a job that run_fits has been given.
 const FitRecord& record_of(const FitJob& job, const Options& options, const Fits& journal);

@@ -57,7 +57,8 @@ class Judge {
  public:
   static Result<Judge> create(const Sources& sources, const Options& options,
                               const std::filesystem::path& dir) {
-    Judge judge;
+    KVS_ASSIGN(auto journal, Journal<Judged>::open(dir / "in_loop.jsonl"));
+    Judge judge(std::move(journal));
     judge.model_ = sources.model.get();
     judge.setting_.n_ctx = options.loop_ctx;
     judge.setting_.chunks = options.loop_chunks;
@@ -67,7 +68,6 @@ class Judge {
     KVS_ASSIGN(judge.tokens_, judge.model_->tokenize(text));
     KVS_ASSIGN(codec::DumpSource rows, codec::DumpSource::open({sources.main->dump().path()}, 4));
     judge.calibration_.emplace(std::move(rows));
-    KVS_ASSIGN(judge.journal_, Journal<Judged>::open(dir / "in_loop.jsonl"));
     const auto bytes = std::span(reinterpret_cast<const uint8_t*>(text.data()), text.size());
     judge.prefix_ = fmt::format("{}/{}/{}/ctx{}/chunks{}/", judge.model_->shape().fingerprint,
                                 sources.main->info().texts[0].hash, hash128_hex(bytes),
@@ -77,25 +77,50 @@ class Judge {
 
   size_t rows() const { return size_t(setting_.n_ctx) / 2 - size_t(setting_.sinks); }
 
-  Result<> add(const Method& method, std::vector<Judged>& all, const Progress& progress) {
-    std::vector<Kind> missing;
-    for (Kind kind : kinds(method)) {
-      if (journal_.find(key(method, kind)) == nullptr) missing.push_back(kind);
-    }
-    if (!missing.empty()) KVS_TRY(judge(method, missing, progress));
-    for (Kind kind : kinds(method)) all.push_back(*journal_.find(key(method, kind)));
-    return {};
-  }
-
- private:
   std::string key(const Method& method, Kind kind) const {
     return prefix_ + pipeline(method, kind);
   }
 
+  bool is_done(const Method& method) { return missing(method).empty(); }
+
   // One run for both kinds, so that they share its base.
-  Result<> judge(const Method& method, const std::vector<Kind>& missing, const Progress& progress) {
+  Result<> judge(const Method& method, const Progress& progress) {
+    const std::vector<Kind> kinds = missing(method);
+    KVS_ASSIGN(const auto codecs, codecs_of(method, kinds, progress));
+    std::vector<quality::Subject> subjects;
+    for (const auto& codec : codecs) subjects.push_back({method.name, std::nullopt, &codec});
+    KVS_ASSIGN(const auto outcomes,
+               quality::measure(*model_, tokens_, subjects, setting_, progress));
+    const size_t first = outcomes.size() - kinds.size();
+    for (size_t i = 0; i < kinds.size(); ++i) {
+      const quality::Outcome& o = outcomes[first + i];
+      KVS_TRY(journal_.add(key(method, kinds[i]),
+                           {method.name, name(kinds[i]), o.pipeline, ratio(o, kinds[i]), o.ppl,
+                            outcomes[first - 1].ppl, o.ppl_error, o.kld_mean, o.kld_median,
+                            o.top1_percent, o.scored}));
+    }
+    return {};
+  }
+
+  void collect(const Method& method, std::vector<Judged>& all) const {
+    for (Kind kind : kinds(method)) all.push_back(*journal_.find(key(method, kind)));
+  }
+
+ private:
+  explicit Judge(Journal<Judged> journal) : journal_(std::move(journal)) {}
+
+  std::vector<Kind> missing(const Method& method) {
+    std::vector<Kind> some;
+    for (Kind kind : kinds(method)) {
+      if (!journal_.has(key(method, kind))) some.push_back(kind);
+    }
+    return some;
+  }
+
+  Result<std::vector<codec::Codec>> codecs_of(const Method& method, const std::vector<Kind>& kinds,
+                                              const Progress& progress) const {
     std::vector<codec::Codec> codecs;
-    for (Kind kind : missing) {
+    for (Kind kind : kinds) {
       KVS_ASSIGN(const auto parsed, codec::parse_codec(pipeline(method, kind)));
       auto codec = method.learns
                        ? codec::fit_codec(parsed, model_->shape(), *calibration_, nullptr, progress)
@@ -103,19 +128,7 @@ class Judge {
       if (!codec.ok()) return codec.error();
       codecs.push_back(std::move(*codec));
     }
-    std::vector<quality::Subject> subjects;
-    for (const auto& codec : codecs) subjects.push_back({method.name, std::nullopt, &codec});
-    KVS_ASSIGN(const auto outcomes,
-               quality::measure(*model_, tokens_, subjects, setting_, progress));
-    const size_t first = outcomes.size() - missing.size();
-    for (size_t i = 0; i < missing.size(); ++i) {
-      const quality::Outcome& o = outcomes[first + i];
-      KVS_TRY(journal_.add(key(method, missing[i]),
-                           {method.name, name(missing[i]), o.pipeline, ratio(o, missing[i]), o.ppl,
-                            outcomes[first - 1].ppl, o.ppl_error, o.kld_mean, o.kld_median,
-                            o.top1_percent, o.scored}));
-    }
-    return {};
+    return codecs;
   }
 
   // The other kind takes 16 bits a value.
@@ -140,19 +153,24 @@ class Judge {
 }  // namespace
 
 Result<std::vector<Judged>> judge_in_loop(const Sources& sources, const Options& options,
-                                          const std::filesystem::path& dir,
-                                          const Progress& progress) {
+                                          const Setting& setting) {
   std::vector<Judged> all;
   if (sources.model == nullptr || !options.wants("loop")) return all;
-  KVS_ASSIGN(Judge judge, Judge::create(sources, options, dir));
+  KVS_ASSIGN(Judge judge, Judge::create(sources, options, setting.dir));
   const auto wanted = methods(judge.rows(), options);
+  std::vector<sweep::Job> jobs;
   for (size_t i = 0; i < wanted.size(); ++i) {
-    Progress inner;
-    inner.on_step = [&](const std::string&, size_t, size_t) {
-      return progress.step("ways judged in the loop", i, wanted.size()).ok();
+    const Method& method = wanted[i];
+    const auto work = [&, i] {
+      const auto at_this_place = [&](const std::string&, size_t, size_t) {
+        return setting.progress.step("ways judged in the loop", i, wanted.size()).ok();
+      };
+      return judge.judge(method, {at_this_place});
     };
-    KVS_TRY(judge.add(wanted[i], all, inner));
+    jobs.push_back({judge.key(method, Kind::key), [&] { return judge.is_done(method); }, work});
   }
+  KVS_TRY(setting.team.share(setting.dir, jobs, setting.progress));
+  for (const Method& method : wanted) judge.collect(method, all);
   return all;
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "experiments/experiment.h"
 #include "experiments/journal.h"
 #include "experiments/nerf_attention/data.h"
 
@@ -36,9 +37,8 @@ void visit_fields(Record& r, F&& f) requires std::same_as<std::remove_const_t<Re
 
 // Nothing for generated data. Networks are trained by variable projection on the block they stand
 // for; bands and means are learnt from the study's first text. What an earlier run has judged is
-// taken from the journal in `dir`.
+// taken from the journal in the results; the processes of a team share the ways.
 Result<std::vector<Judged>> judge_in_loop(const Sources& sources, const Options& options,
-                                          const std::filesystem::path& dir,
-                                          const Progress& progress);
+                                          const Setting& setting);
 
 }  // namespace kvsplice::experiment::nerf

@@ -17,8 +17,24 @@ Result<analyse::Analysis> analyse_main(const Study& study, const Progress& progr
   return analyse::analyse(study.sources.main->dump(), options, progress);
 }
 
-Result<> write(const Study& study, const analyse::Analysis& analysis, const Setting& setting) {
-  report::Results& results = setting.results;
+// What is not shared, because it is soon done or tells of one machine.
+Result<> add_the_rest(Study& study, const Setting& setting) {
+  if (study.options.wants("sweep")) {
+    KVS_ASSIGN(study.svd, svd_baselines(study.sources, setting.progress));
+    KVS_ASSIGN(study.closed, closed_forms(study.sources, setting.progress));
+  }
+  if (study.options.wants("latency")) {
+    const ModelShape& shape = study.sources.main->info().shape;
+    study.latency =
+        measure_latency(shape.layers[0], shape.query_heads_of(0), study.sources.main->tokens(),
+                        study.options.networks(), setting.quick);
+  }
+  return {};
+}
+
+Result<> write(Study& study, const Setting& setting, report::Results& results) {
+  KVS_ASSIGN(const auto analysis, analyse_main(study, setting.progress));
+  KVS_TRY(add_the_rest(study, setting));
   for (const auto& p : describe(study.options)) results.note(p.name, p.default_value);
   results.note("data", study.sources.synthetic ? "generated" : "model");
   if (study.options.wants("latency")) {
@@ -42,29 +58,19 @@ Result<> check_values(const KeyValues& pairs) {
   return {};
 }
 
-Result<> run(const KeyValues& pairs, const Setting& setting) {
+Result<Write> measure(const KeyValues& pairs, const Setting& setting) {
   KVS_ASSIGN(Options options, parse(pairs));
   if (setting.quick) options = quick(options);
   if (options.threads > 0) set_thread_count(options.threads);
-  const auto& dir = setting.results.dir();
-  KVS_ASSIGN(Sources sources, open_sources(options, setting.model, dir, setting.progress));
-  KVS_ASSIGN(Fits journal, Fits::open(dir / "fits.jsonl"));
+  KVS_ASSIGN(Sources sources, open_sources(options, setting));
+  KVS_ASSIGN(Fits journal, Fits::open(setting.dir / "fits.jsonl"));
   Jobs jobs = plan_jobs(sources, options, setting.quick);
-  Study study{options, std::move(sources), std::move(jobs), std::move(journal), {}, {}, {}, {}};
-  KVS_ASSIGN(const auto analysis, analyse_main(study, setting.progress));
-  if (options.wants("sweep")) {
-    KVS_ASSIGN(study.svd, svd_baselines(study.sources, setting.progress));
-    KVS_ASSIGN(study.closed, closed_forms(study.sources, setting.progress));
-  }
-  const ModelShape& shape = study.sources.main->info().shape;
-  if (options.wants("latency")) {
-    study.latency =
-        measure_latency(shape.layers[0], shape.query_heads_of(0), study.sources.main->tokens(),
-                        options.networks(), setting.quick);
-  }
-  KVS_ASSIGN(study.loop, judge_in_loop(study.sources, options, dir, setting.progress));
-  KVS_TRY(run_fits(study.jobs.all(), options, study.journal, setting.progress));
-  return write(study, analysis, setting);
+  const auto study = std::make_shared<Study>(
+      Study{options, std::move(sources), std::move(jobs), std::move(journal), {}, {}, {}, {}});
+  KVS_ASSIGN(study->loop, judge_in_loop(study->sources, options, setting));
+  KVS_TRY(run_fits(study->jobs.all(), options, setting, study->journal));
+  return Write(
+      [study, setting](report::Results& results) { return write(*study, setting, results); });
 }
 
 }  // namespace
@@ -73,7 +79,7 @@ Experiment nerf_attention_experiment();
 
 Experiment nerf_attention_experiment() {
   return {"nerf-attention", "can keys and values be computed from the position?",
-          describe<Options>(), check_values, run};
+          describe<Options>(), check_values, measure};
 }
 
 }  // namespace kvsplice::experiment

@@ -5,9 +5,9 @@
 #include <algorithm>
 
 #include "calibrate/target.h"
-#include "core/bytes.h"
 #include "core/file.h"
 #include "core/file_hash.h"
+#include "experiments/text_hash.h"
 
 namespace kvsplice::experiment::storage {
 
@@ -84,10 +84,6 @@ size_t tokens_needed(const Options& o) {
   return needed;
 }
 
-std::string hash_of(const std::string& text) {
-  return hash128_hex({reinterpret_cast<const uint8_t*>(text.data()), text.size()}).substr(0, 16);
-}
-
 }  // namespace
 
 std::string Cache::name() const {
@@ -138,43 +134,79 @@ Result<std::vector<Cache>> prompt_caches(const Options& options) {
 }
 
 Result<Ground> open_ground(const host::Model& model, const Options& options,
-                           const std::filesystem::path& dir, const Progress& progress) {
+                           const Setting& setting) {
   std::string what = fmt::format("{} {} {} {}", model.shape().fingerprint, options.calibration,
                                  options.sequence, options.sinks);
   for (const auto& path : split(options.text)) {
     KVS_ASSIGN(const FileHash file, hash_file(path));
     what += " " + file.hash;
   }
-  return Ground{model, options, dir, hash_of(what), progress};
+  return Ground{model, options, setting.dir, hash_of(what), setting.team, setting.progress};
+}
+
+namespace {
+
+std::filesystem::path codecs_of(const Ground& ground) { return ground.dir / "codecs"; }
+
+std::string path_of(const Ground& ground, const Fit& fit) {
+  return (codecs_of(ground) / (hash_of(fit.what) + ".gguf")).string();
+}
+
+Result<codec::Codec> calibrated(const Ground& ground, const std::string& pipeline) {
+  calibrate::CalibrateOptions options;
+  options.pipeline = pipeline;
+  options.tokens = size_t(ground.options.calibration);
+  options.sequence = size_t(ground.options.sequence);
+  options.sinks = size_t(ground.options.sinks);
+  options.work = ground.work();
+  options.team = ground.team;
+  options.threads = ground.options.threads;
+  KVS_ASSIGN(auto made,
+             calibrate::calibrate(ground.model, ground.texts(), options, ground.progress));
+  return std::move(made.codec);
+}
+
+std::unique_ptr<codec::Codec> boxed(codec::Codec codec) {
+  return std::make_unique<codec::Codec>(std::move(codec));
+}
+
+}  // namespace
+
+std::optional<Fit> fit_of(const Ground& ground, const Cache& cache) {
+  if (!cache.text || !cache.learns) return std::nullopt;
+  const std::string pipeline = codec::print(*cache.text);
+  return Fit{ground.calibrated + pipeline,
+             [&ground, pipeline] { return calibrated(ground, pipeline); }};
+}
+
+Result<> make_fits(const Ground& ground, const std::vector<Fit>& fits) {
+  if (fits.empty()) return {};
+  std::error_code unknown;
+  std::filesystem::create_directories(codecs_of(ground), unknown);
+  std::vector<sweep::Job> jobs;
+  for (const Fit& fit : fits) {
+    const std::string path = path_of(ground, fit);
+    const auto work = [&fit, path]() -> Result<> {
+      KVS_ASSIGN(OutputFile out, OutputFile::reserve(path));
+      KVS_ASSIGN(const codec::Codec codec, fit.fit());
+      return codec.save(std::move(out));
+    };
+    jobs.push_back(sweep::job_of_file(path, work));
+  }
+  return ground.team.share(codecs_of(ground), jobs, ground.progress);
+}
+
+Result<std::unique_ptr<codec::Codec>> fitted(const Ground& ground, const Fit& fit) {
+  KVS_TRY(make_fits(ground, {fit}));
+  KVS_ASSIGN(codec::Codec codec, codec::Codec::load(path_of(ground, fit)));
+  return boxed(std::move(codec));
 }
 
 Result<std::unique_ptr<codec::Codec>> codec_of(const Ground& ground, const Cache& cache) {
-  std::unique_ptr<codec::Codec> none;
-  if (!cache.text) return none;
-  if (!cache.learns) {
-    KVS_ASSIGN(codec::Codec codec, codec::Codec::create(*cache.text, ground.model.shape()));
-    return std::make_unique<codec::Codec>(std::move(codec));
-  }
-  const auto dir = ground.dir / "codecs";
-  const std::string pipeline = codec::print(*cache.text);
-  const auto path = (dir / (hash_of(ground.calibrated + pipeline) + ".gguf")).string();
-  std::error_code unknown;
-  if (!std::filesystem::exists(path, unknown)) {
-    std::filesystem::create_directories(dir, unknown);
-    KVS_ASSIGN(OutputFile out, OutputFile::reserve(path));
-    calibrate::CalibrateOptions options;
-    options.pipeline = pipeline;
-    options.tokens = size_t(ground.options.calibration);
-    options.sequence = size_t(ground.options.sequence);
-    options.sinks = size_t(ground.options.sinks);
-    options.work = ground.work();
-    options.threads = ground.options.threads;
-    KVS_ASSIGN(const auto made,
-               calibrate::calibrate(ground.model, ground.texts(), options, ground.progress));
-    KVS_TRY(made.codec.save(std::move(out)));
-  }
-  KVS_ASSIGN(codec::Codec codec, codec::Codec::load(path));
-  return std::make_unique<codec::Codec>(std::move(codec));
+  if (!cache.text) return std::unique_ptr<codec::Codec>();
+  if (const auto fit = fit_of(ground, cache)) return fitted(ground, *fit);
+  KVS_ASSIGN(codec::Codec codec, codec::Codec::create(*cache.text, ground.model.shape()));
+  return boxed(std::move(codec));
 }
 
 Result<std::vector<TestText>> read_tests(const Ground& ground) {

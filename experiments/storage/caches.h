@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "codec/codec.h"
-#include "core/progress.h"
+#include "experiments/experiment.h"
 #include "experiments/storage/options.h"
 #include "quality/quality.h"
 
@@ -39,15 +39,25 @@ struct Ground {
   const Options& options;
   std::filesystem::path dir;
   std::string calibrated;  // identifies model and calibration in journals
+  sweep::Team team;
   Progress progress;
 
   std::vector<std::string> texts() const { return split(options.text); }
   std::string work() const { return options.work.value_or((dir / "rows").string()); }
 };
 Result<Ground> open_ground(const host::Model& model, const Options& options,
-                           const std::filesystem::path& dir, const Progress& progress);
+                           const Setting& setting);
 
-// The fitted codec of a cache, none for llama.cpp's types. Fits are kept in DIR/codecs.
+// A codec that is fitted once and kept in DIR/codecs; `what` identifies it.
+struct Fit {
+  std::string what;
+  std::function<Result<codec::Codec>()> fit;
+};
+std::optional<Fit> fit_of(const Ground& ground, const Cache& cache);  // if it learns
+Result<> make_fits(const Ground& ground, const std::vector<Fit>& fits);
+Result<std::unique_ptr<codec::Codec>> fitted(const Ground& ground, const Fit& fit);
+
+// The codec of a cache, none for llama.cpp's types.
 Result<std::unique_ptr<codec::Codec>> codec_of(const Ground& ground, const Cache& cache);
 
 struct TestText {

@@ -17,10 +17,22 @@ namespace {
 
 constexpr size_t kTogether = 5;  // caches that share an evaluation of their f16 base
 
-int chunks_of(const Ground& ground, const TestText& text, int ctx) {
-  const int tokens = std::min(ground.options.tokens, int(text.tokens.size()));
-  return std::max(1, tokens / ctx);
-}
+// A cache to measure; the codec is made when it is needed.
+struct Task {
+  std::string key;  // identifies it among all on the same text and ctx
+  std::string name, method;
+  double factor = 0;
+  std::optional<host::CacheType> type;
+  std::optional<Fit> fit;  // of the codec, if it learns
+  std::function<Result<std::unique_ptr<codec::Codec>>()> codec;
+};
+
+// One text at one length of context, with the caches that are measured there.
+struct Place {
+  const TestText& text;
+  int ctx;
+  std::vector<Task> tasks;
+};
 
 Task task_of(const Ground& ground, const Cache& cache) {
   Task task;
@@ -29,73 +41,106 @@ Task task_of(const Ground& ground, const Cache& cache) {
   task.factor = cache.factor;
   task.type = cache.type;
   task.key = cache.text ? ground.calibrated + "/" + codec::print(*cache.text) : cache.method;
+  task.fit = fit_of(ground, cache);
   task.codec = [&ground, cache] { return codec_of(ground, cache); };
   return task;
 }
 
-std::string prefix_of(const Ground& ground, const TestText& text, int ctx) {
-  return fmt::format("{}/{}/ctx{}/tokens{}/sinks{}/", ground.model.shape().fingerprint, text.hash,
-                     ctx, ground.options.tokens, ground.options.sinks);
-}
+// Measures places and keeps what came of it.
+class Measurer {
+ public:
+  Measurer(const Ground& ground, Journal<Measured>& journal) : ground_(ground), journal_(journal) {}
 
-// Measures some tasks and adds them, and the f16 rows they are compared with, to the journal.
-Result<> measure_some(const Ground& ground, const TestText& text, int ctx,
-                      const std::vector<Task>& tasks, Journal<Measured>& journal) {
-  std::vector<std::unique_ptr<codec::Codec>> codecs;
-  std::vector<quality::Subject> subjects;
-  for (const Task& task : tasks) {
-    KVS_ASSIGN(auto codec, task.codec());
-    subjects.push_back({task.name, task.type, codec.get()});
-    codecs.push_back(std::move(codec));
-  }
-  quality::Options options;
-  options.n_ctx = ctx;
-  options.chunks = chunks_of(ground, text, ctx);
-  options.sinks = ground.options.sinks;
-  options.threads = ground.options.threads;
-  KVS_ASSIGN(const auto outcomes,
-             quality::measure(ground.model, text.tokens, subjects, options, ground.progress));
-  const std::string prefix = prefix_of(ground, text, ctx);
-  for (const auto& outcome : outcomes) {
-    const auto task = std::find_if(tasks.begin(), tasks.end(),
-                                   [&](const Task& t) { return t.name == outcome.cache; });
-    if (task == tasks.end()) {  // a base
-      KVS_TRY(journal.add(prefix + outcome.cache, {text.name, ctx, "f16", 0, 0, outcome}));
-      continue;
+  // The codecs first, so that all processes of a team have something to fit.
+  Result<> measure(const std::vector<Place>& places) {
+    std::vector<Fit> fits;
+    std::vector<sweep::Job> jobs;
+    for (const Place& place : places) {
+      for (const Task& task : missing(place, place.tasks)) {
+        if (task.fit) fits.push_back(*task.fit);
+      }
+      for (size_t first = 0; first < place.tasks.size(); first += kTogether) {
+        const std::span some =
+            std::span(place.tasks).subspan(first, std::min(kTogether, place.tasks.size() - first));
+        jobs.push_back({prefix_of(place) + some[0].key,
+                        [this, &place, some] { return missing(place, some).empty(); },
+                        [this, &place, some] { return measure(place, missing(place, some)); }});
+      }
     }
-    const auto& codec = codecs[size_t(task - tasks.begin())];
-    const size_t fitted = codec ? codec->calibration_tokens() : 0;
-    KVS_TRY(journal.add(prefix + task->key,
-                        {text.name, ctx, task->method, task->factor, fitted, outcome}));
+    KVS_TRY(make_fits(ground_, fits));
+    return ground_.team.share(ground_.dir, jobs, ground_.progress);
   }
-  return {};
-}
+
+  std::vector<Measured> rows_of(const Place& place) const {
+    std::vector<Measured> rows = {*journal_.find(prefix_of(place) + "f16")};
+    for (const Task& task : place.tasks) {
+      rows.push_back(*journal_.find(prefix_of(place) + task.key));
+    }
+    return rows;
+  }
+
+ private:
+  std::string prefix_of(const Place& place) const {
+    return fmt::format("{}/{}/ctx{}/tokens{}/sinks{}/", ground_.model.shape().fingerprint,
+                       place.text.hash, place.ctx, ground_.options.tokens, ground_.options.sinks);
+  }
+
+  std::vector<Task> missing(const Place& place, std::span<const Task> tasks) {
+    std::vector<Task> some;
+    for (const Task& task : tasks) {
+      if (!journal_.has(prefix_of(place) + task.key)) some.push_back(task);
+    }
+    return some;
+  }
+
+  quality::Options options_of(const Place& place) const {
+    const int tokens = std::min(ground_.options.tokens, int(place.text.tokens.size()));
+    quality::Options options;
+    options.n_ctx = place.ctx;
+    options.chunks = std::max(1, tokens / place.ctx);
+    options.sinks = ground_.options.sinks;
+    options.threads = ground_.options.threads;
+    return options;
+  }
+
+  // Adds tasks, and the f16 rows they are compared with, to the journal.
+  Result<> measure(const Place& place, const std::vector<Task>& tasks) {
+    std::vector<std::unique_ptr<codec::Codec>> codecs;
+    std::vector<quality::Subject> subjects;
+    for (const Task& task : tasks) {
+      KVS_ASSIGN(auto codec, task.codec());
+      subjects.push_back({task.name, task.type, codec.get()});
+      codecs.push_back(std::move(codec));
+    }
+    KVS_ASSIGN(const auto outcomes, quality::measure(ground_.model, place.text.tokens, subjects,
+                                                     options_of(place), ground_.progress));
+    for (const auto& outcome : outcomes) {
+      const auto task = std::find_if(tasks.begin(), tasks.end(),
+                                     [&](const Task& t) { return t.name == outcome.cache; });
+      if (task == tasks.end()) {  // a base
+        KVS_TRY(journal_.add(prefix_of(place) + outcome.cache,
+                             {place.text.name, place.ctx, "f16", 0, 0, outcome}));
+        continue;
+      }
+      const auto& codec = codecs[size_t(task - tasks.begin())];
+      const size_t tokens = codec ? codec->calibration_tokens() : 0;
+      KVS_TRY(journal_.add(prefix_of(place) + task->key, {place.text.name, place.ctx, task->method,
+                                                          task->factor, tokens, outcome}));
+    }
+    return {};
+  }
+
+  const Ground& ground_;
+  Journal<Measured>& journal_;
+};
 
 }  // namespace
-
-Result<std::vector<Measured>> measure_tasks(const Ground& ground, const TestText& text, int ctx,
-                                            const std::vector<Task>& tasks,
-                                            Journal<Measured>& journal) {
-  const std::string prefix = prefix_of(ground, text, ctx);
-  std::vector<Task> some;
-  for (size_t i = 0; i < tasks.size(); ++i) {
-    if (journal.find(prefix + tasks[i].key) == nullptr) some.push_back(tasks[i]);
-    if (some.empty() || (some.size() < kTogether && i + 1 < tasks.size())) continue;
-    KVS_TRY(measure_some(ground, text, ctx, some, journal));
-    some.clear();
-  }
-  std::vector<Measured> rows;
-  const Measured* base = journal.find(prefix + "f16");
-  if (base != nullptr) rows.push_back(*base);
-  for (const Task& task : tasks) rows.push_back(*journal.find(prefix + task.key));
-  return rows;
-}
 
 Result<std::vector<Measured>> measure_rates(const Ground& ground,
                                             const std::vector<TestText>& texts) {
   KVS_ASSIGN(auto journal, Journal<Measured>::open(ground.dir / "rates.jsonl"));
   KVS_ASSIGN(const auto caches, loop_caches(ground.options, ground.model.shape()));
-  std::vector<Measured> all;
+  std::vector<Place> places;
   for (int ctx : ground.options.ctx) {
     std::vector<Task> tasks;
     for (const Cache& cache : caches) {
@@ -103,10 +148,14 @@ Result<std::vector<Measured>> measure_rates(const Ground& ground,
       const bool trains = cache.method.starts_with("siren");
       if (!trains || ctx == ground.options.ctx.front()) tasks.push_back(task_of(ground, cache));
     }
-    for (const TestText& text : texts) {
-      KVS_ASSIGN(const auto rows, measure_tasks(ground, text, ctx, tasks, journal));
-      all.insert(all.end(), rows.begin(), rows.end());
-    }
+    for (const TestText& text : texts) places.push_back({text, ctx, tasks});
+  }
+  Measurer measurer(ground, journal);
+  KVS_TRY(measurer.measure(places));
+  std::vector<Measured> all;
+  for (const Place& place : places) {
+    const auto rows = measurer.rows_of(place);
+    all.insert(all.end(), rows.begin(), rows.end());
   }
   return all;
 }
@@ -134,7 +183,7 @@ std::vector<Part> parts_of(const Options& o, const std::vector<std::string>& tex
   return parts;
 }
 
-Result<std::unique_ptr<codec::Codec>> fit_part(const Ground& ground, const Part& part) {
+Result<codec::Codec> fit_part(const Ground& ground, const Part& part) {
   const Options& o = ground.options;
   const auto texts = ground.texts();
   KVS_ASSIGN(
@@ -150,13 +199,12 @@ Result<std::unique_ptr<codec::Codec>> fit_part(const Ground& ground, const Part&
   KVS_ASSIGN(const auto text, codec_text(o));
   calibrate::GatherOptions options{size_t(o.sinks), ground.work(), o.threads};
   options.use = [&](size_t i) { return bool(used[i]); };
+  options.team = ground.team;
   KVS_ASSIGN(const auto data,
              calibrate::CalibrationData::gather(ground.model, sequences, codec::traits_of(text),
                                                 options, ground.progress));
   const codec::Embeddings embeddings = host::embeddings_of(ground.model);
-  KVS_ASSIGN(codec::Codec codec, codec::fit_codec(text, ground.model.shape(), data.source(),
-                                                  &embeddings, ground.progress));
-  return std::make_unique<codec::Codec>(std::move(codec));
+  return codec::fit_codec(text, ground.model.shape(), data.source(), &embeddings, ground.progress);
 }
 
 }  // namespace
@@ -169,13 +217,18 @@ Result<std::vector<Measured>> measure_calibration(const Ground& ground,
     Task task;
     task.name = task.method = part.name;
     task.key = fmt::format("{}/{}/{}", ground.calibrated, ground.options.codec, part.name);
-    task.codec = [&ground, part] { return fit_part(ground, part); };
+    const Fit fit{task.key, [&ground, part] { return fit_part(ground, part); }};
+    task.fit = fit;
+    task.codec = [&ground, fit] { return fitted(ground, fit); };
     tasks.push_back(std::move(task));
   }
+  std::vector<Place> places;
+  for (const TestText& text : texts) places.push_back({text, ground.options.ctx.front(), tasks});
+  Measurer measurer(ground, journal);
+  KVS_TRY(measurer.measure(places));
   std::vector<Measured> all;
-  for (const TestText& text : texts) {
-    KVS_ASSIGN(const auto rows,
-               measure_tasks(ground, text, ground.options.ctx.front(), tasks, journal));
+  for (const Place& place : places) {
+    const auto rows = measurer.rows_of(place);
     all.insert(all.end(), rows.begin() + 1, rows.end());  // without f16
   }
   return all;

@@ -10,7 +10,7 @@ namespace kvsplice::experiment::storage {
 
 // Parts that were not done are empty.
 struct Study {
-  const Options& options;
+  Options options;
   double f16_bytes_per_token = 0;
   std::vector<Measured> rates, calibration;
   std::vector<Restored> retrieval, greedy;

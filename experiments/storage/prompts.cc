@@ -69,13 +69,45 @@ std::string key_of(const Ground& ground, const Cache& cache) {
   return (learns ? ground.calibrated + "/" : "") + what;
 }
 
-std::vector<Cache> missing(const Ground& ground, const std::vector<Cache>& caches,
-                           const std::string& prefix, const Journal<Restored>& journal) {
+std::vector<Cache> missing(const Ground& ground, std::span<const Cache> caches,
+                           const std::string& prefix, Journal<Restored>& journal) {
   std::vector<Cache> some;
   for (const Cache& cache : caches) {
-    if (journal.find(prefix + key_of(ground, cache)) == nullptr) some.push_back(cache);
+    if (!journal.has(prefix + key_of(ground, cache))) some.push_back(cache);
   }
   return some;
+}
+
+// A prompt, and the caches that are restored behind one evaluation of it.
+struct Group {
+  std::string prefix;  // of keys of the journal
+  std::span<const Cache> caches;
+  std::function<Result<>(const Group&, const std::vector<Cache>& missing)> measure;
+};
+
+// The codecs first, so that all processes of a team have something to fit.
+Result<std::vector<Restored>> measure_groups(const Ground& ground, const std::vector<Group>& groups,
+                                             Journal<Restored>& journal) {
+  std::vector<Fit> fits;
+  std::vector<sweep::Job> jobs;
+  for (const Group& group : groups) {
+    const auto missing_of = [&] { return missing(ground, group.caches, group.prefix, journal); };
+    for (const Cache& cache : missing_of()) {
+      if (const auto fit = fit_of(ground, cache)) fits.push_back(*fit);
+    }
+    jobs.push_back({group.prefix + key_of(ground, group.caches[0]),
+                    [missing_of] { return missing_of().empty(); },
+                    [missing_of, &group] { return group.measure(group, missing_of()); }});
+  }
+  KVS_TRY(make_fits(ground, fits));
+  KVS_TRY(ground.team.share(ground.dir, jobs, ground.progress));
+  std::vector<Restored> all;
+  for (const Group& group : groups) {
+    for (const Cache& cache : group.caches) {
+      all.push_back(*journal.find(group.prefix + key_of(ground, cache)));
+    }
+  }
+  return all;
 }
 
 Result<> ask(const Ground& ground, const quality::RetrievalTask& task, size_t tokens,
@@ -99,28 +131,30 @@ Result<> ask(const Ground& ground, const quality::RetrievalTask& task, size_t to
 }  // namespace
 
 Result<std::vector<Restored>> measure_retrieval(const Ground& ground) {
+  constexpr size_t kTogether = 5;  // caches
   const Options& o = ground.options;
   KVS_ASSIGN(auto journal, Journal<Restored>::open(ground.dir / "retrieval.jsonl"));
   KVS_ASSIGN(const auto caches, prompt_caches(o));
-  std::vector<Restored> all;
+  std::vector<Group> groups;
   for (int tokens : o.retrieval_tokens) {
     for (int seed = 0; seed < o.retrieval_prompts; ++seed) {
       const std::string prefix =
           fmt::format("{}/tokens{}/questions{}/seed{}/sinks{}/", ground.model.shape().fingerprint,
                       tokens, o.retrieval_questions, seed, o.sinks);
-      const auto some = missing(ground, caches, prefix, journal);
-      if (!some.empty()) {
+      const auto measure = [&, tokens, seed](const Group& group,
+                                             const std::vector<Cache>& some) -> Result<> {
         KVS_ASSIGN(const auto task,
                    quality::make_retrieval_task(ground.model, size_t(tokens),
                                                 size_t(o.retrieval_questions), uint64_t(seed)));
-        KVS_TRY(ask(ground, task, size_t(tokens), some, prefix, journal));
-      }
-      for (const Cache& cache : caches) {
-        all.push_back(*journal.find(prefix + key_of(ground, cache)));
+        return ask(ground, task, size_t(tokens), some, group.prefix, journal);
+      };
+      for (size_t first = 0; first < caches.size(); first += kTogether) {
+        const size_t count = std::min(kTogether, caches.size() - first);
+        groups.push_back({prefix, std::span(caches).subspan(first, count), measure});
       }
     }
   }
-  return all;
+  return measure_groups(ground, groups, journal);
 }
 
 namespace {
@@ -168,21 +202,19 @@ Result<std::vector<Restored>> measure_greedy(const Ground& ground,
   KVS_ASSIGN(auto journal, Journal<Restored>::open(ground.dir / "greedy.jsonl"));
   KVS_ASSIGN(auto caches, prompt_caches(o));
   std::erase_if(caches, [](const Cache& cache) { return cache.type == host::CacheType::f16; });
-  std::vector<Restored> all;
+  std::vector<Group> groups;
   for (const TestText& text : texts) {
     for (int number = 0; number < o.greedy_prompts; ++number) {
-      const Tokens tokens = prompt_of(ground, text, number);
       const std::string prefix = fmt::format(
           "{}/{}/prefix{}/prompt{}of{}/tokens{}/sinks{}/", ground.model.shape().fingerprint,
           text.hash, o.greedy_prefix, number, o.greedy_prompts, o.greedy_tokens, o.sinks);
-      const auto some = missing(ground, caches, prefix, journal);
-      if (!some.empty()) KVS_TRY(go_on(ground, text, tokens, some, prefix, journal));
-      for (const Cache& cache : caches) {
-        all.push_back(*journal.find(prefix + key_of(ground, cache)));
-      }
+      const auto measure = [&, number](const Group& group, const std::vector<Cache>& some) {
+        return go_on(ground, text, prompt_of(ground, text, number), some, group.prefix, journal);
+      };
+      groups.push_back({prefix, caches, measure});
     }
   }
-  return all;
+  return measure_groups(ground, groups, journal);
 }
 
 }  // namespace kvsplice::experiment::storage

@@ -31,13 +31,12 @@ Result<> check_values(const KeyValues& pairs) {
   return {};
 }
 
-Result<> run(const KeyValues& pairs, const Setting& setting) {
+Result<Write> measure(const KeyValues& pairs, const Setting& setting) {
   KVS_ASSIGN(Options options, parse(pairs, setting.quick));
   if (setting.model.empty()) return Error{ErrorKind::usage, "this study needs a model: -m M.gguf"};
   if (options.threads > 0) set_thread_count(options.threads);
   KVS_ASSIGN(const auto model, host::Model::load(setting.model));
-  KVS_ASSIGN(const Ground ground,
-             open_ground(model, options, setting.results.dir(), setting.progress));
+  KVS_ASSIGN(const Ground ground, open_ground(model, options, setting));
   KVS_ASSIGN(const auto texts, read_tests(ground));
   Study study{options, double(model.shape().f16_bytes_per_token()), {}, {}, {}, {}};
   if (options.wants("rates")) {
@@ -52,7 +51,7 @@ Result<> run(const KeyValues& pairs, const Setting& setting) {
   if (options.wants("calibration")) {
     KVS_ASSIGN(study.calibration, measure_calibration(ground, texts));
   }
-  return write(study, setting.results);
+  return Write([study](report::Results& results) { return write(study, results); });
 }
 
 }  // namespace
@@ -61,7 +60,7 @@ Experiment storage_experiment();
 
 Experiment storage_experiment() {
   return {"storage", "how small is a stored cache at which quality?", describe<Options>(),
-          check_values, run};
+          check_values, measure};
 }
 
 }  // namespace kvsplice::experiment

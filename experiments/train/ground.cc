@@ -2,9 +2,9 @@
 
 #include <fmt/format.h>
 
-#include "core/bytes.h"
 #include "core/file.h"
 #include "core/file_hash.h"
+#include "experiments/text_hash.h"
 #include "host/model.h"
 
 namespace kvsplice::experiment::train {
@@ -15,12 +15,15 @@ constexpr size_t kChoicePart = 16;  // one of so many
 
 using Tokens = std::vector<lm::Token>;
 
-// A model with nothing in it, whose file llama.cpp tokenises by.
+// A model with nothing in it, whose file llama.cpp tokenises by; every process of a team makes it.
 Result<host::Model> tokenizer_of(const Ground& ground) {
   KVS_ASSIGN(const auto variants, variants_of(ground.options));
   const lm::Model<float> model(variants.front().shape, {});
   const auto path = (ground.dir / "vocabulary.gguf").string();
-  KVS_TRY(lm::export_model(model, model.start(0), ground.vocabulary, path));
+  const auto write = [&] {
+    return lm::export_model(model, model.start(0), ground.vocabulary, path);
+  };
+  KVS_TRY(ground.team.in_turn(ground.dir, "vocabulary", write, ground.progress));
   return host::Model::load(path);
 }
 
@@ -46,16 +49,11 @@ JudgedText judged_text(const host::Model& tokenizer, const std::string& name, To
 
 }  // namespace
 
-std::string hash_of(const std::string& text) {
-  return hash128_hex({reinterpret_cast<const uint8_t*>(text.data()), text.size()}).substr(0, 16);
-}
-
-Result<Ground> open_ground(const std::string& model, const Options& options,
-                           const std::filesystem::path& dir, const Progress& progress) {
+Result<Ground> open_ground(const Options& o, const Setting& setting) {
   Ground ground;
-  ground.options = options, ground.dir = dir, ground.progress = progress;
-  const Options& o = options;
-  KVS_ASSIGN(ground.vocabulary, lm::first_tokens(model, size_t(o.vocabulary)));
+  ground.options = o, ground.dir = setting.dir;
+  ground.team = setting.team, ground.progress = setting.progress;
+  KVS_ASSIGN(ground.vocabulary, lm::first_tokens(setting.model, size_t(o.vocabulary)));
   KVS_ASSIGN(const host::Model tokenizer, tokenizer_of(ground));
   std::string what = fmt::format("{} {} {} {} {} {} {}", o.vocabulary, o.layers, o.steps, o.batch,
                                  o.rate, o.calibration, o.test_tokens);
@@ -81,7 +79,7 @@ Result<Ground> open_ground(const std::string& model, const Options& options,
     const std::string name = std::filesystem::path(path).stem().string();
     ground.judged.push_back(judged_text(tokenizer, name, std::move(tokens), length, most));
   }
-  KVS_ASSIGN(const FileHash file, hash_file(model));
+  KVS_ASSIGN(const FileHash file, hash_file(setting.model));
   ground.identity = hash_of(what + " " + file.hash);
   return ground;
 }

@@ -3,7 +3,7 @@
 
 #include <filesystem>
 
-#include "core/progress.h"
+#include "experiments/experiment.h"
 #include "experiments/train/variants.h"
 #include "train/lm/export.h"
 
@@ -28,16 +28,13 @@ struct Ground {
   std::vector<lm::Token> training;
   // The last sixteenth of each training text, which settings may be chosen by; then the test texts.
   std::vector<JudgedText> judged;
+  sweep::Team team;
   Progress progress;
 
   size_t test_texts() const { return judged.size() - 1; }
 };
 
 // The tokens are llama.cpp's, of a model that is made for it. Error usage if a text is too short.
-Result<Ground> open_ground(const std::string& model, const Options& options,
-                           const std::filesystem::path& dir, const Progress& progress);
-
-// Names a file or record by a text; 16 hex digits.
-std::string hash_of(const std::string& text);
+Result<Ground> open_ground(const Options& options, const Setting& setting);
 
 }  // namespace kvsplice::experiment::train

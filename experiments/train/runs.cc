@@ -7,6 +7,8 @@
 #include <numeric>
 
 #include "calibrate/calibrate.h"
+#include "core/temporary_folder.h"
+#include "experiments/text_hash.h"
 #include "experiments/train/judge.h"
 #include "quality/quality.h"
 #include "train/lm/trainer.h"
@@ -15,7 +17,8 @@ namespace kvsplice::experiment::train {
 
 namespace {
 
-constexpr size_t kConversionPart = 5;  // one of so many steps
+constexpr size_t kConversionPart = 5;                                      // one of so many steps
+constexpr const char* kLoopCaches[] = {"f16", "q8_0", "q4_0", "default"};  // the last one last
 
 // One variant with one seed.
 struct Run {
@@ -41,11 +44,15 @@ class Runs {
       for (const Variant& variant : variants_) runs.push_back({variant, seed});
     }
     total_ = runs.size();
+    std::vector<sweep::Job> jobs;
     for (const Run& run : runs) {
-      KVS_TRY(finish(run));
-      ++done_;
+      jobs.push_back({key_of(run), [this, &run] { return is_done(run); },
+                      [this, &run] { return finish(run); }});
     }
-    return std::move(found_);
+    KVS_TRY(ground_.team.share(ground_.dir, jobs, ground_.progress));
+    Measurements found;
+    for (const Run& run : runs) collect(run, found);
+    return found;
   }
 
  private:
@@ -76,20 +83,69 @@ class Runs {
     }};
   }
 
+  bool is_done(const Run& run) {
+    const bool done = trainings_.has(key_of(run)) && missing(run).empty() && !lacks_loop(run);
+    done_ += done;  // by another process, or in another run: nobody asks about what was done here
+    return done;
+  }
+
   // Trains unless that was done before, and measures what is missing.
   Result<> finish(const Run& run) {
-    const std::string key = key_of(run);
     const lm::Model<float> model(run.variant.shape, run.variant.form);
     Parameters parameters;  // read when they are wanted
-    if (trainings_.find(key) == nullptr) {
+    if (!trainings_.has(key_of(run))) {
       KVS_ASSIGN(parameters, parameters_of(run, model));
     }
-    found_.trainings.push_back(*trainings_.find(key));
     KVS_TRY(judge(run, model, parameters));
-    if (run.seed < ground_.options.loop_seeds && model.affine()) {
-      KVS_TRY(loop(run, model, parameters));
+    if (lacks_loop(run)) {
+      KVS_TRY(want(run, model, parameters));
+      KVS_TRY(measure_loop(run, model, parameters));
     }
+    ++done_;
     return {};
+  }
+
+  void collect(const Run& run, Measurements& found) const {
+    found.trainings.push_back(*trainings_.find(key_of(run)));
+    for (const Judging& j : judgings_of(run)) found.points.push_back(*points_.find(j.key));
+    if (!is_looped(run)) return;
+    for (const char* cache : kLoopCaches) {
+      found.looped.push_back(*looped_.find(loop_prefix(run) + cache));
+    }
+  }
+
+  // A text and a way to store the cache.
+  struct Judging {
+    std::string key;
+    const JudgedText& text;
+    Store store;
+  };
+  std::vector<Judging> judgings_of(const Run& run) const {
+    std::vector<Judging> all;
+    for (const JudgedText& text : ground_.judged) {
+      for (const Store& store : stores_of(ground_.options)) {
+        all.push_back({key_of(run) + "/" + text.name + "/" + store.name, text, store});
+      }
+    }
+    return all;
+  }
+  std::vector<Judging> missing(const Run& run) {
+    std::vector<Judging> some;
+    for (const Judging& j : judgings_of(run)) {
+      if (!points_.has(j.key)) some.push_back(j);
+    }
+    return some;
+  }
+
+  bool is_looped(const Run& run) const {
+    const lm::Model<float> model(run.variant.shape, run.variant.form);
+    return run.seed < ground_.options.loop_seeds && model.affine();
+  }
+  std::string loop_prefix(const Run& run) const {
+    return key_of(run) + fmt::format("/{}/", ground_.options.loop_calibration);
+  }
+  bool lacks_loop(const Run& run) {
+    return is_looped(run) && !looped_.has(loop_prefix(run) + kLoopCaches[3]);
   }
 
   Result<> want(const Run& run, const lm::Model<float>& model, Parameters& parameters) {
@@ -98,20 +154,25 @@ class Runs {
     return {};
   }
 
-  // Of the file, or trained.
+  // Of the file, in which one process of a team puts what it has trained.
   Result<Parameters> parameters_of(const Run& run, const lm::Model<float>& model) {
     const std::string key = key_of(run);
-    const auto path = ground_.dir / "weights" / (hash_of(key) + ".gguf");
+    const auto folder = ground_.dir / "weights";
+    const std::string path = (folder / (hash_of(key) + ".gguf")).string();
     std::error_code unknown;
-    if (trainings_.find(key) != nullptr && std::filesystem::exists(path, unknown)) {
-      return lm::load_parameters(model.layout(), path.string());
-    }
-    std::filesystem::create_directories(path.parent_path(), unknown);
-    KVS_ASSIGN(Parameters parameters, start_of(run, model));
-    KVS_TRY(train(run, model, parameters));
-    KVS_TRY(lm::save_parameters(model.layout(), parameters, path.string()));
-    KVS_TRY(trainings_.add(key, newest_));
-    return parameters;
+    std::filesystem::create_directories(folder, unknown);
+    const auto is_trained = [&] {
+      std::error_code failed;
+      return trainings_.has(key) && std::filesystem::exists(path, failed);
+    };
+    const auto work = [&]() -> Result<> {
+      KVS_ASSIGN(Parameters parameters, start_of(run, model));
+      KVS_ASSIGN(const Training training, train(run, model, parameters));
+      KVS_TRY(lm::save_parameters(model.layout(), parameters, path));
+      return trainings_.add(key, training);
+    };
+    KVS_TRY(ground_.team.share(folder, {{"train " + key, is_trained, work}}, ground_.progress));
+    return lm::load_parameters(model.layout(), path);
   }
 
   Result<Parameters> start_of(const Run& run, const lm::Model<float>& model) {
@@ -122,7 +183,7 @@ class Runs {
     return lm::convert(full, parameters, model);
   }
 
-  Result<> train(const Run& run, const lm::Model<float>& model, Parameters& parameters) {
+  Result<Training> train(const Run& run, const lm::Model<float>& model, Parameters& parameters) {
     const Options& o = ground_.options;
     const lm::Sequences data(ground_.training, run.variant.shape.length, uint64_t(run.seed));
     lm::TrainOptions options;
@@ -134,50 +195,33 @@ class Runs {
     KVS_ASSIGN(const double loss,
                lm::train(model, data, options, parameters, progress_of("training " + run.name())));
     const std::chrono::duration<double> time = std::chrono::steady_clock::now() - begin;
-    newest_ = {run.variant.name,
-               run.seed,
-               parameters.size(),
-               options.steps * options.batch * run.variant.shape.length,
-               loss,
-               time.count()};
-    return {};
+    return Training{run.variant.name,
+                    run.seed,
+                    parameters.size(),
+                    options.steps * options.batch * run.variant.shape.length,
+                    loss,
+                    time.count()};
   }
 
   Result<> judge(const Run& run, const lm::Model<float>& model, Parameters& parameters) {
     std::optional<Judge> judge;
-    for (const JudgedText& text : ground_.judged) {
-      for (const Store& store : stores_of(ground_.options)) {
-        const std::string key = key_of(run) + "/" + text.name + "/" + store.name;
-        if (points_.find(key) == nullptr) {
-          KVS_TRY(progress_of("judging " + run.name()).step("", 1, 1));
-          KVS_TRY(want(run, model, parameters));
-          if (!judge) judge.emplace(ground_, model, parameters);
-          KVS_ASSIGN(const Judged j, judge->judge(text, store));
-          KVS_TRY(points_.add(key, {run.variant.name, run.seed, text.name, store.name,
-                                    j.bytes_per_token, j.nats_per_byte}));
-        }
-        found_.points.push_back(*points_.find(key));
-      }
+    for (const Judging& j : missing(run)) {
+      KVS_TRY(progress_of("judging " + run.name()).step("", 1, 1));
+      KVS_TRY(want(run, model, parameters));
+      if (!judge) judge.emplace(ground_, model, parameters);
+      KVS_ASSIGN(const Judged judged, judge->judge(j.text, j.store));
+      KVS_TRY(points_.add(j.key, {run.variant.name, run.seed, j.text.name, j.store.name,
+                                  judged.bytes_per_token, judged.nats_per_byte}));
     }
     return {};
   }
 
   // Exported, with llama.cpp's caches and the default codec, on the first test text.
-  Result<> loop(const Run& run, const lm::Model<float>& model, Parameters& parameters) {
-    const std::string caches[] = {"f16", "q8_0", "q4_0", "default"};
-    const std::string prefix = key_of(run) + fmt::format("/{}/", ground_.options.loop_calibration);
-    if (looped_.find(prefix + caches[3]) == nullptr) {
-      KVS_TRY(want(run, model, parameters));
-      KVS_TRY(measure_loop(run, model, parameters, prefix));
-    }
-    for (const auto& cache : caches) found_.looped.push_back(*looped_.find(prefix + cache));
-    return {};
-  }
-
-  Result<> measure_loop(const Run& run, const lm::Model<float>& model, const Parameters& parameters,
-                        const std::string& prefix) {
+  Result<> measure_loop(const Run& run, const lm::Model<float>& model,
+                        const Parameters& parameters) {
     const Progress progress = progress_of("in llama.cpp: " + run.name());
-    const auto path = (ground_.dir / "exported.gguf").string();
+    KVS_ASSIGN(const TemporaryFolder folder, TemporaryFolder::create("exported", ground_.dir));
+    const std::string path = folder.file("exported.gguf");
     KVS_TRY(lm::export_model(model, parameters, ground_.vocabulary, path));
     KVS_ASSIGN(const host::Model loaded, host::Model::load(path));
     calibrate::CalibrateOptions calibration;
@@ -202,7 +246,7 @@ class Runs {
       Looped row{run.variant.name, run.seed,        text.name,  o.cache,
                  f16 / o.ratio,    std::log(o.ppl), o.kld_mean, 0};
       if (o.cache == "f16") row.own_nats_per_token = own_loss(model, parameters, text);
-      KVS_TRY(looped_.add(prefix + o.cache, row));
+      KVS_TRY(looped_.add(loop_prefix(run) + o.cache, row));
     }
     return {};
   }
@@ -226,8 +270,6 @@ class Runs {
   Journal<Training> trainings_;
   Journal<Point> points_;
   Journal<Looped> looped_;
-  Measurements found_;
-  Training newest_;
   size_t done_ = 0, total_ = 0;
 };
 

@@ -32,20 +32,21 @@ Result<> write(const Study& study, size_t available, report::Results& results) {
   return {};
 }
 
-Result<> run(const KeyValues& pairs, const Setting& setting) {
+Result<Write> measure(const KeyValues& pairs, const Setting& setting) {
   KVS_ASSIGN(const Options options, parse(pairs, setting.quick));
   if (setting.model.empty()) {
     return Error{ErrorKind::usage, "this study needs a model for its vocabulary: -m M.gguf"};
   }
   if (options.threads > 0) set_thread_count(options.threads);
-  KVS_ASSIGN(const Ground ground,
-             open_ground(setting.model, options, setting.results.dir(), setting.progress));
+  KVS_ASSIGN(const Ground ground, open_ground(options, setting));
   Study study;
   study.options = options;
   KVS_ASSIGN(study.variants, variants_of(options));
   for (const JudgedText& text : ground.judged) study.texts.push_back(text.name);
   KVS_ASSIGN(study.found, measure_all(ground));
-  return write(study, ground.training.size(), setting.results);
+  return Write([study, available = ground.training.size()](report::Results& results) {
+    return write(study, available, results);
+  });
 }
 
 }  // namespace
@@ -54,7 +55,7 @@ Experiment train_experiment();
 
 Experiment train_experiment() {
   return {"train", "does it help to train a model with a small cache?", describe<Options>(),
-          check_values, run};
+          check_values, measure};
 }
 
 }  // namespace kvsplice::experiment

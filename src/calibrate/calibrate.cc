@@ -80,47 +80,76 @@ Result<codec::Codec> fit_tuned(const host::Model& model, const codec::CodecText&
   return codec::fit_codec(text, data.shape(), tuned, &embeddings, progress);
 }
 
-}  // namespace
+// All that stands before the first fit.
+struct Prepared {
+  codec::CodecText text;
+  Spread spread;
+  std::optional<TemporaryFolder> own;  // the data's, if nobody has named one
+  std::optional<CalibrationData> data;
+  std::vector<std::string> notes;
+};
 
-Result<Calibration> calibrate(const host::Model& model, const std::vector<std::string>& texts,
-                              const CalibrateOptions& o, const Progress& progress) {
+bool has_target(const CalibrateOptions& o) { return o.ratio || o.kld; }
+
+Result<> choose_pipeline(const host::Model& model, const CalibrateOptions& o, Prepared& prepared) {
   KVS_ASSIGN(const std::string pipeline, pipeline_for(model.shape(), o));
   if (o.live) KVS_TRY(model.check_live_cache());
-  KVS_ASSIGN(codec::CodecText text, codec::parse_codec(pipeline));
-  std::vector<std::string> notes;
+  KVS_ASSIGN(prepared.text, codec::parse_codec(pipeline));
   if (!o.pipeline && model.shape().lacks_values()) {
-    notes.emplace_back("without 'focus': queries of latent attention are not kept");
-    text = codec::without("focus", text);
+    prepared.notes.emplace_back("without 'focus': queries of latent attention are not kept");
+    prepared.text = codec::without("focus", prepared.text);
   }
-  KVS_TRY(check_target(o, text));
-  KVS_TRY(check_tuning(o, text));
-  KVS_TRY(codec::Codec::make_units(text, model.shape()));
-  const bool has_target = o.ratio || o.kld;
-  KVS_ASSIGN(const Spread spread, spread_sequences(model, texts, o.tokens, o.sequence));
-  if (has_target && spread.sequences.size() < kHeldEvery) {
+  KVS_TRY(check_target(o, prepared.text));
+  KVS_TRY(check_tuning(o, prepared.text));
+  KVS_TRY(codec::Codec::make_units(prepared.text, model.shape()));
+  return {};
+}
+
+Result<Prepared> prepare(const host::Model& model, const std::vector<std::string>& texts,
+                         const CalibrateOptions& o, const Progress& progress) {
+  Prepared p;
+  KVS_TRY(choose_pipeline(model, o, p));
+  KVS_ASSIGN(p.spread, spread_sequences(model, texts, o.tokens, o.sequence));
+  if (has_target(o) && p.spread.sequences.size() < kHeldEvery) {
     return Error{ErrorKind::usage, fmt::format("a target needs at least {} sequences of {} tokens",
                                                kHeldEvery, o.sequence)};
   }
-  std::optional<TemporaryFolder> own;
   if (o.work.empty()) {
-    KVS_ASSIGN(own, TemporaryFolder::create("calibrate"));
+    KVS_ASSIGN(p.own, TemporaryFolder::create("calibrate"));
   }
-  if (!spread.note.empty()) notes.push_back(spread.note);
+  if (!p.spread.note.empty()) p.notes.push_back(p.spread.note);
   const GatherOptions options{.sinks = o.sinks,
-                              .work = own ? own->path() : o.work,
+                              .work = p.own ? p.own->path() : o.work,
                               .threads = o.threads,
                               .memory = size_t(o.memory_gb * 1e9),
-                              .use = [&](size_t i) { return !has_target || !is_held(i); }};
-  KVS_ASSIGN(const CalibrationData data,
-             gather(model, spread.sequences, o, options, progress, text, notes));
-  if (has_target) {
-    KVS_ASSIGN(Calibration made, meet_target(model, text, data, o, progress));
-    made.notes = std::move(notes);
+                              .use = [&](size_t i) { return !has_target(o) || !is_held(i); },
+                              .team = o.team};
+  KVS_ASSIGN(CalibrationData data,
+             gather(model, p.spread.sequences, o, options, progress, p.text, p.notes));
+  p.data.emplace(std::move(data));
+  return p;
+}
+
+}  // namespace
+
+Result<> evaluate_texts(const host::Model& model, const std::vector<std::string>& texts,
+                        const CalibrateOptions& options, const Progress& progress) {
+  KVS_TRY(prepare(model, texts, options, progress));
+  return {};
+}
+
+Result<Calibration> calibrate(const host::Model& model, const std::vector<std::string>& texts,
+                              const CalibrateOptions& o, const Progress& progress) {
+  KVS_ASSIGN(const Prepared p, prepare(model, texts, o, progress));
+  if (has_target(o)) {
+    KVS_ASSIGN(Calibration made, meet_target(model, p.text, *p.data, o, progress));
+    made.notes = p.notes;
     return made;
   }
-  KVS_ASSIGN(codec::Codec codec, fit_tuned(model, text, data, spread.sequences, o, progress));
+  KVS_ASSIGN(codec::Codec codec,
+             fit_tuned(model, p.text, *p.data, p.spread.sequences, o, progress));
   const size_t tokens = codec.calibration_tokens();
-  return Calibration{std::move(codec), {{}}, tokens, 0, notes};
+  return Calibration{std::move(codec), {{}}, tokens, 0, p.notes};
 }
 
 }  // namespace kvsplice::calibrate

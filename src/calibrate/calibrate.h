@@ -28,7 +28,8 @@ struct CalibrateOptions {
   std::optional<double> ratio;               // f16 bytes over bytes
   std::optional<double> kld;                 // mean, in the loop, above the noise floor
   double memory_gb = kGradientMemory / 1e9;  // that gradients may take beside the model
-  std::string work;  // folder for dumps, kept and used again; empty: a temporary one
+  std::string work;       // folder for dumps, kept and used again; empty: a temporary one
+  sweep::Team team = {};  // whose processes share what is evaluated: all need the same `work`
   int threads = 0;
 };
 
@@ -48,6 +49,10 @@ struct Calibration {
   // Texts that were joined or left out; what the default pipeline was fitted without, and why.
   std::vector<std::string> notes;
 };
+
+// Only makes what calibrate() with these options finds in `work` then.
+Result<> evaluate_texts(const host::Model& model, const std::vector<std::string>& texts,
+                        const CalibrateOptions& options, const Progress& progress);
 
 // Of a model whose gradients are not known (host/gradient.h) the default pipeline goes without
 // `fisher`. Errors: a pipeline, target or live cache whose steps cannot be tuned, texts too short,

@@ -76,27 +76,28 @@ TEST_F(CalibrateTest, GoesOnWhereItWasStopped) {
                          [](const auto& file) { return file.path().extension() == ".gguf"; });
   };
   const Progress stop{[&](const std::string&, size_t, size_t) { return dumps() < 2; }};
-  EXPECT_FALSE(dump_sequences(*model, all, false, options.work, 1, stop).ok());
+  EXPECT_FALSE(dump_sequences(*model, all, false, options.work, 1, {}, stop).ok());
   EXPECT_EQ(dumps(), 2);
   const auto begun = std::filesystem::last_write_time(
-      must(dump_sequences(*model, all, false, options.work, 1, {})).front());
-  const auto paths = must(dump_sequences(*model, all, false, options.work, 1, {}));
+      must(dump_sequences(*model, all, false, options.work, 1, {}, {})).front());
+  const auto paths = must(dump_sequences(*model, all, false, options.work, 1, {}, {}));
   EXPECT_EQ(paths.size(), 6u);
   EXPECT_EQ(std::filesystem::last_write_time(paths.front()), begun) << "made again";
   // Other tokens, other dumps.
   options.sequence = 16;
-  for (const auto& path : must(dump_sequences(*model, sequences(), false, options.work, 1, {}))) {
+  for (const auto& path :
+       must(dump_sequences(*model, sequences(), false, options.work, 1, {}, {}))) {
     EXPECT_THAT(paths, ::testing::Not(::testing::Contains(path)));
   }
 }
 
 TEST_F(CalibrateTest, SomeDumpsHoldQueriesAndServeOthersToo) {
-  const auto paths = must(dump_sequences(*model, sequences(), true, options.work, 1, {}));
+  const auto paths = must(dump_sequences(*model, sequences(), true, options.work, 1, {}, {}));
   ASSERT_EQ(paths.size(), 6u);
   for (size_t i = 0; i < paths.size(); ++i) {
     EXPECT_EQ(must(extract::Dump::open(paths[i])).has(host::Signal::query), i < 5) << i;
   }
-  EXPECT_EQ(must(dump_sequences(*model, sequences(), false, options.work, 1, {})), paths);
+  EXPECT_EQ(must(dump_sequences(*model, sequences(), false, options.work, 1, {}, {})), paths);
 }
 
 TEST_F(CalibrateTest, FocusLearnsFromQueries) {

@@ -10,13 +10,13 @@ Result<CalibrationData> CalibrationData::gather(const host::Model& model,
                                                 const GatherOptions& options,
                                                 const Progress& progress) {
   KVS_ASSIGN(auto dumps, dump_sequences(model, sequences, needs.attention, options.work,
-                                        options.threads, progress));
+                                        options.threads, options.team, progress));
   KVS_ASSIGN(auto rows, codec::DumpSource::open(dumps, options.sinks, options.use));
   ModelInformation information;
   if (needs.information) {
     KVS_ASSIGN(information,
                measure_information(model, sequences, options.sinks, options.work, options.memory,
-                                   options.threads, progress, options.use));
+                                   options.threads, options.team, progress, options.use));
   }
   return CalibrationData(std::move(dumps), sequences.size(), std::move(rows),
                          std::move(information));

@@ -18,6 +18,7 @@ struct GatherOptions {
   int threads = 0;
   size_t memory = kGradientMemory;  // that gradients may take beside the model, in bytes
   std::function<bool(size_t sequence)> use = {};  // which sequences to learn from; empty: all
+  sweep::Team team = {};                          // whose processes share the work
 };
 
 class CalibrationData {

@@ -17,6 +17,24 @@ constexpr size_t kSequencesPerDump = 4;
 // Whether a dump holds queries, by its number: some of every text, then every fourth.
 bool holds_queries(size_t dump) { return dump < 4 || dump % 4 == 0; }
 
+// With queries, or where others have wanted them already.
+std::string path_of_dump(const std::string& folder, const std::string& hash, bool queries) {
+  const std::filesystem::path in = folder;
+  const std::string more = (in / fmt::format("rows-and-queries-{}.gguf", hash)).string();
+  std::error_code unknown;
+  if (queries || std::filesystem::exists(more, unknown)) return more;
+  return (in / fmt::format("rows-{}.gguf", hash)).string();
+}
+
+Result<> dump(const host::Model& model, std::span<const extract::Sequence> part,
+              const extract::ExtractOptions& options, const std::string& path,
+              const Progress& progress) {
+  KVS_TRY(progress.step("", 0, 1));
+  const std::vector<extract::Sequence> sequences(part.begin(), part.end());
+  KVS_TRY(extract::extract(model, sequences, options, path, progress));
+  return {};
+}
+
 // Sequences spread evenly over a text that make up `tokens`, or all that it has; at least one, if
 // it is long enough.
 std::vector<extract::Sequence> cut(const host::Model& model, const extract::Sequence& text,
@@ -122,7 +140,8 @@ Result<Spread> spread_sequences(const host::Model& model, const std::vector<std:
 Result<std::vector<std::string>> dump_sequences(const host::Model& model,
                                                 const std::vector<extract::Sequence>& sequences,
                                                 bool queries, const std::string& folder,
-                                                int threads, const Progress& progress) {
+                                                int threads, const sweep::Team& team,
+                                                const Progress& progress) {
   std::error_code failed;
   std::filesystem::create_directories(folder, failed);
   if (failed) return Error{ErrorKind::io, fmt::format("{}: {}", folder, failed.message())};
@@ -130,25 +149,22 @@ Result<std::vector<std::string>> dump_sequences(const host::Model& model,
   options.keys_after_rope = false;
   options.threads = threads;
   std::vector<std::string> paths;
+  std::vector<sweep::Job> jobs;
   for (size_t first = 0; first < sequences.size(); first += kSequencesPerDump) {
-    const std::span part =
-        std::span(sequences).subspan(first, std::min(kSequencesPerDump, sequences.size() - first));
-    const std::string hash = hash_of(model, part);
-    const auto path = [&](const char* what) {
-      return (std::filesystem::path(folder) / fmt::format("{}-{}.gguf", what, hash)).string();
-    };
-    const std::string more = path("rows-and-queries");
+    const size_t count = std::min(kSequencesPerDump, sequences.size() - first);
+    const std::span part = std::span(sequences).subspan(first, count);
     options.queries = queries && holds_queries(first / kSequencesPerDump);
-    const bool has_more = std::filesystem::exists(more, failed);
-    paths.push_back(options.queries || has_more ? more : path("rows"));
-    KVS_TRY(progress.step("extract", first, sequences.size()));
-    if (std::filesystem::exists(paths.back(), failed)) continue;
-    const std::vector<extract::Sequence> some(part.begin(), part.end());
-    const auto at_this_place = [&](const std::string&, size_t, size_t) {
-      return progress.step("extract", first, sequences.size()).ok();
+    const std::string path = path_of_dump(folder, hash_of(model, part), options.queries);
+    const auto work = [&model, &progress, part, options, path, first, all = sequences.size()] {
+      const auto at_this_place = [&](const std::string&, size_t, size_t) {
+        return progress.step("extract", first, all).ok();
+      };
+      return dump(model, part, options, path, {at_this_place});
     };
-    KVS_TRY(extract::extract(model, some, options, paths.back(), {at_this_place}));
+    jobs.push_back(sweep::job_of_file(path, work));
+    paths.push_back(path);
   }
+  KVS_TRY(team.share(folder, jobs, progress));
   return paths;
 }
 

@@ -7,6 +7,7 @@
 
 #include "core/progress.h"
 #include "extract/dump.h"
+#include "sweep/team.h"
 
 namespace kvsplice::calibrate {
 
@@ -27,10 +28,11 @@ std::string hash_of(const host::Model& model, std::span<const extract::Sequence>
 // Dumps of all sequences in their order, in `folder`; what is there already is not made again.
 // Dumps are named by what is in them, so that they serve any run that needs the same. With
 // `queries`, the first four dumps and every fourth hold those, too: enough to tell what gets
-// attention.
+// attention. The processes of a team share the work.
 Result<std::vector<std::string>> dump_sequences(const host::Model& model,
                                                 const std::vector<extract::Sequence>& sequences,
                                                 bool queries, const std::string& folder,
-                                                int threads, const Progress& progress);
+                                                int threads, const sweep::Team& team,
+                                                const Progress& progress);
 
 }  // namespace kvsplice::calibrate

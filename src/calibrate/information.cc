@@ -13,8 +13,8 @@ namespace kvsplice::calibrate {
 
 namespace {
 
-// Changes whenever the same sequences would give something else.
-constexpr int kMethod = 2;
+// Changes whenever the same sequence would give something else.
+constexpr int kMethod = 3;
 constexpr size_t kMostSequences = 10, kMostTokens = 1024;
 
 using codec::Information;
@@ -58,25 +58,20 @@ void add_products(Information& to, MatrixView<const float> rows, double weight) 
   }
 }
 
-Result<ModelInformation> measure(const host::Model& model,
-                                 std::span<const extract::Sequence> sequences, size_t sinks,
-                                 int threads, const Progress& progress) {
+// The mean over the tokens of one sequence.
+Result<ModelInformation> measure(const host::Model& model, std::span<const int32_t> tokens,
+                                 const host::GradientOptions& options, size_t sinks,
+                                 const Progress& progress) {
   ModelInformation all = nothing_yet(model.shape());
-  for (size_t i = 0; i < sequences.size(); ++i) {
-    KVS_TRY(progress.step("gradients", i, sequences.size()));
-    const std::span<const int32_t> tokens = sequences[i].tokens;
-    const double weight = 1 / (double(tokens.size()) * double(sequences.size()));
-    host::GradientOptions options;
-    options.seed = i;
-    options.threads = threads;
-    const auto take = [&](Kind kind, int layer, MatrixView<const float> rows) -> Result<> {
-      KVS_TRY(progress.step("gradients", i, sequences.size()));  // a sequence takes long
-      const size_t skip = std::min(sinks, rows.rows);
-      add_products(of(all, kind)[size_t(layer)], rows.row_range(skip, rows.rows - skip), weight);
-      return {};
-    };
-    KVS_TRY(host::predicted_gradients(model, tokens, options, take));
-  }
+  KVS_TRY(progress.step("", 0, 1));
+  const auto take = [&](Kind kind, int layer, MatrixView<const float> rows) -> Result<> {
+    KVS_TRY(progress.step("", 0, 1));  // a sequence takes long
+    const size_t skip = std::min(sinks, rows.rows);
+    add_products(of(all, kind)[size_t(layer)], rows.row_range(skip, rows.rows - skip),
+                 1 / double(tokens.size()));
+    return {};
+  };
+  KVS_TRY(host::predicted_gradients(model, tokens, options, take));
   return all;
 }
 
@@ -130,29 +125,66 @@ Result<size_t> tokens_within(const host::Model& model, size_t memory, size_t sin
                                              double(each) / 1e6, double(each * least) / 1e9)};
 }
 
+std::vector<extract::Sequence> first_of(std::span<const extract::Sequence> sequences, size_t tokens,
+                                        const std::function<bool(size_t)>& use) {
+  std::vector<extract::Sequence> some;
+  for (size_t i = 0; i < sequences.size() && some.size() < kMostSequences; ++i) {
+    if (use && !use(i)) continue;
+    some.push_back(sequences[i]);
+    some.back().tokens.resize(std::min(some.back().tokens.size(), tokens));
+  }
+  return some;
+}
+
+// Always of what was saved, in the order of the sequences: whoever measured them, it comes out the
+// same.
+Result<ModelInformation> mean_of(const ModelShape& shape, const std::vector<std::string>& paths) {
+  ModelInformation mean = nothing_yet(shape);
+  for (const std::string& path : paths) {
+    KVS_ASSIGN(ModelInformation one, load(shape, path));
+    KVS_TRY(for_units(one, [&](Kind kind, size_t l, const Information& unit) -> Result<> {
+      Information& to = of(mean, kind)[l];
+      for (size_t h = 0; h < unit.heads.size(); ++h) {
+        for (size_t i = 0; i < unit.heads[h].size(); ++i) {
+          to.heads[h].flat()[i] += unit.heads[h].flat()[i] / double(paths.size());
+        }
+      }
+      return {};
+    }));
+  }
+  return mean;
+}
+
 }  // namespace
 
 Result<ModelInformation> measure_information(const host::Model& model,
                                              std::span<const extract::Sequence> sequences,
                                              size_t sinks, const std::string& folder, size_t memory,
-                                             int threads, const Progress& progress,
+                                             int threads, const sweep::Team& team,
+                                             const Progress& progress,
                                              const std::function<bool(size_t)>& use) {
   KVS_ASSIGN(const size_t most, tokens_within(model, memory, sinks));
-  std::vector<extract::Sequence> some;
-  for (size_t i = 0; i < sequences.size() && some.size() < kMostSequences; ++i) {
-    if (use && !use(i)) continue;
-    some.push_back(sequences[i]);
-    auto& tokens = some.back().tokens;
-    tokens.resize(std::min(tokens.size(), most));
+  const std::vector<extract::Sequence> some = first_of(sequences, most, use);
+  std::vector<std::string> paths;
+  std::vector<sweep::Job> jobs;
+  for (size_t i = 0; i < some.size(); ++i) {
+    const std::string name = fmt::format("information-{}-{}-{}-{}.gguf", kMethod,
+                                         hash_of(model, std::span(some).subspan(i, 1)), i, sinks);
+    const std::string path = (std::filesystem::path(folder) / name).string();
+    const auto work = [&, path, i]() -> Result<> {
+      const auto at_this_place = [&](const std::string&, size_t, size_t) {
+        return progress.step("gradients", i, some.size()).ok();
+      };
+      KVS_ASSIGN(
+          ModelInformation one,
+          measure(model, some[i].tokens, {.seed = i, .threads = threads}, sinks, {at_this_place}));
+      return save(one, path);
+    };
+    jobs.push_back(sweep::job_of_file(path, work));
+    paths.push_back(path);
   }
-  const std::string name =
-      fmt::format("information-{}-{}-{}.gguf", kMethod, hash_of(model, some), sinks);
-  const std::string path = (std::filesystem::path(folder) / name).string();
-  std::error_code unknown;
-  if (std::filesystem::exists(path, unknown)) return load(model.shape(), path);
-  KVS_ASSIGN(ModelInformation all, measure(model, some, sinks, threads, progress));
-  KVS_TRY(save(all, path));
-  return all;
+  KVS_TRY(team.share(folder, jobs, progress));
+  return mean_of(model.shape(), paths);
 }
 
 Result<codec::Information> InformedRows::read_information(Kind kind, int layer) const {

@@ -9,6 +9,7 @@
 #include "extract/dump.h"
 #include "fit/row_source.h"
 #include "host/model.h"
+#include "sweep/team.h"
 
 namespace kvsplice::calibrate {
 
@@ -22,13 +23,14 @@ struct ModelInformation {
 // From the first of `sequences`, at most 10, which has been enough (docs/calibrate.md), that `use`
 // chooses by number (all if it is empty). Of each the first 1,024 tokens serve, or as many as
 // `memory` bytes beside the model hold, and one token is drawn behind each; `sinks` of them are
-// left out. Kept in `folder` under a name that says what it is of, and taken from there the next
-// time. Errors: unsupported, see predicted_gradients; usage if memory is short of what a few tokens
-// take.
+// left out. What each sequence gives is kept in `folder` under a name that says what it is of, and
+// taken from there the next time; the processes of a team share the sequences. Errors: unsupported,
+// see predicted_gradients; usage if memory is short of what a few tokens take.
 Result<ModelInformation> measure_information(const host::Model& model,
                                              std::span<const extract::Sequence> sequences,
                                              size_t sinks, const std::string& folder, size_t memory,
-                                             int threads, const Progress& progress,
+                                             int threads, const sweep::Team& team,
+                                             const Progress& progress,
                                              const std::function<bool(size_t)>& use = {});
 
 // Calibration rows with the information added.

@@ -22,10 +22,6 @@ namespace fs = std::filesystem;
 
 constexpr int kManifestFormat = 1;
 
-std::string utc_now() {
-  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
-}
-
 // Bytes that are not UTF-8 (a path, say) are replaced, never thrown over.
 std::string dumped(const Json& json, int indent = -1) {
   return json.dump(indent, ' ', false, Json::error_handler_t::replace);
@@ -65,20 +61,27 @@ void set(std::vector<std::pair<std::string, std::string>>& notes, const std::str
 
 }  // namespace
 
-Result<Results> Results::create(const fs::path& dir, const std::string& verb,
-                                const std::string& command) {
+std::string utc_now() {
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
+}
+
+Result<> make_folder(const fs::path& dir) {
   std::error_code code;
   fs::create_directories(dir, code);
-  if (code) {
-    return Error{ErrorKind::io, fmt::format("cannot make the results directory {}: {}",
-                                            dir.string(), code.message())};
-  }
+  if (!code) return {};
+  return Error{ErrorKind::io, fmt::format("cannot make the results directory {}: {}", dir.string(),
+                                          code.message())};
+}
+
+Result<Results> Results::create(const fs::path& dir, const std::string& verb,
+                                const std::string& command, const std::string& started) {
+  KVS_TRY(make_folder(dir));
   KVS_ASSIGN(OutputFile manifest, OutputFile::reserve((dir / "manifest.json").string()));
   Results results(std::move(manifest));
   results.dir_ = dir;
   results.verb_ = verb;
   results.command_ = command;
-  results.started_ = utc_now();
+  results.started_ = started;
   return results;
 }
 

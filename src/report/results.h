@@ -13,13 +13,16 @@
 
 namespace kvsplice::report {
 
+std::string utc_now();
+Result<> make_folder(const std::filesystem::path& dir);  // for results, if need be
+
 class Results {
  public:
   // Makes the directory if needed, before the work begins, and keeps other programs out of it.
-  // What it held stays until something is added. `verb` and `command` (the whole command line) go
-  // to the manifest.
+  // What it held stays until something is added. `verb`, `command` (the whole command line) and the
+  // time when the work began go to the manifest.
   static Result<Results> create(const std::filesystem::path& dir, const std::string& verb,
-                                const std::string& command);
+                                const std::string& command, const std::string& started = utc_now());
 
   Result<> add_input(const std::string& path);  // its size and hash
   void add_input(const std::string& path, std::string_view bytes);
