@@ -1,5 +1,7 @@
 #include "range/coder_kernel.h"
 
+#include <memory>
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "range/coder_kernel.cc"
 #include <hwy/foreach_target.h>
@@ -40,28 +42,63 @@ void put_escape(int32_t code, std::vector<uint8_t>& out) {
   out.push_back(static_cast<uint8_t>(folded));
 }
 
-// Encoding runs from the last code to the first; words come out in reverse.
+// What divides by the frequencies of a class: floor(x / f) is floor(x (floor(2^46 / f) + 1) / 2^46)
+// for all x below 2^18 f, since f is at most 2^14, and no product reaches 2^64.
+constexpr int kDivisionBits = 46;
+using Reciprocals = std::array<uint64_t, kSymbols>;
+
+std::vector<Reciprocals> reciprocals_of(const Model& model) {
+  std::vector<Reciprocals> all(model.classes.size());
+  for (size_t i = 0; i < all.size(); ++i) {
+    for (size_t s = 0; s < kSymbols; ++s) {
+      all[i][s] = (uint64_t{1} << kDivisionBits) / model.classes[i].frequency[s] + 1;
+    }
+  }
+  return all;
+}
+
+// Encoding runs from the last code to the first, and fills its words from the end.
 class Encoder {
  public:
-  Encoder() { states_.fill(kStateLow); }
-
-  void put(size_t lane, uint32_t start, uint32_t frequency, int bits) {
-    uint32_t x = states_[lane];
-    if (x >> (32 - bits) >= frequency) {
-      words_.push_back(static_cast<uint16_t>(x));
-      x >>= 16;
-    }
-    states_[lane] = (x / frequency << bits) + x % frequency + start;
+  // A code takes two words at most: one for its symbol, one for its low bits.
+  explicit Encoder(size_t codes)
+      : room_(2 * codes + 1),
+        words_(std::make_unique_for_overwrite<uint16_t[]>(room_)),
+        next_(words_.get() + room_) {
+    states_.fill(kStateLow);
   }
 
-  Encoded finish() {
-    std::reverse(words_.begin(), words_.end());
-    return {states_, std::move(words_), {}};
+  void put(size_t lane, const ClassTable& table, const Reciprocals& reciprocals, uint32_t symbol) {
+    const uint32_t frequency = table.frequency[symbol];
+    const uint64_t x = shrunk(lane, uint64_t{frequency} << (32 - kTotalBits));
+    const uint64_t quotient = x * reciprocals[symbol] >> kDivisionBits;
+    states_[lane] = static_cast<uint32_t>((quotient << kTotalBits) + (x - quotient * frequency) +
+                                          table.start[symbol]);
   }
+
+  // All values of `low` are alike likely.
+  void put_low(size_t lane, uint32_t low, int bits) {
+    const uint64_t x = shrunk(lane, uint64_t{1} << (32 - bits));
+    states_[lane] = static_cast<uint32_t>(x << bits | low);
+  }
+
+  Encoded finish() const { return {states_, {next_, words_.get() + room_}, {}}; }
 
  private:
+  // The lane's state, less its low word, which is written, unless it is below `limit`. The word is
+  // stored in any case, since nobody foresees which case it is.
+  uint64_t shrunk(size_t lane, uint64_t limit) {
+    const uint32_t x = states_[lane];
+    const bool large = x >= limit;
+    next_[-1] = static_cast<uint16_t>(x);
+    next_ -= large;
+    return x >> (large ? 16 : 0);
+  }
+
   std::array<uint32_t, kLanes> states_;
-  std::vector<uint16_t> words_;
+  size_t room_;
+  std::unique_ptr<uint16_t[]> words_;
+  uint16_t* next_;
 };
 
 // One state's view of the same stream, for the scalar decoder.
@@ -96,30 +133,30 @@ std::vector<uint8_t> classes_of(const Model& model, const int32_t* codes, size_t
 
 Encoded encode(const Model& model, const int32_t* codes, size_t rows) {
   const std::vector<uint8_t> classes = classes_of(model, codes, rows);
-  Encoder encoder;
+  const std::vector<Reciprocals> reciprocals = reciprocals_of(model);
+  Encoder encoder(rows * model.columns);
+  std::vector<int32_t> escaped;  // last first
   for (size_t r = rows; r-- > 0;) {
     const int32_t* row = codes + r * model.columns;
     for (size_t g = model.groups(); g-- > 0;) {
-      const ClassTable& table = model.classes[classes[r * model.groups() + g]];
+      const size_t index = classes[r * model.groups() + g];
+      const ClassTable& table = model.classes[index];
       const size_t first = g * kLanes, lanes = std::min(kLanes, model.columns - first);
+      std::array<int32_t, kLanes> own;
+      for (size_t i = 0; i < lanes; ++i) own[i] = row[first + i] - model.centre[first + i];
       for (size_t i = lanes; table.low_bits > 0 && i-- > 0;) {
-        const uint32_t code = static_cast<uint32_t>(row[first + i] - model.centre[first + i]);
-        encoder.put(i, code & ((1u << table.low_bits) - 1), 1, table.low_bits);
+        const uint32_t low = static_cast<uint32_t>(own[i]) & ((1u << table.low_bits) - 1);
+        encoder.put_low(i, low, table.low_bits);
       }
       for (size_t i = lanes; i-- > 0;) {
-        const int32_t code = row[first + i] - model.centre[first + i];
-        const int symbol = symbol_of(code >> table.low_bits);
-        encoder.put(i, table.start[symbol], table.frequency[symbol], kTotalBits);
+        const auto symbol = static_cast<uint32_t>(symbol_of(own[i] >> table.low_bits));
+        encoder.put(i, table, reciprocals[index], symbol);
+        if (symbol == kEscape) escaped.push_back(own[i]);
       }
     }
   }
   Encoded encoded = encoder.finish();
-  for (size_t i = 0; i < rows * model.columns; ++i) {
-    const size_t r = i / model.columns, c = i % model.columns;
-    const ClassTable& table = model.classes[classes[r * model.groups() + c / kLanes]];
-    const int32_t code = codes[i] - model.centre[c];
-    if (symbol_of(code >> table.low_bits) == kEscape) put_escape(code, encoded.escapes);
-  }
+  for (size_t i = escaped.size(); i-- > 0;) put_escape(escaped[i], encoded.escapes);
   return encoded;
 }
 

@@ -53,8 +53,9 @@ inline int32_t quotient_of(int symbol) {
   return symbol % 2 == 1 ? -half : half;
 }
 inline int symbol_of(int32_t quotient) {
-  if (quotient < -7 || quotient > 7) return kEscape;
-  return quotient < 0 ? -2 * quotient - 1 : 2 * quotient;
+  const uint32_t folded =
+      static_cast<uint32_t>(quotient) << 1 ^ static_cast<uint32_t>(quotient >> 31);
+  return static_cast<int>(std::min<uint32_t>(folded, kEscape));
 }
 
 constexpr int32_t kLargestMagnitude = 1 << 14;  // where magnitudes are cut in sums

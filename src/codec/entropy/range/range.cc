@@ -102,10 +102,12 @@ class RangeCoder : public Stage {
  private:
   Result<> check_rows(const Rows& rows) const {
     KVS_TRY(check_codes(rows, rows.codes.rows(), model_.columns));
-    for (size_t i = 0; i < rows.codes.size(); ++i) {
-      const int32_t code = rows.codes.flat()[i], centre = model_.centre[i % model_.columns];
-      if (range::within_reach(code, centre)) continue;
-      return Error{ErrorKind::numeric, fmt::format("code {} is beyond {} +- 2^30", code, centre)};
+    for (size_t r = 0; r < rows.codes.rows(); ++r) {
+      for (size_t c = 0; c < model_.columns; ++c) {
+        const int32_t code = rows.codes(r, c), centre = model_.centre[c];
+        if (range::within_reach(code, centre)) continue;
+        return Error{ErrorKind::numeric, fmt::format("code {} is beyond {} +- 2^30", code, centre)};
+      }
     }
     return {};
   }

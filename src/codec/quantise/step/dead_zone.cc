@@ -14,16 +14,12 @@ DeadZone::DeadZone(float step, double offset, std::vector<float> least)
     : step_(step), offset_(static_cast<float>(offset)), least_(std::move(least)) {}
 
 bool DeadZone::quantise(std::span<const float> values, std::span<int32_t> codes) const {
-  bool all_fit = true;
-  for (size_t c = 0; c < values.size(); ++c) {
-    const float magnitude = std::abs(values[c]) / step_;
-    const bool fits = magnitude < kMostSteps;
-    all_fit &= fits;
-    const auto rounded = static_cast<int32_t>((fits ? magnitude : 0) + offset_);
-    const int32_t code = magnitude < least_[c] ? 0 : std::max(rounded, 1);
-    codes[c] = values[c] < 0 ? -code : code;
-  }
-  return all_fit;
+  return dead_zone_kernel::quantise({.count = values.size(),
+                                     .step = step_,
+                                     .offset = offset_,
+                                     .least = least_.data(),
+                                     .values = values.data(),
+                                     .codes = codes.data()});
 }
 
 void DeadZone::save(State& state) const {

@@ -4,12 +4,10 @@
 #include <span>
 #include <vector>
 
+#include "codec/quantise/step/dead_zone_kernel.h"
 #include "codec/stage.h"
 
 namespace kvsplice::codec {
-
-// Codes are kept well inside 32 bits so that later arithmetic on them cannot overflow.
-inline constexpr float kMostSteps = 1 << 30;
 
 class DeadZone {
  public:

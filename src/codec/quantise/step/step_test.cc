@@ -3,8 +3,10 @@
 #include <cmath>
 #include <map>
 
+#include "codec/quantise/step/dead_zone_kernel.h"
 #include "core/random.h"
 #include "fit/stage_fit.h"
+#include "simd/target.h"
 
 namespace kvsplice::codec {
 
@@ -53,6 +55,29 @@ TEST(Step, RoundsWithTheOffset) {
   ByteReader reader({});
   ASSERT_TRUE(stage->decode(rows, 4, context, reader).ok());
   for (size_t i = 0; i < 8; ++i) EXPECT_EQ(rows.values.flat()[i], 0.5f * float(codes[i]));
+}
+
+TEST(DeadZoneKernel, EverySimdTargetGivesTheCodesOfTheReference) {
+  Random random(3);
+  for (size_t n : {0, 1, 5, 16, 37}) {
+    for (float odd : {0.f, 1e20f, -1e20f, float(NAN), float(INFINITY)}) {
+      std::vector<float> values(n), least(n);
+      for (float& v : values) v = float(2 * random.normal());
+      for (float& v : least) v = float(0.5 + random.uniform());
+      if (n > 0) values[n / 2] = odd;
+      std::vector<int32_t> wanted(n), got(n);
+      dead_zone_kernel::Row row{n, 0.7f, 0.4f, least.data(), values.data(), wanted.data()};
+      const bool fit = dead_zone_kernel::reference::quantise(row);
+      EXPECT_EQ(fit, n == 0 || odd == 0);
+      row.codes = got.data();
+      for_each_simd_target([&](const std::string& name) {
+        EXPECT_EQ(dead_zone_kernel::quantise(row), fit) << name;
+        if (fit) {
+          EXPECT_EQ(got, wanted) << name;
+        }
+      });
+    }
+  }
 }
 
 // For a step far below the rms, rounding to nearest loses step^2 / 12.
