@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <map>
+
 namespace kvsplice::codec {
 
 namespace {
@@ -42,7 +45,18 @@ Result<> BlockCoding::project(const EmbeddingBasis& basis) {
     return Error{ErrorKind::usage, fmt::format("embeddings of {} values; the codec's have {}",
                                                embedded_.cols(), basis.dim())};
   }
-  directions_ = basis.project(embedded_);
+  // Tokens that come again have the same row.
+  std::map<int32_t, size_t> row_of;
+  for (int32_t token : tokens_) row_of.emplace(token, row_of.size());
+  Matrix<float> different(row_of.size(), embedded_.cols());
+  for (size_t t = 0; t < tokens_.size(); ++t) {
+    std::ranges::copy(embedded_.row(t), different.row(row_of[tokens_[t]]).begin());
+  }
+  const Matrix<float> projected = basis.project(different);
+  directions_ = Matrix<float>(tokens_.size(), projected.cols());
+  for (size_t t = 0; t < tokens_.size(); ++t) {
+    std::ranges::copy(projected.row(row_of[tokens_[t]]), directions_.row(t).begin());
+  }
   return {};
 }
 
