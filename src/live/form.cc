@@ -288,7 +288,8 @@ void put_block(const Grade& grade, MatrixView<const float> values, std::span<con
   }
 }
 
-// Adds to each row what its error is more, or less, by in this grade than if no column had bits.
+// Adds to each row, or takes from it, what its error is more in this grade than if no column had
+// bits.
 void add_errors(const Grade& grade, MatrixView<const float> values, float sign,
                 std::span<float> to) {
   const int8_t* levels = grade.levels.data();
@@ -378,6 +379,7 @@ Result<GroupColumns> LiveForm::columns(Kind kind, size_t layer, Matrix<float> ro
 std::vector<float> LiveForm::at_stake(Kind kind, size_t layer, const GroupColumns& columns) const {
   std::vector<float> stakes(kGroup);
   const FoldedUnit& folded = unit(kind, layer);
+  if (folded.rest.rows() == 1) return stakes;
   for (size_t n = 0; n < columns.size(); ++n) {
     add_errors(folded.bands[n].grades.back(), columns[n], 1, stakes);
     add_errors(folded.bands[n].grades.front(), columns[n], -1, stakes);

@@ -79,7 +79,8 @@ class LiveForm {
   // Of 256 rows as the cache holds them, the first of which stands at `start`. Error numeric
   // unless they are finite.
   Result<GroupColumns> columns(Kind kind, size_t layer, Matrix<float> rows, size_t start) const;
-  // By how much more the coarsest grade changes each row than the finest: squared, over columns.
+  // By how much more the coarsest grade changes each row than the finest: squared, over columns. 0
+  // of all rows where there is one grade.
   std::vector<float> at_stake(Kind kind, size_t layer, const GroupColumns& columns) const;
   // To a group's bytes and plane_kernel::kReadable more; order: of rows in its blocks.
   Bytes encode(Kind kind, size_t layer, const GroupColumns& columns,
