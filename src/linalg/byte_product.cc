@@ -1,6 +1,8 @@
 #include "linalg/byte_product.h"
 
+#include <algorithm>
 #include <cassert>
+#include <cmath>
 #include <numeric>
 
 #include "core/threads.h"
@@ -47,11 +49,43 @@ ByteMatrix::ByteMatrix(MatrixView<const float> codes, std::vector<float> scale)
                  uint8_t{byte_product_kernel::kOffset});
   for (size_t r = 0; r < codes.rows; ++r) {
     for (size_t c = 0; c < cols_; ++c) {
-      const size_t quad = r / kPanel * quads + c / kQuad;
-      panels_[(quad * kPanel + r % kPanel) * kQuad + c % kQuad] =
+      panels_[place(r, c)] =
           static_cast<uint8_t>(static_cast<int>(codes(r, c)) + byte_product_kernel::kOffset);
     }
   }
+}
+
+ByteMatrix ByteMatrix::rounded(MatrixView<const float> values) {
+  Matrix<float> codes(values.rows, values.cols);
+  std::vector<float> scale(values.rows);
+  for (size_t r = 0; r < values.rows; ++r) {
+    float peak = 0;
+    for (float v : values.row(r)) peak = std::max(peak, std::abs(v));
+    if (peak == 0) continue;
+    scale[r] = peak / 127;
+    for (size_t c = 0; c < values.cols; ++c)
+      codes(r, c) = std::nearbyint(127 * (values(r, c) / peak));
+  }
+  return {codes.view(), std::move(scale)};
+}
+
+size_t ByteMatrix::place(size_t row, size_t col) const {
+  const size_t quad = row / kPanel * pieces(cols_, kQuad) + col / kQuad;
+  return (quad * kPanel + row % kPanel) * kQuad + col % kQuad;
+}
+
+Matrix<float> ByteMatrix::floats() const {
+  Matrix<float> made(rows(), cols_);
+  for (size_t r = 0; r < rows(); ++r) {
+    for (size_t first = 0; first < cols_; first += kQuad) {
+      const uint8_t* quad = &panels_[place(r, first)];
+      const size_t n = std::min(kQuad, cols_ - first);
+      for (size_t i = 0; i < n; ++i) {
+        made(r, first + i) = scale_[r] * float(int(quad[i]) - byte_product_kernel::kOffset);
+      }
+    }
+  }
+  return made;
 }
 
 void ByteMatrix::multiply(const ByteRows& x, MatrixView<float> out) const {

@@ -36,13 +36,22 @@ class ByteMatrix {
   ByteMatrix() = default;
   // codes: [rows x cols], cols <= kMostCols; scale: by row.
   ByteMatrix(MatrixView<const float> codes, std::vector<float> scale);
+  // Of any values: each row in 127 steps of its largest magnitude.
+  static ByteMatrix rounded(MatrixView<const float> values);
 
   size_t rows() const { return scale_.size(); }
   size_t cols() const { return cols_; }
+  size_t bytes() const { return panels_.size() + sizeof(float) * scale_.size(); }
+  Matrix<float> floats() const;  // [rows x cols]
+  // As byte_product_kernel.h has them.
+  const uint8_t* panels() const { return panels_.data(); }
+  std::span<const float> scale() const { return scale_; }
   // out = x m^T; out: [x.rows() x rows()], x.cols() being cols().
   void multiply(const ByteRows& x, MatrixView<float> out) const;
 
  private:
+  size_t place(size_t row, size_t col) const;  // in panels_
+
   size_t cols_ = 0;
   std::vector<float> scale_;
   AlignedVector<uint8_t> panels_;  // see byte_product_kernel.h

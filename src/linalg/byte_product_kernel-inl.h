@@ -119,11 +119,14 @@ HWY_INLINE void store(Vector sum, const Product& p, size_t row, size_t first, si
   const auto scale = hn::Set(floats, p.scale[row]);
   if (count >= lanes) {
     const auto made = hn::Mul(hn::Mul(whole, scale), hn::LoadU(floats, p.column_scale + first));
-    return hn::StoreU(made, floats, c);
+    return hn::StoreU(p.add ? hn::Add(hn::LoadU(floats, c), made) : made, floats, c);
   }
   HWY_ALIGN float made[kPanel];
   hn::Store(hn::Mul(whole, scale), floats, made);
-  for (size_t i = 0; i < count; ++i) c[i] = made[i] * p.column_scale[first + i];
+  for (size_t i = 0; i < count; ++i) {
+    const float own = made[i] * p.column_scale[first + i];
+    c[i] = p.add ? c[i] + own : own;
+  }
 }
 
 template <size_t kHigh, size_t kVectors>

@@ -42,7 +42,9 @@ void multiply(const Product& p) {
         const uint8_t stored = p.weights[(quad * kPanel + k % kPanel) * kQuad + i % kQuad];
         sum += p.a[r * p.a_step + i] * (int32_t{stored} - kOffset);
       }
-      p.c[r * p.c_step + k] = static_cast<float>(sum) * p.scale[r] * p.column_scale[k];
+      const float made = static_cast<float>(sum) * p.scale[r] * p.column_scale[k];
+      float& c = p.c[r * p.c_step + k];
+      c = p.add ? c + made : made;
     }
   }
 }

@@ -12,7 +12,7 @@ constexpr size_t kPanel = 16;  // columns that stand side by side in the weights
 constexpr int kOffset = 128;   // added to weights, which makes them unsigned
 constexpr size_t kTall = 12;   // rows that the largest targets compute at once
 
-// c[r, k] = scale[r] * column_scale[k] * sum_i a[r, i] weight[k, i].
+// c[r, k] = scale[r] * column_scale[k] * sum_i a[r, i] weight[k, i], or that is added to it.
 //   a        [rows x 4 quads] in rows of a_step bytes; row_sum is that of each row's bytes
 //   weights  [cols / 16 rounded up][quads][16][4], each plus kOffset
 struct Product {
@@ -25,6 +25,7 @@ struct Product {
   const float* column_scale;
   float* c;
   size_t c_step;
+  bool add = false;
 };
 
 void multiply(const Product& product);

@@ -83,6 +83,22 @@ TEST(ByteProduct, IsThatOfRoundedRows) {
   }
 }
 
+TEST(ByteMatrix, OfValuesIsTheyInStepsOfTheLargest) {
+  Random random(5);
+  Matrix<float> values = normals(random, 21, 30);
+  std::fill_n(values.row(4).begin(), 30, 0.f);
+  const Matrix<float> made = ByteMatrix::rounded(values).floats();
+  for (size_t r = 0; r < values.rows(); ++r) {
+    float peak = 0, off = 0;
+    for (float v : values.row(r)) peak = std::max(peak, std::abs(v));
+    for (size_t c = 0; c < 30; ++c) off = std::max(off, std::abs(made(r, c) - values(r, c)));
+    EXPECT_LE(off, peak / 253) << r;
+    if (peak > 0) {
+      EXPECT_GT(off, peak / 2540) << r;
+    }
+  }
+}
+
 TEST(ByteProduct, IsNearThatOfTheRowsThemselves) {
   const Example e(40, 600, 32, 30);
   const Matrix<float> made = e.product();
@@ -140,6 +156,12 @@ TEST(ByteProduct, KernelIsTheReference) {
     p.c = made.data();
     byte_product_kernel::multiply(p);
     ASSERT_EQ(made, expected) << name;
+    p.add = true;
+    byte_product_kernel::multiply(p);
+    p.add = false;
+    Matrix<float> twice = expected;
+    for (float& v : twice.flat()) v *= 2;
+    ASSERT_EQ(made, twice) << name;
   });
 }
 

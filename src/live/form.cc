@@ -177,8 +177,8 @@ Grade grade_of(std::span<const codec::LevelCodes> levels, const std::vector<size
   return grade;
 }
 
-Band band_of(const Affine& into, const Affine& out, const std::vector<codec::LevelCodes>& levels,
-             const Share& share, size_t dim) {
+Band band_of(Kind kind, const Affine& into, const Affine& out,
+             const std::vector<codec::LevelCodes>& levels, const Share& share, size_t dim) {
   const size_t all = out.ways.rows(), at = share.head * dim, width = share.heads * dim;
   const std::vector<size_t> used = used_columns(levels, all, share);
   Band band;
@@ -193,7 +193,7 @@ Band band_of(const Affine& into, const Affine& out, const std::vector<codec::Lev
     band.start.push_back(into.rest[used[i]]);
   }
   band.into = HalfMatrix(from);
-  band.out = HalfMatrix(to);
+  band.out = OutMatrix(kind, to, dim);
   for (size_t g = 0; g < levels.size() / all; ++g) {
     band.grades.push_back(grade_of(std::span(levels).subspan(g * all, all), used));
   }
@@ -243,7 +243,7 @@ Result<FoldedUnit> fold(const UnitCoder& unit) {
   }
   const auto dim = size_t(unit.unit().head_dims[0]);
   for (const Share& share : shares_of(into, out, unit.unit().head_dims.size(), dim)) {
-    folded.bands.push_back(band_of(into, out, levels, share, dim));
+    folded.bands.push_back(band_of(unit.unit().kind, into, out, levels, share, dim));
   }
   lay_out(folded);
   if (at.mean) {

@@ -11,6 +11,7 @@
 
 #include "codec/codec.h"
 #include "live/half_matrix.h"
+#include "live/out_matrix.h"
 #include "live/plane_kernel.h"
 #include "live/rotating_mean.h"
 
@@ -35,12 +36,12 @@ struct Grade {
 // Columns of KV heads that share them with no others: of one head, or of all where heads are mixed.
 struct Band {
   size_t head = 0, heads = 0;
-  HalfMatrix out;            // [columns x width of its heads]: rows are sums of level x scale x out
+  OutMatrix out;             // rows are sums of level x scale x out
   HalfMatrix into;           // [width of its heads x columns]: columns of rows, less their `start`
   std::vector<float> start;  // [columns]
   std::vector<Grade> grades;
 
-  size_t columns() const { return out.rows(); }
+  size_t columns() const { return out.columns(); }
   size_t bytes() const;
 };
 

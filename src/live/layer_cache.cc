@@ -6,7 +6,7 @@
 
 #include "core/threads.h"
 #include "linalg/linalg.h"
-#include "live/byte_pairs.h"
+#include "live/rounded_rows.h"
 
 namespace kvsplice::live {
 
@@ -42,6 +42,15 @@ void soften(Matrix<float>& scores, float cap) {
   for (float& v : scores.flat()) v = cap * std::tanh(v / cap);
 }
 
+void join_rows(std::span<float> row, float own, std::span<const float> other, float more) {
+  for (size_t i = 0; i < row.size(); ++i) row[i] = own * row[i] + more * other[i];
+}
+
+const std::vector<float>& ones() {
+  static const std::vector<float> all(kRows, 1.f);
+  return all;
+}
+
 // Bytes of a block's levels as weights of a product.
 size_t weight_bytes(const Band& band) { return (band.columns() + 15) / 16 * 16 * kRows; }
 
@@ -51,10 +60,10 @@ size_t weight_bytes(const Band& band) { return (band.columns() + 15) / 16 * 16 *
 struct LayerCache::Asked {
   size_t tokens, heads, rows;  // of each KV head
   float cap;
-  Matrix<float> queries;                     // [heads * rows x key dim], times the scale
-  Matrix<float> rests;                       // [grades x heads * rows]: rows times the rest of keys
-  std::vector<std::vector<BytePairs>> ways;  // by band and grade: rows, folded
-  std::vector<Matrix<float>> out;            // of values' bands
+  Matrix<float> queries;  // [heads * rows x key dim], times the scale
+  Matrix<float> rests;    // [grades x heads * rows]: rows times the rest of keys
+  std::vector<std::vector<RoundedRows>> ways;  // by band and grade: rows, folded
+  std::vector<Matrix<float>> out[2];           // if dense, of keys' and values' bands
 
   size_t all() const { return heads * rows; }
   bool dense() const { return rows >= kDense; }
@@ -101,7 +110,7 @@ struct LayerCache::Part {
   void to_weights(MatrixView<float> scores) {
     for (size_t r = 0; r < scores.rows; ++r) {
       const auto row = scores.row(r);
-      const float most = *std::max_element(row.begin(), row.end());
+      const float most = plane_kernel::largest(row.data(), row.size());
       if (most == -INFINITY) {
         std::fill(row.begin(), row.end(), 0.f);
         continue;
@@ -118,8 +127,8 @@ struct LayerCache::Part {
 
   Matrix<float> values;  // [rows x value dim]
   std::vector<float> peak, total;
-  // Of one call of to_weights, instead of values: sums over columns by band and grade, and weights
-  // by grade.
+  // Of tokens in groups, instead of values: sums over columns by band and grade, and weights by
+  // grade.
   std::vector<std::vector<Matrix<float>>> sums;
   Matrix<float> grade_totals;
 };
@@ -235,7 +244,14 @@ LayerCache::Asked LayerCache::prepare(MatrixView<const float> queries, float sca
     const float* from = queries.row(i / shared).data() + (head * shared + i % shared) * dim;
     for (size_t c = 0; c < dim; ++c) asked.queries(r, c) = scale * from[c];
   }
-  if (asked.dense() || groups_.empty()) return asked;
+  if (groups_.empty()) return asked;
+  if (asked.dense()) {
+    for (Kind kind : {Kind::key, Kind::value}) {
+      for (const Band& band : unit(kind).bands)
+        asked.out[size_t(kind)].push_back(band.out.floats());
+    }
+    return asked;
+  }
   const FoldedUnit& keys = unit(Kind::key);
   asked.rests = Matrix<float>(keys.rest.rows(), asked.all());
   for (size_t g = 0; g < keys.rest.rows(); ++g) {
@@ -245,87 +261,96 @@ LayerCache::Asked LayerCache::prepare(MatrixView<const float> queries, float sca
           std::inner_product(row.begin(), row.end(), &keys.rest(g, r / asked.rows * dim), 0.f);
     }
   }
-  for (const Band& band : keys.bands) {
-    const size_t rows = band.heads * asked.rows;
-    Matrix<float> ways(rows, band.columns());
-    const Matrix<float> out = band.out.floats();
-    for (size_t h = 0; h < band.heads; ++h) {
-      gemm(Trans::no, Trans::yes, 1.f,
-           asked.queries.view().row_range((band.head + h) * asked.rows, asked.rows),
-           out.view().col_range(h * dim, dim), 0.f,
-           ways.view().row_range(h * asked.rows, asked.rows));
-    }
-    asked.ways.emplace_back();
-    for (const Grade& grade : band.grades) {
-      BytePairs pairs(rows, grade.count());
-      std::vector<float> chosen(grade.count());
-      for (size_t r = 0; r < rows; ++r) {
-        for (size_t c = 0; c < chosen.size(); ++c) chosen[c] = ways(r, grade.columns[c]);
-        pairs.set(r, chosen, grade.scales);
-      }
-      asked.ways.back().push_back(std::move(pairs));
+  RoundedRows rounded(asked.all(), dim, 2);
+  const std::vector<float> as_they_are(dim, 1.f);
+  for (size_t r = 0; r < asked.all(); ++r) rounded.set(r, asked.queries.row(r), as_they_are);
+  for (const Band& band : keys.bands) asked.ways.push_back(fold(asked, band, rounded));
+  return asked;
+}
+
+// Queries by columns, for each grade.
+std::vector<RoundedRows> LayerCache::fold(const Asked& asked, const Band& band,
+                                          const RoundedRows& queries) {
+  const size_t rows = band.heads * asked.rows;
+  Matrix<float> ways(rows, band.columns());
+  std::vector<float> scratch;
+  for (size_t h = 0; h < band.heads; ++h) {
+    band.out.fold(h, queries, (band.head + h) * asked.rows,
+                  ways.view().row_range(h * asked.rows, asked.rows), scratch);
+  }
+  std::vector<RoundedRows> folded;
+  for (const Grade& grade : band.grades) {
+    RoundedRows& own = folded.emplace_back(rows, grade.count(), 1);
+    std::vector<float> chosen(grade.count());
+    for (size_t r = 0; r < rows; ++r) {
+      for (size_t c = 0; c < chosen.size(); ++c) chosen[c] = ways(r, grade.columns[c]);
+      own.set(r, chosen, grade.scales);
     }
   }
-  for (const Band& band : unit(Kind::value).bands) asked.out.push_back(band.out.floats());
-  return asked;
+  return folded;
 }
 
 void LayerCache::attend_groups(const Asked& asked, size_t first, size_t end, Part& part) const {
   const FoldedUnit& keys = unit(Kind::key);
-  const std::vector<float> ones(kRows, 1.f);
-  std::vector<float> scratch;
-  Bytes levels;
-  Matrix<float> scores(asked.all(), (end - first) * kGroup), products(asked.all(), kRows);
+  Matrix<float> scores(asked.all(), (end - first) * kGroup), means(asked.all(), kGroup), turned;
+  if (keys.mean) turned = keys.mean->turned(asked.queries, groups_[first].start);
+  const auto of_group = [&](size_t i) {
+    return scores.view().col_range((i - first) * kGroup, kGroup);
+  };
   for (size_t i = first; i < end; ++i) {
-    const Group& group = groups_[i];
-    const Matrix<float> means = keys.mean ? keys.mean->products(asked.queries, group.start)
-                                          : Matrix<float>(asked.all(), kGroup);
-    for (size_t b = 0; b < kBlocks; ++b) {
-      const size_t grade = keys.grade_of[b];
-      for (size_t n = 0; n < keys.bands.size(); ++n) {
-        const Band& band = keys.bands[n];
-        levels.resize(weight_bytes(band));
-        plane_kernel::decode_by_token(
-            band.grades[grade].view(),
-            &group.keys[keys.first_byte[b] + band.grades[grade].first_byte], levels.data());
-        asked.ways[n][grade].multiply(
-            0, levels.data(), ones.data(),
-            products.view().row_range(band.head * asked.rows, band.heads * asked.rows), scratch);
-      }
-      for (size_t r = 0; r < asked.all(); ++r) {
-        plane_kernel::add_in_order(products.row(r).data(), means.row(r).data(),
-                                   &group.order[b * kRows], asked.rests(grade, r),
-                                   &scores(r, (i - first) * kGroup + b * kRows));
-      }
+    if (keys.mean) {
+      keys.mean->products(turned, means);
+      keys.mean->turn_on(turned);
     }
+    ask_group(asked, groups_[i], means, of_group(i));
   }
   soften(scores, asked.cap);
-  for (size_t i = first; i < end; ++i) {
-    hide(asked, groups_[i], scores.view().col_range((i - first) * kGroup, kGroup));
-  }
+  for (size_t i = first; i < end; ++i) hide(asked, groups_[i], of_group(i));
   part.to_weights(scores);
   part.add_columns(unit(Kind::value), asked.rows);
-  for (size_t i = first; i < end; ++i) {
-    add_sums(groups_[i], scores.view().col_range((i - first) * kGroup, kGroup), part);
+  for (size_t i = first; i < end; ++i) add_sums(groups_[i], of_group(i), part);
+}
+
+void LayerCache::ask_group(const Asked& asked, const Group& group, const Matrix<float>& means,
+                           MatrixView<float> scores) const {
+  const FoldedUnit& keys = unit(Kind::key);
+  Matrix<float> products(asked.all(), kRows);
+  std::vector<float> scratch;
+  Bytes levels;
+  for (size_t b = 0; b < kBlocks; ++b) {
+    const size_t grade = keys.grade_of[b];
+    for (size_t n = 0; n < keys.bands.size(); ++n) {
+      const Band& band = keys.bands[n];
+      const Grade& own = band.grades[grade];
+      levels.resize(weight_bytes(band));
+      plane_kernel::decode_by_token(own.view(), &group.keys[keys.first_byte[b] + own.first_byte],
+                                    levels.data());
+      asked.ways[n][grade].multiply(
+          0, {levels.data(), ones().data()},
+          products.view().row_range(band.head * asked.rows, band.heads * asked.rows), scratch);
+    }
+    for (size_t r = 0; r < asked.all(); ++r) {
+      plane_kernel::add_in_order(products.row(r).data(), means.row(r).data(),
+                                 &group.order[b * kRows], asked.rests(grade, r),
+                                 &scores(r, b * kRows));
+    }
   }
-  unfold(asked, part);
 }
 
 void LayerCache::add_sums(const Group& group, MatrixView<const float> weights, Part& part) const {
   const FoldedUnit& values = unit(Kind::value);
   const size_t rows = weights.rows / size_t(shape().kv_heads);
-  const std::vector<float> ones(kRows, 1.f);
-  std::vector<float> products, scratch;
+  std::vector<float> scratch;
   Bytes levels;
-  BytePairs pairs(weights.rows, kRows);
+  RoundedRows rounded(weights.rows, kRows, 1);
   for (size_t b = 0; b < kBlocks; ++b) {
     const auto own = weights.col_range(b * kRows, kRows);
     const size_t grade = values.grade_of[b];
     float largest = 0;
     for (size_t r = 0; r < own.rows; ++r) {
-      pairs.set(r, own.row(r), ones);
-      part.grade_totals(grade, r) += pairs.total(r);
-      largest = std::max(largest, pairs.largest(r));
+      rounded.set(r, own.row(r), ones());
+      part.grade_totals(grade, r) += rounded.total(r);
+      largest = std::max(largest, rounded.largest(r));
     }
     if (largest < kNegligible) continue;
     for (size_t n = 0; n < values.bands.size(); ++n) {
@@ -335,19 +360,41 @@ void LayerCache::add_sums(const Group& group, MatrixView<const float> weights, P
       plane_kernel::decode_by_column(own_grade.view(),
                                      &group.values[values.first_byte[b] + own_grade.first_byte],
                                      levels.data());
-      Matrix<float>& sums = part.sums[n][grade];
-      products.resize(sums.size());
-      pairs.multiply(band.head * rows, levels.data(), own_grade.scales.data(),
-                     {products.data(), sums.rows(), sums.cols()}, scratch);
-      for (size_t k = 0; k < sums.size(); ++k) sums.flat()[k] += products[k];
+      rounded.add_to(band.head * rows, {levels.data(), own_grade.scales.data()},
+                     part.sums[n][grade], scratch);
+    }
+  }
+}
+
+// With what came of other tokens.
+void LayerCache::join(const Part& other, Part& all) const {
+  const std::vector<Band>& bands = unit(Kind::value).bands;
+  const size_t rows = all.peak.size() / size_t(shape().kv_heads);
+  for (size_t r = 0; r < all.peak.size(); ++r) {
+    if (other.peak[r] == -INFINITY) continue;
+    const float most = std::max(all.peak[r], other.peak[r]);
+    const float own = std::exp(all.peak[r] - most), more = std::exp(other.peak[r] - most);
+    all.peak[r] = most;
+    all.total[r] = own * all.total[r] + more * other.total[r];
+    join_rows(all.values.row(r), own, other.values.row(r), more);
+    for (size_t g = 0; g < other.grade_totals.rows(); ++g) {
+      all.grade_totals(g, r) = own * all.grade_totals(g, r) + more * other.grade_totals(g, r);
+    }
+    for (size_t n = 0; n < other.sums.size(); ++n) {
+      const size_t first = bands[n].head * rows;
+      if (r < first || r >= first + bands[n].heads * rows) continue;
+      for (size_t g = 0; g < other.sums[n].size(); ++g) {
+        join_rows(all.sums[n][g].row(r - first), own, other.sums[n][g].row(r - first), more);
+      }
     }
   }
 }
 
 // Sums over columns become values.
-void LayerCache::unfold(const Asked& asked, Part& part) const {
+void LayerCache::unfold(Part& part) const {
   const FoldedUnit& values = unit(Kind::value);
   const size_t dim = part.values.cols(), rows = part.values.rows() / size_t(shape().kv_heads);
+  std::vector<float> scratch;
   for (size_t n = 0; n < values.bands.size(); ++n) {
     const Band& band = values.bands[n];
     Matrix<float> sums(band.heads * rows, band.columns());
@@ -358,10 +405,10 @@ void LayerCache::unfold(const Asked& asked, Part& part) const {
         }
       }
     }
+    const RoundedRows rounded = band.out.sums(sums);
     for (size_t h = 0; h < band.heads; ++h) {
-      gemm(Trans::no, Trans::no, 1.f, sums.view().row_range(h * rows, rows),
-           asked.out[n].view().col_range(h * dim, dim), 1.f,
-           part.values.view().row_range((band.head + h) * rows, rows));
+      band.out.unfold(h, rounded, h * rows,
+                      part.values.view().row_range((band.head + h) * rows, rows), scratch);
     }
   }
   for (size_t r = 0; r < part.values.rows(); ++r) {
@@ -374,7 +421,7 @@ void LayerCache::unfold(const Asked& asked, Part& part) const {
 }
 
 // A group's rows, block by block.
-Matrix<float> LayerCache::decode_rows(Kind kind, const Group& group) const {
+Matrix<float> LayerCache::decode_rows(const Asked& asked, Kind kind, const Group& group) const {
   const FoldedUnit& folded = unit(kind);
   const size_t dim = size_t(shape().heads_dim(kind));
   Matrix<float> rows(kGroup, folded.width());
@@ -383,8 +430,8 @@ Matrix<float> LayerCache::decode_rows(Kind kind, const Group& group) const {
     std::copy_n(folded.rest.row(folded.grade_of[r / kRows]).begin(), folded.width(),
                 rows.row(r).begin());
   }
-  for (const Band& band : folded.bands) {
-    const Matrix<float> out = band.out.floats();
+  for (size_t n = 0; n < folded.bands.size(); ++n) {
+    const Band& band = folded.bands[n];
     for (size_t b = 0; b < kBlocks; ++b) {
       const Grade& grade = band.grades[folded.grade_of[b]];
       levels.resize(grade.count() * kRows);
@@ -395,7 +442,7 @@ Matrix<float> LayerCache::decode_rows(Kind kind, const Group& group) const {
         const auto to = columns.row(grade.columns[c]);
         for (size_t t = 0; t < kRows; ++t) to[t] = grade.scales[c] * float(levels[c * kRows + t]);
       }
-      gemm(Trans::yes, Trans::no, 1.f, columns, out, 1.f,
+      gemm(Trans::yes, Trans::no, 1.f, columns, asked.out[size_t(kind)][n], 1.f,
            rows.view().row_range(b * kRows, kRows).col_range(band.head * dim, band.heads * dim));
     }
   }
@@ -409,8 +456,8 @@ Matrix<float> LayerCache::decode_rows(Kind kind, const Group& group) const {
 
 void LayerCache::attend_densely(const Asked& asked, size_t first, size_t end, Part& part) const {
   for (size_t i = first; i < end; ++i) {
-    const Matrix<float> keys = decode_rows(Kind::key, groups_[i]);
-    const Matrix<float> values = decode_rows(Kind::value, groups_[i]);
+    const Matrix<float> keys = decode_rows(asked, Kind::key, groups_[i]);
+    const Matrix<float> values = decode_rows(asked, Kind::value, groups_[i]);
     Matrix<float> scores = asked.scores(keys);
     hide(asked, groups_[i], scores);
     part.to_weights(scores);
@@ -421,6 +468,8 @@ void LayerCache::attend_densely(const Asked& asked, size_t first, size_t end, Pa
 // Tokens at these positions, from rows that do not see them.
 void LayerCache::hide(const Asked& asked, std::span<const size_t> positions,
                       MatrixView<float> scores) const {
+  const auto [least, most] = std::minmax_element(positions.begin(), positions.end());
+  if (*least >= shape().first_seen(count_ - 1) && *most <= count_ - asked.tokens) return;
   for (size_t r = 0; r < scores.rows; ++r) {
     const size_t own = count_ - asked.tokens + r % asked.rows / query_heads_per_head();
     const size_t first = shape().first_seen(own);
@@ -440,15 +489,38 @@ void LayerCache::hide(const Asked& asked, const Group& group, MatrixView<float> 
 // Returns the weights of the rows that are kept as they are.
 Matrix<float> LayerCache::attend_exact(const Asked& asked, Part& part) const {
   const size_t n = exact_rows();
-  const Matrix<float> k = floats(keys_.data(), n, size_t(shape().width(Kind::key)));
-  const Matrix<float> v = floats(values_.data(), n, size_t(shape().width(Kind::value)));
-  Matrix<float> scores = asked.scores(k);
+  Matrix<float> scores = ask_exact(asked);
   std::vector<size_t> positions(n);
   for (size_t j = 0; j < n; ++j) positions[j] = position_of_exact(j);
   hide(asked, positions, scores);
   part.to_weights(scores);
-  asked.add_values(scores, v, part.values);
+  if (asked.dense()) {
+    const auto width = size_t(shape().width(Kind::value));
+    asked.add_values(scores, floats(values_.data(), n, width), part.values);
+    return scores;
+  }
+  for (size_t h = 0; h < asked.heads; ++h) {
+    plane_kernel::add_rows(exact(Kind::value, h), scores.row(h * asked.rows).data(), asked.rows,
+                           part.values.row(h * asked.rows).data());
+  }
   return scores;
+}
+
+Matrix<float> LayerCache::ask_exact(const Asked& asked) const {
+  const size_t n = exact_rows();
+  if (asked.dense()) return asked.scores(floats(keys_.data(), n, size_t(shape().width(Kind::key))));
+  Matrix<float> scores(asked.all(), n);
+  for (size_t h = 0; h < asked.heads; ++h) {
+    plane_kernel::ask_rows(exact(Kind::key, h), asked.queries.row(h * asked.rows).data(),
+                           asked.rows, scores.row(h * asked.rows).data());
+  }
+  soften(scores, asked.cap);
+  return scores;
+}
+
+plane_kernel::HalfRows LayerCache::exact(Kind kind, size_t head) const {
+  const auto width = size_t(shape().width(kind)), dim = size_t(shape().heads_dim(kind));
+  return {(kind == Kind::key ? keys_ : values_).data() + head * dim, exact_rows(), width, dim};
 }
 
 // What errors of a row do to outputs grows with the square of its weights.
@@ -477,24 +549,21 @@ void LayerCache::attend(MatrixView<const float> queries, float scale, const Scor
     asked.dense() ? attend_densely(asked, first, end, parts[i])
                   : attend_groups(asked, first, end, parts[i]);
   });
-  std::vector<float> peaks(asked.all()), totals(asked.all());
+  Part all = parts[tasks];
+  if (!asked.dense()) all.add_columns(unit(Kind::value), asked.rows);
+  for (size_t i = 0; i < tasks; ++i) join(parts[i], all);
+  if (!asked.dense()) unfold(all);
   const size_t shared = query_heads_per_head();
   for (size_t r = 0; r < asked.all(); ++r) {
     const size_t i = r % asked.rows, head = r / asked.rows * shared + i % shared;
-    float* to = out.row(i / shared).data() + head * dim;
-    std::fill_n(to, dim, 0.f);
     const float sink = scoring.sinks.empty() ? -INFINITY : scoring.sinks[head];
-    peaks[r] = sink;
-    for (const Part& part : parts) peaks[r] = std::max(peaks[r], part.peak[r]);
-    totals[r] = std::exp(sink - peaks[r]);
-    for (const Part& part : parts) {
-      const float share = std::exp(part.peak[r] - peaks[r]);
-      totals[r] += share * part.total[r];
-      for (size_t c = 0; c < dim; ++c) to[c] += share * part.values(r, c);
-    }
-    for (size_t c = 0; c < dim; ++c) to[c] /= totals[r];
+    const float most = std::max(all.peak[r], sink), share = std::exp(all.peak[r] - most);
+    all.peak[r] = most;
+    all.total[r] = share * all.total[r] + std::exp(sink - most);
+    float* to = out.row(i / shared).data() + head * dim;
+    for (size_t c = 0; c < dim; ++c) to[c] = share * all.values(r, c) / all.total[r];
   }
-  note_attention(parts[tasks], weights, peaks, totals);
+  note_attention(parts[tasks], weights, all.peak, all.total);
 }
 
 }  // namespace kvsplice::live

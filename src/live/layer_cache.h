@@ -76,12 +76,19 @@ class LayerCache {
   Asked prepare(MatrixView<const float> queries, float scale, float cap) const;
   void hide(const Asked& asked, std::span<const size_t> positions, MatrixView<float> scores) const;
   void hide(const Asked& asked, const Group& group, MatrixView<float> scores) const;
+  static std::vector<RoundedRows> fold(const Asked& asked, const Band& band,
+                                       const RoundedRows& queries);
   void attend_groups(const Asked& asked, size_t first, size_t end, Part& part) const;
+  void ask_group(const Asked& asked, const Group& group, const Matrix<float>& means,
+                 MatrixView<float> scores) const;
   void add_sums(const Group& group, MatrixView<const float> weights, Part& part) const;
-  Matrix<float> decode_rows(Kind kind, const Group& group) const;
+  Matrix<float> decode_rows(const Asked& asked, Kind kind, const Group& group) const;
   void attend_densely(const Asked& asked, size_t first, size_t end, Part& part) const;
+  Matrix<float> ask_exact(const Asked& asked) const;
   Matrix<float> attend_exact(const Asked& asked, Part& part) const;
-  void unfold(const Asked& asked, Part& part) const;
+  plane_kernel::HalfRows exact(Kind kind, size_t head) const;
+  void join(const Part& other, Part& all) const;
+  void unfold(Part& part) const;
   void note_attention(const Part& exact, const Matrix<float>& weights, std::span<const float> peaks,
                       std::span<const float> totals);
 

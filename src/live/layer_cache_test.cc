@@ -114,15 +114,15 @@ Matrix<float> attend_by_hand(const ModelShape& shape, size_t layer, const Filled
 struct Form {
   const char* text;
   std::vector<const char*> blocks;
-  double tolerance = 5e-4;
+  double tolerance = 2e-2;  // queries and weights are in bytes
   int kv_heads = 2;
   int window = 0;
   bool chunked = false;
 };
 
-// Matrices are in half precision, and the rotating mean in bytes: values near the middle of two
-// levels may get the other one.
-constexpr double kHalves = 1e-2;
+// Matrices are in bytes, or in half precision: values near the middle of two levels may get the
+// other one.
+constexpr double kMatrices = 4e-2;
 
 const std::vector<Scoring> kScorings = {{}, {5.f, {}}, {0, {7, -3, 2, 0.5, 4, -20}}};
 
@@ -146,16 +146,19 @@ TEST_P(Attention, IsThatOverTheRowsOfTheCodec) {
       replace_blocks(codecs, layer, groups * kBlocks, filled);
       const auto queries = draw(last, 6 * 64, 3);
       const auto wanted = attend_by_hand(shape, layer, filled, queries, 0.2, scoring);
+      const auto without = attend_by_hand(shape, layer, exact, queries, 0.2, scoring);
+      const double harm = relative_error(without.flat(), wanted.flat());
       for_each_simd_target([&](const std::string& name) {
         Matrix<float> got(last, 6 * 32);
         LayerCache cache = filled.cache;
         cache.attend(queries, 0.2f, scoring, got);
         EXPECT_LT(relative_error(got.flat(), wanted.flat()), GetParam().tolerance)
             << name << " " << last << " " << scoring.soft_cap;
+        // What bytes add to what the codec does to rows is next to nothing.
+        EXPECT_NEAR(relative_error(without.flat(), got.flat()), harm, 0.03 * harm + 1e-4) << name;
       });
-      const auto without = attend_by_hand(shape, layer, exact, queries, 0.2, scoring);
-      if (forgotten < groups) {  // what a block does to rows is there
-        EXPECT_GT(relative_error(without.flat(), wanted.flat()), 2 * GetParam().tolerance);
+      if (forgotten < groups) {
+        EXPECT_GT(harm, 2 * GetParam().tolerance);
       }
       const CellBytes bytes = filled.cache.bytes();
       EXPECT_LT(bytes.coded + bytes.exact, kTokens * shape.f16_bytes_per_token() / 3 / 2);
@@ -174,10 +177,11 @@ const char* const kNone =
     "k: rotmean(rest=on)|rotate|widths(delta=0.8,most=3); v: widths(delta=0.6)";
 INSTANTIATE_TEST_SUITE_P(
     Forms, Attention,
-    ::testing::Values(Form{kKlt, {kKlt}, kHalves}, Form{kByHead, {kByHead}, kHalves},
-                      Form{kByTwo, {kByTwo}, kHalves, 3}, Form{kNone, {kNone}, kHalves},
-                      Form{kByHead, {kByHead}, kHalves, 2, 600}, Form{kNone, {kNone}, 5e-4, 2, 40},
-                      Form{kByHead, {kByHead}, kHalves, 2, 1000, true},
+    ::testing::Values(Form{kKlt, {kKlt}, kMatrices}, Form{kByHead, {kByHead}, kMatrices},
+                      Form{kByTwo, {kByTwo}, kMatrices, 3}, Form{kNone, {kNone}, kMatrices},
+                      Form{kByHead, {kByHead}, kMatrices, 2, 600},
+                      Form{kNone, {kNone}, 5e-4, 2, 40},
+                      Form{kByHead, {kByHead}, kMatrices, 2, 1000, true},
                       Form{"k: rotmean(rest=on)|rotate|klt|widths(delta=0.4,grades=4,spread=2); "
                            "v: klt(scope=head)|widths(delta=0.5,grades=2,spread=4)",
                            {"k: rotmean(rest=on)|rotate|klt|widths(delta=0.1); "
@@ -188,7 +192,7 @@ INSTANTIATE_TEST_SUITE_P(
                             "v: klt(scope=head)|widths(delta=0.5)",
                             "k: rotmean(rest=on)|rotate|klt|widths(delta=0.8); "
                             "v: klt(scope=head)|widths(delta=0.5)"},
-                           kHalves},
+                           kMatrices},
                       Form{"k: rotate|widths(delta=0.4,grades=3); v: widths(delta=0.4,grades=3)",
                            {"k: rotate|widths(delta=0.2); v: widths(delta=0.2)",
                             "k: rotate|widths(delta=0.4); v: widths(delta=0.4)",

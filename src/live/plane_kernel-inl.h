@@ -21,9 +21,12 @@ namespace hn = hwy::HWY_NAMESPACE;
 #if HWY_TARGET == HWY_SCALAR
 
 using reference::add_in_order;
+using reference::add_rows;
+using reference::ask_rows;
 using reference::decode;
 using reference::decode_by_column;
 using reference::decode_by_token;
+using reference::largest;
 using reference::to_floats;
 using reference::to_weights;
 
@@ -195,6 +198,107 @@ void to_floats(const uint16_t* halves, size_t n, float* to) {
     hn::StoreU(hn::PromoteTo(tag, hn::LoadU(half_tag, from + i)), tag, to + i);
   }
   reference::to_floats(halves + i, n - i, to + i);
+}
+
+// Of halves [i, i + lanes), of which only `n` may be read.
+HWY_INLINE Float load_halves(const uint16_t* halves, size_t n) {
+  const Floats tag;
+  const hn::Rebind<hwy::float16_t, Floats> half_tag;
+  const size_t lanes = hn::Lanes(tag);
+  const auto* from = reinterpret_cast<const hwy::float16_t*>(halves);
+  if (n >= lanes) return hn::PromoteTo(tag, hn::LoadU(half_tag, from));
+  HWY_ALIGN hwy::float16_t rest[16] = {};
+  memcpy(rest, halves, n * sizeof(uint16_t));
+  return hn::PromoteTo(tag, hn::Load(half_tag, rest));
+}
+
+HWY_INLINE Float load_floats(const float* values, size_t n) {
+  const Floats tag;
+  if (n >= hn::Lanes(tag)) return hn::LoadU(tag, values);
+  HWY_ALIGN float rest[16] = {};
+  memcpy(rest, values, n * sizeof(float));
+  return hn::Load(tag, rest);
+}
+
+HWY_INLINE void store_floats(Float v, float* to, size_t n) {
+  const Floats tag;
+  if (n >= hn::Lanes(tag)) return hn::StoreU(v, tag, to);
+  HWY_ALIGN float rest[16];
+  hn::Store(v, tag, rest);
+  memcpy(to, rest, n * sizeof(float));
+}
+
+constexpr size_t kAsked = 4;  // rows of `a`, or of weights, that share what is read of rows
+
+template <size_t kCount>
+HWY_INLINE void ask_row(const HalfRows& rows, size_t t, const float* a, float* to) {
+  const Floats tag;
+  const size_t lanes = hn::Lanes(tag);
+  Float sums[kCount];
+  for (size_t i = 0; i < kCount; ++i) sums[i] = hn::Zero(tag);
+  for (size_t c = 0; c < rows.dim; c += lanes) {
+    const size_t left = rows.dim - c;
+    const Float row = load_halves(rows.first + t * rows.step + c, left);
+    for (size_t i = 0; i < kCount; ++i) {
+      sums[i] = hn::MulAdd(row, load_floats(a + i * rows.dim + c, left), sums[i]);
+    }
+  }
+  for (size_t i = 0; i < kCount; ++i) {
+    to[i * rows.rows + t] = hn::GetLane(hn::SumOfLanes(tag, sums[i]));
+  }
+}
+
+template <size_t kCount>
+HWY_INLINE void add_vector(const HalfRows& rows, size_t c, const float* weights, float* to) {
+  const Floats tag;
+  const size_t left = rows.dim - c;
+  Float sums[kCount];
+  for (size_t i = 0; i < kCount; ++i) sums[i] = load_floats(to + i * rows.dim + c, left);
+  for (size_t t = 0; t < rows.rows; ++t) {
+    const Float row = load_halves(rows.first + t * rows.step + c, left);
+    for (size_t i = 0; i < kCount; ++i) {
+      sums[i] = hn::MulAdd(hn::Set(tag, weights[i * rows.rows + t]), row, sums[i]);
+    }
+  }
+  for (size_t i = 0; i < kCount; ++i) store_floats(sums[i], to + i * rows.dim + c, left);
+}
+
+template <size_t kCount>
+void ask_rows_of(const HalfRows& rows, const float* a, size_t count, float* to) {
+  for (; count >= kCount; count -= kCount, a += kCount * rows.dim, to += kCount * rows.rows) {
+    for (size_t t = 0; t < rows.rows; ++t) ask_row<kCount>(rows, t, a, to);
+  }
+  if constexpr (kCount > 1) ask_rows_of<kCount - 1>(rows, a, count, to);
+}
+
+template <size_t kCount>
+void add_rows_of(const HalfRows& rows, const float* weights, size_t count, float* to) {
+  const size_t lanes = hn::Lanes(Floats());
+  for (; count >= kCount; count -= kCount, weights += kCount * rows.rows, to += kCount * rows.dim) {
+    for (size_t c = 0; c < rows.dim; c += lanes) add_vector<kCount>(rows, c, weights, to);
+  }
+  if constexpr (kCount > 1) add_rows_of<kCount - 1>(rows, weights, count, to);
+}
+
+void ask_rows(const HalfRows& rows, const float* a, size_t count, float* to) {
+  ask_rows_of<kAsked>(rows, a, count, to);
+}
+
+void add_rows(const HalfRows& rows, const float* weights, size_t count, float* to) {
+  add_rows_of<kAsked>(rows, weights, count, to);
+}
+
+float largest(const float* values, size_t n) {
+  const Floats tag;
+  const size_t lanes = hn::Lanes(tag), whole = n / lanes * lanes;
+  float most = values[0];
+  if (whole > 0) {
+    Float all = hn::LoadU(tag, values);
+    for (size_t i = lanes; i < whole; i += lanes) all = hn::Max(all, hn::LoadU(tag, values + i));
+    most = hn::GetLane(hn::MaxOfLanes(tag, all));
+  }
+  for (size_t i = whole; i < n; ++i) most = HWY_MAX(most, values[i]);
+  return most;
 }
 
 float to_weights(float* values, size_t n, float peak) {

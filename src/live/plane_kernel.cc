@@ -18,7 +18,10 @@ HWY_EXPORT(decode_by_token);
 HWY_EXPORT(decode_by_column);
 HWY_EXPORT(add_in_order);
 HWY_EXPORT(to_floats);
+HWY_EXPORT(ask_rows);
+HWY_EXPORT(add_rows);
 HWY_EXPORT(to_weights);
+HWY_EXPORT(largest);
 
 void decode(const Columns& columns, const uint8_t* planes, int8_t* to) {
   HWY_DYNAMIC_DISPATCH(decode)(columns, planes, to);
@@ -40,6 +43,16 @@ void add_in_order(const float* products, const float* others, const uint8_t* ord
 void to_floats(const uint16_t* halves, size_t n, float* to) {
   HWY_DYNAMIC_DISPATCH(to_floats)(halves, n, to);
 }
+
+void ask_rows(const HalfRows& rows, const float* a, size_t count, float* to) {
+  HWY_DYNAMIC_DISPATCH(ask_rows)(rows, a, count, to);
+}
+
+void add_rows(const HalfRows& rows, const float* weights, size_t count, float* to) {
+  HWY_DYNAMIC_DISPATCH(add_rows)(rows, weights, count, to);
+}
+
+float largest(const float* values, size_t n) { return HWY_DYNAMIC_DISPATCH(largest)(values, n); }
 
 float to_weights(float* values, size_t n, float peak) {
   return HWY_DYNAMIC_DISPATCH(to_weights)(values, n, peak);

@@ -2,6 +2,7 @@
 // up to the order of sums.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -44,8 +45,19 @@ void add_in_order(const float* products, const float* others, const uint8_t* ord
 // n halves, as IEEE has them.
 void to_floats(const uint16_t* halves, size_t n, float* to);
 
+// Rows in half precision that begin `step` halves behind each other, and as many values of each.
+struct HalfRows {
+  const uint16_t* first;
+  size_t rows, step, dim;
+};
+// to[i * rows + t] = a[i] . row t, of `count` rows a: [count x dim].
+void ask_rows(const HalfRows& rows, const float* a, size_t count, float* to);
+// to[i] += sum over t of weights[i * rows + t] row t; to: [count x dim].
+void add_rows(const HalfRows& rows, const float* weights, size_t count, float* to);
+
 // Of n values x: exp(x - peak) in their place, and the sum of these. peak is not less than any.
 float to_weights(float* values, size_t n, float peak);
+float largest(const float* values, size_t n);  // n > 0
 
 namespace reference {
 
@@ -101,6 +113,33 @@ inline void add_in_order(const float* products, const float* others, const uint8
 
 inline void to_floats(const uint16_t* halves, size_t n, float* to) {
   for (size_t i = 0; i < n; ++i) to[i] = from_half(halves[i]);
+}
+
+inline void ask_rows(const HalfRows& rows, const float* a, size_t count, float* to) {
+  for (size_t i = 0; i < count; ++i) {
+    for (size_t t = 0; t < rows.rows; ++t) {
+      float sum = 0;
+      for (size_t c = 0; c < rows.dim; ++c) {
+        sum += a[i * rows.dim + c] * from_half(rows.first[t * rows.step + c]);
+      }
+      to[i * rows.rows + t] = sum;
+    }
+  }
+}
+
+inline void add_rows(const HalfRows& rows, const float* weights, size_t count, float* to) {
+  for (size_t i = 0; i < count; ++i) {
+    for (size_t t = 0; t < rows.rows; ++t) {
+      for (size_t c = 0; c < rows.dim; ++c) {
+        to[i * rows.dim + c] +=
+            weights[i * rows.rows + t] * from_half(rows.first[t * rows.step + c]);
+      }
+    }
+  }
+}
+
+inline float largest(const float* values, size_t n) {
+  return *std::max_element(values, values + n);
 }
 
 inline float to_weights(float* values, size_t n, float peak) {

@@ -114,6 +114,45 @@ TEST(PlaneKernel, WeightsAreThoseOfTheReference) {
   }
 }
 
+TEST(PlaneKernel, TheLargestIsFoundWhereverItIs) {
+  for (size_t n : {1, 15, 16, 64, 203}) {
+    for (size_t at : {size_t{0}, n / 2, n - 1}) {
+      std::vector<float> values(n, -3);
+      values[at] = -2;
+      for_each_simd_target(
+          [&](const std::string& name) { EXPECT_EQ(largest(values.data(), n), -2) << name; });
+    }
+  }
+}
+
+// Rows of 37 halves that stand 50 apart, asked by more rows than share what is read.
+TEST(PlaneKernel, ExactRowsAreAskedAndAddedAsByTheReference) {
+  constexpr size_t kDim = 37, kStep = 50, kExact = 11;
+  Random random(4);
+  const auto draw = [&](size_t n) {
+    std::vector<float> values(n);
+    for (float& v : values) v = float(random.normal());
+    return values;
+  };
+  std::vector<uint16_t> halves;
+  for (float v : draw(kExact * kStep)) halves.push_back(to_half(v));
+  halves.resize((kExact - 1) * kStep + kDim);  // nothing is read behind the last
+  const HalfRows rows{halves.data(), kExact, kStep, kDim};
+  for (size_t count : {1, 3, 4, 10}) {
+    const auto a = draw(count * kDim), weights = draw(count * kExact), before = draw(count * kDim);
+    std::vector<float> scores(count * kExact), sums = before;
+    reference::ask_rows(rows, a.data(), count, scores.data());
+    reference::add_rows(rows, weights.data(), count, sums.data());
+    for_each_simd_target([&](const std::string& name) {
+      std::vector<float> got(scores.size()), added = before;
+      ask_rows(rows, a.data(), count, got.data());
+      add_rows(rows, weights.data(), count, added.data());
+      EXPECT_THAT(got, Pointwise(FloatNear(1e-4f), scores)) << name;
+      EXPECT_THAT(added, Pointwise(FloatNear(1e-4f), sums)) << name;
+    });
+  }
+}
+
 TEST(PlaneKernel, SumsAreInTheOrderOfTheReference) {
   Random random(2);
   std::vector<float> products(kRows), others(256), wanted(kRows);

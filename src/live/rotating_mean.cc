@@ -5,8 +5,7 @@
 #include <numeric>
 
 #include "linalg/byte_product_kernel.h"
-#include "live/byte_pairs.h"
-#include "live/turn.h"
+#include "live/rounded_rows.h"
 
 namespace kvsplice::live {
 
@@ -15,7 +14,7 @@ using byte_product_kernel::kPanel;
 using byte_product_kernel::kQuad;
 
 RotatingMean::RotatingMean(const Rope& rope, std::span<const float> mean, size_t dim)
-    : rope_(rope), dim_(dim), scales_(mean.size()) {
+    : rope_(rope), dim_(dim), step_(rope, dim, kPositions), scales_(mean.size()) {
   std::vector<int32_t> positions(kPositions);
   std::iota(positions.begin(), positions.end(), 0);
   Matrix<float> rows(kPositions, mean.size());
@@ -54,22 +53,34 @@ Matrix<float> RotatingMean::of_group(size_t start) const {
   return turned;
 }
 
-Matrix<float> RotatingMean::products(const Matrix<float>& queries, size_t start) const {
+Matrix<float> RotatingMean::turned(const Matrix<float>& queries, size_t start) const {
   const Turn turn(rope_, dim_, start);
-  const size_t n = queries.rows() / heads();
-  const std::vector<float> ones(kPositions, 1.f);
-  BytePairs pairs(queries.rows(), dim_);
-  std::vector<float> turned(dim_), scratch;
-  for (size_t r = 0; r < queries.rows(); ++r) {
-    turn.undo(queries.row(r), turned);
-    pairs.set(r, turned, std::span(scales_).subspan(r / n * dim_, dim_));
-  }
-  Matrix<float> made(queries.rows(), kPositions);
-  for (size_t h = 0; h < heads(); ++h) {
-    pairs.multiply(h * n, &weights_[h * head_bytes()], ones.data(), made.view().row_range(h * n, n),
-                   scratch);
-  }
+  Matrix<float> made(queries.rows(), dim_);
+  for (size_t r = 0; r < queries.rows(); ++r) turn.undo(queries.row(r), made.row(r));
   return made;
+}
+
+void RotatingMean::turn_on(Matrix<float>& turned) const {
+  std::vector<float> before(dim_);
+  for (size_t r = 0; r < turned.rows(); ++r) {
+    const auto row = turned.row(r);
+    std::copy(row.begin(), row.end(), before.begin());
+    step_.undo(before, row);
+  }
+}
+
+void RotatingMean::products(const Matrix<float>& turned, MatrixView<float> to) const {
+  const size_t n = turned.rows() / heads();
+  const std::vector<float> ones(kPositions, 1.f);
+  RoundedRows rows(turned.rows(), dim_, 2);
+  std::vector<float> scratch;
+  for (size_t r = 0; r < turned.rows(); ++r) {
+    rows.set(r, turned.row(r), std::span(scales_).subspan(r / n * dim_, dim_));
+  }
+  for (size_t h = 0; h < heads(); ++h) {
+    rows.multiply(h * n, {&weights_[h * head_bytes()], ones.data()}, to.row_range(h * n, n),
+                  scratch);
+  }
 }
 
 }  // namespace kvsplice::live

@@ -7,6 +7,7 @@
 
 #include "core/matrix.h"
 #include "core/shape.h"
+#include "live/turn.h"
 
 namespace kvsplice::live {
 
@@ -20,8 +21,12 @@ class RotatingMean {
   // R(start ... start + 255) mean: [width of the rows x 256].
   Matrix<float> of_group(size_t start) const;
 
-  // Products with queries, of which each head has as many: [heads * n x dim] to [heads * n x 256].
-  Matrix<float> products(const Matrix<float>& queries, size_t start) const;
+  // Queries, of which each head has as many, turned back to a group that begins at `start`, and on
+  // to the next group: [heads * n x dim].
+  Matrix<float> turned(const Matrix<float>& queries, size_t start) const;
+  void turn_on(Matrix<float>& turned) const;
+  // Products of queries turned to a group with the means of its tokens: [heads * n x 256].
+  void products(const Matrix<float>& turned, MatrixView<float> to) const;
 
   size_t bytes() const { return weights_.size() + sizeof(float) * scales_.size(); }
 
@@ -32,6 +37,7 @@ class RotatingMean {
 
   Rope rope_;
   size_t dim_;
+  Turn step_;                     // to the next group
   std::vector<uint8_t> weights_;  // by head, as linalg/byte_product_kernel.h has them
   std::vector<float> scales_;     // of columns
 };
