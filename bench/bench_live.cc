@@ -17,9 +17,9 @@ namespace kvsplice::bench {
 
 namespace {
 
-constexpr int kLengths[] = {512, 2048, 4096, 8192};
-constexpr int kDecoded = 16;   // tokens behind the prompt
-constexpr int kFitted = 1024;  // tokens of a prompt that a codec is fitted on
+constexpr int kLengths[] = {512, 2048, 4096, 8192};  // with what is decoded
+constexpr int kDecoded = 16;                         // tokens behind the prompt
+constexpr int kFitted = 1024;                        // tokens of a prompt that a codec is fitted on
 
 // What was named if it is live, or, fitted on a short prompt, what `calibrate --live` makes.
 Result<live::LiveForm> live_form(const host::Model& model, Surroundings& here) {
@@ -35,7 +35,7 @@ Result<live::LiveForm> live_form(const host::Model& model, Surroundings& here) {
 }
 
 Result<std::vector<host::Token>> prompt_of(const host::Model& model, Surroundings& here) {
-  const size_t most = size_t(kLengths[std::size(kLengths) - 1] + kDecoded);
+  const size_t most = size_t(kLengths[std::size(kLengths) - 1]);
   if (here.places().text.empty()) return random_prompt(model, int(most));
   KVS_ASSIGN(const std::string text, read_text(here.places().text));
   return host::tokenize(model, text, {.most = most});
@@ -76,25 +76,24 @@ Result<Times> time(const host::Model& model, const Cache& cache,
 Result<std::vector<Measurement>> measure(const host::Model& model, const std::vector<Cache>& caches,
                                          std::span<const host::Token> tokens, int length,
                                          Surroundings& here) {
-  const auto prompt = size_t(length);
-  KVS_ASSIGN(const Times live,
-             time(model, caches[0], tokens.first(prompt + size_t(kDecoded)), prompt));
+  const size_t prompt = size_t(length - kDecoded);
+  const auto text = tokens.first(size_t(length));
+  KVS_ASSIGN(const Times live, time(model, caches[0], text, prompt));
   std::vector<Peer> decode, prefill;
   for (size_t i = 1; i < caches.size(); ++i) {
-    KVS_ASSIGN(const Times t,
-               time(model, caches[i], tokens.first(prompt + size_t(kDecoded)), prompt));
+    KVS_ASSIGN(const Times t, time(model, caches[i], text, prompt));
     decode.push_back({"llama.cpp, " + caches[i].name, t.decode});
     prefill.push_back({"llama.cpp, " + caches[i].name, t.prefill});
   }
   // A step reads all weights, and the cache.
   std::error_code unknown;
   const auto weights = double(std::filesystem::file_size(here.places().model, unknown));
-  const auto f16 = double(prompt + size_t(kDecoded)) * double(model.shape().f16_bytes_per_token());
+  const auto f16 = double(length) * double(model.shape().f16_bytes_per_token());
   return std::vector<Measurement>{
-      {fmt::format("{} tokens before, {:.1f} MB of cache, {:.2f} times smaller than f16: decode",
+      {fmt::format("at {} tokens, {:.1f} MB of cache, {:.2f} times smaller than f16: decode",
                    length, live.bytes / 1e6, f16 / live.bytes),
        live.decode, here.limit_ms(0, weights + live.bytes), decode},
-      {fmt::format("{} tokens: prefill", length), live.prefill, here.limit_ms(0, weights),
+      {fmt::format("{} tokens: prefill", prompt), live.prefill, here.limit_ms(0, weights),
        prefill}};
 }
 
@@ -121,7 +120,7 @@ Result<std::vector<Measurement>> run(Surroundings& here) {
       {"q4_0", host::CacheType::q4_0}};
   KVS_ASSIGN(const auto tokens, prompt_of(model, here));
   for (const int length : kLengths) {
-    if (length + kDecoded > std::min(model.context_limit(), int(tokens.size()))) {
+    if (length > std::min(model.context_limit(), int(tokens.size()))) {
       here.note(fmt::format("live: {} tokens are left out, model or text are too short", length));
       continue;
     }

@@ -37,9 +37,19 @@ Matrix<float> floats(const uint16_t* halves, size_t rows, size_t cols) {
   return made;
 }
 
-void soften(Matrix<float>& scores, float cap) {
+Matrix<float> floats(const plane_kernel::HalfRows& rows) {
+  Matrix<float> made(rows.rows, rows.dim);
+  for (size_t r = 0; r < rows.rows; ++r) {
+    plane_kernel::to_floats(rows.first + r * rows.step, rows.dim, made.row(r).data());
+  }
+  return made;
+}
+
+void soften(MatrixView<float> scores, float cap) {
   if (cap == 0) return;
-  for (float& v : scores.flat()) v = cap * std::tanh(v / cap);
+  for (size_t r = 0; r < scores.rows; ++r) {
+    for (float& v : scores.row(r)) v = cap * std::tanh(v / cap);
+  }
 }
 
 void join_rows(std::span<float> row, float own, std::span<const float> other, float more) {
@@ -105,11 +115,11 @@ struct LayerCache::Part {
     grade_totals = Matrix<float>(unit.rest.rows(), peak.size());
   }
 
-  // Scores [rows x n] become weights; what came before shrinks where the peak rises. Rows
-  // that see none of these tokens have weights of 0.
-  void to_weights(MatrixView<float> scores) {
-    for (size_t r = 0; r < scores.rows; ++r) {
-      const auto row = scores.row(r);
+  // Scores of rows from `first` on [rows x n] become weights; what came before shrinks where the
+  // peak rises. Rows that see none of these tokens have weights of 0.
+  void to_weights(MatrixView<float> scores, size_t first = 0) {
+    for (size_t r = first; r < first + scores.rows; ++r) {
+      const auto row = scores.row(r - first);
       const float most = plane_kernel::largest(row.data(), row.size());
       if (most == -INFINITY) {
         std::fill(row.begin(), row.end(), 0.f);
@@ -486,36 +496,28 @@ void LayerCache::hide(const Asked& asked, const Group& group, MatrixView<float> 
   hide(asked, positions, scores);
 }
 
-// Returns the weights of the rows that are kept as they are.
-Matrix<float> LayerCache::attend_exact(const Asked& asked, Part& part) const {
-  const size_t n = exact_rows();
-  Matrix<float> scores = ask_exact(asked);
+// Of the rows that are kept as they are, and of one KV head. Scores become weights.
+void LayerCache::attend_exact(const Asked& asked, size_t head, MatrixView<float> scores,
+                              Part& part) const {
+  const size_t n = exact_rows(), first = head * asked.rows;
+  const auto queries = asked.queries.view().row_range(first, asked.rows);
+  const auto keys = exact(Kind::key, head), values = exact(Kind::value, head);
+  if (asked.dense()) {
+    gemm(Trans::no, Trans::yes, 1.f, queries, floats(keys), 0.f, scores);
+  } else {
+    plane_kernel::ask_rows(keys, queries.data, asked.rows, scores.data);
+  }
+  soften(scores, asked.cap);
   std::vector<size_t> positions(n);
   for (size_t j = 0; j < n; ++j) positions[j] = position_of_exact(j);
   hide(asked, positions, scores);
-  part.to_weights(scores);
+  part.to_weights(scores, first);
   if (asked.dense()) {
-    const auto width = size_t(shape().width(Kind::value));
-    asked.add_values(scores, floats(values_.data(), n, width), part.values);
-    return scores;
+    gemm(Trans::no, Trans::no, 1.f, scores, floats(values), 1.f,
+         part.values.view().row_range(first, asked.rows));
+  } else {
+    plane_kernel::add_rows(values, scores.data, asked.rows, part.values.row(first).data());
   }
-  for (size_t h = 0; h < asked.heads; ++h) {
-    plane_kernel::add_rows(exact(Kind::value, h), scores.row(h * asked.rows).data(), asked.rows,
-                           part.values.row(h * asked.rows).data());
-  }
-  return scores;
-}
-
-Matrix<float> LayerCache::ask_exact(const Asked& asked) const {
-  const size_t n = exact_rows();
-  if (asked.dense()) return asked.scores(floats(keys_.data(), n, size_t(shape().width(Kind::key))));
-  Matrix<float> scores(asked.all(), n);
-  for (size_t h = 0; h < asked.heads; ++h) {
-    plane_kernel::ask_rows(exact(Kind::key, h), asked.queries.row(h * asked.rows).data(),
-                           asked.rows, scores.row(h * asked.rows).data());
-  }
-  soften(scores, asked.cap);
-  return scores;
 }
 
 plane_kernel::HalfRows LayerCache::exact(Kind kind, size_t head) const {
@@ -524,10 +526,10 @@ plane_kernel::HalfRows LayerCache::exact(Kind kind, size_t head) const {
 }
 
 // What errors of a row do to outputs grows with the square of its weights.
-void LayerCache::note_attention(const Part& exact, const Matrix<float>& weights,
-                                std::span<const float> peaks, std::span<const float> totals) {
+void LayerCache::note_attention(const Matrix<float>& weights, std::span<const float> peaks,
+                                const Part& all) {
   for (size_t r = 0; r < weights.rows(); ++r) {
-    const float share = std::exp(exact.peak[r] - peaks[r]) / totals[r];
+    const float share = std::exp(peaks[r] - all.peak[r]) / all.total[r];
     const auto row = weights.row(r);
     for (size_t j = 0; j < row.size(); ++j) attention_[j] += share * row[j] * share * row[j];
   }
@@ -538,20 +540,22 @@ void LayerCache::attend(MatrixView<const float> queries, float scale, const Scor
   const Asked asked = prepare(queries, scale, scoring.soft_cap);
   const size_t tasks = (groups_.size() + kTask - 1) / kTask;
   const auto dim = size_t(shape().value_dim);
-  std::vector<Part> parts(tasks + 1, Part(asked.all(), dim));
-  Matrix<float> weights;
-  parallel_for(parts.size(), [&](size_t i) {
-    if (i == tasks) {
-      weights = attend_exact(asked, parts[i]);
-      return;
+  std::vector<Part> parts(tasks, Part(asked.all(), dim));
+  Part all(asked.all(), dim);
+  Matrix<float> weights(asked.all(), exact_rows());
+  parallel_for(tasks + asked.heads, [&](size_t i) {
+    if (i >= tasks) {
+      const size_t head = i - tasks;
+      const auto own = weights.view().row_range(head * asked.rows, asked.rows);
+      return attend_exact(asked, head, own, all);
     }
     const size_t first = i * kTask, end = std::min(groups_.size(), first + kTask);
     asked.dense() ? attend_densely(asked, first, end, parts[i])
                   : attend_groups(asked, first, end, parts[i]);
   });
-  Part all = parts[tasks];
+  const std::vector<float> peaks = all.peak;  // of the exact rows
   if (!asked.dense()) all.add_columns(unit(Kind::value), asked.rows);
-  for (size_t i = 0; i < tasks; ++i) join(parts[i], all);
+  for (const Part& part : parts) join(part, all);
   if (!asked.dense()) unfold(all);
   const size_t shared = query_heads_per_head();
   for (size_t r = 0; r < asked.all(); ++r) {
@@ -563,7 +567,7 @@ void LayerCache::attend(MatrixView<const float> queries, float scale, const Scor
     float* to = out.row(i / shared).data() + head * dim;
     for (size_t c = 0; c < dim; ++c) to[c] = share * all.values(r, c) / all.total[r];
   }
-  note_attention(parts[tasks], weights, all.peak, all.total);
+  note_attention(weights, peaks, all);
 }
 
 }  // namespace kvsplice::live

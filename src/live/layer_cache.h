@@ -84,13 +84,11 @@ class LayerCache {
   void add_sums(const Group& group, MatrixView<const float> weights, Part& part) const;
   Matrix<float> decode_rows(const Asked& asked, Kind kind, const Group& group) const;
   void attend_densely(const Asked& asked, size_t first, size_t end, Part& part) const;
-  Matrix<float> ask_exact(const Asked& asked) const;
-  Matrix<float> attend_exact(const Asked& asked, Part& part) const;
+  void attend_exact(const Asked& asked, size_t head, MatrixView<float> scores, Part& part) const;
   plane_kernel::HalfRows exact(Kind kind, size_t head) const;
   void join(const Part& other, Part& all) const;
   void unfold(Part& part) const;
-  void note_attention(const Part& exact, const Matrix<float>& weights, std::span<const float> peaks,
-                      std::span<const float> totals);
+  void note_attention(const Matrix<float>& weights, std::span<const float> peaks, const Part& all);
 
   const LiveForm* form_;
   size_t layer_;

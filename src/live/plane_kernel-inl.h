@@ -38,17 +38,21 @@ using Floats = hn::CappedTag<float, 16>;
 using Float = hn::Vec<Floats>;
 
 // Sixteen places of a table, at most, for each part of it that the upper bits choose.
-HWY_INLINE Code look_up(Codes tag, const uint8_t* table, Code code, size_t width) {
+template <size_t kWidth>
+HWY_INLINE Code look_up(Codes tag, const uint8_t* table, Code code) {
   const auto part = [&](size_t i) HWY_ATTR {
     return hn::TableLookupBytes(hn::LoadDup128(tag, table + 16 * i),
                                 hn::And(code, hn::Set(tag, 15)));
   };
-  if (width <= 4) return part(0);
-  const auto upper = hn::TestBit(code, hn::Set(tag, 16));
-  const Code low = hn::IfThenElse(upper, part(1), part(0));
-  if (width == 5) return low;
-  const Code high = hn::IfThenElse(upper, part(3), part(2));
-  return hn::IfThenElse(hn::TestBit(code, hn::Set(tag, 32)), high, low);
+  if constexpr (kWidth <= 4) {
+    return hn::TableLookupBytes(hn::LoadDup128(tag, table), code);
+  } else {
+    const auto upper = hn::TestBit(code, hn::Set(tag, 16));
+    const Code low = hn::IfThenElse(upper, part(1), part(0));
+    if constexpr (kWidth == 5) return low;
+    const Code high = hn::IfThenElse(upper, part(3), part(2));
+    return hn::IfThenElse(hn::TestBit(code, hn::Set(tag, 32)), high, low);
+  }
 }
 
 // A column's planes of a block, and its table. One that is not there has no bits.
@@ -57,14 +61,46 @@ struct Column {
   size_t width;
 };
 
-HWY_INLINE Code levels_at(Codes tag, const Column& column, size_t t) {
+// Highway 1.0 has no masked addition.
+HWY_INLINE Code add_where(Codes tag, hn::Mask<Codes> bits, Code code, uint8_t weight) {
+#if HWY_TARGET <= HWY_AVX3
+  (void)tag;
+  return Code{_mm512_mask_add_epi8(code.raw, bits.raw, code.raw, _mm512_set1_epi8(char(weight)))};
+#else
+  return hn::Or(code, hn::IfThenElseZero(bits, hn::Set(tag, weight)));
+#endif
+}
+
+template <size_t kWidth>
+HWY_INLINE Code levels_of(Codes tag, const Column& column, size_t t) {
   Code code = hn::Zero(tag);
-  for (size_t b = 0; b < column.width; ++b) {
+  HWY_UNROLL(6)
+  for (size_t b = 0; b < kWidth; ++b) {
     const auto bits = hn::LoadMaskBits(tag, column.planes + b * kPlane + t / 8);
-    const auto weight = static_cast<uint8_t>(1u << (column.width - 1 - b));
-    code = hn::Or(code, hn::IfThenElseZero(bits, hn::Set(tag, weight)));
+    code = add_where(tag, bits, code, static_cast<uint8_t>(1u << (kWidth - 1 - b)));
   }
-  return look_up(tag, column.table, code, column.width);
+  return look_up<kWidth>(tag, column.table, code);
+}
+
+// Columns of a width mostly stand together, so that processors foresee this branch, and would not
+// foresee the end of a loop over bits.
+HWY_INLINE Code levels_at(Codes tag, const Column& column, size_t t) {
+  switch (column.width) {
+    case 0:
+      return levels_of<0>(tag, column, t);
+    case 1:
+      return levels_of<1>(tag, column, t);
+    case 2:
+      return levels_of<2>(tag, column, t);
+    case 3:
+      return levels_of<3>(tag, column, t);
+    case 4:
+      return levels_of<4>(tag, column, t);
+    case 5:
+      return levels_of<5>(tag, column, t);
+    default:
+      return levels_of<6>(tag, column, t);
+  }
 }
 
 // Hands out columns, one behind the other, then those that are not there.
@@ -102,78 +138,129 @@ void decode(const Columns& columns, const uint8_t* planes, int8_t* to) {
   }
 }
 
-// Of a vector's blocks of 16 bytes, block b to to + b * step.
-HWY_INLINE void scatter(Codes tag, Code v, uint8_t* to, size_t step) {
-  HWY_ALIGN uint8_t bytes[kRows];
-  hn::Store(v, tag, bytes);
-  for (size_t b = 0; b < hn::Lanes(tag) / 16; ++b) memcpy(to + b * step, bytes + 16 * b, 16);
-}
+// Levels of four columns, as weights, for the tokens from t on.
+struct Quad {
+  Code x0, x1, x2, x3;
+};
 
-// Four columns at a time: body(c, t, and levels of each for the tokens from t on, as weights).
-template <class Body>
-HWY_INLINE void for_quads(const Columns& columns, const uint8_t* planes, const Body& body) {
-  const Codes tag;
+HWY_INLINE Quad quad_at(Codes tag, const Column (&columns)[4], size_t t) {
   const Code zero = hn::Set(tag, kLevelZero);
-  Walk walk(columns, planes);
-  for (size_t c = 0; c < columns.count; c += 4) {
-    const Column c0 = walk.next(), c1 = walk.next(), c2 = walk.next(), c3 = walk.next();
-    for (size_t t = 0; t < kRows; t += hn::Lanes(tag)) {
-      body(c, t, hn::Xor(levels_at(tag, c0, t), zero), hn::Xor(levels_at(tag, c1, t), zero),
-           hn::Xor(levels_at(tag, c2, t), zero), hn::Xor(levels_at(tag, c3, t), zero));
-    }
-  }
+  return {
+      hn::Xor(levels_at(tag, columns[0], t), zero), hn::Xor(levels_at(tag, columns[1], t), zero),
+      hn::Xor(levels_at(tag, columns[2], t), zero), hn::Xor(levels_at(tag, columns[3], t), zero)};
 }
 
-// Blocks b of four vectors, side by side, to to + b * step.
-HWY_INLINE void scatter_blocks(Codes tag, Code v0, Code v1, Code v2, Code v3, uint8_t* to,
-                               size_t step) {
-#if HWY_MAX_BYTES >= 64
-  const Code a = hn::ConcatLowerLower(tag, v2, v0), b = hn::ConcatLowerLower(tag, v3, v1);
-  const Code c = hn::ConcatUpperUpper(tag, v2, v0), d = hn::ConcatUpperUpper(tag, v3, v1);
-  hn::StoreU(hn::OddEvenBlocks(hn::SwapAdjacentBlocks(b), a), tag, to);
-  hn::StoreU(hn::OddEvenBlocks(b, hn::SwapAdjacentBlocks(a)), tag, to + step);
-  hn::StoreU(hn::OddEvenBlocks(hn::SwapAdjacentBlocks(d), c), tag, to + 2 * step);
-  hn::StoreU(hn::OddEvenBlocks(d, hn::SwapAdjacentBlocks(c)), tag, to + 3 * step);
-#else
-  scatter(tag, v0, to, step), scatter(tag, v1, to + 16, step);
-  scatter(tag, v2, to + 32, step), scatter(tag, v3, to + 48, step);
-#endif
+// What stands at pairs of lanes of both vectors, side by side, within blocks of 16 bytes: as four
+// vectors, of lanes of two of the given ones and then of four.
+template <class Lanes, class Pairs>
+HWY_INLINE Quad interleave(Codes tag, Lanes lanes, Pairs pairs, const Quad& q) {
+  const auto x0 = hn::BitCast(lanes, q.x0), x1 = hn::BitCast(lanes, q.x1);
+  const auto x2 = hn::BitCast(lanes, q.x2), x3 = hn::BitCast(lanes, q.x3);
+  const auto a = hn::BitCast(pairs, hn::InterleaveLower(lanes, x0, x1));
+  const auto b = hn::BitCast(pairs, hn::InterleaveLower(lanes, x2, x3));
+  const auto d = hn::BitCast(pairs, hn::InterleaveUpper(lanes, x0, x1));
+  const auto e = hn::BitCast(pairs, hn::InterleaveUpper(lanes, x2, x3));
+  return {hn::BitCast(tag, hn::InterleaveLower(pairs, a, b)),
+          hn::BitCast(tag, hn::InterleaveUpper(pairs, a, b)),
+          hn::BitCast(tag, hn::InterleaveLower(pairs, d, e)),
+          hn::BitCast(tag, hn::InterleaveUpper(pairs, d, e))};
 }
 
 void decode_by_token(const Columns& columns, const uint8_t* planes, uint8_t* to) {
   const Codes tag;
   const hn::RepartitionToWide<Codes> pairs;
-  const size_t quads = (columns.count + 3) / 4;
-  for_quads(columns, planes, [&](size_t c, size_t t, Code x0, Code x1, Code x2, Code x3) HWY_ATTR {
-    const auto a = hn::BitCast(pairs, hn::InterleaveLower(tag, x0, x1));
-    const auto b = hn::BitCast(pairs, hn::InterleaveLower(tag, x2, x3));
-    const auto d = hn::BitCast(pairs, hn::InterleaveUpper(tag, x0, x1));
-    const auto e = hn::BitCast(pairs, hn::InterleaveUpper(tag, x2, x3));
-    scatter_blocks(tag, hn::BitCast(tag, hn::InterleaveLower(pairs, a, b)),
-                   hn::BitCast(tag, hn::InterleaveUpper(pairs, a, b)),
-                   hn::BitCast(tag, hn::InterleaveLower(pairs, d, e)),
-                   hn::BitCast(tag, hn::InterleaveUpper(pairs, d, e)),
-                   to + (t / 16 * quads + c / 4) * 64, quads * 64);
-  });
+  const size_t quads = (columns.count + 3) / 4, panel = quads * 64;
+  Walk walk(columns, planes);
+  for (size_t q = 0; q < quads; ++q, to += 64) {
+    const Column four[4] = {walk.next(), walk.next(), walk.next(), walk.next()};
+    for (size_t t = 0; t < kRows; t += hn::Lanes(tag)) {
+      const Quad made = interleave(tag, tag, pairs, quad_at(tag, four, t));
+      hn::StoreU(made.x0, tag, to + t);
+      hn::StoreU(made.x1, tag, to + panel + t);
+      hn::StoreU(made.x2, tag, to + 2 * panel + t);
+      hn::StoreU(made.x3, tag, to + 3 * panel + t);
+    }
+  }
+}
+
+#if HWY_MAX_BYTES >= 64
+
+// Blocks of 16 bytes of four vectors: block i of vector j becomes block j of vector i.
+template <class D, class V>
+HWY_INLINE void transpose_blocks(D tag, V& v0, V& v1, V& v2, V& v3) {
+  const V a = hn::ConcatLowerLower(tag, v2, v0), b = hn::ConcatLowerLower(tag, v3, v1);
+  const V c = hn::ConcatUpperUpper(tag, v2, v0), d = hn::ConcatUpperUpper(tag, v3, v1);
+  v0 = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(b), a);
+  v1 = hn::OddEvenBlocks(b, hn::SwapAdjacentBlocks(a));
+  v2 = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(d), c);
+  v3 = hn::OddEvenBlocks(d, hn::SwapAdjacentBlocks(c));
+}
+
+#endif
+
+// Sixteen columns of all tokens: a vector has four columns of four tokens in each of its blocks.
+HWY_INLINE void store_panel(Codes tag, const Quad (&quads)[4], size_t t, uint8_t* to) {
+#if HWY_MAX_BYTES >= 64
+  (void)t;
+  const auto store = [&](Code v0, Code v1, Code v2, Code v3, uint8_t* first) HWY_ATTR {
+    transpose_blocks(tag, v0, v1, v2, v3);
+    hn::StoreU(v0, tag, first);
+    hn::StoreU(v1, tag, first + 256);
+    hn::StoreU(v2, tag, first + 512);
+    hn::StoreU(v3, tag, first + 768);
+  };
+  store(quads[0].x0, quads[1].x0, quads[2].x0, quads[3].x0, to);
+  store(quads[0].x1, quads[1].x1, quads[2].x1, quads[3].x1, to + 64);
+  store(quads[0].x2, quads[1].x2, quads[2].x2, quads[3].x2, to + 128);
+  store(quads[0].x3, quads[1].x3, quads[2].x3, quads[3].x3, to + 192);
+#else
+  HWY_ALIGN uint8_t bytes[kRows];
+  const auto store = [&](Code v, uint8_t* first) HWY_ATTR {
+    hn::Store(v, tag, bytes);
+    for (size_t b = 0; b < hn::Lanes(tag) / 16; ++b) memcpy(first + 256 * b, bytes + 16 * b, 16);
+  };
+  for (size_t q = 0; q < 4; ++q) {
+    uint8_t* first = to + t * 16 + q * 16;
+    store(quads[q].x0, first), store(quads[q].x1, first + 64);
+    store(quads[q].x2, first + 128), store(quads[q].x3, first + 192);
+  }
+#endif
 }
 
 void decode_by_column(const Columns& columns, const uint8_t* planes, uint8_t* to) {
   const Codes tag;
-  const hn::Repartition<uint32_t, Codes> quads;
+  const hn::Repartition<uint32_t, Codes> lanes;
   const hn::Repartition<uint64_t, Codes> pairs;
-  for_quads(columns, planes, [&](size_t c, size_t t, Code x0, Code x1, Code x2, Code x3) HWY_ATTR {
-    const auto q0 = hn::BitCast(quads, x0), q1 = hn::BitCast(quads, x1);
-    const auto q2 = hn::BitCast(quads, x2), q3 = hn::BitCast(quads, x3);
-    const auto a = hn::BitCast(pairs, hn::InterleaveLower(quads, q0, q1));
-    const auto b = hn::BitCast(pairs, hn::InterleaveLower(quads, q2, q3));
-    const auto d = hn::BitCast(pairs, hn::InterleaveUpper(quads, q0, q1));
-    const auto e = hn::BitCast(pairs, hn::InterleaveUpper(quads, q2, q3));
-    uint8_t* place = to + (c / 16 * 16 + t / 4) * 64 + c % 16 * 4;
-    scatter(tag, hn::BitCast(tag, hn::InterleaveLower(pairs, a, b)), place, 256);
-    scatter(tag, hn::BitCast(tag, hn::InterleaveUpper(pairs, a, b)), place + 64, 256);
-    scatter(tag, hn::BitCast(tag, hn::InterleaveLower(pairs, d, e)), place + 128, 256);
-    scatter(tag, hn::BitCast(tag, hn::InterleaveUpper(pairs, d, e)), place + 192, 256);
-  });
+  Walk walk(columns, planes);
+  for (size_t c = 0; c < columns.count; c += 16, to += 1024) {
+    Column all[4][4];
+    for (auto& four : all) {
+      for (Column& column : four) column = walk.next();
+    }
+    for (size_t t = 0; t < kRows; t += hn::Lanes(tag)) {
+      const Quad quads[4] = {interleave(tag, lanes, pairs, quad_at(tag, all[0], t)),
+                             interleave(tag, lanes, pairs, quad_at(tag, all[1], t)),
+                             interleave(tag, lanes, pairs, quad_at(tag, all[2], t)),
+                             interleave(tag, lanes, pairs, quad_at(tag, all[3], t))};
+      store_panel(tag, quads, t, to);
+    }
+  }
+}
+
+// Products of 64 tokens from their panels into order.
+HWY_INLINE void in_order(const float* products, float* to) {
+#if HWY_MAX_BYTES >= 64
+  const Floats tag;
+  Float v0 = hn::LoadU(tag, products), v1 = hn::LoadU(tag, products + 16);
+  Float v2 = hn::LoadU(tag, products + 32), v3 = hn::LoadU(tag, products + 48);
+  transpose_blocks(tag, v0, v1, v2, v3);
+  hn::StoreU(v0, tag, to);
+  hn::StoreU(v1, tag, to + 16);
+  hn::StoreU(v2, tag, to + 32);
+  hn::StoreU(v3, tag, to + 48);
+#else
+  for (size_t i = 0; i < 16; ++i) memcpy(to + 4 * i, products + i % 4 * 16 + i / 4 * 4, 16);
+#endif
 }
 
 void add_in_order(const float* products, const float* others, const uint8_t* order, float more,
@@ -181,9 +268,11 @@ void add_in_order(const float* products, const float* others, const uint8_t* ord
   const Floats tag;
   const hn::Rebind<int32_t, Floats> index_tag;
   const hn::Rebind<uint8_t, Floats> order_tag;
+  HWY_ALIGN float own[kRows];
+  in_order(products, own);
   for (size_t t = 0; t < kRows; t += hn::Lanes(tag)) {
     const auto index = hn::PromoteTo(index_tag, hn::LoadU(order_tag, order + t));
-    const Float sum = hn::Add(hn::LoadU(tag, products + t), hn::GatherIndex(tag, others, index));
+    const Float sum = hn::Add(hn::Load(tag, own + t), hn::GatherIndex(tag, others, index));
     hn::StoreU(hn::Add(sum, hn::Set(tag, more)), tag, to + t);
   }
 }
@@ -235,14 +324,19 @@ HWY_INLINE void ask_row(const HalfRows& rows, size_t t, const float* a, float* t
   const Floats tag;
   const size_t lanes = hn::Lanes(tag);
   Float sums[kCount];
+  HWY_UNROLL(4)
   for (size_t i = 0; i < kCount; ++i) sums[i] = hn::Zero(tag);
-  for (size_t c = 0; c < rows.dim; c += lanes) {
-    const size_t left = rows.dim - c;
-    const Float row = load_halves(rows.first + t * rows.step + c, left);
+  const auto add = [&](size_t c, size_t n) HWY_ATTR {
+    const Float row = load_halves(rows.first + t * rows.step + c, n);
+    HWY_UNROLL(4)
     for (size_t i = 0; i < kCount; ++i) {
-      sums[i] = hn::MulAdd(row, load_floats(a + i * rows.dim + c, left), sums[i]);
+      sums[i] = hn::MulAdd(row, load_floats(a + i * rows.dim + c, n), sums[i]);
     }
-  }
+  };
+  size_t c = 0;
+  for (; c + lanes <= rows.dim; c += lanes) add(c, lanes);
+  if (c < rows.dim) add(c, rows.dim - c);
+  HWY_UNROLL(4)
   for (size_t i = 0; i < kCount; ++i) {
     to[i * rows.rows + t] = hn::GetLane(hn::SumOfLanes(tag, sums[i]));
   }

@@ -31,14 +31,14 @@ void decode(const Columns& columns, const uint8_t* planes, int8_t* to);
 
 // The same as weights of linalg/byte_product_kernel.h, for products that add over columns ...
 //   to  [4 panels of tokens][quads of columns][16 tokens][4 columns]
+// where panel p has tokens 16 i + 4 p + k, k < 4, i < 4, ...
 // ... and for those that add over tokens.
 //   to  [panels of columns][16 quads of tokens][16 columns][4 tokens]
-// Columns that are not there have levels of 0; of a last panel, those behind its last quad stay as
-// they were.
+// Columns that are not there have levels of 0.
 void decode_by_token(const Columns& columns, const uint8_t* planes, uint8_t* to);
 void decode_by_column(const Columns& columns, const uint8_t* planes, uint8_t* to);
 
-// to[t] = products[t] + others[order[t]] + more, for 64 tokens.
+// to[t] = products[panel place of t] + others[order[t]] + more, for 64 tokens in panels.
 void add_in_order(const float* products, const float* others, const uint8_t* order, float more,
                   float* to);
 
@@ -60,6 +60,8 @@ float to_weights(float* values, size_t n, float peak);
 float largest(const float* values, size_t n);  // n > 0
 
 namespace reference {
+
+inline size_t place_in_panel(size_t token) { return token / 16 * 4 + token % 4; }
 
 // each(column, token, level)
 template <class Each>
@@ -86,7 +88,7 @@ inline void decode(const Columns& columns, const uint8_t* planes, int8_t* to) {
 inline void decode_by_token(const Columns& columns, const uint8_t* planes, uint8_t* to) {
   const size_t quads = (columns.count + 3) / 4;
   const auto at = [&](size_t c, size_t t) -> uint8_t& {
-    return to[((t / 16 * quads + c / 4) * 16 + t % 16) * 4 + c % 4];
+    return to[(t / 4 % 4 * quads + c / 4) * 64 + place_in_panel(t) * 4 + c % 4];
   };
   for (size_t c = columns.count; c < 4 * quads; ++c) {
     for (size_t t = 0; t < kRows; ++t) at(c, t) = kLevelZero;
@@ -99,7 +101,7 @@ inline void decode_by_column(const Columns& columns, const uint8_t* planes, uint
   const auto at = [&](size_t c, size_t t) -> uint8_t& {
     return to[((c / 16 * 16 + t / 4) * 16 + c % 16) * 4 + t % 4];
   };
-  for (size_t c = columns.count; c % 4 != 0; ++c) {
+  for (size_t c = columns.count; c % 16 != 0; ++c) {
     for (size_t t = 0; t < kRows; ++t) at(c, t) = kLevelZero;
   }
   for_levels(columns, planes,
@@ -108,7 +110,9 @@ inline void decode_by_column(const Columns& columns, const uint8_t* planes, uint
 
 inline void add_in_order(const float* products, const float* others, const uint8_t* order,
                          float more, float* to) {
-  for (size_t t = 0; t < kRows; ++t) to[t] = products[t] + others[order[t]] + more;
+  for (size_t t = 0; t < kRows; ++t) {
+    to[t] = products[t / 4 % 4 * 16 + place_in_panel(t)] + others[order[t]] + more;
+  }
 }
 
 inline void to_floats(const uint16_t* halves, size_t n, float* to) {
