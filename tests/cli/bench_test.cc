@@ -102,7 +102,7 @@ TEST(Bench, DecodesWithALiveCacheBesideThoseOfLlama) {
   const Outcome bench = run("bench --only live -m " + (tmp / "m.gguf"));
   ASSERT_EQ(bench.code, 0) << bench.text;
   for (const char* type : {"f16", "q8_0", "q4_0"}) {
-    EXPECT_THAT(bench.text, ContainsRegex(std::string("live +512 tokens before, .* decode .*"
+    EXPECT_THAT(bench.text, ContainsRegex(std::string("live +at 512 tokens, .* decode .*"
                                                       "llama.cpp, ") +
                                           type));
   }

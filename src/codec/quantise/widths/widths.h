@@ -25,13 +25,12 @@ struct WidthsParams {
   void visit(V&& v) {
     v("delta", delta,
       "a column gets one more bit while that lowers its mean squared error, over the mean square "
-      "of "
-      "the unit's rows before any stage, by more than delta^2 / 12",
+      "of the unit's rows before any stage, by more than delta^2 / 12",
       Range{1e-6, 1e3});
     v("most", most, "bits that a column may get", Range{1, kMostWidth});
     v("grades", grades,
-      "tables of widths and levels, fine ones first; a live cache chooses by the attention that "
-      "tokens get, others take the middle",
+      "tables of widths and levels, fine ones first; a live cache chooses by what coarse blocks "
+      "would harm, others take the middle",
       Range{1, kMostGrades});
     v("spread", spread, "delta of a grade over that of the one before it", Range{1, 100});
   }
