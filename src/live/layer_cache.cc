@@ -257,8 +257,9 @@ LayerCache::Asked LayerCache::prepare(MatrixView<const float> queries, float sca
   if (groups_.empty()) return asked;
   if (asked.dense()) {
     for (Kind kind : {Kind::key, Kind::value}) {
-      for (const Band& band : unit(kind).bands)
+      for (const Band& band : unit(kind).bands) {
         asked.out[size_t(kind)].push_back(band.out.floats());
+      }
     }
     return asked;
   }
