@@ -52,6 +52,7 @@ auto rows_of(M& matrix, const Group& g) {
 
 // Quantises the innovations of a group; `made` becomes what the decoder will make of them.
 Result<> code_group(const DeadZone& zone, const Matrix<float>& mixing, MatrixView<const float> rows,
-                    MatrixView<int32_t> codes, MatrixView<float> made);
+                    MatrixView<int32_t> codes, MatrixView<float> made,
+                    CodeChooser* chooser = nullptr);
 
 }  // namespace kvsplice::codec
