@@ -60,14 +60,6 @@ class Shared {
   std::map<std::type_index, std::any> objects_;
 };
 
-// Chooses codes by what the entropy coder will take for them.
-class CodeChooser {
- public:
-  virtual ~CodeChooser() = default;
-  // The next row of the block, of values in steps.
-  virtual void choose(std::span<const float> values, std::span<int32_t> codes) = 0;
-};
-
 // What a stage may look at while it codes the rows of a unit.
 struct CodeContext {
   const Unit& unit;
@@ -86,8 +78,6 @@ struct CodeContext {
   // decode would have to compute again, and decode takes it. Null elsewhere. Every stage has its
   // own.
   Matrix<float>* kept = nullptr;
-  // While encoding with effort: chooses the codes of the unit's rows, each once, in order.
-  CodeChooser* chooser = nullptr;
 };
 
 // Rows on their way through a pipeline. `values` is what the next stage works on until a quantiser
@@ -130,10 +120,6 @@ class Stage {
   // `count` rows are to be made; rows arrive empty if the stage left none for its successor.
   virtual Result<> decode(Rows& rows, size_t count, const CodeContext& context,
                           ByteReader& side) const = 0;
-
-  // Of an entropy stage that can tell what codes will cost: a chooser for a block. price: of a bit,
-  // in squared steps.
-  virtual std::unique_ptr<CodeChooser> chooser(float /*price*/) const { return nullptr; }
 
   virtual State save() const { return {}; }
   // Checks shapes against `width`, the columns the stage receives, and values for being finite.

@@ -98,13 +98,7 @@ Result<Matrix<float>> UnitCoder::Pass::back(size_t count, CodeContext& context) 
 Result<UnitCoder::Pass> UnitCoder::all_forth(Matrix<float> rows, CodeContext& context,
                                              bool loop) const {
   Pass pass(*this, std::move(rows), loop);
-  static const char* price_text = getenv("KVS_PRICE");
-  float price = price_text != nullptr ? std::strtof(price_text, nullptr) : 0;
-  const auto chooser =
-      price > 0 && pipeline_->entropy_coded ? stages_.back()->chooser(price) : nullptr;
-  context.chooser = chooser.get();
   for (size_t s = 0; s < pipeline_->before_entropy(); ++s) KVS_TRY(pass.forth(context));
-  context.chooser = nullptr;
   return pass;
 }
 

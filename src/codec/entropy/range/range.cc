@@ -10,7 +10,6 @@
 #include "codec/make_stage.h"
 #include "core/errors.h"
 #include "range/block.h"
-#include "range/choose.h"
 #include "range/coder_kernel.h"
 
 namespace kvsplice::codec {
@@ -50,17 +49,6 @@ Result<std::vector<int32_t>> read_integers(const State& state, const std::string
   return out;
 }
 
-class RangeChooser : public CodeChooser {
- public:
-  RangeChooser(const range::Model& model, float price) : chooser_(model, price) {}
-  void choose(std::span<const float> values, std::span<int32_t> codes) override {
-    chooser_.choose(values, codes);
-  }
-
- private:
-  range::Chooser chooser_;
-};
-
 class RangeCoder : public Stage {
  public:
   explicit RangeCoder(const RangeParams&) {}
@@ -85,10 +73,6 @@ class RangeCoder : public Stage {
     }
     rows = {{}, std::move(codes), true, 0};
     return {};
-  }
-
-  std::unique_ptr<CodeChooser> chooser(float price) const override {
-    return std::make_unique<RangeChooser>(model_, price);
   }
 
   State save() const override { return state_of(calibration_); }

@@ -30,37 +30,6 @@ void expect(const Matrix<float>& mixing, const Matrix<float>& innovations, size_
   }
 }
 
-}  // namespace
-struct Gauge {
-  double error = 0, n = 0;
-  FILE* dump = getenv("KVS_DUMP") ? fopen(getenv("KVS_DUMP"), "wb") : nullptr;
-  void row(const Unit& unit, size_t t, std::span<const float> x, float step,
-           std::span<const int32_t> codes) {
-    const int32_t h[3] = {unit.layer * 2 + (unit.kind == Kind::value), int32_t(t),
-                          int32_t(x.size())};
-    if (dump) {
-      fwrite(h, 4, 3, dump);
-      std::vector<float> steps(2 * x.size());
-      for (size_t c = 0; c < x.size(); ++c) {
-        steps[c] = x[c] / step;
-        steps[c + x.size()] = float(codes[c]);
-      }
-      fwrite(steps.data(), 4, steps.size(), dump);
-    }
-    for (size_t c = 0; c < x.size(); ++c) {
-      const double e = x[c] / step - codes[c];
-      error += e * e;
-    }
-    n += double(x.size());
-  }
-  ~Gauge() {
-    if (getenv("KVS_GAUGE")) fprintf(stderr, "GAUGE error %.5f\n", error / n);
-    if (dump) fclose(dump);
-  }
-} gauge;
-const Unit* gauged = nullptr;
-namespace {
-
 class Step : public Stage {
  public:
   explicit Step(const StepParams& params) : params_(params) {}
@@ -68,31 +37,18 @@ class Step : public Stage {
   Result<> encode(Rows& rows, const CodeContext& context, ByteWriter&) const override {
     KVS_TRY(check_fitted(rows, zone_.columns()));
     const Matrix<float>& x = rows.values;
-    gauged = &context.unit;
     rows.codes = Matrix<int32_t>(x.rows(), x.cols());
     if (recall_.on()) {
       Matrix<float> made(x.rows(), x.cols());
       KVS_ASSIGN(const auto mixings, recall_.mixings(context, x.rows()));
-      const auto code = [&](size_t i) {
+      KVS_TRY(parallel_try(mixings->groups.size(), [&](size_t i) {
         const auto part = [&](auto& m) { return rows_of(m, mixings->groups[i]); };
-        return code_group(zone_, mixings->of_group[i], part(x), part(rows.codes), part(made),
-                          context.chooser);
-      };
-      if (context.chooser != nullptr) {
-        for (size_t i = 0; i < mixings->groups.size(); ++i) KVS_TRY(code(i));
-      } else {
-        KVS_TRY(parallel_try(mixings->groups.size(), code));
-      }
+        return code_group(zone_, mixings->of_group[i], part(x), part(rows.codes), part(made));
+      }));
       if (context.kept != nullptr) *context.kept = std::move(made);
     } else {
       for (size_t r = 0; r < x.rows(); ++r) {
         if (!zone_.quantise(x.row(r), rows.codes.row(r))) return beyond_codes(x, zone_.step());
-        if (context.chooser != nullptr) {
-          std::vector<float> steps(x.cols());
-          for (size_t c = 0; c < steps.size(); ++c) steps[c] = x(r, c) / zone_.step();
-          context.chooser->choose(steps, rows.codes.row(r));
-        }
-        gauge.row(*gauged, r, x.row(r), zone_.step(), rows.codes.row(r));
       }
     }
     rows.values = {};
@@ -168,19 +124,13 @@ StageInfo::Traits traits(const KeyValues& pairs) {
 }  // namespace
 
 Result<> code_group(const DeadZone& zone, const Matrix<float>& mixing, MatrixView<const float> rows,
-                    MatrixView<int32_t> codes, MatrixView<float> made, CodeChooser* chooser) {
+                    MatrixView<int32_t> codes, MatrixView<float> made) {
   Matrix<float> innovations(rows.rows, rows.cols), left(1, rows.cols);
   for (size_t t = 0; t < rows.rows; ++t) {
     expect(mixing, innovations, t, made);
     const std::span<float> row = made.row(t);
     for (size_t c = 0; c < row.size(); ++c) left(0, c) = rows(t, c) - row[c];
     if (!zone.quantise(left.row(0), codes.row(t))) return beyond_codes(left, zone.step());
-    if (chooser != nullptr) {
-      std::vector<float> steps(row.size());
-      for (size_t c = 0; c < row.size(); ++c) steps[c] = left(0, c) / zone.step();
-      chooser->choose(steps, codes.row(t));
-    }
-    gauge.row(*gauged, t, left.row(0), zone.step(), codes.row(t));
     for (size_t c = 0; c < row.size(); ++c) {
       innovations(t, c) = static_cast<float>(codes(t, c)) * zone.step();
       row[c] += innovations(t, c);

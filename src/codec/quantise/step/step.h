@@ -52,7 +52,6 @@ auto rows_of(M& matrix, const Group& g) {
 
 // Quantises the innovations of a group; `made` becomes what the decoder will make of them.
 Result<> code_group(const DeadZone& zone, const Matrix<float>& mixing, MatrixView<const float> rows,
-                    MatrixView<int32_t> codes, MatrixView<float> made,
-                    CodeChooser* chooser = nullptr);
+                    MatrixView<int32_t> codes, MatrixView<float> made);
 
 }  // namespace kvsplice::codec
