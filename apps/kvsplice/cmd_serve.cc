@@ -12,8 +12,10 @@
 #include "core/threads.h"
 #include "loaded_coder.h"
 #include "number_option.h"
+#include "serve/cell_settings.h"
 #include "serve/front.h"
 #include "serve/service.h"
+#include "server_options.h"
 #include "store/remote/remote_url.h"
 #include "store_folder.h"
 #include "terminal.h"
@@ -28,45 +30,24 @@ struct ServeArguments {
   serve::Options options;
   std::string save = "idle";
   std::string cap = "20G", hot = "0", ttl;
+  std::vector<std::string> handed_on;  // to the server, of what stood before --
   int threads = 0;
 };
 
-// Options of llama-server that are ours to set, and what to say instead.
-struct Taken {
-  const char* option;
-  const char* instead;
-};
-constexpr Taken kTaken[] = {
-    {"-m", "-m before the --"},
-    {"--model", "-m before the --"},
-    {"--host", "--host before the --"},
-    {"--port", "--port before the --"},
-    {"--slot-save-path", "nothing: slots are saved in a folder of our own"},
-    {"--cache-ram", "nothing: the store takes its place"},
-    {"-cram", "nothing: the store takes its place"},
-    {"--context-shift", "nothing: shifted cells cannot be stored"},
-    {"--no-slots", "nothing: slots are what is saved and restored"},
-};
-
-Result<> check(const serve::Options& o) {
+Result<> check(const ServeArguments& a) {
+  const serve::Options& o = a.options;
   if (!o.upstream.empty() && o.slots_folder.empty()) {
     return Error{ErrorKind::usage, "--upstream needs --slots-dir: the server's --slot-save-path"};
   }
   if (o.upstream.empty() && !o.slots_folder.empty()) {
     return Error{ErrorKind::usage, "--slots-dir goes with --upstream"};
   }
-  if (!o.upstream.empty() && !o.arguments.empty()) {
+  if (!o.upstream.empty() && !(o.arguments.empty() && a.handed_on.empty())) {
+    const std::string& first = a.handed_on.empty() ? o.arguments[0] : a.handed_on[0];
     return Error{ErrorKind::usage,
-                 "options behind -- are of a server that is started; with "
-                 "--upstream none is"};
-  }
-  for (const std::string& argument : o.arguments) {
-    for (const Taken& taken : kTaken) {
-      if (argument != taken.option && !argument.starts_with(std::string(taken.option) + '='))
-        continue;
-      return Error{ErrorKind::usage,
-                   fmt::format("{} behind --: say {}", taken.option, taken.instead)};
-    }
+                 fmt::format("{} is of a server that is started; with --upstream none is: give it "
+                             "to that llama-server",
+                             first)};
   }
   return {};
 }
@@ -89,10 +70,23 @@ Result<std::string> find_program(const std::string& name) {
                fmt::format("no program {} along PATH: name llama-server with --server", name)};
 }
 
-// The key of the server that is started, if it was given one.
-std::string key_among(const std::vector<std::string>& arguments) {
-  for (size_t i = 0; i + 1 < arguments.size(); ++i) {
-    if (arguments[i] == "--api-key") return arguments[i + 1];
+// What the started server is told and how it is asked.
+Result<> prepare_server(ServeArguments& a) {
+  serve::Options& o = a.options;
+  const std::vector<std::string> variables = serve::environment();
+  KVS_TRY(check_server_options(o.arguments, variables));
+  KVS_ASSIGN(o.program, find_program(o.program));
+  if (!o.api_key.empty()) {
+    o.arguments.insert(o.arguments.end(), {"--api-key", o.api_key});
+  }
+  if (a.threads > 0) {
+    a.handed_on.insert(a.handed_on.end(), {"--threads", std::to_string(a.threads)});
+  }
+  // What stands behind -- is nearer to the server, and wins.
+  o.arguments.insert(o.arguments.begin(), a.handed_on.begin(), a.handed_on.end());
+  KVS_ASSIGN(o.api_key, server_key(o.arguments, variables));
+  if (const auto asleep = sleeps_after(o.arguments)) {
+    o.save_after = std::min(o.save_after, *asleep / 2);  // it would be lost
   }
   return {};
 }
@@ -145,7 +139,7 @@ void share_free_memory() {
 Result<> run(ServeArguments a) {
   share_free_memory();
   serve::Options& o = a.options;
-  KVS_TRY(check(o));
+  KVS_TRY(check(a));
   if (a.threads > 0) set_thread_count(a.threads);
   KVS_ASSIGN(o.store, store_folder(o.store));
   KVS_ASSIGN(o.limits.bytes, parse_size(a.cap));
@@ -154,16 +148,13 @@ Result<> run(ServeArguments a) {
     KVS_ASSIGN(o.limits.seconds, parse_duration(a.ttl));
   }
   o.save = a.save == "always" ? serve::SaveWhen::always : serve::SaveWhen::idle;
-  if (o.upstream.empty()) {
-    KVS_ASSIGN(o.program, find_program(o.program));
-    if (o.api_key.empty()) o.api_key = key_among(o.arguments);
-  }
+  if (o.upstream.empty()) KVS_TRY(prepare_server(a));
   hold_signals();
   KVS_ASSIGN(const auto loaded, LoadedCoder::load(o.model, o.codec));
   KVS_ASSIGN(const auto service, serve::Service::create(o, loaded->coder()));
   serve::Front front(*service);
   KVS_ASSIGN(const int port, front.listen(o.host, o.port));
-  KVS_TRY(service->start());
+  KVS_TRY(service->start([&front] { front.stop(); }));
   fmt::print(
       "listening at http://{0}:{1}, page at http://{0}:{1}/kvsplice/\nstore {2}, {3}\n", o.host,
       port, o.store,
@@ -174,15 +165,13 @@ Result<> run(ServeArguments a) {
     fmt::print("remote {}\n", store::RemoteUrl::parse(o.remote).value().shown());
   }
   if (!is_loopback(o.host) && o.api_key.empty()) {
-    fmt::print(
-        "note: whoever reaches {} can ask the model, and see the page: give llama-server a key "
-        "(-- --api-key KEY)\n",
-        o.host);
+    fmt::print("note: whoever reaches {} can ask the model: give it a key (--api-key KEY)\n",
+               o.host);
   }
   std::fflush(stdout);
   const StopOnSignal stop(front);
   front.run();
-  return {};
+  return service->outcome();
 }
 
 }  // namespace
@@ -197,8 +186,9 @@ Command serve_command() {
         auto& o = a->options;
         o.program = "llama-server";
         app.footer(
-            "Options of llama-server follow behind --: kvsplice serve -m M.gguf -- -c "
-            "8192 -np 2 -ngl 99");
+            "kvsplice serve -m M.gguf -c 8192 -np 2 -ngl 99 -- --temp 0.7: what stands behind -- "
+            "is "
+            "llama-server's, whatever it knows.");
         app.add_option("-m,--model", o.model, "model, GGUF")->required();
         app.add_option("--codec", o.codec, "codec of that model; none: without loss");
         app.add_option("--store", o.store,
@@ -224,7 +214,8 @@ Command serve_command() {
         app.add_option("--upstream", o.upstream,
                        "llama-server that runs, http://HOST:PORT, instead of starting one");
         app.add_option("--slots-dir", o.slots_folder, "its --slot-save-path");
-        app.add_option("--api-key", o.api_key, "of that server");
+        app.add_option("--api-key", o.api_key,
+                       "that clients need, and by which llama-server is asked; several: KEY,KEY");
         app.add_option("--save", a->save,
                        "idle: slots that were left alone for a while; always: after each answer")
             ->check(CLI::IsMember({"idle", "always"}))
@@ -238,7 +229,9 @@ Command serve_command() {
         add_number(app, "--max-kld", o.most_kld, {1e-6, 100},
                    "divergence, in nats a token, that a learnt codec may cost (default: what q4_0 "
                    "costs)");
-        add_threads(app, a->threads);
+        add_number(app, "-t,--threads", a->threads, {0, 1024},
+                   "threads of llama-server, and of coding; 0: all");
+        add_server_options(app, a->handed_on);
         app.add_option("arguments", o.arguments, "options of llama-server, behind --");
         return [a] { return run(*a); };
       }};

@@ -45,11 +45,14 @@ Result<> check_verb(int argc, char** argv) {
 
 // llama.cpp's short names of several letters, which CLI11 would read as several options.
 std::vector<std::string> with_long_names(int argc, char** argv) {
-  static const std::map<std::string, std::string> names = {{"-ngl", "--gpu-layers"},
-                                                           {"-ub", "--ubatch-size"},
-                                                           {"-fa", "--flash-attn"},
-                                                           {"-cnv", "--conversation"},
-                                                           {"-sys", "--system-prompt"}};
+  static const std::map<std::string, std::string> names = {
+      {"-ngl", "--gpu-layers"},     {"-ub", "--ubatch-size"},    {"-fa", "--flash-attn"},
+      {"-cnv", "--conversation"},   {"-sys", "--system-prompt"}, {"-np", "--parallel"},
+      {"-kvu", "--kv-unified"},     {"-ctk", "--cache-type-k"},  {"-ctv", "--cache-type-v"},
+      {"-tb", "--threads-batch"},   {"-cmoe", "--cpu-moe"},      {"-ncmoe", "--n-cpu-moe"},
+      {"-ot", "--override-tensor"}, {"-dev", "--device"},        {"-mg", "--main-gpu"},
+      {"-sm", "--split-mode"},      {"-ts", "--tensor-split"},   {"-mm", "--mmproj"},
+      {"-md", "--model-draft"},     {"-mu", "--model-url"},      {"-hf", "--hf-repo"}};
   std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
   for (std::string& argument : arguments) {
     if (const auto known = names.find(argument); known != names.end()) argument = known->second;

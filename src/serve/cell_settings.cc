@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -80,6 +81,12 @@ double distance(const KvBlock<uint16_t>& a, const KvBlock<uint16_t>& b) {
 }
 
 }  // namespace
+
+std::vector<std::string> environment() {
+  std::vector<std::string> all;
+  for (char** variable = environ; *variable != nullptr; ++variable) all.emplace_back(*variable);
+  return all;
+}
 
 std::string cell_settings(const std::vector<std::string>& arguments,
                           const std::vector<std::string>& environment) {

@@ -10,6 +10,9 @@
 
 namespace kvsplice::serve {
 
+// Of this process, as NAME=VALUE.
+std::vector<std::string> environment();
+
 // Of the options of llama-server, and of the variables LLAMA_ARG_... that stand for them: those of
 // RoPE, YaRN, control vectors and overridden metadata, in one order; empty if there are none.
 // Files count by what is in them.

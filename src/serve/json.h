@@ -46,6 +46,12 @@ inline size_t count_at(const Json& value, const char* key) {
   return static_cast<size_t>(std::max(0.0, number_at(value, key).value_or(0)));
 }
 
+inline bool flag_at(const Json& value, const char* key) {
+  if (!value.is_object()) return false;
+  const auto at = value.find(key);
+  return at != value.end() && at->is_boolean() && at->get<bool>();
+}
+
 inline std::string text_at(const Json& value, const char* key) {
   if (!value.is_object()) return {};
   const auto at = value.find(key);

@@ -16,7 +16,6 @@ using std::chrono::seconds;
 
 constexpr seconds kPause{2};    // between looks whether there is something to do
 constexpr seconds kRested{10};  // so long a slot was left alone before it is borrowed
-constexpr const char* kLearner = "\nlearner";  // no key has line breaks
 
 session::Coder without_codec(session::Coder coder) {
   coder.codec = nullptr;
@@ -105,7 +104,7 @@ Result<> Service::borrow_slot(const std::function<Result<>(const Laboratory&)>& 
     }
     SlotContent content = lease->content();
     if (content.dirty) write_out(*lease, content);
-    lease->put({.tenant = kLearner, .tokens = {}, .in_use = true});
+    lease->put({.tenant = {}, .tokens = {}, .poisoned = true, .in_use = true});
     const auto done = use({*upstream_, lease->id(), slots_folder_, trial().target});
     if (upstream_->erase(lease->id()).ok()) lease->put({});
     return done;
@@ -122,18 +121,38 @@ Result<> Service::try_to_learn(const Banks& banks) {
   log_line("learning", {{"tokens", tokens}});
   const auto borrow = [this](const auto& use) { return borrow_slot(use); };
   KVS_ASSIGN(const Learnt learnt, learner.learn(borrow, until_end("learning")));
+  if (take_learnt()) return {};
   KVS_TRY(keep_codec(store_, coder_.shape, trial().settings, *learnt.codec));
   log_line("learnt", {{"codec", codec::print(learnt.codec->text())},
                       {"tokens", learnt.tokens},
                       {"kld", learnt.kld},
                       {"q4_0_kld", learnt.q4_0},
                       {"predictions", learnt.predictions}});
-  const std::lock_guard lock(mutex_);
-  learning_ = fmt::format("learnt from {} tokens: {:.4f} nats a token, q4_0 {:.4f}", learnt.tokens,
-                          learnt.kld, learnt.q4_0);
-  banks_.exact = banks_.now;
-  banks_.now = std::make_shared<CellBank>(store_, coder_, trial_.settings, learnt.codec);
+  use_learnt(learnt.codec, fmt::format("learnt from {} tokens: {:.4f} nats a token, q4_0 {:.4f}",
+                                       learnt.tokens, learnt.kld, learnt.q4_0));
   return {};
+}
+
+void Service::use_learnt(std::shared_ptr<const codec::Codec> codec, const std::string& how) {
+  const std::lock_guard lock(mutex_);
+  learning_ = how;
+  banks_.exact = banks_.now;
+  banks_.now = std::make_shared<CellBank>(store_, coder_, trial_.settings, std::move(codec));
+}
+
+// Several proxies may use one store. What another of them has learnt is used here, too: it drops
+// what was kept without loss, and under two codecs nothing would be shared.
+bool Service::take_learnt() {
+  const std::string settings = trial().settings;
+  std::error_code none;
+  const auto written = fs::last_write_time(codec_path(store_, coder_.shape, settings), none);
+  if (none || written == codec_seen_) return false;
+  codec_seen_ = written;
+  auto codec = kept_codec(store_, coder_, settings);
+  if (!codec) return false;
+  log_line("learnt_by_another", {{"codec", codec::print(codec->text())}});
+  use_learnt(std::move(codec), "learnt by another program with this store");
+  return true;
 }
 
 // What was kept without loss is coded, conversation by conversation, and dropped when it is.
@@ -173,7 +192,7 @@ void Service::learn() {
     Result<> done;
     if (banks.exact) {
       done = take_over_exact(banks);
-    } else if (options_.learn_after > 0) {
+    } else if (options_.learn_after > 0 && !take_learnt()) {
       done = try_to_learn(banks);
     }
     if (done.ok()) continue;

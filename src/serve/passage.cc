@@ -61,12 +61,15 @@ Service::Passage::Passage(Service& service, OutgoingRequest request, const std::
     counts.passed_through += api_ == Api::none;
   });
   if (api_ != Api::none && service_.is_ready()) {
+    service_.forget_if_asleep();
     if (api_ == Api::other || api_ == Api::adapters) {
       give_all_away();
     } else if (auto asked = understand(api_, request.body)) {
       tenant_ = tenant_of(request.headers, *asked);
       service_.note_tenant(tenant_);
       prepare(std::move(*asked), request);
+    } else if (may_be_answered(request.body)) {
+      give_all_away();
     }
   }
   exchange_ = std::make_unique<Exchange>(*service_.upstream_, std::move(request));

@@ -15,21 +15,27 @@ struct Route {
 };
 // Of llama-server.
 constexpr std::array kRoutes = {
-    Route{"/completion", Api::completion},     Route{"/completions", Api::completion},
-    Route{"/v1/completions", Api::completion}, Route{"/chat/completions", Api::chat},
-    Route{"/v1/chat/completions", Api::chat},  Route{"/responses", Api::responses},
-    Route{"/v1/responses", Api::responses},    Route{"/v1/messages", Api::messages},
-    Route{"/lora-adapters", Api::adapters},    Route{"/infill", Api::other},
-    Route{"/embedding", Api::other},           Route{"/embeddings", Api::other},
-    Route{"/v1/embeddings", Api::other},       Route{"/rerank", Api::other},
-    Route{"/reranking", Api::other},           Route{"/v1/rerank", Api::other},
+    Route{"/completion", Api::completion},
+    Route{"/completions", Api::completion},
+    Route{"/v1/completions", Api::completion},
+    Route{"/chat/completions", Api::chat},
+    Route{"/v1/chat/completions", Api::chat},
+    Route{"/api/chat", Api::chat},  // of older ones
+    Route{"/responses", Api::responses},
+    Route{"/v1/responses", Api::responses},
+    Route{"/v1/messages", Api::messages},
+    Route{"/lora-adapters", Api::adapters},
+    Route{"/infill", Api::other},
+    Route{"/embedding", Api::other},
+    Route{"/embeddings", Api::other},
+    Route{"/v1/embeddings", Api::other},
+    Route{"/rerank", Api::other},
+    Route{"/reranking", Api::other},
+    Route{"/v1/rerank", Api::other},
     Route{"/v1/reranking", Api::other},
+    Route{"/audio/transcriptions", Api::other},
+    Route{"/v1/audio/transcriptions", Api::other},
 };
-
-bool flag(const Json& body, const char* key) {
-  const auto at = body.find(key);
-  return at != body.end() && at->is_boolean() && at->get<bool>();
-}
 
 // Whether a value anywhere within has one of the types by which media are named.
 bool names_media(const Json& value) {
@@ -79,7 +85,6 @@ std::optional<Asked> understand(Api api, const std::string& body) {
   Asked asked;
   asked.api = api;
   asked.body = std::move(*value);
-  asked.stream = flag(asked.body, "stream");
   asked.several =
       number_at(asked.body, "n").value_or(1) > 1 || number_at(asked.body, "n_cmpl").value_or(1) > 1;
   const auto lora = asked.body.find("lora");
@@ -94,6 +99,8 @@ std::optional<Asked> understand(Api api, const std::string& body) {
   asked.salt = text_at(asked.body, "cache_salt");
   return asked;
 }
+
+bool may_be_answered(const std::string& body) { return Json::accept(body); }
 
 namespace {
 
@@ -133,7 +140,7 @@ Result<std::vector<int32_t>> prompt_tokens(const Upstream& upstream, const Asked
 std::string body_for(const Asked& asked, int slot, bool with_cells) {
   Json body = asked.body;
   body.erase("cache_salt");
-  body.erase("n_cache_reuse");  // would move cells that were computed behind another prefix
+  body["n_cache_reuse"] = 0;  // else cells move that were computed behind another prefix
   body["id_slot"] = slot;
   body["cache_prompt"] = with_cells;
   return print_json(body);

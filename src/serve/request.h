@@ -19,7 +19,6 @@ Api api_of(const std::string& method, const std::string& path);
 struct Asked {
   Api api = Api::none;
   Json body;
-  bool stream = false;
   bool several = false;     // answers to one prompt: llama-server takes slots of its own choice
   bool adapters = false;    // the body names LoRA adapters: cells mean something else
   bool media = false;       // images or sound among the messages
@@ -27,8 +26,10 @@ struct Asked {
   std::string salt;         // parts clients that must not see each other's cells (cache_salt)
 };
 
-// Nothing if the body is no JSON object.
+// Nothing if the body is no JSON object, or nested too deeply.
 std::optional<Asked> understand(Api api, const std::string& body);
+// Whether the server may find a prompt in a body that is not understood.
+bool may_be_answered(const std::string& body);
 
 // The tokens of the prompt, by the server's own words. Errors: of the server; unsupported for
 // prompts of a kind that nobody but it puts together.

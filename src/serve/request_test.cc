@@ -11,7 +11,9 @@ TEST(RequestTest, RoutesWithAPromptAreKnown) {
   EXPECT_EQ(api_of("POST", "/v1/chat/completions"), Api::chat);
   EXPECT_EQ(api_of("POST", "/completion"), Api::completion);
   EXPECT_EQ(api_of("POST", "/v1/messages"), Api::messages);
+  EXPECT_EQ(api_of("POST", "/api/chat"), Api::chat);
   EXPECT_EQ(api_of("POST", "/v1/embeddings"), Api::other);
+  EXPECT_EQ(api_of("POST", "/v1/audio/transcriptions"), Api::other);
   EXPECT_EQ(api_of("GET", "/v1/chat/completions"), Api::none);
   EXPECT_EQ(api_of("POST", "/v1/chat/completions/control"), Api::none);
 }
@@ -22,11 +24,16 @@ TEST(RequestTest, WhatIsNoObjectIsNotUnderstood) {
   }
 }
 
+TEST(RequestTest, WhatIsNoJsonIsNotAnswered) {
+  for (const char* body : {"", "{", "{\"a\":}", "\xff", "a=1"}) {
+    EXPECT_FALSE(may_be_answered(body)) << body;
+  }
+}
+
 TEST(RequestTest, WhatMattersIsSeen) {
-  const auto asked = understand(Api::chat, R"({"messages": [], "stream": true, "n": 2,
+  const auto asked = understand(Api::chat, R"({"messages": [], "n": 2,
       "lora": [{"id": 0}], "id_slot": 3, "cache_salt": "mine"})");
   ASSERT_TRUE(asked);
-  EXPECT_TRUE(asked->stream);
   EXPECT_TRUE(asked->several);
   EXPECT_TRUE(asked->adapters);
   EXPECT_FALSE(asked->media);
@@ -35,10 +42,10 @@ TEST(RequestTest, WhatMattersIsSeen) {
 }
 
 TEST(RequestTest, ValuesOfOtherTypesAreNotMistaken) {
-  const auto asked = understand(
-      Api::chat, R"({"stream": "yes", "n": [], "lora": [], "id_slot": -1, "cache_salt": 5})");
+  const auto asked =
+      understand(Api::chat, R"({"n": [], "lora": [], "id_slot": -1, "cache_salt": 5})");
   ASSERT_TRUE(asked);
-  EXPECT_FALSE(asked->stream || asked->several || asked->adapters || asked->media);
+  EXPECT_FALSE(asked->several || asked->adapters || asked->media);
   EXPECT_FALSE(asked->slot);
   EXPECT_EQ(asked->salt, "");
 }
@@ -59,9 +66,9 @@ TEST(RequestTest, TheServerGetsTheSlotAndNothingOfOurs) {
   const auto asked = understand(
       Api::chat, R"({"z": 1, "messages": [], "cache_salt": "x", "n_cache_reuse": 5, "a": 1.50})");
   EXPECT_EQ(body_for(*asked, 2, true),
-            R"({"z":1,"messages":[],"a":1.5,"id_slot":2,"cache_prompt":true})");
+            R"({"z":1,"messages":[],"n_cache_reuse":0,"a":1.5,"id_slot":2,"cache_prompt":true})");
   EXPECT_EQ(body_for(*asked, 2, false),
-            R"({"z":1,"messages":[],"a":1.5,"id_slot":2,"cache_prompt":false})");
+            R"({"z":1,"messages":[],"n_cache_reuse":0,"a":1.5,"id_slot":2,"cache_prompt":false})");
 }
 
 TEST(RequestTest, WhatIsNestedTooDeeplyIsNotUnderstood) {
@@ -71,6 +78,7 @@ TEST(RequestTest, WhatIsNestedTooDeeplyIsNotUnderstood) {
   EXPECT_TRUE(understand(Api::completion, nested(kDeepestJson)));
   for (const size_t depth : {size_t{kDeepestJson} + 1, size_t{1'000'000}}) {
     EXPECT_FALSE(understand(Api::completion, nested(depth))) << depth;
+    EXPECT_TRUE(may_be_answered(nested(depth))) << depth;
   }
 }
 

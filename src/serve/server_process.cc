@@ -25,9 +25,9 @@ constexpr milliseconds kFirstPause{100}, kLongestPause{10'000};  // before it is
 constexpr milliseconds kSettled{30'000};  // who lives so long was not started in vain
 constexpr milliseconds kMayEnd{10'000};
 
-std::string describe(int status) {
-  if (WIFSIGNALED(status)) return fmt::format("ended by signal {}", WTERMSIG(status));
-  return fmt::format("ended with code {}", WEXITSTATUS(status));
+ServerProcess::End describe(int status) {
+  if (WIFSIGNALED(status)) return {fmt::format("ended by signal {}", WTERMSIG(status)), false};
+  return {fmt::format("ended with code {}", WEXITSTATUS(status)), true};
 }
 
 // In the child, between fork and exec: only calls that are safe there.
@@ -104,7 +104,7 @@ void ServerProcess::watch() {
       pid_ = -1;
       if (ending_) return;
       if (std::chrono::steady_clock::now() - begun > kSettled) pause = kFirstPause;
-      events_.ended(describe(status));
+      if (!events_.ended(describe(status))) return;
     }
     for (milliseconds waited{0}; waited < pause && !ending_; waited += kGlance) {
       std::this_thread::sleep_for(kGlance);

@@ -16,12 +16,17 @@ namespace kvsplice::serve {
 
 class ServerProcess {
  public:
+  struct End {
+    std::string how;
+    bool by_itself = false;  // not by a signal
+  };
   // arguments: the program first. `before` is called before each start, `began` after it, `ended`
-  // when it has died by itself, with how; all on a thread of this object.
+  // when it has died without our asking, and says whether to start it again; all on a thread of
+  // this object.
   struct Events {
     std::function<void()> before;
     std::function<void(int start)> began;
-    std::function<void(const std::string& how)> ended;
+    std::function<bool(const End& end)> ended;
   };
   ServerProcess(std::vector<std::string> arguments, Events events);
   ~ServerProcess();  // asks it to end, and makes it after ten seconds

@@ -20,6 +20,7 @@ namespace fs = std::filesystem;
 using std::chrono::milliseconds;
 
 constexpr milliseconds kGlance{100};
+constexpr milliseconds kShortestSleep{900};  // llama-server counts seconds
 constexpr std::chrono::seconds kMayBeAway{60};
 constexpr size_t kAsGood = 64;      // tokens that a hot file may have fewer than the store
 constexpr size_t kMostWaiting = 4;  // slot files that wait to be taken into the store
@@ -30,12 +31,6 @@ Clock::duration ticks_of(double seconds) {
 }
 
 double now() { return static_cast<double>(std::time(nullptr)); }
-
-std::vector<std::string> environment() {
-  std::vector<std::string> all;
-  for (char** variable = environ; *variable != nullptr; ++variable) all.emplace_back(*variable);
-  return all;
-}
 
 Result<TemporaryFolder> private_folder() {
   std::error_code failed;
@@ -107,15 +102,18 @@ void Service::clear_own_folder() {
   fs::remove(upstream_->address().socket, ignored);
 }
 
-Result<> Service::start() {
+Result<> Service::start(std::function<void()> give_up) {
+  give_up_ = std::move(give_up);
   if (options_.upstream.empty()) {
     process_ = std::make_unique<ServerProcess>(
-        server_arguments(),
-        ServerProcess::Events{[this] { clear_own_folder(); },
-                              [](int start) {
-                                log_line("server_started", {{"start", start}});
-                              },
-                              [this](const std::string& how) { lost_server(how); }});
+        server_arguments(), ServerProcess::Events{[this] { clear_own_folder(); },
+                                                  [](int start) {
+                                                    log_line("server_started", {{"start", start}});
+                                                  },
+                                                  [this](const ServerProcess::End& end) {
+                                                    lost_server(end.how);
+                                                    return is_worth_another_start(end);
+                                                  }});
     KVS_TRY(process_->start());
   }
   keeper_ = std::thread([this] { work(); });
@@ -127,6 +125,24 @@ void Service::lost_server(const std::string& how) {
   log_line("server_lost", {{"how", how}});
   set_state(State::starting, "llama-server " + how);
   if (slots_) slots_->forget();
+}
+
+bool Service::is_worth_another_start(const ServerProcess::End& end) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (was_there_ || !end.by_itself) return true;
+    outcome_ = Error{ErrorKind::io,
+                     fmt::format("llama-server {} before it was ready: its last lines above say "
+                                 "why",
+                                 end.how)};
+  }
+  give_up_();
+  return false;
+}
+
+Result<> Service::outcome() const {
+  const std::lock_guard lock(mutex_);
+  return outcome_;
 }
 
 // Cells mean something else from now on; those in slots have been saved before.
@@ -166,7 +182,19 @@ void Service::admit(const std::function<bool()>& gone) {
 void Service::dismiss() {
   const std::lock_guard lock(mutex_);
   --under_way_;
+  last_used_ = Clock::now();
   changed_.notify_all();
+}
+
+// A server that was told to (--sleep-idle-seconds) drops its model, and all slots, when nobody asks
+// for a while. The first question for tokens would wake it.
+void Service::forget_if_asleep() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (Clock::now() - last_used_ < kShortestSleep) return;
+  }
+  const auto facts = upstream_->facts();
+  if (facts.ok() && facts->is_asleep) slots_->forget();
 }
 
 Result<> Service::wait_until_idle() {
@@ -183,6 +211,7 @@ Result<> Service::make_ready() {
   {
     const std::lock_guard lock(mutex_);
     facts_ = facts;
+    was_there_ = true;
   }
   if (facts.slots < 1) return Error{ErrorKind::unsupported, "the server has no slots"};
   set_state(State::testing, "the self-test is under way");

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -36,8 +37,11 @@ class Service {
   static Result<std::unique_ptr<Service>> create(Options options, session::Coder coder);
   ~Service();  // saves what slots hold, ends the server
 
-  // Starts the server, or looks for it, and goes on with its own threads.
-  Result<> start();
+  // Starts the server, or looks for it, and goes on with its own threads. A server that ends by
+  // itself before it was ever there would end again: `give_up` is called, by another thread, and
+  // outcome() says why.
+  Result<> start(std::function<void()> give_up);
+  Result<> outcome() const;
 
   // A request on its way through. Who asks for one must keep it until the answer has been handed
   // on or the client has left.
@@ -70,6 +74,8 @@ class Service {
   std::vector<std::string> server_arguments() const;
   void clear_own_folder();
   void lost_server(const std::string& how);  // whatever lay in its slots is gone
+  bool is_worth_another_start(const ServerProcess::End& end);
+  void forget_if_asleep();
   void look_again(const std::string& why);
   void open_banks();
   CellBank exact_bank();
@@ -94,6 +100,8 @@ class Service {
   // Learning.
   void learn();  // a thread of its own
   Result<> try_to_learn(const Banks& banks);
+  bool take_learnt();
+  void use_learnt(std::shared_ptr<const codec::Codec> codec, const std::string& how);
   Result<> take_over_exact(const Banks& banks);
   Result<> borrow_slot(const std::function<Result<>(const Laboratory&)>& use);
   std::vector<std::string> tenants() const;
@@ -142,7 +150,10 @@ class Service {
   mutable std::mutex mutex_;  // of what follows
   std::condition_variable changed_;
   State state_ = State::starting;
-  std::string why_;  // nothing is restored
+  std::string why_;         // nothing is restored
+  bool was_there_ = false;  // the server, with its model
+  Result<> outcome_;
+  Clock::time_point last_used_;  // when the last request with a prompt ended
   SlotTrial trial_;
   size_t under_way_ = 0;  // requests that the server evaluates
   ServerFacts facts_;
@@ -153,10 +164,12 @@ class Service {
   std::set<std::string> tenants_;  // seen since the start
   std::string learning_;           // what it does now, or how it went
 
+  std::function<void()> give_up_;
   std::unique_ptr<ServerProcess> process_;
   std::thread keeper_;  // tests the server after each start, saves idle slots
   std::thread learner_;
-  size_t learn_at_ = 0;               // tokens stored
+  size_t learn_at_ = 0;  // tokens stored
+  std::filesystem::file_time_type codec_seen_ = {};
   std::set<std::string> taken_over_;  // tenants whose exact cells have been coded
 };
 

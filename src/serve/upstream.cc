@@ -127,6 +127,7 @@ Result<ServerFacts> Upstream::facts() const {
   facts.slots = static_cast<int>(count_at(props, "total_slots"));
   facts.model_path = text_at(props, "model_path");
   facts.build = text_at(props, "build_info");
+  facts.is_asleep = flag_at(props, "is_sleeping");
   if (const auto settings = props.find("default_generation_settings"); settings != props.end()) {
     facts.context = count_at(*settings, "n_ctx");
   }

@@ -33,6 +33,7 @@ struct ServerFacts {
   int slots = 0;
   size_t context = 0;  // tokens a slot has room for
   std::string model_path, build;
+  bool is_asleep = false;  // without its model, until somebody asks
 };
 
 class Upstream {
