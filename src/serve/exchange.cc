@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <httplib.h>
 
+#include <algorithm>
+#include <cctype>
 #include <condition_variable>
 #include <mutex>
 #include <optional>
@@ -15,7 +17,24 @@ namespace {
 constexpr std::chrono::hours kPatience{24};  // a model may think for long
 constexpr std::chrono::milliseconds kGlance{50};
 
+std::string header_of(const Headers& headers, const std::string& wanted) {
+  for (const auto& [name, value] : headers) {
+    const bool same = std::equal(name.begin(), name.end(), wanted.begin(), wanted.end(),
+                                 [](char a, char b) { return std::tolower(a) == std::tolower(b); });
+    if (same) return value;
+  }
+  return {};
+}
+
 }  // namespace
+
+std::string key_of(const Headers& headers) {
+  constexpr std::string_view kBearer = "Bearer ";
+  std::string key = header_of(headers, "Authorization");
+  if (key.empty()) key = header_of(headers, "X-Api-Key");
+  if (key.starts_with(kBearer)) key.erase(0, kBearer.size());
+  return key;
+}
 
 struct Exchange::Impl {
   std::unique_ptr<httplib::Client> client;

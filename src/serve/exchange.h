@@ -14,6 +14,8 @@
 namespace kvsplice::serve {
 
 using Headers = std::vector<std::pair<std::string, std::string>>;
+// The key by which a client says who it is, as llama-server looks for it; empty if it has none.
+std::string key_of(const Headers& headers);
 
 struct OutgoingRequest {
   std::string method, target;  // target: path and query as the client wrote them

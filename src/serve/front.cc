@@ -10,6 +10,8 @@
 #include <cerrno>
 #include <cstring>
 #include <optional>
+#include <set>
+#include <sstream>
 
 #include "serve/page.h"
 #include "serve/passage.h"
@@ -21,16 +23,32 @@ namespace {
 constexpr size_t kThreads = 16, kMostThreads = 1024;  // a client that streams holds one
 constexpr size_t kMostBody = size_t{1} << 30;         // bytes; llama-server has no limit
 
-bool is_one_of(std::string name, std::initializer_list<const char*> names) {
-  std::transform(name.begin(), name.end(), name.begin(),
+std::string lower(std::string text) {
+  std::transform(text.begin(), text.end(), text.begin(),
                  [](unsigned char c) { return std::tolower(c); });
-  return std::find(names.begin(), names.end(), name) != names.end();
+  return text;
+}
+
+bool is_one_of(const std::string& name, std::initializer_list<const char*> names) {
+  return std::find(names.begin(), names.end(), lower(name)) != names.end();
 }
 
 // Those that tell of one connection, not of the message.
 bool is_of_connection(const std::string& name) {
   return is_one_of(name, {"connection", "keep-alive", "transfer-encoding", "content-length", "te",
                           "trailer", "upgrade", "proxy-connection", "expect"});
+}
+
+// Those that a client says to be of this connection.
+std::set<std::string> named_by_connection(const httplib::Request& request) {
+  std::set<std::string> names;
+  for (size_t i = 0; i < request.get_header_value_count("Connection"); ++i) {
+    std::string list = lower(request.get_header_value("Connection", "", i));
+    std::replace(list.begin(), list.end(), ',', ' ');
+    std::istringstream words(list);
+    for (std::string word; words >> word;) names.insert(word);
+  }
+  return names;
 }
 
 // Some that httplib adds to what it reads, and the address by which the client found us.
@@ -55,8 +73,9 @@ OutgoingRequest forwarded(const httplib::Request& request) {
   out.method = request.method;
   out.target = request.target;
   out.body = request.body;
+  const std::set<std::string> named = named_by_connection(request);
   for (const auto& [name, value] : request.headers) {
-    if (is_of_connection(name) || is_ours(name)) continue;
+    if (is_of_connection(name) || is_ours(name) || named.contains(lower(name))) continue;
     out.headers.emplace_back(name == kHiddenType ? "Content-Type" : name, value);
   }
   return out;
@@ -67,6 +86,12 @@ void say(httplib::Response& response, int status, const std::string& message) {
   const Json body = {{"error", {{"code", status}, {"type", "kvsplice"}, {"message", message}}}};
   response.set_content(print_json(body), "application/json");
 }
+
+Headers headers_of(const httplib::Request& request) {
+  return {request.headers.begin(), request.headers.end()};
+}
+
+void refuse(httplib::Response& response) { say(response, 401, "a key of llama-server is needed"); }
 
 // Length and kind of the body are httplib's to say.
 struct BodyKind {
@@ -148,10 +173,12 @@ void Front::Impl::declare() {
   server.Get("/kvsplice/?", [](const Request&, Response& response) {
     response.set_content(kPage, "text/html; charset=utf-8");
   });
-  server.Get("/kvsplice/status", [this](const Request&, Response& response) {
+  server.Get("/kvsplice/status", [this](const Request& request, Response& response) {
+    if (!service.admits(key_of(headers_of(request)))) return refuse(response);
     response.set_content(print_json(service.status(), 2), "application/json");
   });
-  server.Get("/kvsplice/metrics", [this](const Request&, Response& response) {
+  server.Get("/kvsplice/metrics", [this](const Request& request, Response& response) {
+    if (!service.admits(key_of(headers_of(request)))) return refuse(response);
     response.set_content(service.metrics(), "text/plain; version=0.0.4");
   });
   // Whoever moved cells himself would put them before prompts of others, or under their names.

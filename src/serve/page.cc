@@ -88,9 +88,26 @@ function show(s) {
     count(r.restored_tokens), count(r.cached_tokens), count(r.predicted_tokens), time(r.restore_seconds), time(r.first_byte_seconds), [r.why_not_restored]]));
 }
 
+const keyName = 'kvsplice-key';
+
+function asked() {
+  const key = sessionStorage.getItem(keyName);
+  return fetch('/kvsplice/status', key ? { headers: { Authorization: 'Bearer ' + key } } : {});
+}
+
 async function ask() {
   try {
-    show(await (await fetch('/kvsplice/status')).json());
+    const answer = await asked();
+    if (answer.status === 401) {
+      const key = prompt('A key of llama-server (--api-key):');
+      if (key === null) {
+        document.getElementById('state').textContent = 'a key is needed: load the page again';
+        return;
+      }
+      sessionStorage.setItem(keyName, key);
+      return ask();
+    }
+    show(await answer.json());
   } catch (e) {
     document.getElementById('state').textContent = 'no answer: ' + e;
   }

@@ -9,20 +9,9 @@ namespace kvsplice::serve {
 
 namespace {
 
-std::string header_of(const Headers& headers, const std::string& wanted) {
-  for (const auto& [name, value] : headers) {
-    const bool same = std::equal(name.begin(), name.end(), wanted.begin(), wanted.end(),
-                                 [](char a, char b) { return std::tolower(a) == std::tolower(b); });
-    if (same) return value;
-  }
-  return {};
-}
-
 // Who asks, as far as a key says it, and the part of his that the body names.
 std::string tenant_of(const Headers& headers, const Asked& asked) {
-  std::string key = header_of(headers, "Authorization");
-  if (key.starts_with("Bearer ")) key = key.substr(7);
-  if (key.empty()) key = header_of(headers, "X-Api-Key");
+  const std::string key = key_of(headers);
   return asked.salt.empty() ? key : key + '\n' + asked.salt;
 }
 
@@ -60,7 +49,8 @@ Service::Passage::Passage(Service& service, OutgoingRequest request, const std::
     counts.requests += 1;
     counts.passed_through += api_ == Api::none;
   });
-  if (api_ != Api::none && service_.is_ready()) {
+  // Who has no key finds nothing of others in slots or times: the server refuses him.
+  if (api_ != Api::none && service_.is_ready() && service_.admits(key_of(request.headers))) {
     service_.forget_if_asleep();
     if (api_ == Api::other || api_ == Api::adapters) {
       give_all_away();

@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "core/stopwatch.h"
+#include "gguf/model_file.h"
 #include "serve/cell_settings.h"
 #include "serve/low_priority.h"
 #include "serve/passage.h"
@@ -45,6 +46,16 @@ Result<> check_slots_folder(const std::string& folder) {
   }
   if (::access(folder.c_str(), R_OK | W_OK | X_OK) == 0) return {};
   return Error{ErrorKind::usage, fmt::format("--slots-dir {}: may not be written to", folder)};
+}
+
+// Of a server that others have started; where its files cannot be seen its cells may tell.
+Result<> check_model(const ServerFacts& facts, const std::string& ours, const ModelShape& shape) {
+  std::error_code failed;
+  if (fs::equivalent(facts.model_path, ours, failed) || failed) return {};
+  const auto theirs = gguf::fingerprint_of_model(facts.model_path);
+  if (!theirs.ok() || *theirs == shape.fingerprint) return {};
+  return Error{ErrorKind::unsupported,
+               fmt::format("the server has another model than -m: {}", facts.model_path)};
 }
 
 }  // namespace
@@ -124,6 +135,10 @@ Result<> Service::start(std::function<void()> give_up) {
 void Service::lost_server(const std::string& how) {
   log_line("server_lost", {{"how", how}});
   set_state(State::starting, "llama-server " + how);
+  {
+    const std::lock_guard lock(mutex_);
+    keys_.clear();
+  }
   if (slots_) slots_->forget();
 }
 
@@ -214,6 +229,7 @@ Result<> Service::make_ready() {
     was_there_ = true;
   }
   if (facts.slots < 1) return Error{ErrorKind::unsupported, "the server has no slots"};
+  KVS_TRY(check_model(facts, options_.model, coder_.shape));
   set_state(State::testing, "the self-test is under way");
   KVS_TRY(wait_until_idle());
   KVS_ASSIGN(SlotTrial test, try_slots(*upstream_, facts.slots, slots_folder_, coder_.shape));
@@ -247,6 +263,19 @@ std::string Service::hot_key(const std::string& tenant) const {
 
 std::string Service::path_of(const std::string& file) const {
   return (fs::path(slots_folder_) / file).string();
+}
+
+// One that was taken once is taken until the server starts anew.
+bool Service::admits(const std::string& key) {
+  if (options_.api_key.empty() || key == options_.api_key) return true;
+  {
+    const std::lock_guard lock(mutex_);
+    if (keys_.contains(key)) return true;
+  }
+  if (!upstream_->takes_key(key)) return false;
+  const std::lock_guard lock(mutex_);
+  keys_.insert(key);
+  return true;
 }
 
 void Service::note_tenant(const std::string& tenant) {

@@ -50,6 +50,9 @@ class Service {
   std::unique_ptr<Passage> begin(OutgoingRequest request, const std::string& path,
                                  const std::function<bool()>& gone);
 
+  // Whether llama-server answers a client with this key.
+  bool admits(const std::string& key);
+
   Json status() const;
   std::string metrics() const;  // as Prometheus reads them
 
@@ -162,6 +165,7 @@ class Service {
   bool ending_ = false;
   Banks banks_;
   std::set<std::string> tenants_;  // seen since the start
+  std::set<std::string> keys_;     // that the server takes
   std::string learning_;           // what it does now, or how it went
 
   std::function<void()> give_up_;

@@ -121,6 +121,13 @@ Result<> Upstream::ready() const {
   return {};
 }
 
+bool Upstream::takes_key(const std::string& key) const {
+  const auto client = connect(kSoon);
+  if (!key.empty()) client->set_bearer_token_auth(key);
+  const auto answer = client->Get("/props");
+  return answer && answer->status == 200;
+}
+
 Result<ServerFacts> Upstream::facts() const {
   KVS_ASSIGN(const Json props, get("/props", kSoon));
   ServerFacts facts;

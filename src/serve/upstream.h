@@ -50,6 +50,8 @@ class Upstream {
   // Errors of all calls: io if the server is not there or does not answer in time, mismatch with
   // its own words if it refuses.
   Result<> ready() const;  // it has loaded its model
+  // Whether it answers a client with this key, which may be empty.
+  bool takes_key(const std::string& key) const;
   Result<ServerFacts> facts() const;
   Result<std::vector<int32_t>> tokens_of(const Json& text) const;
   Result<std::string> prompt_of(const Json& chat) const;

@@ -168,6 +168,8 @@ class Stub:
         self.folder = folder
         self.slots = [Slot() for _ in range(slots)]
         self.model = threading.RLock()
+        self.keys = set()  # that clients need, if there are any
+        self.asleep, self.model_path = False, "stub"
         self.faults = {}  # by path, with the action of /slots as in "/slots/save"
         self.seen = []  # (method, path, headers, body)
         self.left = 0   # clients that did not wait for an answer that never came
@@ -193,12 +195,23 @@ class Stub:
     def lift(self):
         self.faults = {}
 
+    def fall_asleep(self):
+        """Until somebody wants tokens it has no model, and afterwards nothing in its slots."""
+        self.asleep = True
+        for slot in self.slots:
+            slot.tokens = []
+
+    def refuses(self, path, headers):
+        key = headers.get("Authorization") or headers.get("X-Api-Key") or ""
+        return self.keys and path != "/health" and key.removeprefix("Bearer ") not in self.keys
+
     # -- what it answers --------------------------------------------------------------------------
 
     def answer(self, method, path, query, body):
         with self.model:
             if method in ("GET", "HEAD"):
                 return self.tell(path)
+            self.asleep = False
             try:
                 asked = json.loads(body or b"{}")
                 if path.startswith("/slots/"):
@@ -212,7 +225,8 @@ class Stub:
     def tell(self, path):
         facts = {
             "/health": {"status": "ok"},
-            "/props": {"total_slots": len(self.slots), "model_path": "stub", "build_info": "stub",
+            "/props": {"total_slots": len(self.slots), "model_path": self.model_path,
+                       "build_info": "stub", "is_sleeping": self.asleep,
                        "default_generation_settings": {"n_ctx": 4096}},
             "/slots": [{"id": i, "n_ctx": 4096} for i, _ in enumerate(self.slots)],
             "/lora-adapters": [],
@@ -336,7 +350,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.stub.answer(self.command, url.path, query, body)
 
         try:
-            if fault:
+            if self.stub.refuses(url.path, self.headers):
+                self.send(Answer(401, {"error": {"code": 401, "message": "Invalid API Key"}}))
+            elif fault:
                 fault(self, make)
             else:
                 self.send(make())
