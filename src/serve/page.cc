@@ -66,10 +66,12 @@ function show(s) {
   tile('prompt tokens not evaluated', share(c.cached_tokens, c.prompt_tokens));
   tile('of them from the store', share(c.restored_tokens, c.prompt_tokens));
   tile('in the store, of ' + bytes(s.store.cap_bytes), bytes(s.store.bytes || 0));
-  tile('smaller than f16', (s.store.ratio || 0).toFixed(1) + ' times');
+  tile('smaller than f16', s.store.ratio > 0 ? s.store.ratio.toFixed(1) + ' times' : '-');
   tile('tokens stored', count(s.store.tokens || 0));
   tile('restored a second, tokens', count(s.rates.restore_tokens_per_second));
   tile('evaluated a second, tokens', count(s.rates.evaluate_tokens_per_second));
+  const failures = c.saves_failed + c.restores_failed;
+  if (failures > 0) tile('saves and restores that failed; the last: ' + c.last_failure, count(failures));
   if (s.remote) {
     const r = s.remote;
     tile('prompts found remotely, of ' + count(r.hits + r.misses), count(r.hits));

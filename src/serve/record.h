@@ -31,6 +31,7 @@ struct Counts {
   uint64_t prompt_tokens = 0, restored_tokens = 0, cached_tokens = 0;
   uint64_t stored_objects = 0, stored_bytes = 0, stored_tokens = 0;
   double restore_seconds = 0, save_seconds = 0, code_seconds = 0, saved_seconds = 0;
+  std::string last_failure;  // of a restore or save: why
 };
 
 class Record {

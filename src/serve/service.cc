@@ -101,8 +101,12 @@ Service::Service(Options options, session::Coder coder, store::Store store, Temp
 
 std::vector<std::string> Service::server_arguments() const {
   std::vector<std::string> arguments = {
-      options_.program,   "-m",          options_.model, "--host", upstream_->address().socket,
-      "--slot-save-path", slots_folder_, "--cache-ram",  "0",      "--no-context-shift"};
+      options_.program,   "-m",         options_.model, "--host", upstream_->address().socket,
+      "--slot-save-path", slots_folder_};
+  // Where we restore nothing it may do what it can by itself.
+  if (why_never(coder_.shape).empty()) {
+    arguments.insert(arguments.end(), {"--cache-ram", "0", "--no-context-shift"});
+  }
   arguments.insert(arguments.end(), options_.arguments.begin(), options_.arguments.end());
   return arguments;
 }
@@ -278,9 +282,11 @@ bool Service::admits(const std::string& key) {
   return true;
 }
 
+// Nothing is learnt from more of them, nor from those whose names are a burden: salts are free.
 void Service::note_tenant(const std::string& tenant) {
+  constexpr size_t kMost = 1024, kLongest = 1024;
   const std::lock_guard lock(mutex_);
-  tenants_.insert(tenant);
+  if (tenants_.size() < kMost && tenant.size() <= kLongest) tenants_.insert(tenant);
 }
 
 SlotTrial Service::trial() const {
@@ -361,6 +367,7 @@ Service::Restored Service::restore(Slots::Lease& lease, SlotContent& content,
     counts.restores += moved.ok();
     counts.restores_hot += moved.ok() && source->hot;
     counts.restores_failed += !moved.ok();
+    if (!moved.ok()) counts.last_failure = moved.error().message;
     counts.restore_seconds += done.seconds;
   });
   if (!moved.ok()) {
@@ -391,6 +398,7 @@ bool Service::write_out(Slots::Lease& lease, SlotContent& content) {
   record_.change([&](Counts& counts) {
     counts.saves += saved.ok();
     counts.saves_failed += !saved.ok();
+    if (!saved.ok()) counts.last_failure = saved.error().message;
     if (saved.ok()) counts.save_seconds += saved->seconds;
   });
   if (!saved.ok()) {
@@ -422,7 +430,10 @@ void Service::take_into_store(const SlotFile& file) {
   auto kept = file.bank->keep(file.tenant, file.path, file.prompt, options_.fewest_tokens);
   hot_.add(file.path, file.hot_key, kept.ok() ? std::move(kept->tokens) : std::vector<int32_t>());
   if (!kept.ok()) {
-    record_.change([](Counts& counts) { counts.saves_failed += 1; });
+    record_.change([&](Counts& counts) {
+      counts.saves_failed += 1;
+      counts.last_failure = kept.error().message;
+    });
     log_line("keep_failed", {{"why", kept.error().message}});
     return;
   }

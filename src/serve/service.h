@@ -99,6 +99,7 @@ class Service {
     std::shared_ptr<const CellBank> now, exact;
   };
   Banks banks() const;
+  double ratio(const Banks& banks) const;
 
   // Learning.
   void learn();  // a thread of its own

@@ -52,14 +52,19 @@ Result<> rewrite(const Seen& seen, const ModelShape& shape, const std::string& p
 
 }  // namespace
 
-Result<SlotTrial> try_slots(const Upstream& upstream, int slots, const std::string& folder,
-                            const ModelShape& shape) {
+std::string why_never(const ModelShape& shape) {
   if (shape.longest_window() > 0) {
-    return unfit("layers with a sliding window: slot files hold too little of them to go on from");
+    return "layers with a sliding window: slot files hold too little of them to go on from";
   }
   if (shape.hybrid()) {
-    return unfit("recurrent layers: of their state slot files hold only the last one");
+    return "recurrent layers: of their state slot files hold only the last one";
   }
+  return {};
+}
+
+Result<SlotTrial> try_slots(const Upstream& upstream, int slots, const std::string& folder,
+                            const ModelShape& shape) {
+  if (const std::string why = why_never(shape); !why.empty()) return unfit(why);
   const int other = slots > 1 ? 1 : 0;
   KVS_ASSIGN(std::vector<int32_t> prompt, upstream.tokens_of(kText));
   prompt.resize(std::min(prompt.size(), kMost));

@@ -46,7 +46,8 @@ Json to_json(const Counts& c) {
           {"restore_seconds", c.restore_seconds},
           {"save_seconds", c.save_seconds},
           {"code_seconds", c.code_seconds},
-          {"saved_seconds", c.saved_seconds}};
+          {"saved_seconds", c.saved_seconds},
+          {"last_failure", c.last_failure}};
 }
 
 Json view_json(const store::DepotView& remote) {
@@ -105,6 +106,22 @@ const char* Service::name(State state) {
   return "unknown";
 }
 
+// How much smaller than f16 the cells are that lie in the store, which may have those of other
+// models, too: of the tenants seen since the start. 0: nothing yet.
+double Service::ratio(const Banks& banks) const {
+  double tokens = 0, bytes = 0;
+  for (const std::string& tenant : tenants()) {
+    for (const auto& bank : {banks.now, banks.exact}) {
+      if (!bank) continue;
+      const auto totals = store_.totals_of(bank->root_of(tenant));
+      if (!totals.ok()) continue;
+      tokens += double(totals->tokens);
+      bytes += double(totals->bytes);
+    }
+  }
+  return bytes > 0 ? tokens * double(coder_.shape.f16_bytes_per_token()) / bytes : 0;
+}
+
 Json Service::status() const {
   Json status = Json::object();
   ServerFacts facts;
@@ -137,8 +154,7 @@ Json Service::status() const {
     store["objects"] = totals->objects;
     store["bytes"] = totals->bytes;
     store["tokens"] = totals->tokens;
-    const double raw = double(totals->tokens) * double(shape.f16_bytes_per_token());
-    store["ratio"] = totals->bytes > 0 ? raw / double(totals->bytes) : 0;
+    store["ratio"] = ratio(banks);
   }
   status["store"] = store;
   const HotFiles::Totals hot = hot_.totals();

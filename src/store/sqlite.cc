@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 
 namespace kvsplice::store {
 
@@ -36,7 +37,11 @@ Error Database::error(int code) const {
   const char* why = sqlite3_errstr(code);
   if (code == SQLITE_NOMEM) return {ErrorKind::memory, "out of memory"};
   const ErrorKind kind = is_fault_of_file(code) ? ErrorKind::format : ErrorKind::io;
-  return {kind, fmt::format("{}: {}", path_, db_ ? sqlite3_errmsg(db_.get()) : why)};
+  std::string message = fmt::format("{}: {}", path_, db_ ? sqlite3_errmsg(db_.get()) : why);
+  // "disk I/O error" may be a full disk.
+  const int system = db_ ? sqlite3_system_errno(db_.get()) : 0;
+  if (kind == ErrorKind::io && system != 0) message += fmt::format(": {}", std::strerror(system));
+  return {kind, std::move(message)};
 }
 
 Result<> Database::run(const char* sql) {

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "host/tiny_model_test.h"
 #include "program.h"
 
 namespace kvsplice::cli {
@@ -59,6 +60,17 @@ TEST_F(ServeTest, OptionsThatItsUsersTypeReachTheServer) {
 TEST_F(ServeTest, WhatStandsBehindIsTheServersAndWins) {
   EXPECT_EQ(told(model_ + "-c 4096 -- -c 8192 --temp 0.5 --no-such-option"),
             " --ctx-size 4096 -c 8192 --temp 0.5 --no-such-option\n");
+}
+
+TEST_F(ServeTest, AServerThatNothingIsRestoredInKeepsItsOwnWays) {
+  kvsplice::testing::TinyOptions slides;
+  slides.architecture = "gemma3";
+  kvsplice::testing::TinyModel(slides).save(folder_ / "slides.gguf");
+  const Outcome outcome = serve("-m " + folder_ / "slides.gguf");
+  EXPECT_EQ(outcome.code, 1) << outcome.text;
+  const std::string told = slurp(folder_ / "told");
+  EXPECT_THAT(told, HasSubstr("--slot-save-path"));
+  EXPECT_THAT(told, ::testing::Not(HasSubstr("--cache-ram")));
 }
 
 TEST_F(ServeTest, KeysReachTheServer) {

@@ -183,6 +183,12 @@ TEST_F(StoreVerb, FindsTheStoreOfTheUser) {
   EXPECT_THAT(none.text, HasSubstr("name a store (--store)"));
 }
 
+TEST_F(StoreVerb, SaysWhatTheSystemRefuses) {
+  const Outcome full = shell("ulimit -f 8; " + std::string(KVSPLICE_BINARY) + ' ' + verb("ls"));
+  EXPECT_EQ(full.code, 1);
+  EXPECT_THAT(full.text, HasSubstr("index.sqlite: disk I/O error: File too large"));
+}
+
 TEST_F(StoreVerb, MakesNoStoreWhereItLooksForOne) {
   for (const char* words : {"ls", "stat", "verify", "gc", "drop --all", "export x"}) {
     refused(std::string("store ") + words + " --store " + tmp_ / "typo", 1, "typo is no store");

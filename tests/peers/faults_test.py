@@ -196,7 +196,9 @@ class Faults(unittest.TestCase):
                 new = [{"role": "user", "content": f"{name} " * 40}]
                 text, _, _ = self.proxy.chat(new, n=6)
                 self.assertEqual(len(text), 6)
-                self.proxy.wait_until(lambda s: s["counts"]["saves_failed"] > failed)
+                counts = self.proxy.wait_until(
+                    lambda s: s["counts"]["saves_failed"] > failed)["counts"]
+                self.assertNotEqual(counts["last_failure"], "")
                 self.take_slot()
                 again, cached, restored = self.proxy.chat(new, n=6)
                 self.assertEqual((again, restored), (text, 0))

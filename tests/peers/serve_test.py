@@ -319,7 +319,8 @@ class Serving(unittest.TestCase):
         prompts = [[{"role": "user", "content": text[at:at + 3000]}]
                    for at in range(0, len(text) - 3000, 3000)]
         proxy = Proxy(self.folder, "--learn-after", "1500", "--max-kld", "0.2")
-        with proxy:
+        another = Proxy(self.folder, "--learn-after", "1000000")  # of the same store
+        with proxy, another:
             for prompt in prompts[:4]:
                 proxy.chat(prompt, n=4)
             before = proxy.wait_until_saved()["store"]
@@ -328,6 +329,8 @@ class Serving(unittest.TestCase):
                                       s["store"]["bytes"] < before["bytes"] / 5)
             self.assertGreaterEqual(status["store"]["tokens"], before["tokens"] - 64)
             self.assertNotIn("focus", status["cells"]["codec"])
+            another.wait_until(lambda s: s["cells"]["codec"] == status["cells"]["codec"])
+            self.assertGreater(another.chat(prompts[1], n=4)[2], 500)
             proxy.stop()
             proxy.start()
             self.assertEqual(proxy.status()["cells"]["codec"], status["cells"]["codec"])
