@@ -3,6 +3,7 @@
 that server alone would have given, and when it does things right again cells are restored again."""
 
 import contextlib
+import glob
 import http.client
 import json
 import os
@@ -205,6 +206,31 @@ class Faults(unittest.TestCase):
                 self.assertLess(cached, 10)
                 self.lift()
                 self.check_restores()
+
+    def test_a_store_that_is_spoilt_costs_only_the_restore(self):
+        def flip(path):
+            with open(path, "r+b") as file:
+                file.seek(os.path.getsize(path) // 2)
+                byte = file.read(1)
+                file.seek(-1, os.SEEK_CUR)
+                file.write(bytes([byte[0] ^ 1]))
+        spoils = {"cut": lambda path: os.truncate(path, 300), "empty": lambda path: os.truncate(path, 0),
+                  "altered": flip, "gone": os.remove, "unreadable": lambda path: os.chmod(path, 0)}
+        store = os.path.join(self.folder, "store")
+        for name, spoil in spoils.items():
+            with self.subTest(spoilt=name):
+                self.check_restores()
+                for path in glob.glob(os.path.join(store, "objects", "*", "*.kvo")):
+                    if os.path.getsize(path) > 0:  # what nobody has asked for lies there still
+                        spoil(path)
+                self.take_slot()
+                got, wanted = self.ask("chat"), self.ask("chat", self.alone.port)
+                self.assertEqual(got.alike(), wanted.alike())
+                if name != "unreadable" or os.getuid() != 0:  # root reads everything
+                    self.assertEqual(got.restored, 0)
+                self.proxy.wait_until_saved()
+                self.check_restores()  # what was lost has been kept again
+        peer.kvsplice("store", "verify", "--repair", "--store", store)
 
     def test_a_slot_that_cannot_be_emptied_is_not_shared(self):
         self.check_restores()
