@@ -85,6 +85,8 @@ Service::Service(Options options, session::Coder coder, store::Store store, Temp
       hot_(options_.hot_bytes),
       begun_(now()) {
   const bool attached = !options_.upstream.empty();
+  const auto& told = options_.arguments;
+  may_sleep_ = attached || std::count(told.begin(), told.end(), "--sleep-idle-seconds") > 0;
   slots_folder_ = attached ? options_.slots_folder : own_.file("slots");
   Address address;
   if (attached) {
@@ -208,6 +210,7 @@ void Service::dismiss() {
 // A server that was told to (--sleep-idle-seconds) drops its model, and all slots, when nobody asks
 // for a while. The first question for tokens would wake it.
 void Service::forget_if_asleep() {
+  if (!may_sleep_) return;
   {
     const std::lock_guard lock(mutex_);
     if (Clock::now() - last_used_ < kShortestSleep) return;

@@ -150,6 +150,7 @@ class Service {
   mutable Record record_;
   std::atomic<uint64_t> files_made_ = 0;
   const double begun_;
+  bool may_sleep_ = false;  // the server
 
   mutable std::mutex mutex_;  // of what follows
   std::condition_variable changed_;

@@ -393,6 +393,19 @@ class Starting(unittest.TestCase):
                     self.assertEqual((said.status, len(json.loads(said.body)["content"])), (200, 4))
                     self.assertNotIn("X-KVSplice-Restored", said.headers)
 
+    def test_a_model_that_slides_is_passed_through_and_named(self):
+        slides = os.environ.get("KVSPLICE_TEST_GEMMA", "")
+        if not os.path.exists(slides):
+            self.skipTest("no model with sliding windows is there")
+        with Proxy(self.folder, attached=(self.server.address, self.folder), model=slides) as proxy:
+            status = proxy.status()
+            self.assertEqual(status["state"], "passing through")
+            self.assertIn("sliding window", status["why"])
+            body = b'{"prompt": "abc",  "n_predict": 4, "cache_salt": "mine"}'
+            del self.server.seen[:]
+            self.assertEqual(proxy.ask("POST", "/completion", body, JSON)[0], 200)
+            self.assertEqual([seen[3] for seen in self.server.seen], [body])
+
     def test_requests_wait_for_a_server_that_loads(self):
         self.server.fail({"/health": refuses(503, "Loading model")})
         self.addCleanup(self.proxy.stop)

@@ -18,10 +18,11 @@ class Proxy:
     """Starts the proxy, which starts llama-server, or is told of one that runs: its address and its
     folder of slot files. `folder` keeps the proxy's store and its log."""
 
-    def __init__(self, folder, *options, server_options=(), codec=None, attached=None):
+    def __init__(self, folder, *options, server_options=(), codec=None, attached=None,
+                 model=peer.MODEL):
         self.folder = folder
         self.log_path = os.path.join(folder, "serve.log")
-        self.command = [os.environ["KVSPLICE_BINARY"], "serve", "-m", peer.MODEL, "--store",
+        self.command = [os.environ["KVSPLICE_BINARY"], "serve", "-m", model, "--store",
                         os.path.join(folder, "store"), "--port", "0", "--save-after", "0.2",
                         "--fewest-tokens", str(FEWEST), *options]
         if codec:
