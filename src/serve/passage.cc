@@ -51,7 +51,7 @@ Service::Passage::Passage(Service& service, OutgoingRequest request, const std::
   });
   // Who has no key finds nothing of others in slots or times: the server refuses him.
   if (api_ != Api::none && service_.is_ready() && service_.admits(key_of(request.headers))) {
-    service_.forget_if_asleep();
+    service_.doubt_if_asleep();
     if (api_ == Api::other || api_ == Api::adapters) {
       give_all_away();
     } else if (auto asked = understand(api_, request.body)) {
@@ -179,9 +179,9 @@ Service::Passage::~Passage() {
   served_.cached = numbers.cached;
   served_.predicted = numbers.predicted;
   served_.seconds = watch_.seconds();
-  // A server that has started anew without our seeing it.
+  // A server that has started anew without our seeing it, or has emptied slots to make room.
   if (numbers.evaluated > 0 && numbers.cached + kForgotten < served_.there) {
-    service_.slots_->forget();
+    service_.slots_->doubt();
   }
   service_.gate_.evaluated(numbers.evaluated, numbers.evaluate_seconds);
   if (served_.restored > served_.there) {

@@ -209,14 +209,14 @@ void Service::dismiss() {
 
 // A server that was told to (--sleep-idle-seconds) drops its model, and all slots, when nobody asks
 // for a while. The first question for tokens would wake it.
-void Service::forget_if_asleep() {
+void Service::doubt_if_asleep() {
   if (!may_sleep_) return;
   {
     const std::lock_guard lock(mutex_);
     if (Clock::now() - last_used_ < kShortestSleep) return;
   }
   const auto facts = upstream_->facts();
-  if (facts.ok() && facts->is_asleep) slots_->forget();
+  if (facts.ok() && facts->is_asleep) slots_->doubt();
 }
 
 Result<> Service::wait_until_idle() {

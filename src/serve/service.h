@@ -78,7 +78,7 @@ class Service {
   void clear_own_folder();
   void lost_server(const std::string& how);  // whatever lay in its slots is gone
   bool is_worth_another_start(const ServerProcess::End& end);
-  void forget_if_asleep();
+  void doubt_if_asleep();
   void look_again(const std::string& why);
   void open_banks();
   CellBank exact_bank();

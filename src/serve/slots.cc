@@ -98,13 +98,17 @@ void Slots::give_back(int id) {
 
 void Slots::forget() {
   const std::lock_guard lock(mutex_);
-  for (Slot& slot : slots_) slot.content = {};
+  for (Slot& slot : slots_) {
+    slot.content = {.tenant = {}, .tokens = {}, .poisoned = true, .in_use = true};
+  }
   ++generation_;
 }
 
-uint64_t Slots::generation() const {
+void Slots::doubt() {
   const std::lock_guard lock(mutex_);
-  return generation_;
+  for (Slot& slot : slots_) {
+    if (!slot.busy && !slot.content.is_empty()) slot.content.poisoned = true;
+  }
 }
 
 std::vector<SlotView> Slots::view() const {

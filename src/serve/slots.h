@@ -51,7 +51,6 @@ class Slots {
     int id() const { return id_; }
     SlotContent content() const { return slots_->content_of(id_); }
     void put(SlotContent content) { slots_->put(id_, since_, std::move(content)); }
-    bool is_stale() const { return slots_->generation() != since_; }
 
    private:
     friend class Slots;
@@ -71,8 +70,12 @@ class Slots {
   std::optional<Lease> take_dirty(Clock::time_point before);
   std::vector<Lease> take_all();
 
-  // After the server has started anew nothing lies in any slot.
+  // The server may have started anew. Nobody knows then what lies in slots: they are not taken for
+  // empty, or somebody would be given what lies there still, of others.
   void forget();
+  // It may have emptied slots by itself: what lies in those that nobody uses is used no more, but
+  // still saved.
+  void doubt();
   std::vector<SlotView> view() const;
   int count() const { return static_cast<int>(slots_.size()); }
 
@@ -86,13 +89,12 @@ class Slots {
   void give_back(int id);
   SlotContent content_of(int id) const;
   void put(int id, uint64_t since, SlotContent content);
-  uint64_t generation() const;  // how often all was forgotten
   std::optional<int> best(const std::string& tenant, std::span<const int32_t> tokens) const;
 
   mutable std::mutex mutex_;
   std::condition_variable freed_;
   std::vector<Slot> slots_;
-  uint64_t generation_ = 0;
+  uint64_t generation_ = 0;  // how often all was forgotten
 };
 
 }  // namespace kvsplice::serve

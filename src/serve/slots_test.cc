@@ -91,11 +91,39 @@ TEST(SlotsTest, AfterAnotherStartOldKnowledgeIsNotPutBack) {
   Slots slots(1);
   auto lease = slots.take("a", {}, {});
   slots.forget();
-  EXPECT_TRUE(lease.is_stale());
   SlotContent content;
   content.tokens = tokens(0, 10);
   lease.put(content);
   EXPECT_TRUE(lease.content().tokens.empty());
+}
+
+TEST(SlotsTest, WhatIsForgottenIsNotTakenForEmpty) {
+  Slots slots(2);
+  fill(slots, 0, "a", tokens(0, 100));
+  slots.forget();
+  for (const int id : {0, 1}) {
+    const SlotContent content = slots.take("b", {}, id).content();
+    EXPECT_FALSE(content.is_empty());
+    EXPECT_TRUE(content.poisoned);
+    EXPECT_TRUE(content.tokens.empty());
+  }
+}
+
+TEST(SlotsTest, WhatIsDoubtedIsUsedNoMoreButSaved) {
+  Slots slots(3);
+  fill(slots, 0, "a", tokens(0, 100));
+  fill(slots, 1, "a", tokens(1000, 100));
+  {
+    const auto busy = slots.take("a", {}, 1);
+    slots.doubt();
+  }
+  const SlotContent doubted = slots.take("a", {}, 0).content();
+  EXPECT_TRUE(doubted.poisoned);
+  EXPECT_EQ(doubted.tenant, "a");
+  EXPECT_EQ(doubted.tokens.size(), 100u);
+  EXPECT_FALSE(slots.take("a", {}, 1).content().poisoned) << "its user knows";
+  EXPECT_TRUE(slots.take("a", {}, 2).content().is_empty());
+  EXPECT_EQ(chosen(slots, "a", tokens(0, 150)), 2);
 }
 
 }  // namespace

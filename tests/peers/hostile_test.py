@@ -26,13 +26,13 @@ SMUGGLED = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"
 class Behind(unittest.TestCase):
     """A server of its own for each test, without its keys or sleep unless it asks for them."""
 
-    options = ()
+    options, slots = (), 1
 
     def setUp(self):
         self.folder = self.enterContext(tempfile.TemporaryDirectory())
         slots = os.path.join(self.folder, "slots")
         os.mkdir(slots)
-        self.server = self.enterContext(Stub(slots))
+        self.server = self.enterContext(Stub(slots, self.slots))
         self.proxy = Proxy(self.folder, "--learn-after", "0", *self.options,
                            attached=(self.server.address, slots))
 
@@ -157,6 +157,24 @@ class Slots(Behind):
         status, headers, _ = self.ask({"messages": LONG, "max_tokens": 4}, "one")
         self.assertEqual(status, 200)
         self.assertGreater(int(headers["X-KVSplice-Restored"].split("/")[0]), 250)
+
+
+class TwoSlots(Behind):
+    slots = 2
+
+    def test_a_slot_that_the_server_has_emptied_tells_nothing_of_the_other(self):
+        first, second = ({"messages": [{"role": "user", "content": name + LONG[0]["content"]}],
+                          "max_tokens": 4} for name in ("A", "B"))
+        with self.proxy:
+            self.cached(first, "one")
+            where = next(slot for slot in self.server.slots if slot.tokens)
+            self.cached(second, "two")
+            where.tokens = []  # to make room
+            self.assertEqual(self.cached(first, "one"), 0)
+            self.assertEqual(self.cached(second, "three"), 0)
+            self.proxy.wait_until_saved()
+            status, headers, _ = self.ask(second, "two")  # it was saved
+            self.assertGreater(int(headers["X-KVSplice-Restored"].split("/")[0]), 250)
 
 
 class Keys(Behind):
