@@ -21,7 +21,7 @@ namespace kvsplice::serve {
 namespace {
 
 constexpr size_t kThreads = 16, kMostThreads = 1024;  // a client that streams holds one
-constexpr size_t kMostBody = size_t{1} << 30;         // bytes; llama-server has no limit
+constexpr size_t kMostBody = size_t{256} << 20;       // bytes; llama-server takes 100 MB
 
 std::string lower(std::string text) {
   std::transform(text.begin(), text.end(), text.begin(),

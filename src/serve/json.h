@@ -15,16 +15,19 @@ using Json = nlohmann::ordered_json;
 // Values are walked and copied by calls within calls, for which a thread's stack has only so much
 // room.
 constexpr int kDeepestJson = 512;
+// A value takes some twenty times the bytes of its text, and a prompt has no more tokens than that.
+constexpr size_t kMostJson = size_t{1} << 22;
 
-// Nothing if the text is no JSON, or nested too deeply.
+// Nothing if the text is no JSON, nested too deeply, or of too many values.
 inline std::optional<Json> parse_json(const std::string& text) {
-  bool too_deep = false;
+  bool too_much = false;
+  size_t values = 0;
   const auto look = [&](int depth, Json::parse_event_t, Json&) {
-    too_deep = too_deep || depth > kDeepestJson;
-    return !too_deep;
+    too_much = too_much || depth > kDeepestJson || ++values > kMostJson;
+    return !too_much;
   };
   Json value = Json::parse(text, look, false);
-  if (value.is_discarded() || too_deep) return std::nullopt;
+  if (value.is_discarded() || too_much) return std::nullopt;
   return value;
 }
 

@@ -26,7 +26,7 @@ struct Asked {
   std::string salt;         // parts clients that must not see each other's cells (cache_salt)
 };
 
-// Nothing if the body is no JSON object, or nested too deeply.
+// Nothing if the body is no JSON object, nested too deeply, or of too many values.
 std::optional<Asked> understand(Api api, const std::string& body);
 // Whether the server may find a prompt in a body that is not understood.
 bool may_be_answered(const std::string& body);

@@ -82,6 +82,17 @@ TEST(RequestTest, WhatIsNestedTooDeeplyIsNotUnderstood) {
   }
 }
 
+TEST(RequestTest, WhatHasTooManyValuesIsNotUnderstood) {
+  const auto tokens = [](size_t count) {
+    std::string body = R"({"prompt":[1)";
+    for (size_t i = 1; i < count; ++i) body += ",1";
+    return body + "]}";
+  };
+  EXPECT_TRUE(understand(Api::completion, tokens(kMostJson / 2)));
+  EXPECT_FALSE(understand(Api::completion, tokens(kMostJson + 1)));
+  EXPECT_TRUE(may_be_answered(tokens(kMostJson + 1)));
+}
+
 TEST(AddressTest, AreReadAndRefused) {
   const auto local = Address::parse("http://127.0.0.1:8080/");
   ASSERT_TRUE(local.ok());
