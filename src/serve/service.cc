@@ -251,7 +251,10 @@ Result<> Service::make_ready() {
     const std::lock_guard lock(mutex_);
     trial_ = test;
   }
-  if (!slots_) slots_ = std::make_unique<Slots>(facts.slots);
+  if (!slots_) {
+    slots_ = std::make_unique<Slots>(facts.slots);
+    slots_->forget();  // what a server that runs already has been asked by others
+  }
   if (is_another) open_banks();
   KVS_TRY(check_cells(exact_bank(), cells));
   set_state(State::ready, "");

@@ -11,6 +11,7 @@ import time
 import unittest
 
 import peer
+import stub_server
 from proxy import Proxy
 from stub_server import Stub
 
@@ -175,6 +176,17 @@ class TwoSlots(Behind):
             self.proxy.wait_until_saved()
             status, headers, _ = self.ask(second, "two")  # it was saved
             self.assertGreater(int(headers["X-KVSplice-Restored"].split("/")[0]), 250)
+
+
+class ServerThatRuns(Behind):
+    slots = 3
+
+    def test_what_others_have_asked_before_is_not_found(self):
+        for slot in self.server.slots:
+            slot.tokens = stub_server.tokens_of(stub_server.template(LONG))
+        with self.proxy:
+            for key in ("one", "two", "three"):
+                self.assertEqual(self.cached({"messages": LONG, "max_tokens": 4}, key), 0)
 
 
 class Keys(Behind):
