@@ -22,10 +22,10 @@ struct HandedOn {
 constexpr const char* kInteger = "integer";
 constexpr const char* kTypes = "f32|f16|bf16|q8_0|q4_0|q4_1|iq4_nl|q5_0|q5_1";
 constexpr HandedOn kHandedOn[] = {
-    {"-c,--ctx-size", kInteger, "tokens that all slots have room for; 0: as the model says"},
+    {"-c,--ctx-size,--ctx", kInteger, "tokens that all slots have room for; 0: as the model says"},
     {"--parallel", kInteger, "-np: slots; -1: as llama-server likes"},
     {"--kv-unified", "", "-kvu: slots share their room"},
-    {"--gpu-layers,--n-gpu-layers", "N", "-ngl: layers on the GPU; auto, all"},
+    {"--n-gpu-layers,--gpu-layers", "N", "-ngl: layers on the GPU; auto, all"},
     {"--flash-attn", "on|off|auto", "-fa"},
     {"--cache-type-k", kTypes, "-ctk: of cached keys"},
     {"--cache-type-v", kTypes, "-ctv: of cached values"},
@@ -146,7 +146,8 @@ void add_server_options(CLI::App& app, std::vector<std::string>& arguments) {
   refuse_options(app);
   for (const HandedOn& one : kHandedOn) {
     const std::string names = one.names, value = one.value;
-    const std::string name = names.substr(names.rfind("--"));
+    const size_t at = names.find("--");
+    const std::string name = names.substr(at, names.find(',', at) - at);
     CLI::Option* option = nullptr;
     if (value.empty()) {
       option = app.add_flag_callback(

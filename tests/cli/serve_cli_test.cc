@@ -52,6 +52,7 @@ TEST_F(ServeTest, OptionsThatItsUsersTypeReachTheServer) {
   EXPECT_EQ(told(model_ + "-c 8192 -ngl 99 -fa on -ctk q8_0 --jinja -kvu"),
             " --ctx-size 8192 --kv-unified --n-gpu-layers 99 --flash-attn on --cache-type-k q8_0 "
             "--jinja\n");
+  EXPECT_EQ(told(model_ + "--ctx 2048"), " --ctx-size 2048\n");
   EXPECT_EQ(told(model_ + "-t 3 -tb 4"), " --threads-batch 4 --threads 3\n");
   EXPECT_EQ(told(model_ + "-mg 1 -ts 3,1 -md draft.gguf -a name"),
             " --main-gpu 1 --tensor-split 3,1 --model-draft draft.gguf --alias name\n");
