@@ -186,9 +186,8 @@ Command serve_command() {
         auto& o = a->options;
         o.program = "llama-server";
         app.footer(
-            "kvsplice serve -m M.gguf -c 8192 -np 2 -ngl 99 -- --temp 0.7: what stands behind -- "
-            "is "
-            "llama-server's, whatever it knows.");
+            "kvsplice serve -m M.gguf -c 8192 -np 2 -ngl 99 -- --temp 0.7: whatever stands behind "
+            "-- is llama-server's.");
         app.add_option("-m,--model", o.model, "model, GGUF")->required();
         app.add_option("--codec", o.codec, "codec of that model; none: without loss");
         app.add_option("--store", o.store,
