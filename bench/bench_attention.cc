@@ -49,12 +49,12 @@ Matrix<float> query(const ModelShape& shape, const Matrix<float>& keys) {
   return made;
 }
 
-// Products of bytes that one token's attention takes for every token before it: each query row is
-// two rows of bytes, and meets the columns that blocks have bits for.
+// Products of bytes that one token's attention takes for every token before it: each query row
+// meets the columns that blocks have bits for, and, as two rows of bytes, the rotating mean.
 double products_per_token(const live::LiveForm& form) {
   const ModelShape& shape = form.shape();
-  const double rows = 2.0 * shape.query_heads / shape.layers[0].kv_heads;  // of a KV head
-  double products = rows * shape.layers[0].width(Kind::key);               // with the rotating mean
+  const double rows = double(shape.query_heads) / shape.layers[0].kv_heads;  // of a KV head
+  double products = 2 * rows * shape.layers[0].width(Kind::key);
   for (Kind kind : {Kind::key, Kind::value}) {
     const live::FoldedUnit& unit = form.unit(kind, 0);
     for (const live::Band& band : unit.bands) {

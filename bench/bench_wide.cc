@@ -20,7 +20,7 @@ constexpr WideModel kModels[] = {
     {"Llama-3.1-8B", 4, 32, 8, 128, 32, 4096},
     {"Qwen3-30B-A3B", 4, 48, 4, 128, 32, 2048},
 };
-constexpr size_t kCalibration = 4096;  // tokens
+constexpr size_t kCalibration = 20480;  // tokens
 constexpr size_t kBlock = 512;
 
 // The most memory this process has held since the last call with `from_now`, in bytes; 0 if the

@@ -1,7 +1,10 @@
 // A live cache in place of llama.cpp's, on generated models.
 #include <gmock/gmock.h>
+#include <malloc.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <fstream>
 
 #include "calibrate/calibrate.h"
 #include "core/file.h"
@@ -23,6 +26,16 @@ using ::kvsplice::testing::TinyOptions;
 using ::testing::HasSubstr;
 
 constexpr size_t kTokens = 500;
+
+#ifndef __has_feature  // GCC 12
+#define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer) || \
+    __has_feature(memory_sanitizer) || __has_feature(thread_sanitizer)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = false;
+#endif
 
 calibrate::Calibration calibrated(const Model& model, const TempDir& dir,
                                   calibrate::CalibrateOptions options) {
@@ -160,6 +173,48 @@ INSTANTIATE_TEST_SUITE_P(Families, LiveCache,
                                            "gpt2", "gptneox", "phi3", "arcee", "deci+heads",
                                            "gemma2", "gemma3", "gpt-oss", "llama4"),
                          [](const auto& family) { return family_name(family.param); });
+
+// Pages of this process that are in memory.
+double resident_bytes() {
+  malloc_trim(0);
+  std::ifstream statm("/proc/self/statm");
+  double all = 0, resident = 0;
+  statm >> all >> resident;
+  return resident * double(sysconf(_SC_PAGESIZE));
+}
+
+// The process is smaller by what the caches' own counts say.
+TEST(LiveCacheOf, ResidentMemoryIsAsSmallAsItSays) {
+  if (kSanitized) GTEST_SKIP() << "sanitizers keep memory of their own";
+  const TempDir dir;
+  TinyOptions wide = family("llama");
+  wide.kv_heads = 4;
+  wide.head_dim = 64;
+  wide.context = 4096;
+  TinyModel(wide).save(dir.file("m.gguf"));
+  const Model model = must(Model::load(dir.file("m.gguf")));
+  const auto form = form_of(model, dir);
+  const auto tokens = letters(wide.context);
+  const auto taken = [&](std::shared_ptr<const live::LiveForm> own, double& counted) {
+    const double before = resident_bytes();
+    ContextOptions options;
+    options.n_ctx = wide.context;
+    options.n_ubatch = 256;
+    options.live = std::move(own);
+    Context context = must(Context::create(model, options));
+    must(context.decode(tokens));
+    counted = double(context.cache_bytes());
+    return resident_bytes() - before;
+  };
+  double f16 = 0, live = 0;
+  taken(nullptr, f16);  // whatever is made once
+  const double of_f16 = taken(nullptr, f16), of_live = taken(form, live);
+  const double per_token = double(model.shape().f16_bytes_per_token());
+  EXPECT_EQ(f16, wide.context * per_token);
+  const double cells = 256 * per_token, tables = double(form->table_bytes());  // made before
+  EXPECT_NEAR(of_f16 - of_live, f16 - (live - tables + cells), 0.15 * f16);
+  EXPECT_LT(of_live, 0.6 * of_f16);
+}
 
 TEST(LiveCacheOf, WhatIsNotHandledIsRefusedAtOnce) {
   const TempDir dir;
