@@ -174,12 +174,9 @@ Result<> check_server_options(const std::vector<std::string>& arguments,
     if (*one.variable != 0 && variable_of(environment, one.variable)) {
       return Error{ErrorKind::usage, say_instead(one.variable, one)};
     }
-    for (const std::string& argument : arguments) {
-      if (std::find(one.options.begin(), one.options.end(), argument) == one.options.end()) {
-        continue;
-      }
-      return Error{ErrorKind::usage, say_instead(argument, one)};
-    }
+    const auto found = std::find_first_of(arguments.begin(), arguments.end(), one.options.begin(),
+                                          one.options.end());
+    if (found != arguments.end()) return Error{ErrorKind::usage, say_instead(*found, one)};
   }
   return {};
 }

@@ -49,7 +49,7 @@ ByteMatrix::ByteMatrix(MatrixView<const float> codes, std::vector<float> scale)
                  uint8_t{byte_product_kernel::kOffset});
   for (size_t r = 0; r < codes.rows; ++r) {
     for (size_t c = 0; c < cols_; ++c) {
-      panels_[place(r, c)] =
+      panels_[byte_product_kernel::place(r, c, quads)] =
           static_cast<uint8_t>(static_cast<int>(codes(r, c)) + byte_product_kernel::kOffset);
     }
   }
@@ -69,16 +69,12 @@ ByteMatrix ByteMatrix::rounded(MatrixView<const float> values) {
   return {codes.view(), std::move(scale)};
 }
 
-size_t ByteMatrix::place(size_t row, size_t col) const {
-  const size_t quad = row / kPanel * pieces(cols_, kQuad) + col / kQuad;
-  return (quad * kPanel + row % kPanel) * kQuad + col % kQuad;
-}
-
 Matrix<float> ByteMatrix::floats() const {
   Matrix<float> made(rows(), cols_);
+  const size_t quads = pieces(cols_, kQuad);
   for (size_t r = 0; r < rows(); ++r) {
     for (size_t first = 0; first < cols_; first += kQuad) {
-      const uint8_t* quad = &panels_[place(r, first)];
+      const uint8_t* quad = &panels_[byte_product_kernel::place(r, first, quads)];
       const size_t n = std::min(kQuad, cols_ - first);
       for (size_t i = 0; i < n; ++i) {
         made(r, first + i) = scale_[r] * float(int(quad[i]) - byte_product_kernel::kOffset);

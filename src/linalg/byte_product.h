@@ -50,8 +50,6 @@ class ByteMatrix {
   void multiply(const ByteRows& x, MatrixView<float> out) const;
 
  private:
-  size_t place(size_t row, size_t col) const;  // in panels_
-
   size_t cols_ = 0;
   std::vector<float> scale_;
   AlignedVector<uint8_t> panels_;  // see byte_product_kernel.h

@@ -38,8 +38,7 @@ void multiply(const Product& p) {
     for (size_t k = 0; k < p.cols; ++k) {
       int32_t sum = 0;
       for (size_t i = 0; i < kQuad * p.quads; ++i) {
-        const size_t quad = k / kPanel * p.quads + i / kQuad;
-        const uint8_t stored = p.weights[(quad * kPanel + k % kPanel) * kQuad + i % kQuad];
+        const uint8_t stored = p.weights[place(k, i, p.quads)];
         sum += p.a[r * p.a_step + i] * (int32_t{stored} - kOffset);
       }
       const float made = static_cast<float>(sum) * p.scale[r] * p.column_scale[k];

@@ -30,6 +30,12 @@ struct Product {
 
 void multiply(const Product& product);
 
+// Where value i of a column of weights stands.
+inline size_t place(size_t column, size_t i, size_t quads) {
+  const size_t quad = column / kPanel * quads + i / kQuad;
+  return (quad * kPanel + column % kPanel) * kQuad + i % kQuad;
+}
+
 // to[i] = round(127 x[i] factor[i] / m), m the largest magnitude of x[i] factor[i]; returns m /
 // 127, or 0, with zeros, if m is 0 or too small or large to divide by. Halves go to the even
 // number.

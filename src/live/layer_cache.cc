@@ -31,12 +31,6 @@ void append_halves(MatrixView<const float> rows, std::vector<uint16_t>& to) {
   to_halves(rows, {&to[before], rows.rows, rows.cols, rows.cols});
 }
 
-Matrix<float> floats(const uint16_t* halves, size_t rows, size_t cols) {
-  Matrix<float> made(rows, cols);
-  plane_kernel::to_floats(halves, made.size(), made.data());
-  return made;
-}
-
 Matrix<float> floats(const plane_kernel::HalfRows& rows) {
   Matrix<float> made(rows.rows, rows.dim);
   for (size_t r = 0; r < rows.rows; ++r) {
@@ -56,11 +50,6 @@ void join_rows(std::span<float> row, float own, std::span<const float> other, fl
   for (size_t i = 0; i < row.size(); ++i) row[i] = own * row[i] + more * other[i];
 }
 
-const std::vector<float>& ones() {
-  static const std::vector<float> all(kRows, 1.f);
-  return all;
-}
-
 // Bytes of a block's levels as weights of a product.
 size_t weight_bytes(const Band& band) { return (band.columns() + 15) / 16 * 16 * kRows; }
 
@@ -78,25 +67,16 @@ struct LayerCache::Asked {
   size_t all() const { return heads * rows; }
   bool dense() const { return rows >= kDense; }
 
-  // Of rows of keys [n x width]: [heads * rows x n].
-  Matrix<float> scores(const Matrix<float>& keys) const {
-    const size_t dim = queries.cols();
-    Matrix<float> made(all(), keys.rows());
-    for (size_t h = 0; h < heads; ++h) {
-      gemm(Trans::no, Trans::yes, 1.f, queries.view().row_range(h * rows, rows),
-           keys.view().col_range(h * dim, dim), 0.f, made.view().row_range(h * rows, rows));
-    }
-    soften(made, cap);
-    return made;
+  // Of a head and its columns of rows of keys [n x dim]: [rows x n], before soft caps.
+  void ask(size_t head, MatrixView<const float> keys, MatrixView<float> scores) const {
+    gemm(Trans::no, Trans::yes, 1.f, queries.view().row_range(head * rows, rows), keys, 0.f,
+         scores);
   }
 
-  // to [heads * rows x value dim] += weights [heads * rows x n] of rows of values [n x width]
-  void add_values(const Matrix<float>& weights, const Matrix<float>& of, Matrix<float>& to) const {
-    const size_t dim = to.cols();
-    for (size_t h = 0; h < heads; ++h) {
-      gemm(Trans::no, Trans::no, 1.f, weights.view().row_range(h * rows, rows),
-           of.view().col_range(h * dim, dim), 1.f, to.view().row_range(h * rows, rows));
-    }
+  // Its rows of `to` [heads * rows x value dim] += weights [rows x n] of rows of values [n x dim]
+  void add(size_t head, MatrixView<const float> weights, MatrixView<const float> values,
+           Matrix<float>& to) const {
+    gemm(Trans::no, Trans::no, 1.f, weights, values, 1.f, to.view().row_range(head * rows, rows));
   }
 };
 
@@ -200,7 +180,7 @@ void LayerCache::forget(size_t position) {
 Result<GroupColumns> LayerCache::oldest(Kind kind) const {
   const auto width = size_t(shape().width(kind));
   const std::vector<uint16_t>& rows = kind == Kind::key ? keys_ : values_;
-  return form_->columns(kind, layer_, floats(&rows[options_.sinks * width], kGroup, width),
+  return form_->columns(kind, layer_, floats({&rows[options_.sinks * width], kGroup, width, width}),
                         first_exact());
 }
 
@@ -337,7 +317,7 @@ void LayerCache::ask_group(const Asked& asked, const Group& group, const Matrix<
       plane_kernel::decode_by_token(own.view(), &group.keys[keys.first_byte[b] + own.first_byte],
                                     levels.data());
       asked.ways[n][grade].multiply(
-          0, {levels.data(), ones().data()},
+          0, {levels.data(), ones(kRows).data()},
           products.view().row_range(band.head * asked.rows, band.heads * asked.rows), scratch);
     }
     for (size_t r = 0; r < asked.all(); ++r) {
@@ -359,7 +339,7 @@ void LayerCache::add_sums(const Group& group, MatrixView<const float> weights, P
     const size_t grade = values.grade_of[b];
     float largest = 0;
     for (size_t r = 0; r < own.rows; ++r) {
-      rounded.set(r, own.row(r), ones());
+      rounded.set(r, own.row(r), ones(kRows));
       part.grade_totals(grade, r) += rounded.total(r);
       largest = std::max(largest, rounded.largest(r));
     }
@@ -466,21 +446,34 @@ Matrix<float> LayerCache::decode_rows(const Asked& asked, Kind kind, const Group
 }
 
 void LayerCache::attend_densely(const Asked& asked, size_t first, size_t end, Part& part) const {
+  const size_t key_dim = asked.queries.cols(), value_dim = part.values.cols();
   for (size_t i = first; i < end; ++i) {
     const Matrix<float> keys = decode_rows(asked, Kind::key, groups_[i]);
     const Matrix<float> values = decode_rows(asked, Kind::value, groups_[i]);
-    Matrix<float> scores = asked.scores(keys);
+    Matrix<float> scores(asked.all(), kGroup);
+    const auto of_head = [&](size_t h) {
+      return scores.view().row_range(h * asked.rows, asked.rows);
+    };
+    for (size_t h = 0; h < asked.heads; ++h) {
+      asked.ask(h, keys.view().col_range(h * key_dim, key_dim), of_head(h));
+    }
+    soften(scores, asked.cap);
     hide(asked, groups_[i], scores);
     part.to_weights(scores);
-    asked.add_values(scores, values, part.values);
+    for (size_t h = 0; h < asked.heads; ++h) {
+      asked.add(h, of_head(h), values.view().col_range(h * value_dim, value_dim), part.values);
+    }
   }
+}
+
+// Whether all that ask see all tokens at positions [first, last].
+bool LayerCache::all_see(const Asked& asked, size_t first, size_t last) const {
+  return first >= shape().first_seen(count_ - 1) && last <= count_ - asked.tokens;
 }
 
 // Tokens at these positions, from rows that do not see them.
 void LayerCache::hide(const Asked& asked, std::span<const size_t> positions,
                       MatrixView<float> scores) const {
-  const auto [least, most] = std::minmax_element(positions.begin(), positions.end());
-  if (*least >= shape().first_seen(count_ - 1) && *most <= count_ - asked.tokens) return;
   for (size_t r = 0; r < scores.rows; ++r) {
     const size_t own = count_ - asked.tokens + r % asked.rows / query_heads_per_head();
     const size_t first = shape().first_seen(own);
@@ -491,31 +484,34 @@ void LayerCache::hide(const Asked& asked, std::span<const size_t> positions,
 }
 
 void LayerCache::hide(const Asked& asked, const Group& group, MatrixView<float> scores) const {
-  if (group.start >= shape().first_seen(count_ - 1)) return;
+  if (all_see(asked, group.start, group.end() - 1)) return;
   std::array<size_t, kGroup> positions;
   for (size_t j = 0; j < kGroup; ++j) positions[j] = group.start + group.order[j];
+  hide(asked, positions, scores);
+}
+
+void LayerCache::hide_exact(const Asked& asked, MatrixView<float> scores) const {
+  if (all_see(asked, position_of_exact(0), count_ - 1)) return;
+  std::vector<size_t> positions(exact_rows());
+  for (size_t j = 0; j < positions.size(); ++j) positions[j] = position_of_exact(j);
   hide(asked, positions, scores);
 }
 
 // Of the rows that are kept as they are, and of one KV head. Scores become weights.
 void LayerCache::attend_exact(const Asked& asked, size_t head, MatrixView<float> scores,
                               Part& part) const {
-  const size_t n = exact_rows(), first = head * asked.rows;
-  const auto queries = asked.queries.view().row_range(first, asked.rows);
+  const size_t first = head * asked.rows;
   const auto keys = exact(Kind::key, head), values = exact(Kind::value, head);
   if (asked.dense()) {
-    gemm(Trans::no, Trans::yes, 1.f, queries, floats(keys), 0.f, scores);
+    asked.ask(head, floats(keys), scores);
   } else {
-    plane_kernel::ask_rows(keys, queries.data, asked.rows, scores.data);
+    plane_kernel::ask_rows(keys, asked.queries.row(first).data(), asked.rows, scores.data);
   }
   soften(scores, asked.cap);
-  std::vector<size_t> positions(n);
-  for (size_t j = 0; j < n; ++j) positions[j] = position_of_exact(j);
-  hide(asked, positions, scores);
+  hide_exact(asked, scores);
   part.to_weights(scores, first);
   if (asked.dense()) {
-    gemm(Trans::no, Trans::no, 1.f, scores, floats(values), 1.f,
-         part.values.view().row_range(first, asked.rows));
+    asked.add(head, scores, floats(values), part.values);
   } else {
     plane_kernel::add_rows(values, scores.data, asked.rows, part.values.row(first).data());
   }

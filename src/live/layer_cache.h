@@ -74,8 +74,10 @@ class LayerCache {
   size_t query_heads_per_head() const;
 
   Asked prepare(MatrixView<const float> queries, float scale, float cap) const;
+  bool all_see(const Asked& asked, size_t first, size_t last) const;
   void hide(const Asked& asked, std::span<const size_t> positions, MatrixView<float> scores) const;
   void hide(const Asked& asked, const Group& group, MatrixView<float> scores) const;
+  void hide_exact(const Asked& asked, MatrixView<float> scores) const;
   static std::vector<RoundedRows> fold(const Asked& asked, const Band& band,
                                        const RoundedRows& queries);
   void attend_groups(const Asked& asked, size_t first, size_t end, Part& part) const;

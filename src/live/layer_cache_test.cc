@@ -10,6 +10,7 @@
 #include <functional>
 
 #include "core/relative_error_test.h"
+#include "linalg/matrices_test.h"
 #include "session/fitted_codec_test.h"
 #include "simd/target.h"
 
@@ -35,13 +36,6 @@ ModelShape grouped_shape(int kv_heads = 2, int window = 0, bool chunked = false)
 
 LiveForm form_of(const ModelShape& shape, const std::string& text) {
   return LiveForm::of(session::fitted(shape, text)).value();
-}
-
-Matrix<float> draw(size_t rows, size_t cols, uint64_t seed) {
-  Random random(seed);
-  Matrix<float> m(rows, cols);
-  for (float& v : m.flat()) v = static_cast<float>(random.normal());
-  return m;
 }
 
 // One layer, appended in pieces; the last piece asks.
@@ -144,7 +138,7 @@ TEST_P(Attention, IsThatOverTheRowsOfTheCodec) {
       const size_t forgotten = seen < kOptions.sinks ? 0 : (seen - kOptions.sinks) / kGroup;
       EXPECT_EQ(filled.cache.bytes().tokens, (groups - std::min(groups, forgotten)) * kGroup);
       replace_blocks(codecs, layer, groups * kBlocks, filled);
-      const auto queries = draw(last, 6 * 64, 3);
+      const auto queries = noise(last, 6 * 64, 3);
       const auto wanted = attend_by_hand(shape, layer, filled, queries, 0.2, scoring);
       const auto without = attend_by_hand(shape, layer, exact, queries, 0.2, scoring);
       const double harm = relative_error(without.flat(), wanted.flat());
@@ -210,7 +204,7 @@ struct Noise {
     KvBlock<float> noise(shape, Space::raw, 0, 1000);
     for (Kind kind : {Kind::key, Kind::value}) {
       for (size_t l = 0; l < shape.layers.size(); ++l) {
-        noise.of(kind)[l] = draw(1000, size_t(shape.layers[l].width(kind)), 7 + l);
+        noise.of(kind)[l] = kvsplice::noise(1000, size_t(shape.layers[l].width(kind)), 7 + l);
       }
     }
     const codec::BlockRows rows(std::move(noise));
@@ -251,7 +245,7 @@ struct Noise {
   ModelShape shape;
   LiveForm form;
   LayerCache cache;
-  Matrix<float> keys = draw(10 * kGroup, 128, 1), values = draw(10 * kGroup, 64, 2);
+  Matrix<float> keys = noise(10 * kGroup, 128, 1), values = noise(10 * kGroup, 64, 2);
 };
 
 // Every fourth token is looked at while it is in the window. Asked for later, it comes back better.

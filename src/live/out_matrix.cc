@@ -11,10 +11,6 @@ namespace {
 
 Weights weights(const ByteMatrix& matrix) { return {matrix.panels(), matrix.scale().data()}; }
 
-Matrix<float> of_head(const Matrix<float>& out, size_t first, size_t dim) {
-  return copy(out.view().col_range(first, dim));
-}
-
 }  // namespace
 
 OutMatrix::OutMatrix(Kind kind, const Matrix<float>& out, size_t dim)
@@ -27,8 +23,8 @@ OutMatrix::OutMatrix(Kind kind, const Matrix<float>& out, size_t dim)
     for (float& v : even.row(c)) v = peak > 0 ? v / peak : 0;
   }
   for (size_t first = 0; first < out.cols(); first += dim) {
-    const Matrix<float> own = of_head(even, first, dim);
-    heads_.push_back(ByteMatrix::rounded(kind == Kind::key ? own : transposed<float>(own)));
+    const Matrix<float> own = copy(even.view().col_range(first, dim));
+    heads_.push_back(ByteMatrix::rounded(kind == Kind::key ? own : transposed(own)));
   }
 }
 

@@ -150,8 +150,8 @@ HWY_INLINE Quad quad_at(Codes tag, const Column (&columns)[4], size_t t) {
       hn::Xor(levels_at(tag, columns[2], t), zero), hn::Xor(levels_at(tag, columns[3], t), zero)};
 }
 
-// What stands at pairs of lanes of both vectors, side by side, within blocks of 16 bytes: as four
-// vectors, of lanes of two of the given ones and then of four.
+// Within blocks of 16 bytes: lane i of all four vectors side by side, then lane i + 1. The first
+// vector made begins with lane 0 of the blocks, each of the others where the one before it ends.
 template <class Lanes, class Pairs>
 HWY_INLINE Quad interleave(Codes tag, Lanes lanes, Pairs pairs, const Quad& q) {
   const auto x0 = hn::BitCast(lanes, q.x0), x1 = hn::BitCast(lanes, q.x1);
@@ -277,19 +277,7 @@ void add_in_order(const float* products, const float* others, const uint8_t* ord
   }
 }
 
-void to_floats(const uint16_t* halves, size_t n, float* to) {
-  const Floats tag;
-  const hn::Rebind<hwy::float16_t, Floats> half_tag;
-  const size_t lanes = hn::Lanes(tag);
-  const auto* from = reinterpret_cast<const hwy::float16_t*>(halves);
-  size_t i = 0;
-  for (; i + lanes <= n; i += lanes) {
-    hn::StoreU(hn::PromoteTo(tag, hn::LoadU(half_tag, from + i)), tag, to + i);
-  }
-  reference::to_floats(halves + i, n - i, to + i);
-}
-
-// Of halves [i, i + lanes), of which only `n` may be read.
+// A vector, of which only n values may be read or written.
 HWY_INLINE Float load_halves(const uint16_t* halves, size_t n) {
   const Floats tag;
   const hn::Rebind<hwy::float16_t, Floats> half_tag;
@@ -315,6 +303,11 @@ HWY_INLINE void store_floats(Float v, float* to, size_t n) {
   HWY_ALIGN float rest[16];
   hn::Store(v, tag, rest);
   memcpy(to, rest, n * sizeof(float));
+}
+
+void to_floats(const uint16_t* halves, size_t n, float* to) {
+  const size_t lanes = hn::Lanes(Floats());
+  for (size_t i = 0; i < n; i += lanes) store_floats(load_halves(halves + i, n - i), to + i, n - i);
 }
 
 constexpr size_t kAsked = 4;  // rows of `a`, or of weights, that share what is read of rows

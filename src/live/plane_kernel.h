@@ -38,7 +38,7 @@ void decode(const Columns& columns, const uint8_t* planes, int8_t* to);
 void decode_by_token(const Columns& columns, const uint8_t* planes, uint8_t* to);
 void decode_by_column(const Columns& columns, const uint8_t* planes, uint8_t* to);
 
-// to[t] = products[panel place of t] + others[order[t]] + more, for 64 tokens in panels.
+// to[t] = products[place of t in panels] + others[order[t]] + more, for 64 tokens.
 void add_in_order(const float* products, const float* others, const uint8_t* order, float more,
                   float* to);
 
@@ -61,7 +61,9 @@ float largest(const float* values, size_t n);  // n > 0
 
 namespace reference {
 
-inline size_t place_in_panel(size_t token) { return token / 16 * 4 + token % 4; }
+inline size_t place_in_panels(size_t token) {
+  return token / 4 % 4 * 16 + token / 16 * 4 + token % 4;
+}
 
 // each(column, token, level)
 template <class Each>
@@ -88,7 +90,8 @@ inline void decode(const Columns& columns, const uint8_t* planes, int8_t* to) {
 inline void decode_by_token(const Columns& columns, const uint8_t* planes, uint8_t* to) {
   const size_t quads = (columns.count + 3) / 4;
   const auto at = [&](size_t c, size_t t) -> uint8_t& {
-    return to[(t / 4 % 4 * quads + c / 4) * 64 + place_in_panel(t) * 4 + c % 4];
+    const size_t place = place_in_panels(t);
+    return to[((place / 16 * quads + c / 4) * 16 + place % 16) * 4 + c % 4];
   };
   for (size_t c = columns.count; c < 4 * quads; ++c) {
     for (size_t t = 0; t < kRows; ++t) at(c, t) = kLevelZero;
@@ -111,7 +114,7 @@ inline void decode_by_column(const Columns& columns, const uint8_t* planes, uint
 inline void add_in_order(const float* products, const float* others, const uint8_t* order,
                          float more, float* to) {
   for (size_t t = 0; t < kRows; ++t) {
-    to[t] = products[t / 4 % 4 * 16 + place_in_panel(t)] + others[order[t]] + more;
+    to[t] = products[place_in_panels(t)] + others[order[t]] + more;
   }
 }
 

@@ -10,7 +10,6 @@
 namespace kvsplice::live {
 
 using byte_product_kernel::kOffset;
-using byte_product_kernel::kPanel;
 using byte_product_kernel::kQuad;
 
 RotatingMean::RotatingMean(const Rope& rope, std::span<const float> mean, size_t dim)
@@ -34,9 +33,8 @@ RotatingMean::RotatingMean(const Rope& rope, std::span<const float> mean, size_t
 }
 
 size_t RotatingMean::place(size_t column, size_t position) const {
-  const size_t quads = (dim_ + kQuad - 1) / kQuad, c = column % dim_;
-  const size_t quad = position / kPanel * quads + c / kQuad;
-  return column / dim_ * head_bytes() + (quad * kPanel + position % kPanel) * kQuad + c % kQuad;
+  const size_t quads = (dim_ + kQuad - 1) / kQuad;
+  return column / dim_ * head_bytes() + byte_product_kernel::place(position, column % dim_, quads);
 }
 
 Matrix<float> RotatingMean::of_group(size_t start) const {
@@ -71,15 +69,14 @@ void RotatingMean::turn_on(Matrix<float>& turned) const {
 
 void RotatingMean::products(const Matrix<float>& turned, MatrixView<float> to) const {
   const size_t n = turned.rows() / heads();
-  const std::vector<float> ones(kPositions, 1.f);
   RoundedRows rows(turned.rows(), dim_, 2);
   std::vector<float> scratch;
   for (size_t r = 0; r < turned.rows(); ++r) {
     rows.set(r, turned.row(r), std::span(scales_).subspan(r / n * dim_, dim_));
   }
   for (size_t h = 0; h < heads(); ++h) {
-    rows.multiply(h * n, {&weights_[h * head_bytes()], ones.data()}, to.row_range(h * n, n),
-                  scratch);
+    rows.multiply(h * n, {&weights_[h * head_bytes()], ones(kPositions).data()},
+                  to.row_range(h * n, n), scratch);
   }
 }
 

@@ -4,8 +4,8 @@
 
 #include <cmath>
 
-#include "core/random.h"
 #include "core/relative_error_test.h"
+#include "linalg/matrices_test.h"
 #include "simd/target.h"
 
 namespace kvsplice::live {
@@ -22,15 +22,8 @@ Rope rope() {
   return made;
 }
 
-Matrix<float> draw(size_t rows, size_t cols, uint64_t seed) {
-  Random random(seed);
-  Matrix<float> m(rows, cols);
-  for (float& v : m.flat()) v = float(random.normal());
-  return m;
-}
-
 TEST(RotatingMean, IsTheMeanTurnedToItsPosition) {
-  Matrix<float> mean = draw(1, kHeads * kDim, 1);
+  Matrix<float> mean = noise(1, kHeads * kDim, 1);
   mean(0, kDim) = 0;  // a column that is nothing and does not turn
   const RotatingMean rotating(rope(), mean.flat(), kDim);
   for (size_t start : {0, 5, 70000}) {
@@ -51,8 +44,8 @@ TEST(RotatingMean, IsTheMeanTurnedToItsPosition) {
 }
 
 TEST(RotatingMean, ProductsAreOfWhatIsTakenFromRows) {
-  const Matrix<float> mean = draw(1, kHeads * kDim, 1);
-  const Matrix<float> queries = draw(kHeads * kAsked, kDim, 2);
+  const Matrix<float> mean = noise(1, kHeads * kDim, 1);
+  const Matrix<float> queries = noise(kHeads * kAsked, kDim, 2);
   const RotatingMean rotating(rope(), mean.flat(), kDim);
   const size_t start = 777;
   const Matrix<float> rows = rotating.of_group(start + 2 * RotatingMean::kPositions);

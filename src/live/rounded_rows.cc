@@ -9,6 +9,12 @@ namespace kvsplice::live {
 
 using byte_product_kernel::kQuad;
 
+std::span<const float> ones(size_t n) {
+  assert(n <= kMostOnes);
+  static const std::vector<float> all(kMostOnes, 1.f);
+  return std::span(all).first(n);
+}
+
 RoundedRows::RoundedRows(size_t rows, size_t cols, size_t bytes_a_value)
     : cols_(cols),
       step_((cols + kQuad - 1) / kQuad * kQuad),

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "core/matrix.h"
@@ -14,6 +15,10 @@ struct Weights {
   const uint8_t* panels;
   const float* scale;  // of each column
 };
+
+// Factors, or scales, that change nothing: n of them.
+constexpr size_t kMostOnes = 256;
+std::span<const float> ones(size_t n);
 
 class RoundedRows {
  public:

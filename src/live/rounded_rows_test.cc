@@ -2,27 +2,17 @@
 
 #include <gtest/gtest.h>
 
-#include "core/random.h"
 #include "core/relative_error_test.h"
+#include "linalg/matrices_test.h"
+#include "linalg/transposed.h"
 #include "live/out_matrix.h"
 
 namespace kvsplice::live {
 namespace {
 
-Matrix<float> draw(size_t rows, size_t cols, uint64_t seed) {
-  Random random(seed);
-  Matrix<float> m(rows, cols);
-  for (float& v : m.flat()) v = float(random.normal());
-  return m;
-}
-
 Matrix<float> product(const Matrix<float>& a, const Matrix<float>& b) {
   Matrix<float> made(a.rows(), b.cols());
-  for (size_t i = 0; i < a.rows(); ++i) {
-    for (size_t j = 0; j < b.cols(); ++j) {
-      for (size_t k = 0; k < a.cols(); ++k) made(i, j) += a(i, k) * b(k, j);
-    }
-  }
+  gemm(Trans::no, Trans::no, 1.f, a, b, 0.f, made);
   return made;
 }
 
@@ -30,22 +20,12 @@ constexpr size_t kRows = 5, kColumns = 22, kDim = 18, kHeads = 2;
 
 // Two bytes leave errors of about 1 / 254 of one's.
 TEST(RoundedRows, ProductsAreAsExactAsTheirBytes) {
-  const Matrix<float> values = draw(kRows, kColumns, 1), others = draw(kColumns, kDim, 2);
-  Matrix<float> turned(kDim, kColumns);
-  for (size_t i = 0; i < kColumns; ++i) {
-    for (size_t j = 0; j < kDim; ++j) turned(j, i) = others(i, j);
-  }
-  const ByteMatrix weights = ByteMatrix::rounded(turned);
-  const Matrix<float> rounded = weights.floats();
-  Matrix<float> back(kColumns, kDim);
-  for (size_t i = 0; i < kColumns; ++i) {
-    for (size_t j = 0; j < kDim; ++j) back(i, j) = rounded(j, i);
-  }
-  const Matrix<float> wanted = product(values, back);
-  const std::vector<float> factors(kColumns, 1.f);
+  const Matrix<float> values = noise(kRows, kColumns, 1), others = noise(kColumns, kDim, 2);
+  const ByteMatrix weights = ByteMatrix::rounded(transposed(others));
+  const Matrix<float> wanted = product(values, transposed(weights.floats()));
   for (size_t bytes : {1, 2}) {
     RoundedRows rows(kRows, kColumns, bytes);
-    for (size_t r = 0; r < kRows; ++r) rows.set(r, values.row(r), factors);
+    for (size_t r = 0; r < kRows; ++r) rows.set(r, values.row(r), ones(kColumns));
     Matrix<float> got(kRows, kDim);
     std::vector<float> scratch;
     rows.multiply(0, {weights.panels(), weights.scale().data()}, got, scratch);
@@ -65,7 +45,7 @@ TEST(RoundedRows, ProductsAreAsExactAsTheirBytes) {
 
 TEST(OutMatrix, MakesOfColumnsWhatItsFloatsDo) {
   for (Kind kind : {Kind::key, Kind::value}) {
-    Matrix<float> out = draw(kColumns, kHeads * kDim, 3);
+    Matrix<float> out = noise(kColumns, kHeads * kDim, 3);
     for (size_t c = 0; c < kColumns; ++c) {  // columns of very different size, and one of none
       for (float& v : out.row(c)) v *= c == 3 ? 0 : float(c * c + 1);
     }
@@ -77,17 +57,15 @@ TEST(OutMatrix, MakesOfColumnsWhatItsFloatsDo) {
       const Matrix<float> own = copy(floats.view().col_range(h * kDim, kDim));
       std::vector<float> scratch;
       if (kind == Kind::value) {
-        const Matrix<float> sums = draw(kRows, kColumns, 4), wanted = product(sums, own);
+        const Matrix<float> sums = noise(kRows, kColumns, 4), wanted = product(sums, own);
         Matrix<float> got(kRows, kDim);
         matrix.unfold(h, matrix.sums(sums), 0, got, scratch);
         EXPECT_LT(relative_error(got.flat(), wanted.flat()), 1e-3);
         continue;
       }
-      const Matrix<float> asked = draw(kRows, kDim, 5);
+      const Matrix<float> asked = noise(kRows, kDim, 5);
       RoundedRows queries(kRows, kDim, 2);
-      for (size_t r = 0; r < kRows; ++r) {
-        queries.set(r, asked.row(r), std::vector<float>(kDim, 1.f));
-      }
+      for (size_t r = 0; r < kRows; ++r) queries.set(r, asked.row(r), ones(kDim));
       Matrix<float> got(kRows, kColumns);
       matrix.fold(h, queries, 0, got, scratch);
       for (size_t r = 0; r < kRows; ++r) {
