@@ -21,7 +21,11 @@ HWY_EXPORT(multiply);
 HWY_EXPORT(round_row);
 HWY_EXPORT(round_pair);
 
-void multiply(const Product& product) { HWY_DYNAMIC_DISPATCH(multiply)(product); }
+void multiply(const Product& product) {
+  // No weights, and no place in them to point at.
+  if (product.quads == 0) return reference::multiply(product);
+  HWY_DYNAMIC_DISPATCH(multiply)(product);
+}
 
 float round_row(const float* x, const float* factor, size_t n, int8_t* to) {
   return HWY_DYNAMIC_DISPATCH(round_row)(x, factor, n, to);
