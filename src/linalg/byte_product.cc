@@ -34,7 +34,7 @@ ByteRows::ByteRows(std::span<const MatrixView<const float>> parts, std::span<con
         at += part.cols;
       }
       assert(at == cols_);
-      int8_t* to = &values_[r * stride_];
+      int8_t* to = values_.data() + r * stride_;
       scale_[r] = byte_product_kernel::round_row(row.data(), factors.data(), cols_, to);
       sum_[r] = std::accumulate(to, to + cols_, int32_t{0});
     }
