@@ -211,6 +211,7 @@ HWY_INLINE hn::Vec<FloatTag> load_rest(const float* x, const float* factor, size
 // `low` may be none.
 HWY_INLINE float round_values(const float* x, const float* factor, size_t n, int8_t* high,
                               int8_t* low) {
+  if (n == 0) return 0;
   const FloatTag tag;
   const hn::Rebind<int8_t, FloatTag> bytes;
   const size_t lanes = hn::Lanes(tag), whole = n / lanes * lanes;
