@@ -33,7 +33,8 @@ constexpr Type kPeers[] = {{"llama.cpp, f16", host::CacheType::f16},
                            {"llama.cpp, q4_0", host::CacheType::q4_0}};
 
 Result<live::LiveForm> live_form(const WideCache& cache, const ModelShape& shape) {
-  KVS_ASSIGN(const codec::CodecText text, codec::parse_codec(calibrate::live_pipeline(shape)));
+  KVS_ASSIGN(const codec::CodecText text,
+             codec::parse_codec(calibrate::live_pipeline(shape, kTokens)));
   const WideRows source(cache.rows(kFitted, 1), shape);
   KVS_ASSIGN(const codec::Codec codec, codec::fit_codec(text, shape, source, nullptr, {}));
   return live::LiveForm::of(codec);

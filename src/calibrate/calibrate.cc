@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <optional>
 
 #include "calibrate/calibration_data.h"
@@ -18,16 +19,18 @@ namespace kvsplice::calibrate {
 
 namespace {
 
-Result<std::string> pipeline_for(const ModelShape& shape, const CalibrateOptions& o) {
+bool has_target(const CalibrateOptions& o) { return o.ratio || o.kld; }
+
+Result<std::string> pipeline_for(const host::Model& model, const CalibrateOptions& o) {
   if (!o.pipeline && !o.live) {
-    return default_pipeline(shape, o.decode_budget.value_or(kDecodeBudget));
+    return default_pipeline(model.shape(), o.decode_budget.value_or(kDecodeBudget));
   }
   if (o.decode_budget || (o.pipeline && o.live)) {
     return Error{
         ErrorKind::usage,
         "give one of a pipeline, a decode budget and a live cache: each chooses a pipeline"};
   }
-  return o.live ? live_pipeline(shape) : *o.pipeline;
+  return o.live ? live_pipeline(model.shape(), size_t(model.context_limit())) : *o.pipeline;
 }
 
 // What the pipeline learns from. The default pipeline goes without `fisher` where gradients are not
@@ -89,10 +92,8 @@ struct Prepared {
   std::vector<std::string> notes;
 };
 
-bool has_target(const CalibrateOptions& o) { return o.ratio || o.kld; }
-
 Result<> choose_pipeline(const host::Model& model, const CalibrateOptions& o, Prepared& prepared) {
-  KVS_ASSIGN(const std::string pipeline, pipeline_for(model.shape(), o));
+  KVS_ASSIGN(const std::string pipeline, pipeline_for(model, o));
   if (o.live) KVS_TRY(model.check_live_cache());
   KVS_ASSIGN(prepared.text, codec::parse_codec(pipeline));
   if (!o.pipeline && model.shape().lacks_values()) {
@@ -109,10 +110,10 @@ Result<Prepared> prepare(const host::Model& model, const std::vector<std::string
                          const CalibrateOptions& o, const Progress& progress) {
   Prepared p;
   KVS_TRY(choose_pipeline(model, o, p));
-  KVS_ASSIGN(p.spread, spread_sequences(model, texts, o.tokens, o.sequence));
+  KVS_ASSIGN(p.spread, spread_sequences(model, texts, o.tokens, sequence_of(model, o)));
   if (has_target(o) && p.spread.sequences.size() < kHeldEvery) {
     return Error{ErrorKind::usage, fmt::format("a target needs at least {} sequences of {} tokens",
-                                               kHeldEvery, o.sequence)};
+                                               kHeldEvery, sequence_of(model, o))};
   }
   if (o.work.empty()) {
     KVS_ASSIGN(p.own, TemporaryFolder::create("calibrate"));
@@ -131,6 +132,17 @@ Result<Prepared> prepare(const host::Model& model, const std::vector<std::string
 }
 
 }  // namespace
+
+size_t sequence_of(const host::Model& model, const CalibrateOptions& o) {
+  if (o.sequence) return *o.sequence;
+  constexpr size_t kUsual = 1024, kMostOfLive = 4096, kFewest = 4;
+  size_t length = kUsual;
+  if (o.live) {
+    const size_t sequences = has_target(o) ? kHeldEvery : kFewest;
+    length = std::clamp(std::bit_floor(o.tokens / sequences), kUsual, kMostOfLive);
+  }
+  return std::min(length, size_t(model.context_limit()));
+}
 
 Result<> evaluate_texts(const host::Model& model, const std::vector<std::string>& texts,
                         const CalibrateOptions& options, const Progress& progress) {

@@ -19,7 +19,7 @@ struct CalibrateOptions {
   bool live = false;
   std::optional<size_t> decode_budget = {};  // of default_pipeline(); kDecodeBudget
   size_t tokens = 65536;                     // of all texts together, at most
-  size_t sequence = 1024;                    // tokens evaluated as one sequence
+  std::optional<size_t> sequence = {};       // tokens evaluated as one; see sequence_of()
   size_t sinks = 4;
   // Fits once more, with steps of units by what their errors do to the prediction (tune.h).
   bool tune = false;
@@ -49,6 +49,11 @@ struct Calibration {
   // Texts that were joined or left out; what the default pipeline was fitted without, and why.
   std::vector<std::string> notes;
 };
+
+// 1,024 if nobody names another. Live caches meet long contexts and learn from sequences of up to
+// 4,096 tokens, as long as there are four, or enough for a target. Never more than the model was
+// trained for.
+size_t sequence_of(const host::Model& model, const CalibrateOptions& options);
 
 // Only makes what calibrate() with these options finds in `work` then.
 Result<> evaluate_texts(const host::Model& model, const std::vector<std::string>& texts,

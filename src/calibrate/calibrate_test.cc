@@ -44,7 +44,7 @@ class CalibrateTest : public ::testing::Test {
     options.work = dir.file("work");
   }
   std::vector<extract::Sequence> sequences() {
-    return must(spread_sequences(*model, texts, options.tokens, options.sequence)).sequences;
+    return must(spread_sequences(*model, texts, options.tokens, *options.sequence)).sequences;
   }
 
   TempDir dir;

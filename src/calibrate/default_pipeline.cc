@@ -51,11 +51,13 @@ std::string default_pipeline(const ModelShape& shape, size_t decode_budget) {
   return layers + pipeline.substr(pipeline.find(')'));
 }
 
-std::string live_pipeline(const ModelShape& shape) {
+std::string live_pipeline(const ModelShape& shape, size_t context) {
   constexpr char kWidths[] = "widths(delta=1.3,grades=2,spread=2)";
   return fmt::format(
-      "k: rotmean(rest=on) | rotate | fisher(cached=on) | {} | {} ; v: fisher | {} | {}",
-      mixing(shape, Kind::key), kWidths, mixing(shape, Kind::value), kWidths);
+      "k: rotmean(rest=on) | rotate(context={}) | fisher(cached=on) | {} | {} ; v: fisher | {} | "
+      "{}",
+      std::min(context, kMostContext), mixing(shape, Kind::key), kWidths,
+      mixing(shape, Kind::value), kWidths);
 }
 
 }  // namespace kvsplice::calibrate

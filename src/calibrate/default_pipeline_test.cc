@@ -55,11 +55,13 @@ TEST(DefaultPipeline, IsLegal) {
 }
 
 TEST(LivePipeline, MixesHeadsOfNoMoreThan256Columns) {
-  EXPECT_THAT(live_pipeline(shape_of(30, 3, 64, 576)), HasSubstr("| klt | widths"));
-  EXPECT_THAT(live_pipeline(shape_of(16, 8, 64, 2048)), HasSubstr("klt(scope=head,heads=4)"));
-  EXPECT_THAT(live_pipeline(shape_of(32, 8, 128, 4096)), HasSubstr("klt(scope=head,heads=2)"));
-  EXPECT_THAT(live_pipeline(shape_of(32, 2, 512, 4096)), HasSubstr("klt(scope=head,heads=1)"));
-  EXPECT_TRUE(codec::parse_codec(live_pipeline(shape_of(32, 8, 128, 4096))).ok());
+  EXPECT_THAT(live_pipeline(shape_of(30, 3, 64, 576), 8192), HasSubstr("| klt | widths"));
+  EXPECT_THAT(live_pipeline(shape_of(16, 8, 64, 2048), 8192), HasSubstr("klt(scope=head,heads=4)"));
+  EXPECT_THAT(live_pipeline(shape_of(32, 8, 128, 4096), 8192),
+              HasSubstr("klt(scope=head,heads=2)"));
+  EXPECT_THAT(live_pipeline(shape_of(32, 2, 512, 4096), 8192),
+              HasSubstr("klt(scope=head,heads=1)"));
+  EXPECT_TRUE(codec::parse_codec(live_pipeline(shape_of(32, 8, 128, 4096), 8192)).ok());
 }
 
 }  // namespace

@@ -86,9 +86,10 @@ Result<double> measured_ratio(const codec::Codec& codec, const Live& live, const
   return f16 / bytes;
 }
 
-quality::Options loop_options(const Held& held, const CalibrateOptions& o, size_t most_chunks) {
+quality::Options loop_options(const host::Model& model, const Held& held, const CalibrateOptions& o,
+                              size_t most_chunks) {
   quality::Options options;
-  options.n_ctx = static_cast<int>(o.sequence);
+  options.n_ctx = static_cast<int>(sequence_of(model, o));
   options.chunks = static_cast<int>(std::min(held.sequences, most_chunks));
   options.sinks = static_cast<int>(o.sinks);
   options.threads = o.threads;
@@ -100,10 +101,10 @@ Result<double> measured_kld(const host::Model& model, const codec::Codec& codec,
                             const Held& held, const CalibrateOptions& o, const Progress& progress) {
   std::vector<quality::Subject> subjects = {{"floor", std::nullopt, nullptr},
                                             {"codec", std::nullopt, &codec}};
-  quality::Options options = loop_options(held, o, 4);
+  quality::Options options = loop_options(model, held, o, 4);
   if (live) {
     subjects[1].live = live;
-    options.window = int(std::min(live::LiveOptions().window, o.sequence / 4));
+    options.window = int(std::min(live::LiveOptions().window, size_t(options.n_ctx) / 4));
   }
   KVS_ASSIGN(const auto outcomes,
              quality::measure(model, held.tokens, subjects, options, progress));

@@ -189,6 +189,7 @@ StageInfo::Traits merged(const StageInfo::Traits& a, const StageInfo::Traits& b)
   both.whole_block = a.whole_block || b.whole_block;
   both.reach = std::max(a.reach, b.reach);
   both.cells = a.cells || b.cells;
+  both.context = std::max(a.context, b.context);
   return both;
 }
 

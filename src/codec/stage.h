@@ -150,6 +150,7 @@ struct StageInfo {
     bool whole_block = false;   // rows depend on each other: encodes blocks, not single rows
     size_t reach = 0;           // rows depend on rows before them: on so many, with their own
     bool cells = false;         // wants keys as the cache holds them, and all rows in f16
+    size_t context = 0;         // fits see texts anywhere in so many tokens; 0: where they stood
   };
   std::function<Traits(const KeyValues&)> traits = [](const KeyValues&) { return Traits{}; };
 };

@@ -3,6 +3,7 @@
 #include "codec/block_coding.h"
 #include "core/memory.h"
 #include "fit/embedding_basis_fit.h"
+#include "fit/spread_positions.h"
 #include "linalg/linalg.h"
 
 namespace kvsplice::codec {
@@ -100,6 +101,9 @@ Result<Codec> fit_codec(const CodecText& text, const ModelShape& shape, const Ro
       const std::string where = name_of(unit.unit());
       KVS_TRY(progress.step("fit " + where, i, units.size()));
       FitContext context{coding.context(unit), progress};
+      const std::vector<int32_t> spread =
+          spread_positions(positions, unit.pipeline().traits.context);
+      context.positions = spread;
       context.shared = &shared;
       KVS_TRY(knowledge.find(unit, context));
       KVS_ASSIGN(Matrix<float> values, read_unit(source, unit.unit(), shape));

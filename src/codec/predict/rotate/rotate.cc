@@ -9,8 +9,14 @@ namespace kvsplice::codec {
 namespace {
 
 struct Params {
+  int context = 8192;
+
   template <class V>
-  void visit(V&&) {}
+  void visit(V&& v) {
+    v("context", context,
+      "tokens of contexts to come: fits see texts anywhere in so many; 0: where they stood",
+      Range{0, 1 << 24});
+  }
 };
 
 Result<> check_unit(const Unit& unit, size_t width) {
@@ -56,6 +62,13 @@ StageInfo rotate_stage() {
   info.summary = "Rotates keys by their positions (RoPE), so that later stages see cached keys.";
   info.params = describe<Params>();
   info.make = stage_maker<Rotate, Params>("rotate");
+  info.traits = [](const KeyValues& pairs) {
+    StageInfo::Traits traits;
+    if (const auto params = parse_params<Params>("rotate", pairs); params.ok()) {
+      traits.context = size_t(params->context);
+    }
+    return traits;
+  };
   return info;
 }
 
