@@ -3,6 +3,7 @@
 
 #include "calibrate/calibrate.h"
 #include "command.h"
+#include "core/quantities.h"
 #include "core/stopwatch.h"
 #include "core/threads.h"
 #include "launched.h"
@@ -19,6 +20,7 @@ struct CalibrateArguments {
   std::vector<std::string> texts;
   calibrate::CalibrateOptions options;
   std::optional<double> bits;
+  std::string memory;
   host::ModelOptions host;
 };
 
@@ -72,11 +74,31 @@ Result<> run_in_team(const CalibrateArguments& a) {
   return {};
 }
 
+// "4", the gradients' in GB, or "2G@8192", a live cache's.
+Result<> read_memory(const std::string& text, calibrate::CalibrateOptions& o) {
+  constexpr Range kGigabytes{0.001, 1e6};
+  const size_t at = text.find('@');
+  if (text.empty()) return {};
+  if (at == std::string::npos && parse_number(text, kGigabytes, o.memory_gb)) return {};
+  const auto bytes = parse_size(text.substr(0, at));
+  size_t tokens = 0;
+  if (at == std::string::npos || !bytes.ok() ||
+      !parse_number(text.substr(at + 1), kSomeTokens, tokens)) {
+    return Error{ErrorKind::usage,
+                 fmt::format("--memory = '{}' is not allowed; legal: GB that gradients may take "
+                             "({}), or BYTES@TOKENS like 64M@8192 for a live cache",
+                             text, params_detail::allowed(kGigabytes))};
+  }
+  o.limit = {*bytes, tokens};
+  return {};
+}
+
 Result<> run(CalibrateArguments a) {
   if (a.bits && a.options.ratio) {
     return Error{ErrorKind::usage, "--bits and --target-ratio say the same: give one"};
   }
   if (a.bits) a.options.ratio = 16 / *a.bits;
+  KVS_TRY(read_memory(a.memory, a.options));
   if (a.options.threads > 0) set_thread_count(a.options.threads);
   KVS_ASSIGN(a.options.team, launched_team());
   return a.options.team.is_alone() ? run_alone(a) : run_in_team(a);
@@ -118,8 +140,13 @@ Command calibrate_command() {
         add_number(app, "--bits", a->bits, {0.1, 8}, "the same in bits a value: 16 over the ratio");
         add_number(app, "--target-kld", o.kld, {1e-6, 100},
                    "scale the step until the mean divergence above the floor is this");
-        add_number(app, "--memory", o.memory_gb, {0.001, 1e6},
-                   "GB that gradients may take beside the model: sequences are shortened to fit");
+        app.add_option("--memory", a->memory,
+                       fmt::format("GB that gradients may take beside the model, {:.0f} if not "
+                                   "given: sequences are shortened to fit; or BYTES@TOKENS, like "
+                                   "64M@8192: scale the widths of a live cache until it takes no "
+                                   "more at so many tokens",
+                                   o.memory_gb))
+            ->type_name("GB, or BYTES@TOKENS");
         app.add_option("--work", o.work,
                        "folder to keep evaluated texts in: a run that was interrupted goes on, "
                        "another codec needs them only once");

@@ -19,7 +19,7 @@ namespace kvsplice::calibrate {
 
 namespace {
 
-bool has_target(const CalibrateOptions& o) { return o.ratio || o.kld; }
+bool has_target(const CalibrateOptions& o) { return o.ratio || o.kld || o.limit; }
 
 Result<std::string> pipeline_for(const host::Model& model, const CalibrateOptions& o) {
   if (!o.pipeline && !o.live) {
@@ -56,7 +56,7 @@ Result<> check_tuning(const CalibrateOptions& o, const codec::CodecText& text) {
   };
   if (!o.tune) return {};
   if (o.live) return refuse("a live cache has widths, and no steps");
-  if (o.ratio || o.kld) return refuse("a target scales all steps together; name a 'delta' instead");
+  if (has_target(o)) return refuse("a target scales all steps together; name a 'delta' instead");
   for (Kind kind : {Kind::key, Kind::value}) {
     const auto& stages = text.of(kind);
     const auto is_step = [](const codec::StageText& stage) { return stage.name == "step"; };

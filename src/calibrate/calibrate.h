@@ -13,6 +13,12 @@
 
 namespace kvsplice::calibrate {
 
+// That a live cache of so many tokens takes no more, all of its tables and exact rows counted.
+struct CacheLimit {
+  uint64_t bytes;
+  size_t tokens;
+};
+
 struct CalibrateOptions {
   // If none is given default_pipeline(), or live_pipeline(), or what of it the model allows.
   std::optional<std::string> pipeline = {};
@@ -25,8 +31,9 @@ struct CalibrateOptions {
   bool tune = false;
   // At most one. The step of every `step` or `widths` stage is scaled by one factor until sequences
   // kept out of the fit meet the target. Codecs that can be live caches are measured as such.
-  std::optional<double> ratio;               // f16 bytes over bytes
-  std::optional<double> kld;                 // mean, in the loop, above the noise floor
+  std::optional<double> ratio;  // f16 bytes over bytes
+  std::optional<double> kld;    // mean, in the loop, above the noise floor
+  std::optional<CacheLimit> limit;
   double memory_gb = kGradientMemory / 1e9;  // that gradients may take beside the model
   std::string work;       // folder for dumps, kept and used again; empty: a temporary one
   sweep::Team team = {};  // whose processes share what is evaluated: all need the same `work`
@@ -37,7 +44,7 @@ struct CalibrateOptions {
 struct Trial {
   double factor = 1;  // of the pipeline's steps
   size_t tokens = 0;  // fitted on: some of the calibration tokens, then all of them
-  double ratio = 0;   // on the sequences kept out; 0: not measured
+  double ratio = 0;   // on the sequences kept out, or at the limit's tokens; 0: not measured
   double kld = 0;
 };
 

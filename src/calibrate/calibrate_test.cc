@@ -9,6 +9,7 @@
 #include "calibrate/target.h"
 #include "core/file.h"
 #include "host/tiny_model_test.h"
+#include "live/budget.h"
 
 namespace kvsplice::calibrate {
 namespace {
@@ -142,6 +143,18 @@ TEST_F(CalibrateTest, MeetsATargetDivergence) {
   EXPECT_GT(made.trials.back().ratio, 1);
 }
 
+TEST_F(CalibrateTest, KeepsALiveCacheWithinItsMemory) {
+  options.pipeline = {};
+  options.live = true;
+  constexpr size_t kTokens = 3000;
+  options.limit = {model->shape().f16_bytes_per_token() * kTokens / 2, kTokens};
+  const auto made = must(calibrate(*model, texts, options, {}));
+  const auto form = must(live::LiveForm::of(made.codec));
+  const live::Budget budget(form, {}, host::kLiveCells);
+  EXPECT_LE(budget.bytes(kTokens), options.limit->bytes);
+  EXPECT_GE(double(budget.bytes(kTokens)), 0.95 * double(options.limit->bytes));
+}
+
 TEST_F(CalibrateTest, SaysWhatIsWrong) {
   const auto message = [&] {
     const auto made = calibrate(*model, texts, options, {});
@@ -152,6 +165,10 @@ TEST_F(CalibrateTest, SaysWhatIsWrong) {
   options.kld = {};
   options.ratio = -1;
   EXPECT_THAT(message(), HasSubstr("more than 0"));
+  options.ratio = {};
+  options.limit = {1 << 20, 1000};
+  EXPECT_THAT(message(), HasSubstr("has 'widths'"));
+  options.limit = {};
   options.ratio = 1e5;
   EXPECT_THAT(message(), HasSubstr("was not met in"));
   options.ratio = 3;

@@ -11,11 +11,12 @@ namespace kvsplice::calibrate {
 
 class StepSearch {
  public:
+  static constexpr double kTolerance = 0.02;  // of logarithms
+
   // `slope`: that of the logarithms, about, until two points tell.
   StepSearch(double target, double slope) : target_(std::log(target)), slope_(slope) {}
 
   double factor() const { return std::exp(x_); }
-  // Within 2 %.
   bool met(double value) const { return std::abs(std::log(value) - target_) < kTolerance; }
 
   void learn(double value) {
@@ -42,7 +43,6 @@ class StepSearch {
   }
 
  private:
-  static constexpr double kTolerance = 0.02;
   static constexpr double kLeastSlope = 0.2, kMostSlope = 5;
   static constexpr double kMostLog = 4.16;  // a factor of 64 either way
   struct Point {

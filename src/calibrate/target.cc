@@ -9,6 +9,7 @@
 #include "calibrate/step_search.h"
 #include "fit/fit_codec.h"
 #include "host/cache_block.h"
+#include "live/budget.h"
 #include "quality/quality.h"
 
 namespace kvsplice::calibrate {
@@ -74,8 +75,16 @@ Live live_form_of(const codec::Codec& codec) {
   return form.ok() ? std::make_shared<live::LiveForm>(std::move(form).value()) : nullptr;
 }
 
+// Between f16 and all that a live cache of `tokens` takes.
+double ratio_of_cache(const live::LiveForm& form, size_t tokens) {
+  const uint64_t bytes = live::Budget(form, {}, host::kLiveCells).bytes(tokens);
+  return double(form.shape().f16_bytes_per_token() * tokens) / double(bytes);
+}
+
 Result<double> measured_ratio(const codec::Codec& codec, const Live& live, const Held& held,
+                              const std::optional<CacheLimit>& limit,
                               const codec::Embeddings& embeddings) {
+  if (live && limit) return ratio_of_cache(*live, limit->tokens);
   if (live) return 16 / live->bits_per_value();
   double bytes = 0, f16 = 0;
   for (const auto& block : held.blocks) {
@@ -118,27 +127,47 @@ Result<double> measured_kld(const host::Model& model, const codec::Codec& codec,
 
 bool has_steps(const std::string& stage) { return stage == "step" || stage == "widths"; }
 
-bool has_step(const codec::CodecText& text) {
+bool has_stage(const codec::CodecText& text, bool (*is)(const std::string&)) {
   for (Kind kind : {Kind::key, Kind::value}) {
     for (const auto& stage : text.of(kind)) {
-      if (has_steps(stage.name)) return true;
+      if (is(stage.name)) return true;
     }
   }
   return false;
 }
 
+Result<> check_limit(const CacheLimit& limit, const codec::CodecText& text) {
+  if (!has_stage(text, [](const std::string& name) { return name == "widths"; })) {
+    return Error{ErrorKind::usage, "a limit is that of a live cache, whose pipeline has 'widths'"};
+  }
+  if (limit.bytes > 0 && limit.tokens > 0) return {};
+  return Error{ErrorKind::usage,
+               fmt::format("a limit of {} bytes for {} tokens; legal: more than 0", limit.bytes,
+                           limit.tokens)};
+}
+
+// Within the search's tolerance a cache then is on the right side of its limit.
+double target_of(const CalibrateOptions& o, const ModelShape& shape) {
+  if (o.kld) return *o.kld;
+  if (o.ratio) return *o.ratio;
+  const double f16 = double(shape.f16_bytes_per_token() * o.limit->tokens);
+  return f16 / double(o.limit->bytes) * std::exp(StepSearch::kTolerance);
+}
+
 }  // namespace
 
 Result<> check_target(const CalibrateOptions& o, const codec::CodecText& text) {
-  if (o.ratio && o.kld) {
-    return Error{ErrorKind::usage, "give a target ratio or a target divergence, not both"};
+  if (int(o.ratio.has_value()) + int(o.kld.has_value()) + int(o.limit.has_value()) > 1) {
+    return Error{ErrorKind::usage,
+                 "give a target ratio or a target divergence or a limit of memory, not both"};
   }
+  if (o.limit) KVS_TRY(check_limit(*o.limit, text));
   for (const auto& target : {o.ratio, o.kld}) {
     if (!target) continue;
     if (!(*target > 0) || std::isinf(*target)) {
       return Error{ErrorKind::usage, fmt::format("a target of {}; legal: more than 0", *target)};
     }
-    if (!has_step(text)) {
+    if (!has_stage(text, has_steps)) {
       return Error{ErrorKind::usage,
                    "a target needs a stage 'step(delta=...)' or 'widths(delta=...)' to scale"};
     }
@@ -189,7 +218,8 @@ Result<codec::Codec> try_step(Trials& trials, const ModelShape& shape,
   KVS_ASSIGN(codec::Codec codec, codec::fit_codec(scale_steps(trials.text, factor), shape, source,
                                                   &trials.embeddings, trials.progress));
   const Live live = live_form_of(codec);
-  KVS_ASSIGN(trial.ratio, measured_ratio(codec, live, trials.held, trials.embeddings));
+  KVS_ASSIGN(trial.ratio,
+             measured_ratio(codec, live, trials.held, trials.options.limit, trials.embeddings));
   if (trials.options.kld) {
     KVS_ASSIGN(trial.kld, measured_kld(trials.model, codec, live, trials.held, trials.options,
                                        trials.progress));
@@ -236,9 +266,10 @@ Result<Calibration> meet_target(const host::Model& model, const codec::CodecText
   const InformedRows source = data.source();
   KVS_ASSIGN(const Held held, read_held(data.dumps(), o.sinks));
   Trials trials{model, text, o, progress, embeddings, held, {}};
-  StepSearch search(o.ratio ? *o.ratio : *o.kld, kDivergenceSlope);
-  if (o.ratio) {
-    KVS_ASSIGN(search, search_on_part(trials, data, *o.ratio));
+  const double target = target_of(o, data.shape());
+  StepSearch search(target, kDivergenceSlope);
+  if (!o.kld) {
+    KVS_ASSIGN(search, search_on_part(trials, data, target));
   }
   for (size_t i = 0; i < kMostFits; ++i) {
     KVS_ASSIGN(codec::Codec codec, try_step(trials, data.shape(), source, search.factor()));

@@ -44,6 +44,10 @@ TEST_F(Texts, EmptyTextsAreNamed) {
   const std::string f = " -f " + tmp / "empty.txt";
   refused("extract" + m + f + " -o " + tmp / "x", 2, "empty.txt is empty");
   refused("calibrate" + m + f + " -o " + tmp / "x", 2, "empty.txt is empty");
+  for (const char* memory : {"4x", "64M@", "@8192", "64M@0"}) {
+    refused("calibrate" + m + f + " -o " + tmp / "x" + " --memory " + memory, 2,
+            "legal: GB that gradients may take (0.001 ... 1000000), or BYTES@TOKENS");
+  }
   refused("quality" + m + f + " --cache q8_0 -o " + tmp / "x", 2, "empty.txt is empty");
   refused("pack" + m + f + " --lossless -o " + tmp / "x", 2, "empty.txt is empty");
   refused("run" + m + f, 2, "there is nothing to continue");
