@@ -29,10 +29,9 @@ Result<live::LiveForm> live_form(const host::Model& model, Surroundings& here) {
     if (form.ok()) return form;
     here.note("live: another codec than the one named, which is not live");
   }
-  KVS_ASSIGN(
-      const codec::Codec codec,
-      fit_on_prompt(model, calibrate::live_pipeline(model.shape(), size_t(model.context_limit())),
-                    kFitted, host::embeddings_of(model)));
+  KVS_ASSIGN(const codec::Codec codec,
+             fit_on_prompt(model, calibrate::live_pipeline(model.shape(), calibrate::kLiveContext),
+                           kFitted, host::embeddings_of(model)));
   return live::LiveForm::of(codec);
 }
 

@@ -29,9 +29,11 @@ inline std::vector<CLI::Option*> add_model_options(CLI::App& app, host::ModelOpt
 
 // For verbs that have no context of their own.
 inline CLI::Option* add_context_option(CLI::App& app, host::ModelOptions& o) {
-  return add_number(app, "-c,--ctx-size,--ctx", o.context, {1, 1 << 28},
-                    "tokens of the contexts that cells are of: some models turn by another table "
-                    "in long ones (LongRoPE); 0: short ones");
+  return add_number(
+      app, "-c,--ctx-size,--ctx", o.context, {1, 1 << 28},
+      "tokens of the contexts that cells are of: some models turn by another table "
+      "in long ones (LongRoPE), and live caches are fitted for them; 0: short ones, or, "
+      "for live caches, up to 8192");
 }
 
 }  // namespace kvsplice::app

@@ -30,7 +30,11 @@ Result<std::string> pipeline_for(const host::Model& model, const CalibrateOption
         ErrorKind::usage,
         "give one of a pipeline, a decode budget and a live cache: each chooses a pipeline"};
   }
-  return o.live ? live_pipeline(model.shape(), size_t(model.context_limit())) : *o.pipeline;
+  if (!o.live) return *o.pipeline;
+  const int wanted = model.options().context;
+  return live_pipeline(model.shape(), wanted > 0
+                                          ? size_t(wanted)
+                                          : std::min(kLiveContext, size_t(model.context_limit())));
 }
 
 // What the pipeline learns from. The default pipeline goes without `fisher` where gradients are not

@@ -56,8 +56,7 @@ std::string live_pipeline(const ModelShape& shape, size_t context) {
   return fmt::format(
       "k: rotmean(rest=on) | rotate(context={}) | fisher(cached=on) | {} | {} ; v: fisher | {} | "
       "{}",
-      std::min(context, kMostContext), mixing(shape, Kind::key), kWidths,
-      mixing(shape, Kind::value), kWidths);
+      context, mixing(shape, Kind::key), kWidths, mixing(shape, Kind::value), kWidths);
 }
 
 }  // namespace kvsplice::calibrate

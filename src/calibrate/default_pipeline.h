@@ -23,9 +23,8 @@ std::string default_pipeline(const ModelShape& shape, size_t decode_budget = kDe
 
 // What `calibrate --live` fits: the form that attention reads as it is (src/live/form.h). Heads are
 // mixed as far as they have no more than 256 columns together, since a query meets the columns of
-// all heads that its own is mixed with. Keys are fitted for contexts of so many tokens, at most of
-// kMostContext.
-inline constexpr size_t kMostContext = 32768;
+// all heads that its own is mixed with. Keys are fitted for contexts of so many tokens.
+inline constexpr size_t kLiveContext = 8192;  // if nobody says how long contexts will be
 std::string live_pipeline(const ModelShape& shape, size_t context);
 
 }  // namespace kvsplice::calibrate

@@ -61,6 +61,7 @@ TEST(LivePipeline, MixesHeadsOfNoMoreThan256Columns) {
               HasSubstr("klt(scope=head,heads=2)"));
   EXPECT_THAT(live_pipeline(shape_of(32, 2, 512, 4096), 8192),
               HasSubstr("klt(scope=head,heads=1)"));
+  EXPECT_THAT(live_pipeline(shape_of(30, 3, 64, 576), 777), HasSubstr("rotate(context=777)"));
   EXPECT_TRUE(codec::parse_codec(live_pipeline(shape_of(32, 8, 128, 4096), 8192)).ok());
 }
 
