@@ -143,6 +143,29 @@ TEST_F(CalibrateTest, MeetsATargetDivergence) {
   EXPECT_GT(made.trials.back().ratio, 1);
 }
 
+TEST(SequenceOf, IsLongerForLiveCachesAndWithinTheModelsContext) {
+  TempDir dir;
+  const auto length = [&](int context, CalibrateOptions options) {
+    TinyOptions tiny;
+    tiny.context = context;
+    TinyModel(tiny).save(dir.file("m.gguf"));
+    return sequence_of(must(host::Model::load(dir.file("m.gguf"))), options);
+  };
+  CalibrateOptions options;
+  options.tokens = 20480;
+  EXPECT_EQ(length(8192, options), 1024u);
+  EXPECT_EQ(length(512, options), 512u);
+  options.live = true;
+  EXPECT_EQ(length(8192, options), 4096u);
+  EXPECT_EQ(length(3000, options), 3000u);
+  options.ratio = 8;
+  EXPECT_EQ(length(8192, options), 2048u) << "a target wants eight";
+  options.tokens = 1000;
+  EXPECT_EQ(length(8192, options), 1024u);
+  options.sequence = 5000;
+  EXPECT_EQ(length(512, options), 5000u) << "who names a length gets it";
+}
+
 TEST_F(CalibrateTest, KeepsALiveCacheWithinItsMemory) {
   options.pipeline = {};
   options.live = true;
