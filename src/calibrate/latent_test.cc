@@ -1,4 +1,5 @@
 // Models whose attention takes values from the keys, from texts to a codec and to the cache again.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <cmath>
@@ -53,6 +54,26 @@ TEST_F(LatentTest, TheDefaultPipelineIsThatOfOtherModels) {
   for (size_t i = 0; i < 3; ++i) {  // the lowest layer's rows have nothing below to tell of them
     EXPECT_EQ(made.codec.units()[i].stages()[1]->save().empty(), i == 0);
   }
+}
+
+// Where weights are random there is hardly anything to gain, but nothing is lost.
+TEST_F(LatentTest, FocusCostsNothingAtTheSameBytes) {
+  options.ratio = 6;
+  quality::Options loop;
+  loop.n_ctx = 128;
+  loop.chunks = 2;
+  std::vector<double> divergences;
+  for (const char* focus : {"", "focus | "}) {
+    options.pipeline = fmt::format("layers(history=1) | {}klt | step | range", focus);
+    const auto made = must(calibrated());
+    EXPECT_NEAR(made.trials.back().ratio, 6, 0.15);
+    divergences.push_back(must(quality::measure(*model, letters(300),
+                                                {{"codec", std::nullopt, &made.codec}}, loop, {}))
+                              .back()
+                              .kld_mean);
+  }
+  EXPECT_NE(divergences[1], divergences[0]);
+  EXPECT_NEAR(divergences[1] / divergences[0], 1, 0.15);
 }
 
 TEST_F(LatentTest, SessionsHoldWhatTheCodecMakesOfTheCache) {

@@ -20,8 +20,9 @@ struct TextInfo {
   size_t tokens = 0;
 };
 
-// Queries of latent attention are as wide as the row, of as many as 128 heads: about so many of
-// them, evenly spaced, stand for all.
+// Queries of latent attention are as wide as the row, and of as many as 128 heads: of at most so
+// many, evenly spaced, they stand for all. Whoever learns from the logarithm of attention less its
+// mean, as `focus` does, need not know how many they were.
 constexpr int kLatentReaders = 8;
 
 struct DumpInfo {
@@ -35,7 +36,7 @@ struct DumpInfo {
 
   size_t tokens() const;
   std::span<const int> heads_of(int layer) const;  // of `heads`, those that the layer has
-  std::vector<int> readers_of(int layer) const;    // the query heads that read these; see below
+  std::vector<int> readers_of(int layer) const;    // the query heads that read these; of latents, some
   Scoring scoring_of(int layer) const;             // of these query heads
 };
 
