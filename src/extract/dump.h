@@ -36,8 +36,9 @@ struct DumpInfo {
 
   size_t tokens() const;
   std::span<const int> heads_of(int layer) const;  // of `heads`, those that the layer has
-  std::vector<int> readers_of(int layer) const;    // the query heads that read these; of latents, some
-  Scoring scoring_of(int layer) const;             // of these query heads
+  std::vector<int> readers_of(
+      int layer) const;                 // the query heads that read these; of latents, some
+  Scoring scoring_of(int layer) const;  // of these query heads
 };
 
 struct ExtractOptions {
