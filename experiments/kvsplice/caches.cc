@@ -48,6 +48,11 @@ MatrixView<T> columns_of(MatrixView<T> all, const Place& place, size_t per_head)
 
 Result<Caches> Caches::extract(const host::Model& model, const StudyOptions& options,
                                const std::filesystem::path& dir, const Progress& progress) {
+  if (model.shape().lacks_values()) {
+    return Error{
+        ErrorKind::unsupported,
+        "the study compares keys and values, and this model takes its values from the keys"};
+  }
   KVS_ASSIGN(const auto layers, layers_of(model.shape(), options.layers));
   extract::ExtractOptions extraction;
   extraction.tokens = size_t(options.tokens);

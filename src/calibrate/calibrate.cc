@@ -100,10 +100,6 @@ Result<> choose_pipeline(const host::Model& model, const CalibrateOptions& o, Pr
   KVS_ASSIGN(const std::string pipeline, pipeline_for(model, o));
   if (o.live) KVS_TRY(model.check_live_cache());
   KVS_ASSIGN(prepared.text, codec::parse_codec(pipeline));
-  if (!o.pipeline && model.shape().lacks_values()) {
-    prepared.notes.emplace_back("without 'focus': queries of latent attention are not kept");
-    prepared.text = codec::without("focus", prepared.text);
-  }
   KVS_TRY(check_target(o, prepared.text));
   KVS_TRY(check_tuning(o, prepared.text));
   KVS_TRY(codec::Codec::make_units(prepared.text, model.shape()));

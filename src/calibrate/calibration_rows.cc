@@ -97,9 +97,10 @@ std::string hash_of(const host::Model& model, std::span<const extract::Sequence>
     content.put_varint(s.tokens.size());
     content.put_array(std::span<const int32_t>(s.tokens));
   }
-  // Dumps of such models have not always said so.
+  // Dumps of such models have not always held what they hold now.
   const auto extraordinary = [](const Scoring& of) { return of != Scoring(); };
   if (std::ranges::any_of(model.scoring(), extraordinary)) content.put_varint(1);
+  if (model.shape().lacks_values()) content.put_varint(3);
   if (model.options().context > 0) content.put_varint(2);  // it turns by another table
   const std::string& fingerprint = model.shape().fingerprint;
   content.put_bytes({reinterpret_cast<const uint8_t*>(fingerprint.data()), fingerprint.size()});

@@ -24,6 +24,11 @@ Result<> check_shape(const Codec& codec, const std::string& name, const extract:
                     codec::dumped_shape(dump.info()));
 }
 
+// Errors of attention are not measured where it takes its values from the keys.
+bool shows_attention(const extract::Dump& dump) {
+  return dump.has(Signal::query) && !dump.info().shape.lacks_values();
+}
+
 Result<> check_dump(const extract::Dump& dump) {
   for (Signal signal : {Signal::key_before_rope, Signal::value}) {
     if (!dump.has(signal)) {
@@ -85,7 +90,7 @@ class Evaluation {
     for (size_t l = 0; l < codec.shape().layers.size(); ++l) {
       const int layer = codec.shape().layers[l].layer;
       for (Kind kind : kKinds) quality_.units.push_back({layer, kind, {}, 0});
-      if (dump.has(Signal::query)) quality_.attention.push_back({layer, {}, {}, {}});
+      if (shows_attention(dump)) quality_.attention.push_back({layer, {}, {}, {}});
     }
     quality_.values_per_token = codec.shape().values_per_token();
     quality_.state_bytes = codec.state_bytes();
@@ -225,7 +230,7 @@ Result<CodecQuality> evaluate(const Codec& codec, const std::string& name,
   size_t total = 0, done = 0;
   for (const auto& r : ranges) {
     total += (r.tokens - options.sinks + options.block - 1) / options.block;
-    if (dump.has(Signal::query)) total += codec.shape().layers.size();
+    if (shows_attention(dump)) total += codec.shape().layers.size();
   }
   Evaluation evaluation(codec, dump, options, embeddings);
   for (const auto& range : ranges) {

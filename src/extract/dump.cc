@@ -21,15 +21,23 @@ std::span<const int> DumpInfo::heads_of(int layer) const {
   return {heads.begin(), end};
 }
 
+std::vector<int> DumpInfo::readers_of(int layer) const {
+  const LayerShape& l = shape.layers[size_t(layer)];
+  const int per_head = shape.query_heads_of(layer) / l.kv_heads;
+  const int step = l.value_dim > 0 ? 1 : (per_head + kLatentReaders - 1) / kLatentReaders;
+  std::vector<int> readers;
+  for (const int head : heads_of(layer)) {
+    for (int i = 0; i < per_head; i += step) readers.push_back(head * per_head + i);
+  }
+  return readers;
+}
+
 Scoring DumpInfo::scoring_of(int layer) const {
   if (scoring.empty()) return {};
   const Scoring& whole = scoring[size_t(layer)];
-  const size_t per_head = whole.sinks.size() / size_t(shape.layers[size_t(layer)].kv_heads);
   Scoring picked{whole.soft_cap, {}};
-  for (const int head : heads_of(layer)) {
-    const auto from = whole.sinks.begin() + ptrdiff_t(size_t(head) * per_head);
-    picked.sinks.insert(picked.sinks.end(), from, from + ptrdiff_t(per_head));
-  }
+  if (whole.sinks.empty()) return picked;
+  for (const int reader : readers_of(layer)) picked.sinks.push_back(whole.sinks[size_t(reader)]);
   return picked;
 }
 
@@ -72,7 +80,7 @@ Result<Matrix<float>> Dump::read(host::Signal signal, int layer, size_t first, s
                  fmt::format("{}: rows {} ... {} of {}", path(), first, first + n, info_.tokens())};
   }
   const size_t width =
-      dumped_heads(info_, signal, layer) * size_t(dumped_dim(info_, signal, layer));
+      dumped_heads(info_, signal, layer).size() * size_t(dumped_dim(info_, signal, layer));
   KVS_TRY(limits_.check(path(), n, n * width * sizeof(float)));
   return within_memory([&]() -> Result<Matrix<float>> {
     Matrix<float> rows(n, width);

@@ -20,6 +20,11 @@ struct TextInfo {
   size_t tokens = 0;
 };
 
+// Queries of latent attention are as wide as the row, and of as many as 128 heads: of at most so
+// many, evenly spaced, they stand for all. Whoever learns from the logarithm of attention less its
+// mean, as `focus` does, need not know how many they were.
+constexpr int kLatentReaders = 8;
+
 struct DumpInfo {
   ModelShape shape;         // of the whole model
   std::vector<int> layers;  // indices into shape.layers that were dumped, ascending
@@ -31,7 +36,9 @@ struct DumpInfo {
 
   size_t tokens() const;
   std::span<const int> heads_of(int layer) const;  // of `heads`, those that the layer has
-  Scoring scoring_of(int layer) const;             // of the query heads that read these
+  std::vector<int> readers_of(
+      int layer) const;                 // the query heads that read these; of latents, some
+  Scoring scoring_of(int layer) const;  // of these query heads
 };
 
 struct ExtractOptions {
@@ -82,7 +89,8 @@ class Dump {
   bool has(host::Signal signal) const;
 
   // Rows [first, first + n) of one layer, all dumped heads: [n x heads * head_dim]. `layer` indexes
-  // shape.layers and must have been dumped. Queries have shape.query_heads_of(layer).
+  // shape.layers and must have been dumped. Queries have shape.query_heads_of(layer), or those of
+  // readers_of(layer) if it is latent.
   Result<Matrix<float>> read(host::Signal signal, int layer, size_t first, size_t n) const;
   Result<Matrix<float>> read(host::Signal signal, int layer) const;  // all rows
   // Queries of the heads that read the dumped KV heads only.

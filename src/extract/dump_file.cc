@@ -101,7 +101,7 @@ Result<> check_tensors(const gguf::GgufReader& file, const DumpInfo& info) {
     }
     for (Signal signal : info.signals) {
       const size_t width =
-          dumped_heads(info, signal, layer) * size_t(dumped_dim(info, signal, layer));
+          dumped_heads(info, signal, layer).size() * size_t(dumped_dim(info, signal, layer));
       if (width == 0) continue;  // values among the keys
       KVS_TRY(check_tensor(file, tensor_name(signal, layer), gguf::TensorType::f16,
                            info.tokens() * width));
@@ -173,9 +173,15 @@ std::string tensor_name(Signal signal, int layer) {
   return fmt::format("{}.{}", host::name(signal), layer);
 }
 
-size_t dumped_heads(const DumpInfo& info, Signal signal, int layer) {
-  return signal == Signal::query ? size_t(info.shape.query_heads_of(layer))
-                                 : info.heads_of(layer).size();
+std::vector<int> dumped_heads(const DumpInfo& info, Signal signal, int layer) {
+  if (signal != Signal::query) {
+    const std::span<const int> heads = info.heads_of(layer);
+    return {heads.begin(), heads.end()};
+  }
+  if (info.shape.layers[size_t(layer)].value_dim == 0) return info.readers_of(layer);
+  std::vector<int> all(size_t(info.shape.query_heads_of(layer)));
+  std::iota(all.begin(), all.end(), 0);
+  return all;
 }
 
 int dumped_dim(const DumpInfo& info, Signal signal, int layer) {
@@ -233,7 +239,7 @@ Result<gguf::GgufWriter> begin_dump(const std::string& path, const DumpInfo& inf
       file.declare(
           {tensor_name(signal, layer),
            gguf::TensorType::f16,
-           {n, dumped_heads(info, signal, layer), size_t(dumped_dim(info, signal, layer))}});
+           {n, dumped_heads(info, signal, layer).size(), size_t(dumped_dim(info, signal, layer))}});
     }
   }
   KVS_TRY(for_sinks(info, [&](int layer, const std::vector<float>& sinks) -> Result<> {

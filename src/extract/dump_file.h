@@ -12,8 +12,8 @@ namespace kvsplice::extract {
 // Tensor of a signal at an index into shape.layers: "k_pre.7".
 std::string tensor_name(host::Signal signal, int layer);
 
-// What one row of a layer holds: the dumped KV heads, or all query heads.
-size_t dumped_heads(const DumpInfo& info, host::Signal signal, int layer);
+// What one row of a layer holds: the dumped KV heads, or query heads.
+std::vector<int> dumped_heads(const DumpInfo& info, host::Signal signal, int layer);
 int dumped_dim(const DumpInfo& info, host::Signal signal, int layer);
 
 // The columns of some heads, each of `dim` columns.

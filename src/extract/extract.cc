@@ -51,8 +51,7 @@ Result<DumpInfo> plan(const ModelShape& shape, const ExtractOptions& options) {
   }
   info.signals = {Signal::key_before_rope, Signal::value};
   if (options.keys_after_rope) info.signals.insert(info.signals.begin() + 1, Signal::key);
-  // Of latent attention queries are as many as 128 rows of keys.
-  if (options.queries && !shape.lacks_values()) info.signals.push_back(Signal::query);
+  if (options.queries) info.signals.push_back(Signal::query);
   return info;
 }
 
@@ -89,8 +88,8 @@ Result<> store(gguf::GgufWriter& file, const DumpInfo& info, size_t text_start, 
   if (!std::binary_search(info.layers.begin(), info.layers.end(), c.layer)) return {};
   const std::string tensor = tensor_name(c.signal, c.layer);
   const size_t row = text_start + c.first;
-  const std::span<const int> heads = info.heads_of(c.layer);
-  if (c.signal == Signal::query || heads.size() * size_t(c.head_dim) == c.rows.cols) {
+  const std::vector<int> heads = dumped_heads(info, c.signal, c.layer);
+  if (heads.size() * size_t(c.head_dim) == c.rows.cols) {
     const std::span<const float> values(c.rows.data, c.rows.rows * c.rows.cols);
     return file.write(tensor, row * c.rows.cols, values);
   }

@@ -271,6 +271,22 @@ class SyntheticTest : public ::testing::Test {
   TempDir dir;
 };
 
+TEST(LatentReaders, AreFewAndEvenlySpaced) {
+  DumpInfo info;
+  info.heads = {0};
+  info.shape.layers = {{0, 1, 80, 0, 0, {}, false}};
+  for (const auto& [heads, readers, last] :
+       {std::array{4, 4, 3}, {8, 8, 7}, {9, 5, 8}, {12, 6, 10}, {64, 8, 56}, {128, 8, 112}}) {
+    info.shape.query_heads = heads;
+    const std::vector<int> found = info.readers_of(0);
+    EXPECT_EQ(std::ssize(found), readers) << heads;
+    EXPECT_EQ(found.front(), 0);
+    EXPECT_EQ(found.back(), last) << heads;
+  }
+  info.shape.layers[0].value_dim = 32;  // no latent: all that read the head
+  EXPECT_EQ(info.readers_of(0).size(), 128u);
+}
+
 TEST_F(SyntheticTest, Shape) {
   SyntheticOptions o;
   o.layers = 2;

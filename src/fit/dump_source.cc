@@ -27,9 +27,13 @@ ModelShape dumped_shape(const extract::DumpInfo& info) {
 
 analyse::AttentionShape attention_shape(const extract::DumpInfo& info, int layer) {
   const LayerShape& whole = info.shape.layers[layer];
-  return {info.heads_of(layer).size(), size_t(info.shape.query_heads_of(layer) / whole.kv_heads),
-          size_t(whole.key_dim),       size_t(whole.value_dim),
-          size_t(whole.window),        whole.chunked,
+  const size_t heads = info.heads_of(layer).size();
+  return {heads,
+          info.readers_of(layer).size() / heads,
+          size_t(whole.key_dim),
+          size_t(whole.value_dim),
+          size_t(whole.window),
+          whole.chunked,
           info.scoring_of(layer)};
 }
 
@@ -105,11 +109,6 @@ Result<Attention> DumpSource::read_attention(int layer) const {
       }
     }
     row += part.count;
-  }
-  if (all.rows.empty() && shape_.lacks_values()) {
-    return Error{
-        ErrorKind::usage,
-        "focus goes by queries, which dumps of latent attention do not hold; leave it out"};
   }
   if (all.rows.empty()) {
     return Error{

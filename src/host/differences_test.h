@@ -55,7 +55,10 @@ class Differences {
       const Kind kind = key ? Kind::key : Kind::value;
       const Cell cell{kind, layer, random.below(tokens_.size() / 2),
                       random.below(size_t(l.width(kind)))};
-      Matrix<float> g = gradients.at({kind, layer});
+      const auto known = gradients.find({kind, layer});  // none of what only chooses
+      Matrix<float> g = known != gradients.end()
+                            ? copy(known->second.view())
+                            : Matrix<float>(tokens_.size(), size_t(l.width(kind)));
       if (kind == Kind::key) {  // of the stored keys: the transpose of what undid it
         Rope rope = l.rope;
         rope.magnitude = 1 / rope.magnitude;

@@ -58,16 +58,21 @@ class Survey {
     } else if (const auto value_layer = value_cache_layer(node)) {
       set_cache(*value_layer, root_of(node), found_.layers[*value_layer].value);
       found_.layers[*value_layer].turns.values = side_of_turn(node->src[0]);
+    } else if (const auto indexed = indexer_cache_layer(node)) {
+      refuse_two_caches(*indexed);
     }
   }
 
-  // A second cache, of an indexer, has the name of the first.
+  // A second cache, of an indexer, may have the name of the first.
   void set_cache(int layer, ggml_tensor* met, ggml_tensor*& cache) {
-    if (cache != nullptr && cache != met && trouble_.ok()) {
-      trouble_ = Error{ErrorKind::unsupported,
-                       fmt::format("layer {} keeps two caches, for sparse attention", layer)};
-    }
+    if (cache != nullptr && cache != met) refuse_two_caches(layer);
     cache = met;
+  }
+
+  void refuse_two_caches(int layer) {
+    if (!trouble_.ok()) return;
+    trouble_ = Error{ErrorKind::unsupported,
+                     fmt::format("layer {} keeps two caches, for sparse attention", layer)};
   }
 
   void see_recurrent(const RecurrentRow& row) {

@@ -58,6 +58,10 @@ std::optional<RecurrentRow> recurrent_row(ggml_tensor* node) {
   return {};
 }
 
+std::optional<int> indexer_cache_layer(ggml_tensor* node) {
+  return layer_in_name(root_of(node)->name, "cache_idx_k_l");
+}
+
 bool keeps_history(ggml_tensor* node) {
   return layer_in_name(root_of(node)->name, "cache_ple_r_l").has_value();
 }

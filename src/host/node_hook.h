@@ -38,6 +38,9 @@ struct RecurrentRow {
 };
 std::optional<RecurrentRow> recurrent_row(ggml_tensor* node);
 
+// Of an indexer that chooses keys for sparse attention.
+std::optional<int> indexer_cache_layer(ggml_tensor* node);
+
 // Something that is kept of earlier tokens beside a recurrent state (PLE, as in Qwen 4).
 bool keeps_history(ggml_tensor* node);
 

@@ -93,6 +93,9 @@ Result<> Tape::keep_sources(Record& r) {
       return depends(src[0]) ? keep(r, {1}) : Result<>();
     case GGML_OP_DIV:
       return keep(r, {0, 1});
+    case GGML_OP_DSV4_HC_PRE:
+      if (int_param(node, 1) != 0) return unknown_derivative(node, "gated");
+      return keep(r, {0, 1});
     case GGML_OP_SOFT_MAX:
       if (src[1] != nullptr || src[2] != nullptr || float_param(node, 1) != 0) {
         return unknown_derivative(node, "of attention");

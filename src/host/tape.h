@@ -66,6 +66,7 @@ class Tape {
   void through_norm(const Record& record, std::span<const float> dy);
   void through_length(const Record& record, std::span<const float> dy);
   void through_softmax(const Record& record, std::span<const float> dy);
+  void through_mixture(const Record& record, std::span<const float> dy);
   void through_clamp(const Record& record, std::span<const float> dy);
   Result<> through_activation(const Record& record, std::span<const float> dy);
   Result<> through_gate(const Record& record, std::span<const float> dy);

@@ -171,6 +171,9 @@ Result<> Tape::step_back(const Record& r, std::span<const float> dy) {
     case GGML_OP_SOFT_MAX:
       through_softmax(r, dy);
       return {};
+    case GGML_OP_DSV4_HC_PRE:
+      through_mixture(r, dy);
+      return {};
     case GGML_OP_CLAMP:
       through_clamp(r, dy);
       return {};
@@ -276,6 +279,24 @@ void Tape::through_softmax(const Record& r, std::span<const float> dy) {
   Values dx(dy.size());
   softmax_back(r.values[0], size_t(r.node->ne[0]), float_param(r.node, 0), dy, dx);
   add(r.node->src[0], dx);
+}
+
+// y [tokens x width] = scale * sum of x [tokens x streams x width] by weights [tokens x streams].
+void Tape::through_mixture(const Record& r, std::span<const float> dy) {
+  ggml_tensor *x = r.node->src[0], *weights = r.node->src[1];
+  const float scale = float_param(r.node, 0);
+  const size_t width = size_t(x->ne[0]), streams = size_t(x->ne[1]);
+  Values dx(count(x)), dw(count(weights));
+  for (size_t i = 0; i < dw.size(); ++i) {
+    const float* from = &dy[i / streams * width];
+    const float* row = &r.values[0][i * width];
+    for (size_t c = 0; c < width; ++c) {
+      dx[i * width + c] = scale * r.values[1][i] * from[c];
+      dw[i] += scale * row[c] * from[c];
+    }
+  }
+  add(x, dx);
+  add(weights, dw);
 }
 
 void Tape::through_clamp(const Record& r, std::span<const float> dy) {

@@ -249,6 +249,11 @@ const Rule kRules[] = {
     {"Clamp", [](Graph& g, ggml_context* c) { return ggml_clamp(c, g.rows(), -0.5f, 0.7f); }},
     {"Softmax",
      [](Graph& g, ggml_context* c) { return ggml_soft_max_ext(c, g.rows(), nullptr, 0.7f, 0); }},
+    {"HyperConnection",
+     [](Graph& g, ggml_context* c) {
+       ggml_tensor* weights = ggml_reshape_2d(c, ggml_sum_rows(c, g.rows()), 6, 4);
+       return ggml_dsv4_hc_pre(c, g.rows(4, 6, 4), weights);
+     }},
     {"Sigmoid", [](Graph& g, ggml_context* c) { return ggml_sigmoid(c, g.rows()); }},
     {"Softplus", [](Graph& g, ggml_context* c) { return ggml_softplus(c, g.rows()); }},
     {"Exp", [](Graph& g, ggml_context* c) { return ggml_exp(c, g.rows()); }},
@@ -327,6 +332,14 @@ TEST(Tape, NamesANodeWithoutARule) {
   Graph graph;
   ggml_context* c = graph.get();
   expect_unknown(graph, ggml_sqr(c, named(ggml_cumsum(c, graph.rows()))), "no rule");
+}
+
+TEST(Tape, KnowsNoGatedHyperConnection) {
+  Graph graph;
+  ggml_context* c = graph.get();
+  expect_unknown(graph,
+                 named(ggml_dsv4_hc_pre_gated(c, graph.rows(4, 6, 4), graph.rows(4, 6, 4), 1)),
+                 "gated");
 }
 
 TEST(Tape, NamesANodeThatIsOfTwoActivations) {

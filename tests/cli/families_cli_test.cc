@@ -24,15 +24,13 @@ class FamilyOf : public ::testing::TestWithParam<const char*> {
 };
 
 TEST_P(FamilyOf, FromTextToCodecToQuality) {
-  const bool latent = std::string(GetParam()).starts_with("deepseek2");
   EXPECT_THAT(must("inspect " + model_), HasSubstr("KVSplice handles it"));
   must("extract" + m_ + "-f " + sample("fiction") + " -n 96 -o " + tmp_ / "dump.gguf");
   must("analyse " + tmp_ / "dump.gguf" + " -o " + tmp_ / "analysis");
   const std::string codec = tmp_ / "codec.gguf";
   const std::string told = must("calibrate" + m_ + "-f " + sample("fiction") +
                                 " --tokens 768 --sequence 96 -o " + codec);
-  EXPECT_EQ(told.find("without 'focus'") != std::string::npos, latent) << told;
-  EXPECT_EQ(told.find("without 'fisher'"), std::string::npos) << told;
+  EXPECT_EQ(told.find("without '"), std::string::npos) << told;
   must("evaluate " + tmp_ / "dump.gguf" + m_ + codec + " -o " + tmp_ / "evaluation");
   EXPECT_THAT(
       must("quality" + m_ + "-f " + sample("news") + " --ctx 64 --chunks 1 --cache q8_0 --cache " +

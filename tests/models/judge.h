@@ -10,6 +10,7 @@
 #include "host/cache_block.h"
 #include "host/context_cells.h"
 #include "host/differences_test.h"
+#include "quality/quality.h"
 #include "quality/score.h"
 #include "toy_model.h"
 
@@ -20,6 +21,13 @@ struct Verdict {
   std::string caches, session, codec, gradients;
 };
 
+// What becomes of a conversation's cells: ratios of f16 to what sessions hold of them, and the
+// divergence that the codec costs in the loop.
+struct Trial {
+  double lossless, coded, divergence;
+  std::string session;  // the logits behind the lossless one
+};
+
 class Judge {
  public:
   explicit Judge(const std::string& path) : loaded_(host::Model::load(path)) {}
@@ -27,6 +35,20 @@ class Judge {
   Verdict verdict() const {
     if (!loaded_.ok()) return {reason(loaded_.error().message), "", "", "", ""};
     return {"", caches(), session(), codec(), gradients()};
+  }
+
+  Trial trial() const {
+    const codec::Codec codec = std::move(calibrated().codec);
+    const codec::Embeddings embeddings = host::embeddings_of(model());
+    const Restored exact = restored({shape(), nullptr, nullptr});
+    const Restored coded = restored({shape(), &codec, &embeddings});
+    quality::Options loop;
+    loop.n_ctx = 128;
+    loop.chunks = 2;
+    const auto outcomes =
+        must(quality::measure(model(), letters(256), {{"codec", std::nullopt, &codec}}, loop, {}));
+    const double f16 = shape().f16_bytes(kTokens);
+    return {f16 / exact.bytes, f16 / coded.bytes, outcomes.back().kld_mean, same_or_other(exact)};
   }
 
  private:
@@ -67,7 +89,7 @@ class Judge {
 
   struct Restored {
     std::vector<float> before, after;  // logits behind a conversation, and behind its session
-    double ratio;                      // of f16 cells to what the file has of them
+    double bytes;                      // that the file has of cells
   };
   Restored restored(const session::Coder& coder) const {
     const auto tokens = letters(kTokens);
@@ -84,17 +106,16 @@ class Judge {
     for (const auto& recurrent : states) {
       for (const auto& row : recurrent.rows) bytes -= row.data.size();
     }
-    return {next_logits(before), next_logits(after),
-            double(kTokens * shape().f16_bytes_per_token()) / double(bytes)};
+    return {next_logits(before), next_logits(after), double(bytes)};
   }
 
-  std::string session() const {
-    const Restored found = restored({shape(), nullptr, nullptr});
+  std::string session() const { return same_or_other(restored({shape(), nullptr, nullptr})); }
+  static std::string same_or_other(const Restored& found) {
     return found.before == found.after ? "same" : "other";
   }
 
-  // The default pipeline, or what of it the model allows.
-  std::string codec() const {
+  // By the default pipeline, or what of it the model allows.
+  calibrate::Calibration calibrated() const {
     std::string text;
     for (int32_t token : letters(kText)) text += char('a' + (token - 260));
     must(write_text(dir_.file("text"), text));
@@ -102,10 +123,14 @@ class Judge {
     options.tokens = 1024;
     options.sequence = 256;
     options.threads = 1;
-    const auto made = must(calibrate::calibrate(model(), {dir_.file("text")}, options, {}));
+    return must(calibrate::calibrate(model(), {dir_.file("text")}, options, {}));
+  }
+
+  std::string codec() const {
+    const calibrate::Calibration made = calibrated();
     const codec::Embeddings embeddings = host::embeddings_of(model());
     const Restored found = restored({shape(), &made.codec, &embeddings});
-    EXPECT_GT(found.ratio, 2);
+    EXPECT_GT(double(kTokens * shape().f16_bytes_per_token()) / found.bytes, 2);
     EXPECT_LT(divergence(found), 0.1);
     EXPECT_NE(found.before, found.after);  // it went through the codec
     std::string stages;
