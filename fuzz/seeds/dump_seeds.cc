@@ -24,7 +24,7 @@ Result<Bytes> write_dump(const extract::DumpInfo& info, const std::string& path)
   KVS_ASSIGN(gguf::GgufWriter file, extract::begin_dump(path, info, small_block().tokens));
   for (int layer : info.layers) {
     for (Signal signal : info.signals) {
-      const size_t width = extract::dumped_heads(info, signal, layer) *
+      const size_t width = extract::dumped_heads(info, signal, layer).size() *
                            size_t(extract::dumped_dim(info, signal, layer));
       const std::vector<float> values(info.tokens() * width, 0.5f);
       KVS_TRY(file.write(extract::tensor_name(signal, layer), 0, std::span<const float>(values)));
