@@ -16,8 +16,10 @@ std::string cells(const std::string& name, const Verdict& v) {
 
 std::string row_of_page(const std::string& name) {
   std::ifstream page(std::string(KVSPLICE_SOURCE_DIR) + "/docs/models.md");
+  bool all = false;  // behind the head of the table of all models
   for (std::string line; std::getline(page, line);) {
-    if (line.starts_with("| " + name + " |")) return line;
+    all |= line.starts_with("| model |");
+    if (all && line.starts_with("| " + name + " |")) return line;
   }
   return "none";
 }
