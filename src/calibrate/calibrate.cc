@@ -21,6 +21,12 @@ namespace {
 
 bool has_target(const CalibrateOptions& o) { return o.ratio || o.kld || o.limit; }
 
+// Tokens of the contexts to come.
+size_t live_context(const host::Model& model) {
+  const int wanted = model.options().context;
+  return wanted > 0 ? size_t(wanted) : std::min(kLiveContext, size_t(model.context_limit()));
+}
+
 Result<std::string> pipeline_for(const host::Model& model, const CalibrateOptions& o) {
   if (!o.pipeline && !o.live) {
     return default_pipeline(model.shape(), o.decode_budget.value_or(kDecodeBudget));
@@ -30,11 +36,7 @@ Result<std::string> pipeline_for(const host::Model& model, const CalibrateOption
         ErrorKind::usage,
         "give one of a pipeline, a decode budget and a live cache: each chooses a pipeline"};
   }
-  if (!o.live) return *o.pipeline;
-  const int wanted = model.options().context;
-  return live_pipeline(model.shape(), wanted > 0
-                                          ? size_t(wanted)
-                                          : std::min(kLiveContext, size_t(model.context_limit())));
+  return o.live ? live_pipeline(model.shape(), live_context(model)) : *o.pipeline;
 }
 
 // What the pipeline learns from. The default pipeline goes without `fisher` where gradients are not

@@ -85,6 +85,7 @@ Result<Codec> fit_codec(const CodecText& text, const ModelShape& shape, const Ro
                    "no calibration tokens: texts must be longer than the sinks"};
     }
     const StageInfo::Traits traits = traits_of(text);
+    const std::vector<int32_t> spread = spread_positions(positions, traits.context);
     KVS_ASSIGN(std::vector<UnitCoder> units, Codec::make_units(text, shape));
     KVS_ASSIGN(BlockCoding coding,
                BlockCoding::begin(shape, traits, tokens, positions, embeddings));
@@ -101,9 +102,7 @@ Result<Codec> fit_codec(const CodecText& text, const ModelShape& shape, const Ro
       const std::string where = name_of(unit.unit());
       KVS_TRY(progress.step("fit " + where, i, units.size()));
       FitContext context{coding.context(unit), progress};
-      const std::vector<int32_t> spread =
-          spread_positions(positions, unit.pipeline().traits.context);
-      context.positions = spread;
+      if (unit.pipeline().traits.context > 0) context.positions = spread;
       context.shared = &shared;
       KVS_TRY(knowledge.find(unit, context));
       KVS_ASSIGN(Matrix<float> values, read_unit(source, unit.unit(), shape));
