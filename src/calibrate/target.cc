@@ -78,7 +78,7 @@ Live live_form_of(const codec::Codec& codec) {
 // Between f16 and all that a live cache of `tokens` takes.
 double ratio_of_cache(const live::LiveForm& form, size_t tokens) {
   const uint64_t bytes = live::Budget(form, {}, host::kLiveCells).bytes(tokens);
-  return double(form.shape().f16_bytes_per_token() * tokens) / double(bytes);
+  return form.shape().f16_bytes(tokens) / double(bytes);
 }
 
 Result<double> measured_ratio(const codec::Codec& codec, const Live& live, const Held& held,
@@ -150,8 +150,8 @@ Result<> check_limit(const CacheLimit& limit, const codec::CodecText& text) {
 double target_of(const CalibrateOptions& o, const ModelShape& shape) {
   if (o.kld) return *o.kld;
   if (o.ratio) return *o.ratio;
-  const double f16 = double(shape.f16_bytes_per_token() * o.limit->tokens);
-  return f16 / double(o.limit->bytes) * std::exp(StepSearch::kTolerance);
+  return shape.f16_bytes(o.limit->tokens) / double(o.limit->bytes) *
+         std::exp(StepSearch::kTolerance);
 }
 
 }  // namespace
