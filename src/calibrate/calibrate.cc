@@ -4,8 +4,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
-#include <cstdlib>
 #include <optional>
 
 #include "calibrate/calibration_data.h"
@@ -13,7 +11,6 @@
 #include "calibrate/information.h"
 #include "calibrate/target.h"
 #include "calibrate/tune.h"
-#include "calibrate/loop_information.h"
 #include "core/temporary_folder.h"
 #include "fit/fit_codec.h"
 #include "host/cache_block.h"
@@ -84,63 +81,7 @@ Result<codec::Codec> fit_tuned(const host::Model& model, const codec::CodecText&
   const codec::Embeddings embeddings = host::embeddings_of(model);
   const InformedRows source = data.source();
   KVS_ASSIGN(codec::Codec even,
-             std::getenv("KVS_EVEN") ? codec::Codec::load(std::getenv("KVS_EVEN")) : codec::fit_codec(text, data.shape(), source, &embeddings, progress));
-  if (const char* how = std::getenv("KVS_EXP"); how && o.tune) {
-    const std::string_view h = how;
-    ModelInformation found = data.information();
-    const std::string kept = std::string(std::getenv("KVS_KEPT")) + how + (std::getenv("KVS_SEQS") ? std::getenv("KVS_SEQS") : "");
-    const auto each = [&](auto&& f) { for (auto* side : {&found.keys, &found.values}) for (auto& unit : *side) for (auto& head : unit.heads) f(head.data(), head.size()); };
-    if (FILE* in = fopen(kept.c_str(), "rb")) {
-      each([&](double* d, size_t n) { if (fread(d, 8, n, in) != n) abort(); });
-      fclose(in);
-    } else {
-      KVS_ASSIGN(found,
-               loop_information(model, even, sequences,
-                                {o.sinks, o.threads, h.find("through") != h.npos, h.find("restored") != h.npos},
-                                progress));
-      FILE* out = fopen(kept.c_str(), "wb");
-      each([&](double* d, size_t n) { fwrite(d, 8, n, out); });
-      fclose(out);
-    }
-    // Same geometric mean of traces as before.
-    const auto traces = [](const ModelInformation& i) {
-      std::vector<double> logs;
-      for (const auto* side : {&i.keys, &i.values}) {
-        for (const auto& unit : *side) {
-          double t = 0;
-          for (const auto& head : unit.heads) for (size_t j = 0; j < head.rows(); ++j) t += head(j, j);
-          logs.push_back(std::log(t));
-        }
-      }
-      return logs;
-    };
-    const auto before = traces(data.information()), after = traces(found);
-    double shift = 0;
-    for (size_t i = 0; i < before.size(); ++i) shift += (before[i] - after[i]) / double(before.size());
-    for (size_t i = 0; i < before.size(); ++i) fprintf(stderr, "%zu %.2f %.2f\n", i, before[i], after[i] + shift);
-    for (auto* side : {&found.keys, &found.values}) for (auto& unit : *side) for (auto& head : unit.heads) for (double& v : head.flat()) v *= std::exp(shift);
-    const char* mix = std::getenv("KVS_MIX");
-    if (mix) {
-      const double w = std::atof(mix);
-      auto old = data.information();
-      for (int k = 0; k < 2; ++k) {
-        auto& to = k ? found.values : found.keys; auto& from = k ? old.values : old.keys;
-        for (size_t l = 0; l < to.size(); ++l) for (size_t q = 0; q < to[l].heads.size(); ++q) for (size_t i = 0; i < to[l].heads[q].size(); ++i)
-          to[l].heads[q].flat()[i] = w * to[l].heads[q].flat()[i] + (1 - w) * from[l].heads[q].flat()[i];
-      }
-    }
-    const InformedRows again(source, found);
-    codec::CodecText other = text;
-    if (const char* p = std::getenv("KVS_AGAIN")) { KVS_ASSIGN(other, codec::parse_codec(p)); }
-    if (std::getenv("KVS_STEPS")) {
-      KVS_ASSIGN(const codec::Codec second, codec::Codec::load(std::getenv("KVS_STEPS")));
-      KVS_ASSIGN(const std::vector<UnitCost> costs,
-             unit_costs(model, second, sequences, o.sinks, o.threads, progress));
-      const TunedRows tuned(again, second, tuned_steps(costs));
-      return codec::fit_codec(other, data.shape(), tuned, &embeddings, progress);
-    }
-    return codec::fit_codec(other, data.shape(), again, &embeddings, progress);
-  }
+             codec::fit_codec(text, data.shape(), source, &embeddings, progress));
   if (!o.tune) return even;
   KVS_ASSIGN(const std::vector<UnitCost> costs,
              unit_costs(model, even, sequences, o.sinks, o.threads, progress));
