@@ -124,8 +124,8 @@ Command calibrate_command() {
         app.add_flag("--live", o.live,
                      "make a codec for `run --cache`, which attention reads as it is");
         app.add_flag("--tune", o.tune,
-                     "fit once more, with a step for every layer's keys and values by what their "
-                     "errors do to the prediction (docs/calibrate.md)");
+                     "fit once more, with what errors do to the prediction behind a prompt that "
+                     "the first fit has restored (docs/calibrate.md)");
         add_number(
             app, "--decode-budget", o.decode_budget, calibrate::kDecodeBudgets,
             fmt::format("values that a row may be predicted from: fewer restore faster, from "

@@ -10,7 +10,6 @@
 #include "calibrate/calibration_rows.h"
 #include "calibrate/information.h"
 #include "calibrate/target.h"
-#include "calibrate/tune.h"
 #include "core/temporary_folder.h"
 #include "fit/fit_codec.h"
 #include "host/cache_block.h"
@@ -56,37 +55,28 @@ Result<CalibrationData> gather(const host::Model& model,
   return CalibrationData::gather(model, sequences, codec::traits_of(text), options, progress);
 }
 
-Result<> check_tuning(const CalibrateOptions& o, const codec::CodecText& text) {
-  const auto refuse = [](const std::string& why) {
-    return Result<>(Error{ErrorKind::usage, "steps of units cannot be tuned: " + why});
-  };
-  if (!o.tune) return {};
-  if (o.live) return refuse("a live cache has widths, and no steps");
-  if (has_target(o)) return refuse("a target scales all steps together; name a 'delta' instead");
-  for (Kind kind : {Kind::key, Kind::value}) {
-    const auto& stages = text.of(kind);
-    const auto is_step = [](const codec::StageText& stage) { return stage.name == "step"; };
-    if (std::none_of(stages.begin(), stages.end(), is_step)) {
-      return refuse("the pipeline has no stage 'step' for " +
-                    std::string(kind == Kind::key ? "keys" : "values"));
-    }
-  }
-  return {};
+Result<codec::Codec> fit(const host::Model& model, const codec::CodecText& text,
+                         const CalibrationData& data, const Progress& progress) {
+  const codec::Embeddings embeddings = host::embeddings_of(model);
+  return codec::fit_codec(text, data.shape(), data.source(), &embeddings, progress);
 }
 
-Result<codec::Codec> fit_tuned(const host::Model& model, const codec::CodecText& text,
-                               const CalibrationData& data,
-                               std::span<const extract::Sequence> sequences,
-                               const CalibrateOptions& o, const Progress& progress) {
-  const codec::Embeddings embeddings = host::embeddings_of(model);
-  const InformedRows source = data.source();
-  KVS_ASSIGN(codec::Codec even,
-             codec::fit_codec(text, data.shape(), source, &embeddings, progress));
-  if (!o.tune) return even;
-  KVS_ASSIGN(const std::vector<UnitCost> costs,
-             unit_costs(model, even, sequences, o.sinks, o.threads, progress));
-  const TunedRows tuned(source, even, tuned_steps(costs));
-  return codec::fit_codec(text, data.shape(), tuned, &embeddings, progress);
+// Of the pipeline that is left when all gradients that are known have been looked for.
+Result<> check_tuning(const codec::CodecText& text) {
+  if (codec::traits_of(text).information) return {};
+  return Error{ErrorKind::usage, fmt::format("nothing to tune: pipeline '{}' has no stage 'fisher'",
+                                             codec::print(text))};
+}
+
+// Adds to what errors do what they do behind prompts that a codec of the pipeline has restored.
+Result<> tune(const host::Model& model, const codec::CodecText& text,
+              std::span<const extract::Sequence> sequences, const GatherOptions& options,
+              const Progress& progress, CalibrationData& data) {
+  KVS_ASSIGN(const codec::Codec codec, fit(model, text, data, progress));
+  KVS_ASSIGN(const ModelInformation behind,
+             measure_information_behind(model, codec, sequences, options, progress));
+  data.set_information(even_mean(data.information(), behind));
+  return {};
 }
 
 // All that stands before the first fit.
@@ -103,7 +93,7 @@ Result<> choose_pipeline(const host::Model& model, const CalibrateOptions& o, Pr
   if (o.live) KVS_TRY(model.check_live_cache());
   KVS_ASSIGN(prepared.text, codec::parse_codec(pipeline));
   KVS_TRY(check_target(o, prepared.text));
-  KVS_TRY(check_tuning(o, prepared.text));
+  if (o.tune) KVS_TRY(check_tuning(prepared.text));
   KVS_TRY(codec::Codec::make_units(prepared.text, model.shape()));
   return {};
 }
@@ -129,6 +119,10 @@ Result<Prepared> prepare(const host::Model& model, const std::vector<std::string
                               .team = o.team};
   KVS_ASSIGN(CalibrationData data,
              gather(model, p.spread.sequences, o, options, progress, p.text, p.notes));
+  if (o.tune) {
+    KVS_TRY(check_tuning(p.text));
+    KVS_TRY(tune(model, p.text, p.spread.sequences, options, progress, data));
+  }
   p.data.emplace(std::move(data));
   return p;
 }
@@ -160,8 +154,7 @@ Result<Calibration> calibrate(const host::Model& model, const std::vector<std::s
     made.notes = p.notes;
     return made;
   }
-  KVS_ASSIGN(codec::Codec codec,
-             fit_tuned(model, p.text, *p.data, p.spread.sequences, o, progress));
+  KVS_ASSIGN(codec::Codec codec, fit(model, p.text, *p.data, progress));
   const size_t tokens = codec.calibration_tokens();
   return Calibration{std::move(codec), {{}}, tokens, 0, p.notes};
 }

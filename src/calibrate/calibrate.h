@@ -27,7 +27,7 @@ struct CalibrateOptions {
   size_t tokens = 65536;                     // of all texts together, at most
   std::optional<size_t> sequence = {};       // tokens evaluated as one; see sequence_of()
   size_t sinks = 4;
-  // Fits once more, with steps of units by what their errors do to the prediction (tune.h).
+  // Fits once more, `fisher` knowing what errors do behind prompts that the first fit restored.
   bool tune = false;
   // At most one. The step of every `step` or `widths` stage is scaled by one factor until sequences
   // kept out of the fit meet the target. Codecs that can be live caches are measured as such.
@@ -67,8 +67,8 @@ Result<> evaluate_texts(const host::Model& model, const std::vector<std::string>
                         const CalibrateOptions& options, const Progress& progress);
 
 // Of a model whose gradients are not known (host/gradient.h) the default pipeline goes without
-// `fisher`. Errors: a pipeline, target or live cache whose steps cannot be tuned, texts too short,
-// a target without a `step` stage, a target out of reach (says what was reached).
+// `fisher`. Errors: a pipeline without `fisher` to be tuned, texts too short, a target without a
+// `step` stage, a target out of reach (says what was reached).
 Result<Calibration> calibrate(const host::Model& model, const std::vector<std::string>& texts,
                               const CalibrateOptions& options, const Progress& progress);
 

@@ -14,9 +14,7 @@ Result<CalibrationData> CalibrationData::gather(const host::Model& model,
   KVS_ASSIGN(auto rows, codec::DumpSource::open(dumps, options.sinks, options.use));
   ModelInformation information;
   if (needs.information) {
-    KVS_ASSIGN(information,
-               measure_information(model, sequences, options.sinks, options.work, options.memory,
-                                   options.threads, options.team, progress, options.use));
+    KVS_ASSIGN(information, measure_information(model, sequences, options, progress));
   }
   return CalibrationData(std::move(dumps), sequences.size(), std::move(rows),
                          std::move(information));

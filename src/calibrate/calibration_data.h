@@ -2,7 +2,6 @@
 // errors in them do to the model.
 #pragma once
 
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -11,15 +10,6 @@
 #include "fit/dump_source.h"
 
 namespace kvsplice::calibrate {
-
-struct GatherOptions {
-  size_t sinks = 4;
-  std::string work;  // folder for dumps; what is there already is not made again
-  int threads = 0;
-  size_t memory = kGradientMemory;  // that gradients may take beside the model, in bytes
-  std::function<bool(size_t sequence)> use = {};  // which sequences to learn from; empty: all
-  sweep::Team team = {};                          // whose processes share the work
-};
 
 class CalibrationData {
  public:
@@ -36,6 +26,7 @@ class CalibrationData {
   const std::vector<std::string>& dumps() const { return dumps_; }
   size_t sequences() const { return sequences_; }
   const ModelInformation& information() const { return information_; }
+  void set_information(ModelInformation information) { information_ = std::move(information); }
 
  private:
   CalibrationData(std::vector<std::string> dumps, size_t sequences, codec::DumpSource rows,

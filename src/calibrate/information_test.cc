@@ -34,10 +34,12 @@ class InformationTest : public ::testing::Test {
     for (size_t i = 0; i < n; ++i) made.push_back({"t", "", letters(length, 10 + i)});
     return made;
   }
+  GatherOptions gathering(size_t sinks) const {
+    return {.sinks = sinks, .work = dir.file("."), .threads = 1, .memory = memory};
+  }
   Result<ModelInformation> measured(const host::Model& model, size_t n, size_t sinks,
                                     const Progress& progress = {}, size_t length = 24) const {
-    return measure_information(model, sequences(n, length), sinks, dir.file("."), memory, 1, {},
-                               progress);
+    return measure_information(model, sequences(n, length), gathering(sinks), progress);
   }
 
   TempDir dir;
@@ -137,10 +139,11 @@ TEST_F(InformationTest, WhoeverMeasuresASequenceTheMeanIsTheSame) {
   EXPECT_EQ(removed, 1u);
   expect_same(must(measured(model, 3, 4)));
   std::filesystem::create_directory(dir.file("team"));
-  const sweep::Team team({1, 2});  // the other one never comes
-  expect_same(
-      must(measure_information(model, sequences(3, 24), 4, dir.file("team"), memory, 1, team, {})));
-  EXPECT_EQ(team.jobs_done_here(), 3u);
+  GatherOptions shared = gathering(4);
+  shared.work = dir.file("team");
+  shared.team = sweep::Team({1, 2});  // the other one never comes
+  expect_same(must(measure_information(model, sequences(3, 24), shared, {})));
+  EXPECT_EQ(shared.team.jobs_done_here(), 3u);
 }
 
 // Memory grows with the tokens of a sequence, so the first 1,024 have to do.
@@ -183,6 +186,92 @@ TEST_F(InformationTest, CalibrationUsesIt) {
   for (const auto& unit : informed.codec.units()) {
     EXPECT_FALSE(unit.stages()[stage(informed.codec, "fisher")]->save().empty());
   }
+}
+
+TEST_F(InformationTest, BehindAPromptIsKeptForTheCodecThatRestoredIt) {
+  const auto model = load("llama");
+  const Progress never{[](const std::string&, size_t, size_t) { return false; }};
+  const auto behind = [&](const std::string& pipeline, const Progress& progress) {
+    const auto codec =
+        must(codec::Codec::create(must(codec::parse_codec(pipeline)), model.shape()));
+    return measure_information_behind(model, codec, sequences(2, 24), gathering(4), progress);
+  };
+  const auto made = must(behind("hadamard | uniform(bits=3)", {}));
+  const auto again = behind("hadamard | uniform(bits=3)", never);
+  ASSERT_TRUE(again.ok()) << again.error().message;
+  EXPECT_THAT(again->keys[1].heads[0].flat(),
+              ::testing::ElementsAreArray(made.keys[1].heads[0].flat()));
+  EXPECT_EQ(behind("hadamard | uniform(bits=4)", never).error().kind, ErrorKind::interrupted);
+}
+
+TEST_F(InformationTest, AnEvenMeanKeepsTheScaleOfTheFirst) {
+  const auto of = [](double keys, double values) {
+    const auto one = [](double v) {
+      Matrix<double> head(2, 2);
+      head(0, 0) = v;
+      head(1, 1) = 2 * v;
+      head(0, 1) = head(1, 0) = v / 2;
+      return codec::Information{{head}};
+    };
+    return ModelInformation{{one(keys)}, {one(values)}};
+  };
+  // Scaled by 8, so that the product of both traces is the same.
+  const ModelInformation mean = even_mean(of(4, 16), of(2, .5));
+  EXPECT_NEAR(mean.keys[0].heads[0](0, 0), (4 + 8 * 2) / 2., 1e-9);
+  EXPECT_NEAR(mean.keys[0].heads[0](0, 1), (4 + 8 * 2) / 4., 1e-9);
+  EXPECT_NEAR(mean.values[0].heads[0](1, 1), 16 + 8 * .5, 1e-9);
+  const ModelInformation same = even_mean(of(4, 16), of(0, 0));
+  EXPECT_NEAR(same.keys[0].heads[0](0, 0), 2, 1e-9);
+}
+
+class TuneTest : public InformationTest {
+ protected:
+  TuneTest() {
+    std::string text;
+    for (size_t i = 0; i < 6000; ++i) text += char('a' + (i * i / 7 + i / 13) % 26);
+    must(write_text(dir.file("t.txt"), text));
+    options.pipeline = "fisher | klt | step(delta=0.4) | range";
+    options.tokens = 512;
+    options.sequence = 64;
+    options.threads = 1;
+  }
+  Result<Calibration> made(const std::string& architecture = "llama") {
+    return calibrate(load(architecture), {dir.file("t.txt")}, options, {});
+  }
+
+  CalibrateOptions options;
+};
+
+TEST_F(TuneTest, FitsWithWhatIsLearntBehindPromptsAndTheSameEveryTime) {
+  const codec::Codec even = must(made()).codec;
+  options.tune = true;
+  const codec::Codec tuned = must(made()).codec;
+  EXPECT_EQ(tuned.fingerprint(), must(made()).codec.fingerprint());
+  for (size_t u = 0; u < even.units().size(); ++u) {
+    EXPECT_NE(even.units()[u].stages()[0]->save().at("codes").values,
+              tuned.units()[u].stages()[0]->save().at("codes").values);
+  }
+}
+
+TEST_F(TuneTest, TargetsAndLiveCachesAreTuned) {
+  options.tune = true;
+  options.ratio = 6;
+  const Calibration made_of = must(made());
+  EXPECT_NEAR(made_of.trials.back().ratio, 6, 0.3);
+  options.ratio = {};
+  options.pipeline = {};
+  options.live = true;
+  EXPECT_TRUE(made().ok());
+}
+
+TEST_F(TuneTest, SaysWhatCannotBeTuned) {
+  options.pipeline = "klt(scope=model) | step | range";
+  const codec::Codec joined = must(made()).codec;
+  const auto behind =
+      measure_information_behind(load("llama"), joined, sequences(1, 24), gathering(4), {});
+  EXPECT_THAT(behind.error().message, ::testing::HasSubstr("not layers joined"));
+  options.tune = true;
+  EXPECT_THAT(made().error().message, ::testing::HasSubstr("has no stage 'fisher'"));
 }
 
 TEST_F(InformationTest, RowsOfJoinedLayersHaveNone) {

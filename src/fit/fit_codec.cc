@@ -112,7 +112,6 @@ Result<Codec> fit_codec(const CodecText& text, const ModelShape& shape, const Ro
         KVS_TRY(check_finite(values, where));
       }
       context.rms = rms_about_mean(values);
-      context.step_scale = source.step_scale(unit.unit());
       KVS_ASSIGN(Matrix<float> made,
                  fit_unit(unit, std::move(values), context, coding.closed_loop()));
       coding.keep(unit.unit(), std::move(made));

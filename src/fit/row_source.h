@@ -18,8 +18,6 @@ class RowSource {
   virtual Result<Attention> read_attention(int layer) const;
   // Error usage if it is not known.
   virtual Result<Information> read_information(Kind kind, int layer) const;
-  // What the steps of a unit are multiplied by, beside what its pipeline says.
-  virtual double step_scale(const Unit&) const { return 1; }
 };
 
 // Those of another source, which has to outlive it, but for what is overridden.
@@ -35,7 +33,6 @@ class RowsOfAnother : public RowSource {
   Result<Information> read_information(Kind kind, int layer) const override {
     return rows_.read_information(kind, layer);
   }
-  double step_scale(const Unit& unit) const override { return rows_.step_scale(unit); }
 
  private:
   const RowSource& rows_;

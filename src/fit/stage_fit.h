@@ -30,7 +30,6 @@ struct Information {
 struct FitContext : CodeContext {
   Progress progress = {};
   double rms = 0;                            // of the unit's rows about their mean, as they came
-  double step_scale = 1;                     // of the unit's steps, beside the pipeline's
   const Attention* attention = nullptr;      // of the layer, for stages that ask for it
   const Information* information = nullptr;  // of the unit, for stages that ask for it
 };

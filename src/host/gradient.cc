@@ -42,10 +42,9 @@ Result<> check(const Model& model, std::span<const Token> tokens) {
                                              tokens.size(), model.context_limit())};
 }
 
-Result<> check_next(const Model& model, std::span<const Token> tokens,
-                    std::span<const Token> next) {
-  if (!next.empty() && next.size() != tokens.size()) {
-    return Error{ErrorKind::usage, fmt::format("{} tokens behind {}", next.size(), tokens.size())};
+Result<> check_next(const Model& model, size_t asked, std::span<const Token> next) {
+  if (!next.empty() && next.size() != asked) {
+    return Error{ErrorKind::usage, fmt::format("{} tokens behind {}", next.size(), asked)};
   }
   for (Token token : next) {
     if (token >= 0 && token < model.shape().vocabulary) continue;
@@ -195,15 +194,16 @@ Result<> loss_gradients(const Model& model, std::span<const Token> tokens, const
 
 Result<> predicted_gradients(const Model& model, std::span<const Token> tokens,
                              const GradientOptions& options, const TakeGradient& take) {
-  KVS_TRY(check_next(model, tokens, options.next));
+  const size_t asked = tokens.size() - std::min(options.prompt, tokens.size());
+  KVS_TRY(check_next(model, asked, options.next));
   Random random(options.seed);
-  std::vector<double> uniform(tokens.size());
+  std::vector<double> uniform(asked);
   for (double& u : uniform) u = random.uniform();
   const auto score = [&](size_t i, std::span<float> logits) {
     differentiate(logits, options.next.empty() ? nullptr : &options.next[i], uniform[i]);
   };
   return loss_gradients(model, tokens,
-                        {.differentiate = score, .take = take, .threads = options.threads});
+                        {options.prompt, options.change, score, take, options.threads});
 }
 
 Result<size_t> gradient_bytes_per_token(const Model& model) {

@@ -10,12 +10,6 @@
 
 namespace kvsplice::host {
 
-struct GradientOptions {
-  uint64_t seed = 0;                 // of the tokens drawn
-  std::span<const Token> next = {};  // the tokens behind each, instead of drawn ones
-  int threads = 0;                   // of llama.cpp; 0 = all of core/threads.h
-};
-
 // One layer's, of all tokens: [tokens x width]. Keys before rotation.
 using TakeGradient = std::function<Result<>(Kind kind, int layer, MatrixView<const float> rows)>;
 
@@ -23,10 +17,19 @@ using TakeGradient = std::function<Result<>(Kind kind, int layer, MatrixView<con
 // them, but keys before rotation.
 using ChangeRows = std::function<Result<>(Kind kind, int layer, MatrixView<float> rows)>;
 
-struct LossOptions {
+struct GradientOptions {
+  uint64_t seed = 0;                 // of the tokens drawn
+  std::span<const Token> next = {};  // the tokens behind each, instead of drawn ones
   // So many tokens are evaluated first. Then `change`, if there is one, gets their rows, keys of a
   // layer before its values and lower layers first, and what follows attends to what it leaves.
+  // Tokens are drawn behind what follows, and gradients are of the prompt's rows alone.
   size_t prompt = 0;
+  ChangeRows change = {};
+  int threads = 0;  // of llama.cpp; 0 = all of core/threads.h
+};
+
+struct LossOptions {
+  size_t prompt = 0;  // as above
   ChangeRows change = {};
   // Makes of the logits of a token behind the prompt, counted from there, the gradient of a loss.
   // Called from several threads.

@@ -65,7 +65,7 @@ Result<State> fit_step(const StepParams& params, const Rows& rows, const FitCont
   KVS_TRY(check_finite(x));
   const bool of_unit = params.of == "unit" && context.rms > 0;
   const double rms = of_unit ? context.rms : rms_about_mean(x);
-  KVS_ASSIGN(const float step, step_of(params.delta * context.step_scale, rms));
+  KVS_ASSIGN(const float step, step_of(params.delta, rms));
   const auto adapted = [&](MatrixView<const float> values) {
     return adapted_zone(values, step, params.offset, params.thrift);
   };
