@@ -243,7 +243,7 @@ double trace(const Information& unit) {
 Result<ModelInformation> measure_information(const host::Model& model,
                                              std::span<const extract::Sequence> sequences,
                                              const GatherOptions& o, const Progress& progress) {
-  const Pieces pieces{10, 1};
+  const Pieces pieces{.most = 10, .of_sequence = 1};
   const auto whole = [&](std::span<const int32_t> sequence, const host::GradientOptions& options,
                          const Progress& at) {
     return measure(model, sequence, options, o.sinks, at);
@@ -256,7 +256,7 @@ Result<ModelInformation> measure_information_behind(const host::Model& model,
                                                     std::span<const extract::Sequence> sequences,
                                                     const GatherOptions& o,
                                                     const Progress& progress) {
-  const Pieces pieces{30, SIZE_MAX};
+  const Pieces pieces{.most = 30, .of_sequence = SIZE_MAX};
   const auto behind = [&](std::span<const int32_t> sequence, const host::GradientOptions& options,
                           const Progress& at) {
     return measure_behind(model, codec, sequence, options, o.sinks, at);

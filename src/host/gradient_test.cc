@@ -147,9 +147,11 @@ TEST_P(GradientOf, DrawnTokensHasAMeanOfZero) {
 }
 
 TEST_P(GradientOf, WhatItIsGivenIsChecked) {
-  const auto refused = [&](std::span<const Token> given, std::span<const Token> behind) {
+  const auto refused = [&](std::span<const Token> given, std::span<const Token> behind,
+                           size_t prompt = 0) {
     GradientOptions options;
     options.next = behind;
+    options.prompt = prompt;
     const auto take = [](Kind, int, MatrixView<const float>) { return Result<>(); };
     const auto outcome = predicted_gradients(model, given, options, take);
     return !outcome.ok() && outcome.error().kind == ErrorKind::usage;
@@ -157,6 +159,8 @@ TEST_P(GradientOf, WhatItIsGivenIsChecked) {
   EXPECT_TRUE(refused({}, {}));
   EXPECT_TRUE(refused(letters(513), {}));  // beyond the model's context
   EXPECT_TRUE(refused(tokens, letters(kTokens - 1)));
+  EXPECT_TRUE(refused(tokens, letters(kTokens), 4));
+  EXPECT_TRUE(refused(tokens, {}, kTokens));
   next[3] = model.shape().vocabulary;
   EXPECT_TRUE(refused(tokens, next));
   next[3] = -1;
