@@ -10,6 +10,7 @@
 #include "host/cache_block.h"
 #include "host/gradient.h"
 #include "host/tiny_model_test.h"
+#include "quality/score.h"
 
 namespace kvsplice::calibrate {
 namespace {
@@ -47,9 +48,8 @@ class RestoredPromptOf : public ::testing::TestWithParam<const char*> {
       return {};
     };
     const auto look = [&](size_t token, std::span<float> logits) {
-      double sum = 0;
-      for (float x : logits) sum += std::exp(double(x));
-      for (float x : logits) found[token].push_back(float(x - std::log(sum)));
+      const quality::LogProbs log_p(logits);
+      for (size_t i = 0; i < logits.size(); ++i) found[token].push_back(log_p[i]);
     };
     must(host::loss_gradients(model, tokens, {kPrompt, change, look, {}, 1}));
     return found;
